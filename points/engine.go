@@ -1,0 +1,72 @@
+package points
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// An Engine answers queries about the users of a store in one order, and has the users updated at each tick. Its
+// methods are safe for concurrent use.
+type Engine struct {
+	store     Store
+	immediate bool // the store is Immediate
+	cfg       Config
+	updater   *Updater
+	schedule  schedule
+
+	callers sync.Pool // of *caller
+
+	mu      sync.Mutex
+	min     int         // the hidden number
+	last    int64       // stamp of the latest query, in µs since 1970; 0 if there was none
+	batches uint64      // reads begun
+	waiting *line       // callers for the next read
+	reading *line       // callers for the read under way
+	inRead  bool        // a read is under way
+	serving bool        // a goroutine serves the line
+	expiry  *time.Timer // calls expire at the first caller's QueryTimeout; nil if it is not set
+	drawn   *drawn      // takes min's place once the read under way has ended
+}
+
+// drawn is a hidden number for after the read under way: users and hidden number of an answer belong to one moment.
+type drawn struct {
+	min    int
+	placed chan struct{}
+}
+
+// New returns an engine on store. It starts nothing: queries are answered from now on, and ticks come while Run runs.
+// Its error names the field of cfg that is wrong.
+func New(store Store, cfg Config) (*Engine, error) {
+	if store == nil {
+		return nil, errors.New("points: New needs a store: it is nil")
+	}
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	updater, err := NewUpdater(store, cfg.Updater)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{store: store, cfg: cfg, updater: updater, waiting: new(line), reading: new(line)}
+	e.callers.New = func() any { return &caller{answered: make(chan struct{}, 1)} }
+	_, e.immediate = store.(Immediate)
+	e.schedule.interval = cfg.Interval
+	e.schedule.ticker = time.NewTicker(cfg.Interval)
+	e.schedule.ticker.Stop()
+	if e.min, err = e.draw(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// draw returns a new hidden number.
+func (e *Engine) draw() (int, error) {
+	n := e.cfg.MinNumber()
+	if n < 0 || n > MaxPoints {
+		return 0, fmt.Errorf("points: Config.MinNumber must return 0..%d: it returned %d", MaxPoints, n)
+	}
+	return n, nil
+}

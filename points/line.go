@@ -1,0 +1,46 @@
+package points
+
+import "time"
+
+// A caller is a query that waits for its answer.
+type caller struct {
+	answered chan struct{} // gets one value once result or err is set
+	arrived  time.Time
+	result   Result
+	err      error
+
+	line       *line // nil once it has left: it is answered, or gave up
+	prev, next *caller
+}
+
+// A line holds callers in the order in which they came. Any of them may leave it.
+type line struct {
+	first, last *caller
+	length      int
+}
+
+func (l *line) join(c *caller) {
+	c.line, c.prev, c.next = l, l.last, nil
+	if l.last == nil {
+		l.first = c
+	} else {
+		l.last.next = c
+	}
+	l.last = c
+	l.length++
+}
+
+func (l *line) leave(c *caller) {
+	if c.prev == nil {
+		l.first = c.next
+	} else {
+		c.prev.next = c.next
+	}
+	if c.next == nil {
+		l.last = c.prev
+	} else {
+		c.next.prev = c.prev
+	}
+	c.line, c.prev, c.next = nil, nil, nil
+	l.length--
+}
