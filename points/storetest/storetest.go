@@ -10,6 +10,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,17 +76,18 @@ func upTo(n int64) []int64 {
 	return ids
 }
 
-// all returns every user, by id.
-func all(t tester, store points.Store, ids []int64) map[int64]points.User {
+// all returns every user, in the order of ids, which is ascending.
+func all(t tester, store points.Store, ids []int64) []points.User {
 	users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
 	require.NoError(t, err)
-	byID := make(map[int64]points.User, len(users))
-	for _, u := range users {
-		byID[u.ID] = u
+	require.Len(t, users, len(ids), "users above -1 are all users")
+	slices.SortFunc(users, func(a, b points.User) int { return cmp.Compare(a.ID, b.ID) })
+	for i, u := range users {
+		if u.ID != ids[i] {
+			require.Fail(t, "users above -1 are all users, each once", "user %d is missing, or another comes twice", ids[i])
+		}
 	}
-	require.Len(t, byID, len(users), "a user was returned twice")
-	require.Len(t, byID, len(ids), "users above -1 are all users")
-	return byID
+	return users
 }
 
 // update updates all, which must be len(ids).
@@ -101,14 +103,13 @@ func requireDrawn(t tester, store points.Store, ids []int64, keys ...uint64) {
 	var why string
 	for _, key := range keys {
 		wrong := 0
-		for _, id := range ids {
-			u, ok := users[id]
-			if ok && u.Points == points.Draw(id, key) {
+		for _, u := range users {
+			if u.Points == points.Draw(u.ID, key) {
 				continue
 			}
 			if wrong == 0 {
 				why += fmt.Sprintf("user %d has %d points and not Draw(%d, %d) = %d; ",
-					id, u.Points, id, key, points.Draw(id, key))
+					u.ID, u.Points, u.ID, key, points.Draw(u.ID, key))
 			}
 			wrong++
 		}
@@ -204,6 +205,7 @@ func anyIDs(t tester, open func([]int64) points.Store) {
 	for i := range int64(2000) { // dense, sparse, sparser
 		ids = append(ids, 1000+i, 1_000_000+i*977, 1<<50+i*1_000_003)
 	}
+	slices.Sort(ids)
 	store := open(ids)
 	for _, key := range []uint64{0, math.MaxUint64, 1 << 63} {
 		update(t, store, ids, key)
@@ -227,16 +229,16 @@ func times(t tester, open func([]int64) points.Store) {
 	for key := range uint64(2) {
 		update(t, store, ids, key)
 		after := all(t, store, ids)
-		for id, u := range after {
+		for i, u := range after {
 			for _, at := range []time.Time{u.InsertedAt, u.UpdatedAt} {
 				require.Equal(t, time.UTC, at.Location(), "times are in UTC")
 				require.Equal(t, at, at.Truncate(time.Microsecond), "times have a precision of a microsecond")
 				require.False(t, at.IsZero(), "times are set")
 			}
-			require.Equal(t, before[id].InsertedAt, u.InsertedAt, "an update leaves inserted_at as it was")
-			require.False(t, u.UpdatedAt.Before(before[id].UpdatedAt), "updated_at never goes back: %v, then %v",
-				before[id].UpdatedAt, u.UpdatedAt)
-			require.False(t, key > 0 && u.UpdatedAt.Equal(before[id].UpdatedAt), "an update sets updated_at")
+			require.Equal(t, before[i].InsertedAt, u.InsertedAt, "an update leaves inserted_at as it was")
+			require.False(t, u.UpdatedAt.Before(before[i].UpdatedAt), "updated_at never goes back: %v, then %v",
+				before[i].UpdatedAt, u.UpdatedAt)
+			require.False(t, key > 0 && u.UpdatedAt.Equal(before[i].UpdatedAt), "an update sets updated_at")
 		}
 		before = after
 	}
