@@ -183,7 +183,7 @@ func (d *double) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return d.count(n), nil
 }
 
-const batch = 5000
+const batch = 2000
 
 func (d *double) updateInBatches(ctx context.Context, key uint64) (int64, error) {
 	d.mu.Lock()
