@@ -1,0 +1,130 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// Check returns nil if the table is fit:
+//
+//   - it is an ordinary or a partitioned table, and the role may SELECT and UPDATE it;
+//   - id is a bigint, integer or smallint, with a unique index or primary key of its own;
+//   - points is an integer, bigint or smallint, and within 0..100;
+//   - inserted_at and updated_at are NOT NULL, and each a timestamptz, or a timestamp that is meant in UTC.
+//
+// Other columns and indexes do not matter, but any index on points other than a BRIN makes updates slow. The error names
+// the table, the column and the rule. Points are looked at one by one unless the column has a CHECK constraint, which
+// is trusted.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.check(ctx); err != nil {
+		return fmt.Errorf("pgstore: table %s: %w", s.name, err)
+	}
+	return nil
+}
+
+func (s *Store) check(ctx context.Context) error {
+	var oid *uint32
+	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1)::oid", s.table).Scan(&oid); err != nil {
+		return err
+	}
+	if oid == nil {
+		return fmt.Errorf("there is no such table: create it with Migrate, or name another")
+	}
+	if err := s.checkTable(ctx, *oid); err != nil {
+		return err
+	}
+	if err := s.checkColumns(ctx, *oid); err != nil {
+		return err
+	}
+	return s.checkPoints(ctx, *oid)
+}
+
+func (s *Store) checkTable(ctx context.Context, oid uint32) error {
+	var kind string
+	var selectable, updatable, unique bool
+	err := s.pool.QueryRow(ctx, `
+		SELECT relkind::text, has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'),
+			EXISTS (SELECT FROM pg_index
+				JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey::text = attnum::text
+				WHERE indrelid = pg_class.oid AND indisunique AND indisvalid AND indpred IS NULL)
+		FROM pg_class WHERE oid = $1`, oid).Scan(&kind, &selectable, &updatable, &unique)
+	switch {
+	case err != nil:
+		return err
+	case kind != "r" && kind != "p":
+		return fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)", kind)
+	case !selectable || !updatable:
+		return fmt.Errorf("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
+	case !unique:
+		return fmt.Errorf("column id needs a primary key or a unique index of its own: updates go by ranges of it")
+	}
+	return nil
+}
+
+func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
+	rows, err := s.pool.Query(ctx, `
+		SELECT attname::text AS name, atttypid::regtype::text AS type, attnotnull AS notnull
+		FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, oid)
+	if err != nil {
+		return err
+	}
+	type column struct {
+		Name, Type string
+		NotNull    bool
+	}
+	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
+	if err != nil {
+		return err
+	}
+	integers := []string{"bigint", "integer", "smallint"}
+	times := []string{"timestamp with time zone", "timestamp without time zone"}
+	for _, want := range []struct {
+		name    string
+		types   []string
+		notNull bool
+	}{
+		{"id", integers, false}, {"points", integers, false}, {"inserted_at", times, true}, {"updated_at", times, true},
+	} {
+		i := slices.IndexFunc(columns, func(c column) bool { return c.Name == want.name })
+		switch {
+		case i < 0:
+			return fmt.Errorf("it has no column %s: it needs id, points, inserted_at and updated_at", want.name)
+		case !slices.Contains(want.types, columns[i].Type):
+			return fmt.Errorf("column %s must be of type %s: it is %s", want.name, anyOf(want.types), columns[i].Type)
+		case want.notNull && !columns[i].NotNull:
+			return fmt.Errorf("column %s must be NOT NULL", want.name)
+		}
+	}
+	return nil
+}
+
+func anyOf(types []string) string {
+	text := types[0]
+	for _, t := range types[1:] {
+		text += " or " + t
+	}
+	return text
+}
+
+func (s *Store) checkPoints(ctx context.Context, oid uint32) error {
+	var checked bool
+	err := s.pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_constraint
+			JOIN pg_attribute ON attrelid = conrelid AND attname = 'points' AND conkey = ARRAY[attnum]
+			WHERE conrelid = $1 AND contype = 'c' AND convalidated)`, oid).Scan(&checked)
+	if err != nil || checked {
+		return err
+	}
+	var id, p *int64
+	err = s.pool.QueryRow(ctx, "SELECT min(id), min(points) FROM (SELECT id, points FROM "+s.table+
+		" WHERE points NOT BETWEEN 0 AND $1 LIMIT 1) AS wrong", points.MaxPoints).Scan(&id, &p)
+	if err == nil && id != nil {
+		return fmt.Errorf("column points must be within 0..%d: user %d has %d", points.MaxPoints, *id, *p)
+	}
+	return err
+}

@@ -1,0 +1,235 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// UpdateAll implements [points.Store]. It updates in batches by id range, each of them a short transaction of its own, so
+// reads see what has been committed so far. A batch that fails for a passing reason is repeated, with the same key and so
+// the same points. Once ctx has ended no batch begins, and those under way are cancelled.
+//
+// While another UpdateAll of the table runs, in this process or in another, it fails with an error that wraps
+// [points.ErrUpdateRunning].
+func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
+	users, err := s.updateAlone(ctx, key)
+	if err != nil {
+		return users, fmt.Errorf("pgstore: updating table %s: %w", s.name, err)
+	}
+	return users, nil
+}
+
+func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err error) {
+	if !s.updating.TryLock() {
+		return 0, points.ErrUpdateRunning
+	}
+	defer s.updating.Unlock()
+	err = s.locked(ctx, updateLock, false, func() error {
+		users, err = s.updateInBatches(ctx, key)
+		return err
+	})
+	if errors.Is(err, errLocked) {
+		err = fmt.Errorf("%w: %w", points.ErrUpdateRunning, err)
+	}
+	return users, err
+}
+
+func (s *Store) updateInBatches(ctx context.Context, key uint64) (int64, error) {
+	first, last, ok, err := s.idRange(ctx)
+	if err != nil || !ok {
+		return 0, err
+	}
+	u := &update{
+		Store:  s,
+		key:    int64(key), //nolint:gosec // the same bits
+		at:     time.Now().UTC().Truncate(time.Microsecond),
+		ranges: ranges{next: first, last: last, size: int64(s.cfg.BatchSize)},
+	}
+	workers, ctx := errgroup.WithContext(ctx)
+	for range s.cfg.Workers {
+		workers.Go(func() error { return u.work(ctx) })
+	}
+	err = workers.Wait()
+	return u.users.Load(), err
+}
+
+// idRange returns the lowest and the highest id; ok is false if there is none.
+func (s *Store) idRange(ctx context.Context) (first, last int64, ok bool, err error) {
+	var low, high *int64
+	if err := s.pool.QueryRow(ctx, "SELECT min(id), max(id) FROM "+s.table).Scan(&low, &high); err != nil {
+		return 0, 0, false, err
+	}
+	if low == nil {
+		return 0, 0, false, nil
+	}
+	return *low, *high, true, nil
+}
+
+// An update is one run of UpdateAll.
+type update struct {
+	*Store
+	key   int64
+	at    time.Time // the same for all users, and by this process's clock, as an engine's stamps are
+	users atomic.Int64
+
+	mu     sync.Mutex
+	ranges ranges
+}
+
+// work updates range after range, until there is none left.
+func (u *update) work(ctx context.Context) error {
+	for {
+		low, high, ok, err := u.take(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		n, err := retry(ctx, u.Store, func() (int64, error) { return u.updateRange(ctx, low, high) })
+		if err != nil {
+			return fmt.Errorf("ids %d to %d: %w", low, high, err)
+		}
+		u.users.Add(n)
+		u.mu.Lock()
+		u.ranges.held(low, high, n)
+		u.mu.Unlock()
+		if err := u.rest(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (u *update) updateRange(ctx context.Context, low, high int64) (int64, error) {
+	tag, err := u.pool.Exec(ctx, "UPDATE "+u.table+
+		" SET points = (hashint8extended(id::bigint, $1) & 9223372036854775807) % 101, updated_at = $2"+
+		" WHERE id >= $3 AND id <= $4", u.key, u.at, low, high)
+	return tag.RowsAffected(), err
+}
+
+func (u *update) rest(ctx context.Context) error {
+	if u.cfg.Pause == 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(u.cfg.Pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// take returns the next range; ok is false if there is none left.
+func (u *update) take(ctx context.Context) (low, high int64, ok bool, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ranges.done {
+		return 0, 0, false, nil
+	}
+	if !u.ranges.sparse {
+		low, high = u.ranges.takeDense()
+		return low, high, true, nil
+	}
+	// The id of the first user after the next batch, counted along the index.
+	after, err := retry(ctx, u.Store, func() (*int64, error) {
+		var id int64
+		err := u.pool.QueryRow(ctx, "SELECT id FROM "+u.table+" WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1",
+			u.ranges.next, u.ranges.size).Scan(&id)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil, nil
+		}
+		return &id, err
+	})
+	if err != nil {
+		return 0, 0, false, err
+	}
+	low, high = u.ranges.takeUpTo(after)
+	return low, high, true, nil
+}
+
+// Ranges divides the ids next..last into ranges that hold at most size users each. While ids are dense, a range is as
+// many ids; where they are sparse, it ends where the index says, which jumps over gaps of any width.
+type ranges struct {
+	next, last int64
+	size       int64
+	sparse     bool
+	done       bool
+}
+
+// takeDense takes the next size ids.
+func (r *ranges) takeDense() (low, high int64) {
+	low, high = r.next, r.last
+	if uint64(r.last)-uint64(r.next) >= uint64(r.size) { //nolint:gosec // the distance, which may be above MaxInt64
+		high = low + r.size - 1
+	}
+	r.advance(high)
+	return low, high
+}
+
+// takeUpTo takes the ids before after, or all that are left if it is nil.
+func (r *ranges) takeUpTo(after *int64) (low, high int64) {
+	low, high = r.next, r.last
+	if after != nil && *after <= r.last {
+		high = *after - 1
+	}
+	r.sparse = uint64(high)-uint64(low) >= 2*uint64(r.size) //nolint:gosec // the distance
+	r.advance(high)
+	return low, high
+}
+
+func (r *ranges) advance(high int64) {
+	if high == r.last || high == math.MaxInt64 {
+		r.done = true
+		return
+	}
+	r.next = high + 1
+}
+
+// held notes that the range low..high held n users.
+func (r *ranges) held(low, high, n int64) {
+	if uint64(high)-uint64(low) == uint64(r.size)-1 && n < r.size/2 { //nolint:gosec // the distance
+		r.sparse = true
+	}
+}
+
+// retry repeats what fails for a passing reason, for RetryTimeout at most.
+func retry[T any](ctx context.Context, s *Store, do func() (T, error)) (T, error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 20 * time.Millisecond
+	wait.MaxInterval = time.Second
+	return backoff.Retry(ctx, func() (T, error) {
+		result, err := do()
+		if err != nil && (ctx.Err() != nil || !passing(err)) {
+			return result, backoff.Permanent(err)
+		}
+		return result, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(s.cfg.RetryTimeout),
+		backoff.WithNotify(func(err error, in time.Duration) {
+			s.cfg.Logger.Warn("the update is repeating a batch", "table", s.name, "error", err, "in", in)
+		}))
+}
+
+// passing reports whether what failed with err may succeed if it is done again.
+func passing(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return true // the connection was lost, or there was none
+	}
+	switch pg.Code[:2] {
+	case "08", // connection exception
+		"40", // transaction rollback: serialization failure, deadlock
+		"53", // insufficient resources: too many connections, disk full, out of memory
+		"57": // operator intervention: shutdown, crash, cannot connect now, statement timeout
+		return true
+	}
+	return pg.Code == "55P03" // lock not available
+}
