@@ -1,0 +1,119 @@
+package pgtest
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// installed is where Debian and its like install PostgreSQL's programs, one folder for each version and not in PATH.
+const installed = "/usr/lib/postgresql/*/bin"
+
+// runCluster is what the guard of a cluster does. There is no socket: its path could be too long.
+const runCluster = `
+bin=$1 directory=$2 port=$3
+trap 'rm -rf "$directory"' EXIT
+"$bin/initdb" --pgdata="$directory/data" --username=postgres --auth=scram-sha-256 --pwfile="$directory/password" \
+	--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
+"$bin/pg_ctl" start --pgdata="$directory/data" --log="$directory/log" --wait \
+	--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null || { cat "$directory/log"; exit 1; }
+echo ready
+read -r _
+"$bin/pg_ctl" stop --pgdata="$directory/data" --mode=immediate --wait >/dev/null
+`
+
+// startCluster starts a throwaway cluster with the newest PostgreSQL programs that the folders, or else PATH, have.
+func startCluster(folders string) (*server, error) {
+	bin, err := programs(folders)
+	if err != nil {
+		return nil, err
+	}
+	directory, err := os.MkdirTemp("", "points-test-")
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := startClusterIn(directory, bin)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", bin, err), os.RemoveAll(directory))
+	}
+	return cluster, nil
+}
+
+func startClusterIn(directory, bin string) (*server, error) {
+	password := rand.Text()
+	if err := os.WriteFile(filepath.Join(directory, "password"), []byte(password), 0o644); err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	script := exec.Command("sh", "-c", runCluster, "sh", bin, directory, strconv.Itoa(port))
+	script.Dir = directory
+	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"} // no PGPORT, PGOPTIONS and the like
+	if err := runUnprivileged(script, directory); err != nil {
+		return nil, err
+	}
+	guard, err := startGuard(script)
+	if err != nil {
+		return nil, err
+	}
+	return &server{
+		origin: "a throwaway cluster of " + bin,
+		url:    fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", password, port),
+		stop:   func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
+	}, nil
+}
+
+// programs returns the folder that has initdb, pg_ctl and postgres.
+func programs(folders string) (string, error) {
+	found, err := filepath.Glob(filepath.Join(folders, "initdb"))
+	if err != nil {
+		return "", err
+	}
+	if len(found) > 0 {
+		newest := slices.MaxFunc(found, func(a, b string) int { return cmp.Compare(version(a), version(b)) })
+		return filepath.Dir(newest), nil
+	}
+	initdb, err := exec.LookPath("initdb")
+	if err != nil {
+		return "", fmt.Errorf("no initdb in %s or PATH", folders)
+	}
+	// It may be a link: the other programs are where it leads.
+	if initdb, err = filepath.EvalSymlinks(initdb); err != nil {
+		return "", err
+	}
+	return filepath.Dir(initdb), nil
+}
+
+// version returns the version in /usr/lib/postgresql/VERSION/bin/initdb; 0 if it is none.
+func version(initdb string) float64 {
+	number, err := strconv.ParseFloat(filepath.Base(filepath.Dir(filepath.Dir(initdb))), 64)
+	if err != nil {
+		return 0
+	}
+	return number
+}
+
+// freePort returns a port that nobody listens on. It is not one that the system gives to connections, which a busy
+// test beside this one would take before the server does.
+func freePort() (int, error) {
+	var last error
+	for range 10 {
+		port := 20_000 + mathrand.IntN(10_000)
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
+		last = err
+	}
+	return 0, last
+}

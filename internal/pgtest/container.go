@@ -1,0 +1,145 @@
+package pgtest
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/log"
+	"github.com/testcontainers/testcontainers-go/modules/postgres"
+	"github.com/testcontainers/testcontainers-go/wait"
+)
+
+const (
+	defaultImage = "postgres:17"
+
+	pullTimeout = 3 * time.Minute
+	runTimeout  = time.Minute
+)
+
+// removeContainer is what the guard of a container does.
+const removeContainer = `
+echo ready
+read -r _
+docker rm --force --volumes "$1" >/dev/null
+`
+
+// startContainer starts PostgreSQL in Docker.
+func startContainer() (*server, error) {
+	image := cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), defaultImage)
+	if err := haveImage(image); err != nil {
+		return nil, err
+	}
+	name := "points-test-" + strings.ToLower(rand.Text())
+	guard, err := startGuard(exec.Command("sh", "-c", removeContainer, "sh", name))
+	if err != nil {
+		return nil, err
+	}
+	url, err := runContainer(image, name)
+	if err != nil {
+		return nil, errors.Join(err, guard.end())
+	}
+	return &server{origin: "Docker, image " + image, url: url, stop: guard.end}, nil
+}
+
+// haveImage pulls the image unless it is there. testcontainers would do so too, but retry for minutes where there is no
+// registry.
+func haveImage(image string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), pullTimeout)
+	defer cancel()
+	if err := docker(ctx, "version"); err != nil {
+		return err
+	}
+	if docker(ctx, "image", "inspect", image) == nil {
+		return nil
+	}
+	return docker(ctx, "pull", "--quiet", image)
+}
+
+// docker runs a command of Docker. Its error is one line.
+func docker(ctx context.Context, args ...string) error {
+	command := exec.CommandContext(ctx, "docker", args...)
+	var stderr bytes.Buffer
+	command.Stderr = &stderr
+	if err := command.Run(); err != nil {
+		why := strings.ReplaceAll(strings.TrimSpace(stderr.String()), "\n", "; ")
+		return fmt.Errorf("docker %s: %s", strings.Join(args, " "), cmp.Or(why, err.Error()))
+	}
+	return nil
+}
+
+// runContainer runs the image and returns the server's connection string.
+func runContainer(image, name string) (string, error) {
+	// The guard does the work of testcontainers' reaper, which is one more image to pull and to run.
+	if _, set := os.LookupEnv("TESTCONTAINERS_RYUK_DISABLED"); !set {
+		if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
+			return "", err
+		}
+	}
+	log.SetDefault(log.NewNoopLogger()) // what goes wrong is in the error
+	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
+	defer cancel()
+	password := rand.Text()
+	container, err := postgres.Run(ctx, image,
+		testcontainers.WithName(name),
+		testcontainers.WithCmd("postgres"), // not the module's fsync=off: benchmarks run on it too
+		postgres.WithPassword(password),
+		// The first server, which sets the cluster up, is ready too.
+		testcontainers.WithWaitStrategy(wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
+	)
+	if err != nil {
+		return "", err
+	}
+	port, err := container.MappedPort(ctx, "5432/tcp")
+	if err != nil {
+		return "", err
+	}
+	host, err := container.Host(ctx)
+	if err != nil {
+		return "", err
+	}
+	connection := func(host string) string {
+		return fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable", password, net.JoinHostPort(host, port.Port()))
+	}
+	return firstToAnswer(ctx, connection("127.0.0.1"), connection(host))
+}
+
+// firstToAnswer returns the first of the connection strings at which a server answers. What testcontainers takes for the
+// address of Docker's host is wrong on a host that has a file /.dockerenv; the loopback address is wrong in a container.
+func firstToAnswer(ctx context.Context, urls ...string) (string, error) {
+	for {
+		var errs error
+		for _, url := range urls {
+			err := ping(ctx, url)
+			if err == nil {
+				return url, nil
+			}
+			errs = errors.Join(errs, err)
+		}
+		select {
+		case <-ctx.Done(): // Docker Desktop forwards a port a moment after the server listens
+			return "", errs
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func ping(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}

@@ -1,0 +1,31 @@
+package pgtest
+
+import (
+	"fmt"
+	"os"
+)
+
+// A server is a running PostgreSQL.
+type server struct {
+	origin string       // where it comes from, for people
+	url    string       // connection string of a user that may create databases
+	stop   func() error // nil if it is not ours
+}
+
+// start returns the first server that can be had. Its error says why there is none, and how to get one.
+func start() (*server, error) {
+	if url := os.Getenv("POINTS_TEST_DATABASE_URL"); url != "" {
+		return &server{origin: "POINTS_TEST_DATABASE_URL", url: url}, nil
+	}
+	inDocker, dockerErr := startContainer()
+	if dockerErr == nil {
+		return inDocker, nil
+	}
+	onMachine, binariesErr := startCluster(installed)
+	if binariesErr == nil {
+		onMachine.origin += fmt.Sprintf(", as there is none in Docker: %v", dockerErr)
+		return onMachine, nil
+	}
+	return nil, fmt.Errorf("set POINTS_TEST_DATABASE_URL, or start Docker (%w), or install PostgreSQL's server (%w)",
+		dockerErr, binariesErr)
+}
