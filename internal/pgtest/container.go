@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	dockercontainer "github.com/moby/moby/api/types/container"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
@@ -21,8 +22,6 @@ import (
 )
 
 const (
-	defaultImage = "postgres:17"
-
 	pullTimeout = 3 * time.Minute
 	runTimeout  = time.Minute
 )
@@ -36,7 +35,7 @@ docker rm --force --volumes "$1" >/dev/null
 
 // startContainer starts PostgreSQL in Docker.
 func startContainer() (*server, error) {
-	image := cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), defaultImage)
+	image := image()
 	if err := haveImage(image); err != nil {
 		return nil, err
 	}
@@ -50,6 +49,10 @@ func startContainer() (*server, error) {
 		return nil, errors.Join(err, guard.end())
 	}
 	return &server{origin: "Docker, image " + image, url: url, stop: guard.end}, nil
+}
+
+func image() string {
+	return cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), "postgres:17")
 }
 
 // haveImage pulls the image unless it is there. testcontainers would do so too, but retry for minutes where there is no
@@ -94,6 +97,8 @@ func runContainer(image, name string) (string, error) {
 		testcontainers.WithName(name),
 		testcontainers.WithCmd("postgres"), // not the module's fsync=off: benchmarks run on it too
 		postgres.WithPassword(password),
+		// Docker's default of 64 MB is too little for parallel queries.
+		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) { c.ShmSize = 256 << 20 }),
 		// The first server, which sets the cluster up, is ready too.
 		testcontainers.WithWaitStrategy(wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
 	)

@@ -31,19 +31,20 @@ func startGuard(script *exec.Cmd) (*guard, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // this process's copy; nothing was written to it
 	script.Stdout, script.Stderr = theirs, theirs
 	detach(script)
 	stdin, err := script.StdinPipe()
-	if err != nil {
-		return nil, errors.Join(err, output.Close())
+	if err == nil {
+		err = script.Start()
 	}
-	if err := script.Start(); err != nil {
+	// Without this process's copy of it, the output ends when the script does.
+	if err := errors.Join(err, theirs.Close()); err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
 	g := &guard{script, stdin, output}
 	if err := g.untilReady(); err != nil {
-		return nil, errors.Join(err, g.end())
+		g.end() //nolint:errcheck // it fails, as the script did
+		return nil, err
 	}
 	return g, nil
 }

@@ -3,6 +3,7 @@ package pgtest_test
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -14,17 +15,32 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(pgtest.Main(m))
 }
 
-func TestPool(t *testing.T) {
-	for range 3 {
+func TestPoolIsOnADatabaseOfItsOwn(t *testing.T) {
+	for range 2 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
 			pool := pgtest.Pool(t)
-			var tables int
-			require.NoError(t, pool.QueryRow(t.Context(),
-				"SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables))
-			assert.Zero(t, tables)
 			_, err := pool.Exec(t.Context(), "CREATE TABLE users ()")
 			require.NoError(t, err)
 		})
 	}
+}
+
+func TestDatabaseIsDroppedAtTheEndOfTheTest(t *testing.T) {
+	pool := pgtest.Pool(t)
+	count := func(database string) (n int) {
+		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE datname = $1", database).Scan(&n)
+		require.NoError(t, err)
+		return n
+	}
+	var conn *pgx.Conn
+	t.Run("test", func(t *testing.T) {
+		var err error
+		conn, err = pgx.Connect(t.Context(), pgtest.URL(t))
+		require.NoError(t, err)
+		assert.Equal(t, 1, count(conn.Config().Database))
+	})
+	assert.Equal(t, 0, count(conn.Config().Database))
+	assert.Error(t, conn.Ping(t.Context()), "a connection that the test left open is cut")
+	require.NoError(t, conn.Close(t.Context()))
 }

@@ -12,7 +12,7 @@ type server struct {
 	stop   func() error // nil if it is not ours
 }
 
-// start returns the first server that can be had. Its error says why there is none, and how to get one.
+// start returns the first server that can be had. Its error says how to get one, and why there is none.
 func start() (*server, error) {
 	if url := os.Getenv("POINTS_TEST_DATABASE_URL"); url != "" {
 		return &server{origin: "POINTS_TEST_DATABASE_URL", url: url}, nil
