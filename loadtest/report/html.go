@@ -1,6 +1,46 @@
 package report
 
-import "io"
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+	"time"
+)
 
-// WriteHTML writes the run.
-func WriteHTML(w io.Writer, run, baseline *Run) error { return nil }
+// The page draws its charts with uPlot (github.com/leeoniya/uPlot, MIT), which is in the page, as all else is.
+var (
+	//go:embed assets/uPlot.min.js
+	plotJS string
+	//go:embed assets/uPlot.min.css
+	plotCSS string
+	//go:embed assets/page.js
+	pageJS string
+	//go:embed assets/page.css
+	pageCSS string
+	//go:embed assets/page.html
+	pageHTML string
+)
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"number": number,
+	"rows":   rows,
+	"figure": func(p []Percentile, percent float64) string { return number(known(at(p, percent))) },
+	"join":   strings.Join,
+	"date":   func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	"label":  func(r row) string { return r.Label + unitSuffix(r.Unit) },
+}).Parse(pageHTML))
+
+// WriteHTML writes the run as one page that needs no network, beside an older run if old is not nil.
+func WriteHTML(w io.Writer, run, old *Run) error {
+	err := page.Execute(w, map[string]any{
+		"Run": run, "Old": old, "Percents": []float64{50, 90, 95, 99, 99.9, 99.99, 99.999, 100},
+		"PlotCSS": template.CSS(plotCSS), "PageCSS": template.CSS(pageCSS), //nolint:gosec // both are in the program
+		"PlotJS": template.JS(plotJS), "PageJS": template.JS(pageJS), //nolint:gosec // both are in the program
+	})
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	return nil
+}

@@ -63,11 +63,12 @@ func render(o *Options) []byte {
 func (l *Lean) RoundTrip(req *http.Request) (*http.Response, error) {
 	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if somebody else than vegeta calls
 	c := l.takeIdle()
+	x := new(Exchange)
 	for sent := 1; ; sent++ {
 		now := l.opts.since()
-		x := Exchange{Seq: seq, Start: now, Connected: now, Sent: now, FirstByte: now, Done: now}
+		*x = Exchange{Seq: seq, Start: now, Connected: now, Sent: now, FirstByte: now, Done: now}
 		var err error
-		if c, err = l.exchange(c, &x); err != nil {
+		if c, err = l.exchange(c, x); err != nil {
 			return nil, err
 		}
 		if !c.keep || sent >= l.opts.Visit || l.opts.Again == nil || !l.opts.Again() {
