@@ -54,7 +54,7 @@ func (s *Store) createTable(ctx context.Context, tx *sql.Tx) error {
 	) WITH (fillfactor = 45)`}
 	if version >= 160000 {
 		// Before 16, a BRIN index on a column that changes prevents heap-only updates as any index does.
-		statements = append(statements, "CREATE INDEX ON "+s.table+" USING brin (points) WITH (pages_per_range = 512)")
+		statements = append(statements, "CREATE INDEX ON "+s.table+" USING brin (points)")
 	}
 	for _, statement := range statements {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {

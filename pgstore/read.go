@@ -42,11 +42,18 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 	return users, nil
 }
 
-const columns = "id, points, inserted_at, updated_at"
+// headQuery hides points from the planner: by the index it would go over all of the table for a part of it.
+func (s *Store) headQuery(limit int) string {
+	return "SELECT id, points, inserted_at, updated_at FROM " + s.table +
+		" WHERE ctid < '(" + strconv.Itoa(headPages) + ",0)'::tid AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
+}
+
+func (s *Store) allQuery(limit int) string {
+	return "SELECT id, points, inserted_at, updated_at FROM " + s.table + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+}
 
 func (s *Store) readHead(ctx context.Context, above, limit int) ([]points.User, error) {
-	rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM "+s.table+
-		" WHERE ctid < '("+strconv.Itoa(headPages)+",0)'::tid AND points > $1 LIMIT "+strconv.Itoa(limit), above)
+	rows, err := s.pool.Query(ctx, s.headQuery(limit), above)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +63,7 @@ func (s *Store) readHead(ctx context.Context, above, limit int) ([]points.User, 
 func (s *Store) readAll(ctx context.Context, above, limit int) (users []points.User, err error) {
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(steer)
-	batch.Queue("SELECT "+columns+" FROM "+s.table+" WHERE points > $1 LIMIT "+strconv.Itoa(limit), above)
+	batch.Queue(s.allQuery(limit), above)
 	results := s.pool.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {

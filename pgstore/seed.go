@@ -57,10 +57,21 @@ func (s *Store) seed(ctx context.Context, n int64, progress func(done, total int
 		}
 		done += tag.RowsAffected()
 	}
-	// For the planner, for the index on points, and so that the first readers need not do it.
-	if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+s.table); err != nil {
+	if err := s.freshen(ctx); err != nil {
 		return err
 	}
 	_, err = s.pool.Exec(ctx, "DROP TABLE "+mark)
+	return err
+}
+
+// freshen does at once what autovacuum would do in time: for the planner, for reads, which else would have to tell the
+// rows' visibility, and for a BRIN index, which does not know of new pages until it has been told.
+func (s *Store) freshen(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+s.table); err != nil {
+		return err
+	}
+	_, err := s.pool.Exec(ctx, `SELECT brin_summarize_new_values(indexrelid) FROM pg_index
+		JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+		WHERE amname = 'brin' AND indrelid = $1::regclass`, s.table)
 	return err
 }

@@ -196,7 +196,7 @@ func (r *ranges) advance(high int64) {
 
 // held notes that the range low..high held n users.
 func (r *ranges) held(low, high, n int64) {
-	if uint64(high)-uint64(low) == uint64(r.size)-1 && n < r.size/2 { //nolint:gosec // the distance
+	if uint64(high)-uint64(low) == uint64(r.size)-1 && 2*n < r.size { //nolint:gosec // the distance
 		r.sparse = true
 	}
 }

@@ -1,0 +1,53 @@
+package pgstore
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// Whatever the ids, each is in exactly one range, no range holds more than size of them, and their number is what the
+// number of users asks for: gaps cost nothing.
+func TestRanges(t *testing.T) {
+	anyID := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-50, 50), rapid.Int64Range(math.MaxInt64-50, math.MaxInt64),
+		rapid.Int64Range(math.MinInt64, math.MinInt64+50), rapid.Int64Range(1, 1_000_000))
+	rapid.Check(t, func(t *rapid.T) {
+		ids := rapid.SliceOfNDistinct(anyID, 1, 200, rapid.ID).Draw(t, "ids")
+		slices.Sort(ids)
+		size := rapid.Int64Range(1, 20).Draw(t, "size")
+		r := ranges{next: ids[0], last: ids[len(ids)-1], size: size}
+
+		reached, taken := 0, 0
+		for !r.done {
+			var low, high int64
+			if r.sparse {
+				low, high = r.takeUpTo(idAfter(ids, r.next, size))
+			} else {
+				low, high = r.takeDense()
+			}
+			taken++
+			held := int64(0)
+			for ; reached < len(ids) && ids[reached] <= high; reached++ {
+				require.GreaterOrEqual(t, ids[reached], low, "an id that no range has")
+				held++
+			}
+			require.LessOrEqual(t, held, size)
+			r.held(low, high, held)
+		}
+		require.Equal(t, len(ids), reached)
+		// A range is full, or its neighbour in a sparse stretch is; dense stretches may be half full.
+		require.LessOrEqual(t, taken, 4*len(ids)/int(size)+4)
+	})
+}
+
+// idAfter does what the query in take does.
+func idAfter(ids []int64, from, offset int64) *int64 {
+	i, _ := slices.BinarySearch(ids, from)
+	if i += int(offset); i < len(ids) {
+		return &ids[i]
+	}
+	return nil
+}
