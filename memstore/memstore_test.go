@@ -2,8 +2,13 @@ package memstore_test
 
 import (
 	"context"
-	"fmt"
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,110 +21,199 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestStore(t *testing.T) { storetest.Run(t, newStore) }
+func TestStore(t *testing.T) { storetest.Run(t, fromIDs) }
 
-func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, newStore) }
+func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, fromIDs) }
 
-func newStore(tb testing.TB, ids []int64) points.Store {
+func fromIDs(tb testing.TB, ids []int64) points.Store {
 	store, err := memstore.FromIDs(ids)
 	require.NoError(tb, err)
 	return store
 }
 
+func newStore(tb testing.TB, users int) *memstore.Store {
+	store, err := memstore.New(users)
+	require.NoError(tb, err)
+	return store
+}
+
+func all(tb testing.TB, store *memstore.Store) []points.User {
+	users, err := store.UsersAbove(tb.Context(), -1, math.MaxInt)
+	require.NoError(tb, err)
+	require.Len(tb, users, store.Len())
+	return users
+}
+
+func ids(users []points.User) []int64 {
+	ids := make([]int64, len(users))
+	for i, u := range users {
+		ids[i] = u.ID
+	}
+	return ids
+}
+
 func TestNew(t *testing.T) {
-	_, err := memstore.New(-1)
-	require.EqualError(t, err, "memstore: the number of users cannot be negative: -1")
+	assert.Equal(t, []int64{1, 2, 3}, ids(all(t, newStore(t, 3))))
+	assert.Zero(t, newStore(t, 0).Len())
+
+	for _, n := range []int{-1, math.MinInt, math.MaxInt} {
+		_, err := memstore.New(n)
+		require.ErrorContains(t, err, "memstore: the number of users must be in 0..")
+	}
+}
+
+func TestFromIDs(t *testing.T) {
+	given := []int64{3, -1, math.MaxInt64, 0, math.MinInt64}
+	store, err := memstore.FromIDs(given)
+	require.NoError(t, err)
+	assert.Equal(t, []int64{3, -1, math.MaxInt64, 0, math.MinInt64}, given, "the slice stays the caller's")
+	given[0] = 99
+	assert.Equal(t, []int64{math.MinInt64, -1, 0, 3, math.MaxInt64}, ids(all(t, store)))
+
+	for _, none := range [][]int64{nil, {}} {
+		store, err := memstore.FromIDs(none)
+		require.NoError(t, err)
+		assert.Zero(t, store.Len())
+	}
 
 	_, err = memstore.FromIDs([]int64{3, 1, 3})
-	require.EqualError(t, err, "memstore: ids must differ: 3 comes twice")
-
-	store, err := memstore.New(3)
-	require.NoError(t, err)
-	assert.Equal(t, 3, store.Len())
-	users, err := store.UsersAbove(t.Context(), -1, 10)
-	require.NoError(t, err)
-	var ids []int64
-	for _, u := range users {
-		ids = append(ids, u.ID)
-	}
-	assert.Equal(t, []int64{1, 2, 3}, ids)
+	require.EqualError(t, err, "memstore: each user needs an id of its own: 3 comes twice")
 }
 
-// An update that fails leaves every user as it was.
+// An asked context tells how often it has been asked whether it has ended, and may do something then.
+type asked struct {
+	context.Context
+	asks  atomic.Int64
+	asked func(ask int64)
+}
+
+func (a *asked) Err() error {
+	a.asked(a.asks.Add(1))
+	return a.Context.Err()
+}
+
+// An update that is cancelled stops soon, and leaves every user as it was.
 func TestCancelledUpdateChangesNothing(t *testing.T) {
-	store, err := memstore.New(100_000)
+	const blocks, workersAtMost = 100, 16
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(min(workersAtMost, runtime.NumCPU())))
+	store := newStore(t, blocks*4096)
+	_, err := store.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
-	_, err = store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
-	before, err := store.UsersAbove(t.Context(), -1, 100_000)
-	require.NoError(t, err)
+	before := all(t, store)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = store.UpdateAll(ctx, 2)
-	require.ErrorIs(t, err, context.Canceled)
-	after, err := store.UsersAbove(t.Context(), -1, 100_000)
-	require.NoError(t, err)
-	assert.Equal(t, before, after)
-}
-
-// A read allocates what its caller keeps, and nothing else.
-func TestAllocations(t *testing.T) {
-	store, err := memstore.New(100_000)
-	require.NoError(t, err)
-	read := func(above int) func() {
-		return func() { _, _ = store.UsersAbove(context.Background(), above, 2) }
+	for _, last := range []int64{1, 2, 20} {
+		ctx, cancel := context.WithCancel(t.Context())
+		counting := &asked{Context: ctx, asked: func(ask int64) {
+			if ask == last {
+				cancel()
+			}
+		}}
+		n, err := store.UpdateAll(counting, 2)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Zero(t, n)
+		// Each worker asks once more, and so does whoever waits for them.
+		assert.LessOrEqual(t, counting.asks.Load(), last+workersAtMost+1, "it was cancelled at its look %d", last)
+		assert.Equal(t, before, all(t, store))
 	}
-	assert.Zero(t, testing.AllocsPerRun(100, read(0)), "all have 0 points")
-	_, err = store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
-	assert.InDelta(t, 1, testing.AllocsPerRun(100, read(50)), 0)
-	assert.Zero(t, testing.AllocsPerRun(100, read(100)))
 }
 
-func BenchmarkUsersAbove(b *testing.B) {
-	for _, users := range []int{10_000, 1_000_000, 10_000_000} {
-		store, err := memstore.New(users)
-		require.NoError(b, err)
-		read := func(name string, above int) {
-			b.Run(fmt.Sprintf("users=%d/%s", users, name), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					_, _ = store.UsersAbove(context.Background(), above, 2)
+func TestSecondUpdateIsRefused(t *testing.T) {
+	store := newStore(t, 10_000)
+	var once sync.Once
+	ctx := &asked{Context: t.Context(), asked: func(int64) {
+		once.Do(func() {
+			_, err := store.UpdateAll(t.Context(), 2)
+			assert.ErrorIs(t, err, points.ErrUpdateRunning)
+			assert.ErrorContains(t, err, "memstore: ")
+		})
+	}}
+	n, err := store.UpdateAll(ctx, 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 10_000, n)
+	for _, u := range all(t, store) {
+		require.Equal(t, points.Draw(u.ID, 1), u.Points)
+	}
+}
+
+// An update is seen as a whole or not at all.
+func TestReadsSeeOneVersion(t *testing.T) {
+	const updates = 30
+	store := newStore(t, 3*4096+1)
+	_, err := store.UpdateAll(t.Context(), 0)
+	require.NoError(t, err)
+
+	var readers sync.WaitGroup
+	var done atomic.Bool
+	for range 3 {
+		readers.Go(func() {
+			for key := uint64(0); !done.Load(); {
+				users, err := store.UsersAbove(t.Context(), -1, math.MaxInt)
+				if !assert.NoError(t, err) {
+					return
 				}
-			})
-		}
-		read("all zero", 0)
-		_, err = store.UpdateAll(b.Context(), 1)
-		require.NoError(b, err)
-		for _, above := range []int{0, 50, 99, 100} {
-			read(fmt.Sprintf("above=%d", above), above)
-		}
+				for key < updates && !drawnWith(users, key) {
+					key++
+				}
+				if !assert.Less(t, key, uint64(updates), "a read saw users of two versions, or an older one than the read before") {
+					return
+				}
+			}
+		})
 	}
+	for key := range uint64(updates) {
+		_, err := store.UpdateAll(t.Context(), key)
+		require.NoError(t, err)
+	}
+	done.Store(true)
+	readers.Wait()
 }
 
-func BenchmarkUpdateAll(b *testing.B) {
-	store, err := memstore.New(1_000_000)
-	require.NoError(b, err)
-	for key := uint64(0); b.Loop(); key++ {
-		_, err := store.UpdateAll(b.Context(), key)
-		require.NoError(b, err)
+func drawnWith(users []points.User, key uint64) bool {
+	for _, u := range users {
+		if u.Points != points.Draw(u.ID, key) || !u.UpdatedAt.Equal(users[0].UpdatedAt) {
+			return false
+		}
 	}
+	return true
 }
 
-func Example() {
-	store, err := memstore.New(1000)
-	if err != nil {
-		panic(err)
+// Every update has a later time than the one before, however soon it comes: in synctest the clock stands still.
+func TestUpdatedAtAlwaysAdvances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStore(t, 1)
+		created := all(t, store)[0]
+		assert.Equal(t, time.Now().UTC(), created.InsertedAt)
+		assert.Equal(t, created.InsertedAt, created.UpdatedAt)
+		last := created.UpdatedAt
+		for key := range uint64(5) {
+			_, err := store.UpdateAll(t.Context(), key)
+			require.NoError(t, err)
+			u := all(t, store)[0]
+			assert.Equal(t, last.Add(time.Microsecond), u.UpdatedAt)
+			assert.Equal(t, created.InsertedAt, u.InsertedAt)
+			last = u.UpdatedAt
+		}
+		time.Sleep(time.Second)
+		_, err := store.UpdateAll(t.Context(), 9)
+		require.NoError(t, err)
+		assert.Equal(t, time.Now().UTC(), all(t, store)[0].UpdatedAt)
+	})
+}
+
+// A read allocates the slice that it returns, no more of it than it needs, and nothing else.
+func TestAllocations(t *testing.T) {
+	store := newStore(t, 100_000)
+	allocations := func(above, limit int) float64 {
+		return testing.AllocsPerRun(100, func() { _, _ = store.UsersAbove(context.Background(), above, limit) })
 	}
-	updated, err := store.UpdateAll(context.Background(), 42)
-	if err != nil {
-		panic(err)
-	}
-	users, err := store.UsersAbove(context.Background(), 99, 1)
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(updated, len(users), users[0].Points, points.Draw(users[0].ID, 42))
-	// Output: 1000 1 100 100
+	assert.Zero(t, allocations(0, 2), "all have 0 points")
+	_, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.InDelta(t, 1, allocations(50, 2), 0)
+	assert.InDelta(t, 1, allocations(99, 1_000_000), 0)
+	assert.Zero(t, allocations(100, 2))
+
+	users, err := store.UsersAbove(t.Context(), 99, math.MaxInt)
+	require.NoError(t, err)
+	assert.Equal(t, len(users), cap(users))
 }
