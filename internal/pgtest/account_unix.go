@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// detach keeps the terminal's signals from the command: an interrupt ends the tests, and the guard clears up after them.
+// detach keeps the terminal's signals from the command: an interrupt ends the tests, and the guard clears up then.
 func detach(command *exec.Cmd) {
 	attributes(command).Setpgid = true
 }
@@ -26,16 +26,16 @@ func runUnprivileged(command *exec.Cmd, directory string) error {
 	if err != nil {
 		return err
 	}
-	uid, err := strconv.Atoi(account.Uid)
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
 	if err != nil {
 		return err
 	}
-	gid, err := strconv.Atoi(account.Gid)
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
 	if err != nil {
 		return err
 	}
 	attributes(command).Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(directory, uid, gid)
+	return os.Chown(directory, int(uid), int(gid))
 }
 
 func unprivileged() (*user.User, error) {

@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ const installed = "/usr/lib/postgresql/*/bin"
 const runCluster = `
 bin=$1 directory=$2 port=$3
 trap 'rm -rf "$directory"' EXIT
+umask 077
+echo "$PASSWORD" >"$directory/password"
 "$bin/initdb" --pgdata="$directory/data" --username=postgres --auth=scram-sha-256 --pwfile="$directory/password" \
 	--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
 "$bin/pg_ctl" start --pgdata="$directory/data" --log="$directory/log" --wait \
@@ -49,16 +52,13 @@ func startCluster(folders string) (*server, error) {
 
 func startClusterIn(directory, bin string) (*server, error) {
 	password := rand.Text()
-	if err := os.WriteFile(filepath.Join(directory, "password"), []byte(password), 0o644); err != nil {
-		return nil, err
-	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	script := exec.Command("sh", "-c", runCluster, "sh", bin, directory, strconv.Itoa(port))
+	script := guardScript(runCluster, bin, directory, port)
 	script.Dir = directory
-	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"} // no PGPORT, PGOPTIONS and the like
+	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "PASSWORD=" + password} // no PGPORT and the like
 	if err := runUnprivileged(script, directory); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func startClusterIn(directory, bin string) (*server, error) {
 	}
 	return &server{
 		origin: "a throwaway cluster of " + bin,
-		url:    fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%d/postgres?sslmode=disable", password, port),
+		url:    connectionString(password, "127.0.0.1", port),
 		stop:   func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
 	}, nil
 }
@@ -105,15 +105,16 @@ func version(initdb string) float64 {
 
 // freePort returns a port that nobody listens on. It is not one that the system gives to connections, which a busy
 // test beside this one would take before the server does.
-func freePort() (int, error) {
+func freePort() (string, error) {
+	var config net.ListenConfig
 	var last error
 	for range 10 {
-		port := 20_000 + mathrand.IntN(10_000)
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		port := strconv.Itoa(20_000 + mathrand.IntN(10_000))
+		listener, err := config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", port))
 		if err == nil {
 			return port, listener.Close()
 		}
 		last = err
 	}
-	return 0, last
+	return "", last
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -40,7 +39,7 @@ func startContainer() (*server, error) {
 		return nil, err
 	}
 	name := "points-test-" + strings.ToLower(rand.Text())
-	guard, err := startGuard(exec.Command("sh", "-c", removeContainer, "sh", name))
+	guard, err := startGuard(guardScript(removeContainer, name))
 	if err != nil {
 		return nil, err
 	}
@@ -113,14 +112,12 @@ func runContainer(image, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	connection := func(host string) string {
-		return fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable", password, net.JoinHostPort(host, port.Port()))
-	}
-	return firstToAnswer(ctx, connection("127.0.0.1"), connection(host))
+	return firstToAnswer(ctx,
+		connectionString(password, "127.0.0.1", port.Port()), connectionString(password, host, port.Port()))
 }
 
-// firstToAnswer returns the first of the connection strings at which a server answers. What testcontainers takes for the
-// address of Docker's host is wrong on a host that has a file /.dockerenv; the loopback address is wrong in a container.
+// firstToAnswer returns the first of the connection strings at which a server answers. What testcontainers takes for
+// Docker's host is wrong on a host that has a file /.dockerenv, and the loopback address is wrong in a container.
 func firstToAnswer(ctx context.Context, urls ...string) (string, error) {
 	for {
 		var errs error

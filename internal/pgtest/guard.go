@@ -25,6 +25,13 @@ type guard struct {
 	output *os.File
 }
 
+// guardScript returns the command of a guard's script.
+func guardScript(script string, args ...string) *exec.Cmd {
+	command := exec.Command("sh", append([]string{"-c", script, "sh"}, args...)...) //nolint:noctx // it outlives a test
+	detach(command)
+	return command
+}
+
 // startGuard starts the script and waits until it is ready. If it ends instead, the error is what it printed.
 func startGuard(script *exec.Cmd) (*guard, error) {
 	output, theirs, err := os.Pipe()
@@ -32,7 +39,6 @@ func startGuard(script *exec.Cmd) (*guard, error) {
 		return nil, err
 	}
 	script.Stdout, script.Stderr = theirs, theirs
-	detach(script)
 	stdin, err := script.StdinPipe()
 	if err == nil {
 		err = script.Start()

@@ -22,7 +22,7 @@ func TestChild(t *testing.T) {
 		t.Skip("it is for the tests below")
 	}
 	URL(t)
-	fmt.Println(started.server.url)
+	fmt.Fprintln(os.Stdout, started.server.url)
 	_, err := io.Copy(io.Discard, os.Stdin)
 	require.NoError(t, err)
 }
@@ -63,7 +63,7 @@ func (c *child) cleared(t *testing.T) bool {
 
 func startChild(t *testing.T, env string) *child {
 	t.Helper()
-	c := &child{command: exec.Command(os.Args[0], "-test.run=^TestChild$"), temp: publicDir(t)}
+	c := &child{command: exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$"), temp: publicDir(t)}
 	c.command.Env = append(os.Environ(), childEnv+"=1", "CI=", "POINTS_TEST_DATABASE_URL=", "TMPDIR="+c.temp, env)
 	c.command.Stderr = os.Stderr
 	var err error

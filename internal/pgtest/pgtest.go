@@ -15,9 +15,9 @@
 //  2. a container of the image POINTS_TEST_POSTGRES_IMAGE (the default is postgres:17), if there is Docker;
 //  3. a throwaway cluster made by the newest PostgreSQL binaries of this machine.
 //
-// With none of them a test is skipped, and says how to get one; where CI is set it fails. The second and third are started
-// by the first test that asks, once for a test binary, with PostgreSQL's default settings. They are gone once Main has
-// run the tests, and also when the test binary has been killed.
+// With none of them a test is skipped, and says how to get one; where CI is set it fails. The second and third are
+// started by the first test that asks, once for a test binary, with PostgreSQL's default settings. They are gone once
+// Main has run the tests, and also when the test binary has been killed.
 package pgtest
 
 import (
@@ -39,14 +39,14 @@ import (
 const timeout = time.Minute
 
 // started is the server of this test binary. It is started once, by the first test that needs it.
-var started struct {
+var started struct { //nolint:gochecknoglobals // tests have nothing else in common
 	once   sync.Once
 	server *server
 	err    error
 }
 
-// URL returns the connection string of a new empty database. It is dropped at the end of the test, connections to it are
-// cut. Without a server the test is skipped, or fails where CI is set. It is safe for concurrent use.
+// URL returns the connection string of a new empty database. It is dropped at the end of the test, and connections to
+// it are cut. Without a server the test is skipped, or fails where CI is set. It is safe for concurrent use.
 func URL(t testing.TB) string {
 	t.Helper()
 	started.once.Do(func() { started.server, started.err = start() })
@@ -103,7 +103,7 @@ func (tests Tests) Run() int {
 	return code
 }
 
-// unavailable ends a test that has no server. Where CI is set, that nothing is tested with PostgreSQL must not go unseen.
+// unavailable ends a test that has no server. Where CI is set, it must not go unseen that nothing is tested on one.
 func unavailable(t testing.TB, err error) {
 	t.Helper()
 	end := t.Skipf

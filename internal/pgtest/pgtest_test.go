@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestPoolIsOnADatabaseOfItsOwn(t *testing.T) {
+	t.Parallel()
 	for range 2 {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()

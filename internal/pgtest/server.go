@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"fmt"
+	"net"
 	"os"
 )
 
@@ -10,6 +11,11 @@ type server struct {
 	origin string       // where it comes from, for people
 	url    string       // connection string of a user that may create databases
 	stop   func() error // nil if it is not ours
+}
+
+// connectionString returns the connection string of the user postgres.
+func connectionString(password, host, port string) string {
+	return fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable", password, net.JoinHostPort(host, port))
 }
 
 // start returns the first server that can be had. Its error says how to get one, and why there is none.

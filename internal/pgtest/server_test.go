@@ -194,7 +194,7 @@ func query(t *testing.T, url, sql string) (answer string) {
 // publicDir returns a folder that is open to all, as /tmp is: PostgreSQL's account has no access to t.TempDir's.
 func publicDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pgtest-")
+	dir, err := os.MkdirTemp("", "pgtest-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
