@@ -15,7 +15,7 @@ import (
 // that was there before and is fit as it is, and fails as [Store.Check] does if it is not. It is idempotent, and safe when
 // several processes call it at once. What has been done is kept in a table with the suffix "_migrations".
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.locked(ctx, setupLock, true, func() error { return s.migrate(ctx) }); err != nil {
+	if err := s.lockedInTurn(ctx, setupLock, func() error { return s.migrate(ctx) }); err != nil {
 		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
 	}
 	return s.Check(ctx)

@@ -124,10 +124,25 @@ const (
 	updateLock = 2 // UpdateAll
 )
 
-// locked does something while it holds one of the table's locks. It waits for the lock if wait is true, else it fails with
-// errLocked. The lock is held by a transaction of its own, so it works behind a pooler that pools transactions, and
-// PostgreSQL gives it back when this process dies. The transaction has no snapshot: it keeps no dead rows alive.
-func (s *Store) locked(ctx context.Context, number int, wait bool, do func() error) error {
+// lockedInTurn does something while it holds one of the table's locks, and waits until it gets it: without a connection,
+// which who holds the lock may need.
+func (s *Store) lockedInTurn(ctx context.Context, number int, do func() error) error {
+	for {
+		if err := s.locked(ctx, number, do); !errors.Is(err, errLocked) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// locked does something while it holds one of the table's locks, or fails with errLocked. The lock is held by a
+// transaction of its own, so it works behind a pooler that pools transactions, and PostgreSQL gives it back when this
+// process dies. The transaction has no snapshot: it keeps no dead rows alive.
+func (s *Store) locked(ctx context.Context, number int, do func() error) error {
 	tx, err := s.pool.Begin(ctx)
 	if err != nil {
 		return err
@@ -142,12 +157,8 @@ func (s *Store) locked(ctx context.Context, number int, wait bool, do func() err
 	if _, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {
 		return err
 	}
-	took := true
-	if wait {
-		_, err = tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", s.table, number)
-	} else {
-		err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))", s.table, number).Scan(&took)
-	}
+	var took bool
+	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1, $2))", s.table, number).Scan(&took)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (s *Store) Seed(ctx context.Context, n int64, progress func(done, total int
 	if progress == nil {
 		progress = func(_, _ int64) {}
 	}
-	err := s.locked(ctx, setupLock, true, func() error { return s.seed(ctx, n, progress) })
+	err := s.lockedInTurn(ctx, setupLock, func() error { return s.seed(ctx, n, progress) })
 	if err != nil {
 		return fmt.Errorf("pgstore: filling table %s: %w", s.name, err)
 	}

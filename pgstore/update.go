@@ -36,7 +36,7 @@ func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err e
 		return 0, points.ErrUpdateRunning
 	}
 	defer s.updating.Unlock()
-	err = s.locked(ctx, updateLock, false, func() error {
+	err = s.locked(ctx, updateLock, func() error {
 		users, err = s.updateInBatches(ctx, key)
 		return err
 	})

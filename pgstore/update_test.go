@@ -1,0 +1,238 @@
+package pgstore_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// missed returns how many users do not have the points of the update with this key, by PostgreSQL's own arithmetic.
+func missed(t *testing.T, pool *pgxpool.Pool, key uint64) (n int64) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM users"+
+		" WHERE points <> (hashint8extended(id, $1) & 9223372036854775807) % 101", int64(key)).Scan(&n))
+	return n
+}
+
+func TestUpdateReachesEveryUser(t *testing.T) {
+	for name, cfg := range map[string]pgstore.Config{
+		"default":      {},
+		"one worker":   {Workers: 1, BatchSize: 7_777},
+		"small, pause": {BatchSize: 4_000, Pause: time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, pool := seeded(t, cfg, 60_000)
+			for _, key := range []uint64{0, 1, 1<<64 - 1} {
+				n, err := store.UpdateAll(t.Context(), key)
+				require.NoError(t, err)
+				assert.EqualValues(t, 60_000, n)
+				assert.Zero(t, missed(t, pool, key))
+			}
+		})
+	}
+}
+
+// Updates are heap-only, so the table keeps its size.
+func TestUpdatesAreHeapOnly(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{}, 60_000)
+	size := func() (bytes int64) {
+		require.NoError(t, pool.QueryRow(t.Context(), "SELECT pg_relation_size('users')").Scan(&bytes))
+		return bytes
+	}
+	const updates = 10
+	var second int64
+	for key := range uint64(updates) {
+		_, err := store.UpdateAll(t.Context(), key)
+		require.NoError(t, err)
+		if key == 1 {
+			second = size()
+		}
+	}
+	assert.LessOrEqual(t, float64(size()), 1.1*float64(second))
+
+	pool.Reset() // a connection that ends reports what it has done
+	require.Eventually(t, func() bool {
+		var updated, hot int64
+		err := pool.QueryRow(t.Context(), "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'users'").Scan(&updated, &hot)
+		return err == nil && updated == updates*60_000 && float64(hot) > 0.95*float64(updated)
+	}, 10*time.Second, 20*time.Millisecond)
+}
+
+// Connections that are cut in mid-update cost a retry each, and nothing else.
+func TestUpdateSurvivesLostConnections(t *testing.T) {
+	url := pgtest.URL(t)
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 1_000, Pause: 2 * time.Millisecond})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(t.Context(), 60_000, nil))
+	killer, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(killer.Close)
+
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	cut := 0
+	wg.Go(func() {
+		for cut < 5 && ctx.Err() == nil {
+			cut += cutActive(ctx, killer, "UPDATE")
+		}
+	})
+	n, err := store.UpdateAll(t.Context(), 3)
+	stop()
+	wg.Wait()
+	require.NoError(t, err)
+	assert.EqualValues(t, 60_000, n)
+	assert.Zero(t, missed(t, killer, 3))
+	assert.Positive(t, cut)
+}
+
+// cutActive cuts the connections of the pool's database that run such a statement now, and returns how many.
+func cutActive(ctx context.Context, pool *pgxpool.Pool, statement string) int {
+	tag, err := pool.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
+		" WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE $1 || ' %'", statement)
+	if err != nil {
+		return 0
+	}
+	return int(tag.RowsAffected())
+}
+
+// If the connection that holds the lock is lost, another process may have updated meanwhile: that is an error.
+func TestUpdateTellsThatItsLockWasLost(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000, Pause: 20 * time.Millisecond}, 20_000)
+	result := make(chan error)
+	go func() {
+		_, err := store.UpdateAll(context.Background(), 3)
+		result <- err
+	}()
+	require.Eventually(t, func() bool {
+		tag, err := pool.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks"+
+			" WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+		return err == nil && tag.RowsAffected() == 1
+	}, 5*time.Second, time.Millisecond)
+	require.ErrorContains(t, <-result, "its lock was lost")
+
+	n, err := store.UpdateAll(t.Context(), 4)
+	require.NoError(t, err)
+	assert.EqualValues(t, 20_000, n)
+	assert.Zero(t, missed(t, pool, 4))
+}
+
+// One update at a time, over all processes: the second store stands for another process.
+func TestOneUpdateAtATime(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000, Pause: 5 * time.Millisecond}, 20_000)
+	url := pool.Config().ConnString()
+	otherPool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	t.Cleanup(otherPool.Close)
+	other, err := pgstore.New(otherPool, pgstore.Config{})
+	require.NoError(t, err)
+
+	result := make(chan error)
+	go func() {
+		_, err := store.UpdateAll(context.Background(), 3)
+		result <- err
+	}()
+	require.Eventually(t, func() bool { return missed(t, pool, 3) < 20_000-150 }, 5*time.Second, time.Millisecond)
+	_, err = other.UpdateAll(t.Context(), 4)
+	require.ErrorIs(t, err, points.ErrUpdateRunning)
+	_, err = store.UpdateAll(t.Context(), 4)
+	require.ErrorIs(t, err, points.ErrUpdateRunning)
+	require.NoError(t, <-result)
+	assert.Zero(t, missed(t, pool, 3))
+}
+
+// A cancelled update stops within a batch.
+func TestCancelledUpdateStops(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000, Workers: 1, Pause: 10 * time.Millisecond}, 50_000)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error)
+	go func() {
+		_, err := store.UpdateAll(ctx, 3)
+		result <- err
+	}()
+	var before int64
+	require.Eventually(t, func() bool { before = missed(t, pool, 3); return before < 49_000 }, 5*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-result, context.Canceled)
+	after := missed(t, pool, 3)
+	assert.Positive(t, after, "users are left")
+
+	n, err := store.UpdateAll(t.Context(), 4)
+	require.NoError(t, err)
+	assert.EqualValues(t, 50_000, n)
+	assert.Zero(t, missed(t, pool, 4))
+}
+
+// What cannot pass is not repeated.
+func TestUpdateFails(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{}, 1000)
+	_, err := pool.Exec(t.Context(), "ALTER TABLE users DROP CONSTRAINT users_points_check; ALTER TABLE users ADD CHECK (points < 50)")
+	require.NoError(t, err)
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.ErrorContains(t, err, "pgstore: updating table users: ids 1 to 1000: ")
+	require.ErrorContains(t, err, "23514")
+
+	_, err = pool.Exec(t.Context(), "DROP TABLE users")
+	require.NoError(t, err)
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.ErrorContains(t, err, `relation "users" does not exist`)
+}
+
+// Far-apart ids take no more batches than as many users with neighbouring ones.
+func TestSparseIDs(t *testing.T) {
+	ids := make([]int64, 30_000)
+	for i := range ids {
+		ids[i] = int64(i) * 1_000_000_000_000
+	}
+	store, pool := open(t, pgstore.Config{BatchSize: 1_000, Workers: 1}, ids)
+	n, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, len(ids), n)
+	assert.Zero(t, missed(t, pool, 1))
+	var batches int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(DISTINCT xmin::text) FROM users").Scan(&batches))
+	assert.LessOrEqual(t, batches, 33)
+}
+
+func BenchmarkUpdateAll(b *testing.B) {
+	const users = 1_000_000
+	store, _ := seeded(b, pgstore.Config{}, users)
+	for key := uint64(0); b.Loop(); key++ {
+		n, err := store.UpdateAll(b.Context(), key)
+		require.NoError(b, err)
+		require.EqualValues(b, users, n)
+	}
+}
+
+func BenchmarkUsersAbove(b *testing.B) {
+	for _, users := range []int64{10_000, 1_000_000} {
+		store, _ := seeded(b, pgstore.Config{}, users)
+		read := func(state string) {
+			for _, above := range []int{0, 50, 99, 100} {
+				b.Run(fmt.Sprintf("users=%d/%s/above=%d", users, state, above), func(b *testing.B) {
+					for b.Loop() {
+						_, err := store.UsersAbove(b.Context(), above, 2)
+						require.NoError(b, err)
+					}
+				})
+			}
+		}
+		read("all zero")
+		_, err := store.UpdateAll(b.Context(), 1)
+		require.NoError(b, err)
+		read("updated")
+	}
+}
