@@ -1,0 +1,129 @@
+package pgstore_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+// Behind PgBouncer in transaction mode, which hands the statements of one client to any of several servers, everything
+// works, with the setting that the package's documentation names for a PgBouncer that does not know prepared statements.
+func TestBehindPgBouncer(t *testing.T) {
+	url := startPgBouncer(t, pgtest.URL(t))
+	pool, err := pgxpool.New(t.Context(), url+"?default_query_exec_mode=exec&pool_max_conns=8")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+
+	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 1000})
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			assert.NoError(t, store.Migrate(t.Context()))
+			assert.NoError(t, store.Seed(t.Context(), 20_000, nil))
+		})
+	}
+	wg.Wait()
+	assertUsers(t, store, 20_000)
+
+	ctx, stop := context.WithCancel(t.Context())
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				for _, above := range []int{0, 50, 99, 100} {
+					users, err := store.UsersAbove(t.Context(), above, 2)
+					assert.NoError(t, err)
+					assert.NotNil(t, users)
+				}
+			}
+		})
+	}
+	for key := range uint64(3) {
+		n, err := store.UpdateAll(t.Context(), key)
+		require.NoError(t, err)
+		assert.EqualValues(t, 20_000, n)
+		assert.Zero(t, missed(t, pool, key))
+	}
+	stop()
+	wg.Wait()
+}
+
+// startPgBouncer starts one in front of a database, with fewer connections to it than clients may have.
+func startPgBouncer(t *testing.T, database string) (url string) {
+	t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path = "/usr/sbin/pgbouncer" // Debian's, which is not on every PATH
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("there is no pgbouncer: install the package pgbouncer")
+		}
+	}
+	server, err := pgxpool.ParseConfig(database)
+	require.NoError(t, err)
+	port := freePort(t)
+	dir, err := os.MkdirTemp("", "pgbouncer") // t.TempDir's parents are closed to other users
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	config := filepath.Join(dir, "pgbouncer.ini")
+	conn := server.ConnConfig
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
+points = host=%s port=%d dbname=%s user=%s password='%s'
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+auth_type = any
+pool_mode = transaction
+default_pool_size = 5
+unix_socket_dir =
+`, conn.Host, conn.Port, conn.Database, conn.User, conn.Password, port), 0o600))
+
+	cmd := exec.Command(path, config)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	if os.Geteuid() == 0 { // as which it refuses to run
+		nobody, err := user.Lookup("nobody")
+		require.NoError(t, err)
+		uid, err := strconv.Atoi(nobody.Uid)
+		require.NoError(t, err)
+		require.NoError(t, os.Chown(dir, uid, -1))
+		require.NoError(t, os.Chown(config, uid, -1))
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)} //nolint:gosec // a uid
+	}
+	cmd.Stderr = t.Output()
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		assert.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		_ = cmd.Wait()
+	})
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		return c.Close() == nil
+	}, 10*time.Second, 20*time.Millisecond, "pgbouncer does not listen")
+	return "postgres://" + conn.User + "@" + address + "/points"
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
