@@ -1,0 +1,39 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Run the reference server on http://127.0.0.1:4000/, with 1,000,000 users in memory
+	go run ./examples/server
+
+.PHONY: load
+load: ## Run the seed's benchmark against a server in the same process, and print ab's report
+	go run ./loadtest
+
+.PHONY: test
+test: ## Run all tests under the race detector
+	go test -race ./...
+
+.PHONY: bench
+bench: ## Run the benchmarks of bench; what they print is kept in bench/results.txt
+	go test -run '^$$' -bench . -benchmem -timeout 1h ./bench/... | tee bench/results.txt
+
+.PHONY: lint
+lint: ## Run the linters
+	.ci/run lint
+
+.PHONY: fmt
+fmt: ## Format the code
+	gofmt -w .
+
+.PHONY: image
+image: ## Make sure that Docker has the image postgres:17, built from Debian's packages if it cannot be pulled
+	.ci/postgres-image 17
+
+.PHONY: ci
+ci: ## Run everything that must hold before a change is merged
+	.ci/run
