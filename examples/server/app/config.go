@@ -1,0 +1,152 @@
+package app
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config configures a [Server]. [Defaults] returns the default of each field.
+type Config struct {
+	// Addr is where to listen. The default is 127.0.0.1:4000.
+	Addr Address `env:"ADDR"`
+
+	// DatabaseURL is the PostgreSQL database to serve. The default is empty: users in memory.
+	DatabaseURL DatabaseURL `env:"DATABASE_URL"`
+
+	// Users is how many users an empty table is filled with, or how many there are in memory. The default is
+	// 1,000,000.
+	Users Users `env:"USERS"`
+
+	// Interval is the time between two ticks. The default is 1 minute.
+	Interval Duration `env:"TIMER_INTERVAL"`
+
+	// UpdateOnStart gives the users points at the start. Without it nobody has any, and no query finds anyone, until
+	// the first tick. The default is true.
+	UpdateOnStart bool `env:"UPDATE_ON_START"`
+
+	// QueryTimeout is how long a query may take, waiting included, before it is answered with 504. The default is 5
+	// seconds.
+	QueryTimeout Duration `env:"QUERY_TIMEOUT"`
+
+	// LogFormat is the format of the log. The default is text.
+	LogFormat LogFormat `env:"LOG_FORMAT"`
+
+	// LogLevel is the least level that is logged. The default is info.
+	LogLevel LogLevel `env:"LOG_LEVEL"`
+}
+
+// Defaults returns the default configuration.
+func Defaults() Config {
+	return Config{
+		Addr:          "127.0.0.1:4000",
+		Users:         1_000_000,
+		Interval:      Duration(time.Minute),
+		UpdateOnStart: true,
+		QueryTimeout:  Duration(5 * time.Second),
+		LogFormat:     "text",
+	}
+}
+
+// ParseConfig returns the configuration that the flags in args make of the defaults, and before them the environment
+// variables in environ, each key=value; a variable that is empty is as one that is not set. If args ask for it,
+// ParseConfig writes the explanation of all of them to help and returns flag.ErrHelp. Any other error is one line,
+// and has no password in it.
+func ParseConfig(args, environ []string, help io.Writer) (Config, error) {
+	cfg := Defaults()
+	envErr := cfg.setFromEnvironment(environ)
+	flags := cfg.flags()
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		writeHelp(help, flags)
+		return Config{}, err
+	case err != nil:
+		return Config{}, hideSecrets(err)
+	case flags.NArg() > 0:
+		return Config{}, hideSecrets(fmt.Errorf("unexpected argument %q: flags are given as -name=value", flags.Arg(0)))
+	case envErr != nil:
+		return Config{}, hideSecrets(envErr)
+	}
+	return cfg, nil
+}
+
+// flags returns the flags that set c; what is in it now are their defaults. In a flag's usage its environment
+// variable is quoted.
+func (c *Config) flags() *flag.FlagSet {
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // ParseConfig returns the error, and writes the help
+	flags.TextVar(&c.Addr, "addr", c.Addr, "host:port to listen on, `ADDR`; port 0 takes a free one")
+	flags.TextVar(&c.DatabaseURL, "database-url", c.DatabaseURL, "PostgreSQL database, `DATABASE_URL`, such as\n"+
+		"postgres://user:password@host:5432/database; its table users is created and filled\n"+
+		"if need be; empty: users in memory")
+	flags.TextVar(&c.Users, "users", c.Users, "number of users, `USERS`, in memory, or that an empty table is filled with")
+	flags.TextVar(&c.Interval, "interval", c.Interval, "time between two ticks, `TIMER_INTERVAL`, as a duration (1m30s)\n"+
+		"or in milliseconds (90000); a tick draws a new hidden number and gives all users new points")
+	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "give all users points at the start, "+
+		"`UPDATE_ON_START`;\nif false, no query finds anyone before the first tick")
+	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time that a query may take, `QUERY_TIMEOUT`,\n"+
+		"as a duration (500ms) or in milliseconds (500)")
+	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+
+		"text or json")
+	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "least level that is logged, `LOG_LEVEL`:\n"+
+		"debug, info, warn or error")
+	return flags
+}
+
+func writeHelp(w io.Writer, flags *flag.FlagSet) {
+	fmt.Fprint(w, `Usage: server [flags]
+
+Answers GET / with at most 2 users above a hidden number, and the time of the query before.
+GET /healthz tells that it is alive, GET /readyz whether it can answer.
+SIGTERM or an interrupt ends it gracefully, a second one at once.
+
+Each flag has an environment variable, named after it here, which counts where the flag is not given:
+
+`)
+	flags.SetOutput(w)
+	flags.PrintDefaults()
+}
+
+// setFromEnvironment sets what environ has. Its error names the variable.
+func (c *Config) setFromEnvironment(environ []string) error {
+	variables := env.ToMap(environ)
+	for name, value := range variables {
+		if value == "" {
+			delete(variables, name)
+		}
+	}
+	err := env.ParseWithOptions(c, env.Options{
+		Environment: variables,
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[bool](): parseBool},
+	})
+	parseErr, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return err
+	}
+	field, _ := reflect.TypeFor[Config]().FieldByName(parseErr.Name)
+	name := field.Tag.Get("env")
+	return fmt.Errorf("invalid value %q for environment variable %s: %w", variables[name], name, parseErr.Err)
+}
+
+func parseBool(text string) (any, error) {
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return nil, errors.New("must be true or false")
+	}
+	return value, nil
+}
+
+// hideSecrets takes out of an error's text what is quoted there and may be a connection string, wherever it was
+// given.
+func hideSecrets(err error) error {
+	telling := regexp.MustCompile(`(?i)"(?:[^"\\]|\\.)*(?:@|://|password)(?:[^"\\]|\\.)*"`)
+	return errors.New(telling.ReplaceAllLiteralString(err.Error(), "(hidden, as it may hold a password)"))
+}

@@ -1,0 +1,86 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// insufficientPrivilege is the SQLSTATE of what a role has no right to.
+const insufficientPrivilege = "42501"
+
+// see is the way out of whatever a connection string says wrong.
+const see = "see -database-url (DATABASE_URL)"
+
+// explain makes one line of an error of the database at the start: where, what and why, and the way out.
+func explain(err error, c *pgx.ConnConfig) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	where := "PostgreSQL at " + net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Errorf("%s: %s", where, explainSQL(pgErr, oneLine(err), c))
+	}
+	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return fmt.Errorf("%s: %s", where, explainConnect(connectErr, c))
+	}
+	if isLost(err) {
+		return fmt.Errorf("%s: the connection was lost: %s: start the server again, it goes on where it stopped",
+			where, oneLine(err))
+	}
+	return fmt.Errorf("%s: %s: change the table, rename it, or take another database, %s", where, oneLine(err), see)
+}
+
+func explainConnect(err *pgconn.ConnectError, c *pgx.ConnConfig) string {
+	dnsErr, ok := errors.AsType[*net.DNSError](err)
+	switch {
+	case ok && dnsErr.IsNotFound:
+		return "there is no host of this name: " + see
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: its socket
+		return "nothing listens there: start it, or " + see
+	case pgconn.Timeout(err):
+		return fmt.Sprintf("no answer within %v: is a firewall in between? Or %s", c.ConnectTimeout, see)
+	default:
+		return "cannot connect: " + oneLine(err.Unwrap()) + ": " + see
+	}
+}
+
+// explainSQL explains an error that PostgreSQL itself reports; text is all of the error.
+func explainSQL(err *pgconn.PgError, text string, c *pgx.ConnConfig) string {
+	switch err.Code {
+	case "28000", "28P01": // invalid authorization specification, invalid password
+		return err.Message + ": check user and password, " + see
+	case "3D000": // invalid catalog name
+		return err.Message + ": create it (CREATE DATABASE), or " + see
+	case insufficientPrivilege:
+		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
+			"that has users and that it may SELECT and UPDATE", err.Message, c.User, c.User)
+	case "25006": // read only SQL transaction
+		return err.Message + ": it may be a standby: take the primary, " + see
+	case "53300": // too many connections
+		return err.Message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
+	case "57P03": // cannot connect now
+		return err.Message + ": start the server again when it is up"
+	default:
+		return text
+	}
+}
+
+// isLost reports whether the connection was lost, rather than something being wrong with the table.
+func isLost(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// oneLine is an error's text without line breaks.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

@@ -1,0 +1,136 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A Handler answers queries of an engine over HTTP:
+//
+//   - GET / with a query's answer, as JSON;
+//   - GET /healthz with 200: it is alive;
+//   - GET /readyz with 200 and what the engine does, or with 503 and why it cannot answer now;
+//   - HEAD for GET; anything else with 404 or 405. Errors are application/problem+json (RFC 9457).
+//
+// It is safe for concurrent use.
+type Handler struct {
+	engine *points.Engine
+	probe  probe
+
+	phase   atomic.Pointer[phase] // nil: it serves
+	users   atomic.Pointer[encodedUsers]
+	buffers sync.Pool // of *[]byte
+}
+
+// A phase is what a server does when it does not simply serve.
+type phase struct {
+	what    string
+	refuses bool // queries are not answered
+}
+
+// NewHandler returns a handler of engine's queries. It asks ping, which may be nil, whether the store can be reached,
+// when /readyz is asked for: at most every half second, for 2 seconds at most.
+func NewHandler(engine *points.Engine, ping func(context.Context) error) *Handler {
+	h := &Handler{engine: engine, probe: probe{ping: ping}}
+	h.users.Store(encodeUsers([]points.User{}))
+	h.buffers.New = func() any { return new([]byte) }
+	return h
+}
+
+// Starting makes the handler answer queries, and /readyz, with 503 and what is being done, until Serving is called.
+func (h *Handler) Starting(what string) { h.phase.Store(&phase{"starting: " + what, true}) }
+
+// Serving makes the handler answer queries. A new handler does.
+func (h *Handler) Serving() { h.phase.Store(nil) }
+
+// Stopping makes the handler answer /readyz with 503. Queries are answered if they were before.
+func (h *Handler) Stopping() {
+	before := h.phase.Load()
+	h.phase.Store(&phase{"shutting down", before != nil && before.refuses})
+}
+
+// Headers are shared by all answers, which do not change them. Content-Length is set by net/http, at no cost.
+//
+//nolint:gochecknoglobals // constants, if slices could be
+var (
+	jsonType    = []string{"application/json"}
+	problemType = []string{"application/problem+json"}
+	noStore     = []string{"no-store"} // every answer is another one
+	noSniff     = []string{"nosniff"}
+)
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/", "": // "" is the path of GET http://host
+		if allowed(w, r) {
+			h.query(w, r)
+		}
+	case "/healthz":
+		if allowed(w, r) {
+			writeJSON(w, jsonType, http.StatusOK, []byte(`{"status":"alive"}`))
+		}
+	case "/readyz":
+		if allowed(w, r) {
+			h.readyz(w, r)
+		}
+	default:
+		writeProblem(w, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+	}
+}
+
+// allowed answers a request whose method is none of ours.
+func allowed(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	writeProblem(w, http.StatusMethodNotAllowed, "This path answers GET and HEAD only.")
+	return false
+}
+
+func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
+	if p := h.phase.Load(); p != nil && p.refuses {
+		writeUnavailable(w, "The server is "+p.what+".")
+		return
+	}
+	result, err := h.engine.Query(r.Context())
+	if err != nil {
+		writeQueryError(w, r, err)
+		return
+	}
+	buffer := h.buffers.Get().(*[]byte) //nolint:forcetypeassert // New makes them
+	*buffer = h.appendResult((*buffer)[:0], result)
+	writeJSON(w, jsonType, http.StatusOK, *buffer)
+	h.buffers.Put(buffer)
+}
+
+// writeQueryError tells the client what went wrong, but no detail of the store's: that is in the log.
+func writeQueryError(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case r.Context().Err() == context.Canceled:
+		// Nobody is there to be told, or they have half closed the connection: then nothing is better than an empty
+		// 200.
+		panic(http.ErrAbortHandler)
+	case errors.Is(err, points.ErrOverloaded):
+		writeUnavailable(w, "Too many queries are waiting. Try again later.")
+	case errors.Is(err, points.ErrQueryTimeout), r.Context().Err() != nil:
+		writeProblem(w, http.StatusGatewayTimeout, "The users could not be read in time. Try again later.")
+	default:
+		writeUnavailable(w, "The users cannot be read at the moment. Try again later.")
+	}
+}
+
+func writeJSON(w http.ResponseWriter, contentType []string, status int, body []byte) {
+	header := w.Header()
+	header["Content-Type"] = contentType
+	header["Cache-Control"] = noStore
+	header["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(status)
+	w.Write(body) //nolint:errcheck // the client went away
+}

@@ -1,0 +1,101 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout.
+const connectTimeout = 5 * time.Second
+
+// connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an update's
+// two workers, one for its lock, one for reads, one for /readyz.
+const connections = 5
+
+// postgres is the backend of users in a PostgreSQL table.
+type postgres struct {
+	users  *pgstore.Store
+	pool   *pgxpool.Pool
+	url    DatabaseURL
+	want   int64 // users that an empty table is filled with
+	logger *slog.Logger
+}
+
+func openPostgres(cfg Config, logger *slog.Logger) (backend, error) {
+	poolConfig, err := cfg.DatabaseURL.parse()
+	if err != nil {
+		return nil, err
+	}
+	if poolConfig.ConnConfig.ConnectTimeout == 0 {
+		poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if _, ok := poolConfig.ConnConfig.RuntimeParams["application_name"]; !ok {
+		poolConfig.ConnConfig.RuntimeParams["application_name"] = "points-server"
+	}
+	if !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
+		poolConfig.MaxConns = connections
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when it is first used
+	if err != nil {
+		return nil, err
+	}
+	users, err := pgstore.New(pool, pgstore.Config{Logger: logger})
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &postgres{users, pool, cfg.DatabaseURL, int64(cfg.Users), logger}, nil
+}
+
+func (p *postgres) store() points.Store            { return p.users }
+func (p *postgres) name() string                   { return p.url.String() }
+func (p *postgres) ping(ctx context.Context) error { return p.users.Ping(ctx) }
+func (p *postgres) close()                         { p.pool.Close() }
+
+func (p *postgres) prepare(ctx context.Context, progress func(done, total int64)) (int64, error) {
+	users, err := p.fill(ctx, progress)
+	return users, explain(err, p.pool.Config().ConnConfig)
+}
+
+func (p *postgres) fill(ctx context.Context, progress func(done, total int64)) (int64, error) {
+	if err := p.users.Ping(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.migrate(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.users.Seed(ctx, p.want, progress); err != nil {
+		return 0, err
+	}
+	const patience = 5 * time.Second
+	counting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n, err := p.users.Count(counting)
+	if counting.Err() != nil {
+		return -1, ctx.Err()
+	}
+	return n, err
+}
+
+// migrate brings the table up to date. A role that may not do that can serve a table that is fit.
+func (p *postgres) migrate(ctx context.Context) error {
+	err := p.users.Migrate(ctx)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.Code != insufficientPrivilege {
+		return err
+	}
+	if p.users.Check(ctx) != nil {
+		return err
+	}
+	p.logger.Warn("the table is taken as it is: the role has no right to migrate it", "error", oneLine(err))
+	return nil
+}

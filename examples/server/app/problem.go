@@ -1,0 +1,32 @@
+package app
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// retryAfter is how many seconds a client is asked to wait after a 503.
+const retryAfter = "1"
+
+// problem is a problem detail of RFC 9457. Its type is about:blank: its title, the status's, says all there is to say
+// of the kind of problem.
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+}
+
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail})
+	if err != nil {
+		panic(err) // strings and a number
+	}
+	writeJSON(w, problemType, status, body)
+}
+
+// writeUnavailable writes a problem that may be over soon.
+func writeUnavailable(w http.ResponseWriter, detail string) {
+	w.Header().Set("Retry-After", retryAfter)
+	writeProblem(w, http.StatusServiceUnavailable, detail)
+}

@@ -1,0 +1,163 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// How long the parts of a shutdown may take: 10 seconds in all, with some to spare.
+const (
+	drainTimeout = 8 * time.Second // for what waits to be answered, and meanwhile for the update to stop
+	closeTimeout = time.Second     // for the backend to close
+)
+
+// A Server is the reference server. It has the two methods of a life: Open and Run.
+type Server struct {
+	cfg      Config
+	stderr   io.Writer
+	logger   *slog.Logger
+	backend  backend
+	engine   *points.Engine
+	handler  *Handler
+	http     *http.Server
+	listener net.Listener
+	ready    chan struct{}
+}
+
+// Open listens on cfg.Addr, but does nothing more: the address is known, and a port that is taken is told of at once.
+// The server logs to stderr; if that is a terminal, it shows a bar there while a table is filled. Run must be called,
+// or Close.
+//
+// Its errors, and Run's, are one line each, and have no password in them.
+func Open(cfg Config, stderr io.Writer) (*Server, error) {
+	logger := NewLogger(cfg, stderr)
+	backend, err := openBackend(cfg, logger)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, stderr: stderr, logger: logger, backend: backend, ready: make(chan struct{})}
+	if err := s.open(); err != nil {
+		backend.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) open() error {
+	outages := outages{logger: s.logger}
+	engine, err := points.New(s.backend.store(), points.Config{
+		Interval:      time.Duration(s.cfg.Interval),
+		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
+		UpdateOnStart: s.cfg.UpdateOnStart,
+		StopTimeout:   drainTimeout,
+		Logger:        s.logger,
+		Hooks:         points.Hooks{Batch: outages.batch},
+	})
+	if err != nil {
+		return err
+	}
+	s.engine = engine
+	s.handler = NewHandler(engine, s.backend.ping)
+	s.handler.Starting("the store is being opened")
+	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
+	s.listener, err = listen(s.cfg.Addr)
+	return err
+}
+
+// Addr returns where the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Ready returns a channel that is closed once the server answers queries.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Close closes a server that will not Run.
+func (s *Server) Close() error {
+	s.backend.close()
+	return s.listener.Close()
+}
+
+// Run creates and fills the table if need be, and then answers queries and lets ticks come until ctx ends. Then it
+// stops listening, answers the queries that wait, stops a running update, and closes everything, within 10 seconds;
+// it returns nil. It returns an error if the table cannot be had, or if listening fails. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(s.serve)
+	group.Go(func() error { return s.work(running) })
+	group.Go(func() error {
+		<-running.Done()
+		if ctx.Err() != nil {
+			s.logger.Info("shutting down")
+		}
+		s.drain(running)
+		return nil
+	})
+	err := group.Wait()
+	s.closeBackend()
+	if ctx.Err() == nil {
+		return err
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.logger.Warn("something did not stop as it should", "error", oneLine(err))
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+func (s *Server) serve() error {
+	if err := Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
+	}
+	return nil
+}
+
+// work prepares the store, and lets ticks come until ctx ends.
+func (s *Server) work(ctx context.Context) error {
+	progress := progress{logger: s.logger, handler: s.handler, w: s.stderr}
+	users, err := s.backend.prepare(ctx, progress.show)
+	if err != nil {
+		return err
+	}
+	logger := s.logger
+	if users >= 0 {
+		logger = logger.With("users", users)
+	}
+	logger.Info("serving", "addr", s.Addr().String(), "store", s.backend.name(), "interval", time.Duration(s.cfg.Interval))
+	s.handler.Serving()
+	close(s.ready)
+	return s.engine.Run(ctx)
+}
+
+// drain stops listening, and waits until all queries are answered.
+func (s *Server) drain(ended context.Context) {
+	s.handler.Stopping()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("some queries were not answered in time", "timeout", drainTimeout)
+		s.http.Close() //nolint:errcheck // there is nothing left to do about it
+	}
+}
+
+// closeBackend closes the backend, but does not wait for a connection that hangs.
+func (s *Server) closeBackend() {
+	closed := make(chan struct{})
+	go func() {
+		s.backend.close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout):
+		s.logger.Warn("the database's connections were cut", "timeout", closeTimeout)
+	}
+}

@@ -1,0 +1,49 @@
+// Command server is the reference server: an HTTP server around an engine of package points.
+//
+//	server                                                # in memory, 1,000,000 users
+//	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
+//
+// It logs to standard error. It exits with 0 after SIGTERM or an interrupt, with 2 if a flag or an environment
+// variable is wrong, and with 1 if it cannot start or go on.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stderr))
+}
+
+func run(args, environ []string, stderr io.Writer) (code int) {
+	cfg, err := app.ParseConfig(args, environ, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "server: %v (-h explains all flags)\n", err)
+		return 2
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+
+	server, err := app.Open(cfg, stderr)
+	if err == nil {
+		err = server.Run(ctx)
+	}
+	if err != nil {
+		app.NewLogger(cfg, stderr).Error(err.Error())
+		return 1
+	}
+	return 0
+}
