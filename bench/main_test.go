@@ -1,0 +1,16 @@
+// Package bench measures the parts and the whole, side by side. README.md has results and commands.
+package bench
+
+import (
+	"os"
+	"testing"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+func TestMain(m *testing.M) {
+	if database := os.Getenv(serverEnv); database != "" {
+		os.Exit(runServer(database))
+	}
+	os.Exit(pgtest.Main(m).Run())
+}

@@ -1,0 +1,204 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/memstore"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// serverEnv, if it is set to a database, makes this program the server that is measured: a process of its own, so that
+// what it costs the processor is its own.
+const serverEnv = "POINTS_BENCH_SERVER"
+
+// The server's paths: what is compared.
+const (
+	fixedPath  = "/fixed"  // fixed bytes: what net/http and the network cost
+	enginePath = "/"       // the reference server
+	eachPath   = "/each"   // the same, with an engine that reads once for each call
+	memoryPath = "/memory" // the reference server in memory
+)
+
+// runServer serves until its standard input ends.
+func runServer(database string) int {
+	pool, err := pgxpool.New(context.Background(), database)
+	if err == nil {
+		err = serve(pool)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func serve(pool *pgxpool.Pool) error {
+	store, err := pgstore.New(pool, pgstore.Config{})
+	if err != nil {
+		return err
+	}
+	memory, err := memstore.New(1_000_000)
+	if err != nil {
+		return err
+	}
+	if _, err := memory.UpdateAll(context.Background(), 1); err != nil {
+		return err
+	}
+	mux := map[string]http.Handler{fixedPath: http.HandlerFunc(fixed)}
+	for path, store := range map[string]points.Store{enginePath: store, eachPath: &eachStore{store: store}, memoryPath: memory} {
+		engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }})
+		if err != nil {
+			return err
+		}
+		mux[path] = atRoot(app.NewHandler(engine, nil))
+	}
+	var updates updates
+	mux["/updates/start"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.start(store) })
+	mux["/updates/stop"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.stop() })
+	mux["/usage"] = http.HandlerFunc(usage)
+
+	server := app.NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux[r.URL.Path].ServeHTTP(w, r)
+	}), 5*time.Second, slog.New(slog.DiscardHandler))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr())
+	go func() {
+		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // its end is what is waited for
+		os.Exit(0)
+	}()
+	return app.Serve(server, listener)
+}
+
+// atRoot has a handler answer as it does at /.
+func atRoot(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = "/"
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// fixed answers as long a body as the reference server, with the same headers.
+func fixed(w http.ResponseWriter, _ *http.Request) {
+	header := w.Header()
+	header["Content-Type"] = jsonType
+	header["Cache-Control"] = noStore
+	header["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(http.StatusOK)
+	w.Write(fixedBody) //nolint:errcheck // the client went away
+}
+
+var (
+	jsonType  = []string{"application/json"}
+	noStore   = []string{"no-store"}
+	noSniff   = []string{"nosniff"}
+	fixedBody = []byte(`{"users":[` +
+		`{"id":3,"points":99,"inserted_at":"2026-01-01T10:00:00.123456Z","updated_at":"2026-01-01T10:00:00.123456Z"},` +
+		`{"id":4,"points":61,"inserted_at":"2026-01-01T10:00:00.123456Z","updated_at":"2026-01-01T10:00:00.123456Z"}` +
+		`],"timestamp":"2026-01-01T10:00:00.123456Z"}`)
+)
+
+// An eachStore reads once for each call of its engine, one after the other: it says that it is Immediate, so the engine
+// has each caller read under its lock. That is a GenServer that asks the database itself.
+type eachStore struct{ store points.Store }
+
+func (s *eachStore) ImmediateReads() {}
+
+func (s *eachStore) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
+	return s.store.UsersAbove(ctx, above, limit)
+}
+
+func (s *eachStore) UpdateAll(ctx context.Context, key uint64) (int64, error) {
+	return s.store.UpdateAll(ctx, key)
+}
+
+// updates run back to back between start and stop.
+type updates struct {
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+func (u *updates) start(store points.Store) {
+	ctx, cancel := context.WithCancel(context.Background())
+	u.cancel = cancel
+	u.done.Go(func() {
+		for key := uint64(time.Now().UnixNano()); ctx.Err() == nil; key++ {
+			if _, err := store.UpdateAll(ctx, key); err != nil && ctx.Err() == nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+		}
+	})
+}
+
+func (u *updates) stop() {
+	u.cancel()
+	u.done.Wait()
+}
+
+// usage tells the processor time that this process has used, in µs, and its resident memory, in bytes.
+func usage(w http.ResponseWriter, _ *http.Request) {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		panic(err)
+	}
+	statm, _ := os.ReadFile("/proc/self/statm") // Linux only
+	var size, resident int64
+	fmt.Sscan(string(statm), &size, &resident) //nolint:errcheck // zero elsewhere
+	fmt.Fprintln(w, time.Duration(r.Utime.Nano()+r.Stime.Nano()).Microseconds(), resident*int64(os.Getpagesize()))
+}
+
+// startServer starts the server on a database that has users, and returns where it listens.
+func startServer(b *testing.B, database string) (address string) {
+	b.Helper()
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this program
+	cmd.Env = append(os.Environ(), serverEnv+"="+database)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	require.NoError(b, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	b.Cleanup(func() {
+		require.NoError(b, stdin.Close())
+		require.NoError(b, cmd.Wait())
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(b, err)
+	return line[:len(line)-1]
+}
+
+// get returns the numbers that the server answers at a path.
+func get(b *testing.B, address, path string) (numbers []int64) {
+	b.Helper()
+	response, err := http.Get("http://" + address + path) //nolint:gosec // our own server
+	require.NoError(b, err)
+	defer response.Body.Close()
+	words := bufio.NewScanner(response.Body)
+	words.Split(bufio.ScanWords)
+	for words.Scan() {
+		n, err := strconv.ParseInt(words.Text(), 10, 64)
+		require.NoError(b, err)
+		numbers = append(numbers, n)
+	}
+	return numbers
+}

@@ -1,0 +1,173 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+const users = 1_000_000
+
+// BenchmarkServing compares the reference server on PostgreSQL, with 1,000,000 users, with the same server answering
+// fixed bytes, with an engine that reads once for each call, and with itself in memory and during updates. In each round
+// each of them gets as many requests over as many keep-alive connections: the medians over all rounds are reported.
+func BenchmarkServing(b *testing.B) {
+	address := startServer(b, database(b))
+	for _, connections := range []int{100} {
+		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
+			rounds := map[string][]measured{}
+			for range b.N {
+				for _, path := range []string{fixedPath, enginePath, eachPath, memoryPath} {
+					rounds[path] = append(rounds[path], load(b, address, path, connections))
+				}
+				get(b, address, "/updates/start")
+				rounds["updating"] = append(rounds["updating"], load(b, address, enginePath, connections))
+				get(b, address, "/updates/stop")
+			}
+			report(b, rounds)
+		})
+	}
+	b.ReportMetric(float64(get(b, address, "/usage")[1])/(1<<20), "MB-resident")
+}
+
+// database returns one with a million users, after an update.
+func database(b *testing.B) string {
+	b.Helper()
+	url := pgtest.URL(b)
+	pool, err := pgxpool.New(b.Context(), url)
+	require.NoError(b, err)
+	defer pool.Close()
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(b, err)
+	require.NoError(b, store.Migrate(b.Context()))
+	require.NoError(b, store.Seed(b.Context(), users, nil))
+	_, err = store.UpdateAll(b.Context(), 1)
+	require.NoError(b, err)
+	return url
+}
+
+// measured is what one load has shown.
+type measured struct {
+	rate     float64 // requests/s
+	cpu      float64 // of the server, in µs a request
+	p50, p99 float64 // ms
+}
+
+func report(b *testing.B, rounds map[string][]measured) {
+	median := func(path string, of func(measured) float64) float64 {
+		var values []float64
+		for _, m := range rounds[path] {
+			values = append(values, of(m))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	rate := func(m measured) float64 { return m.rate }
+	cpu := func(m measured) float64 { return m.cpu }
+	p99 := func(m measured) float64 { return m.p99 }
+	for path := range rounds {
+		b.Logf("%-9s %7.0f requests/s, server %5.1f µs/request, 50%% %5.2f ms, 99%% %5.2f ms", path, median(path, rate),
+			median(path, cpu), median(path, func(m measured) float64 { return m.p50 }), median(path, p99))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(enginePath, rate), "requests/s")
+	b.ReportMetric(median(enginePath, rate)/median(fixedPath, rate), "rate/fixed")
+	b.ReportMetric(median(enginePath, cpu)/median(fixedPath, cpu), "cpu/fixed")
+	b.ReportMetric(median(enginePath, rate)/median(eachPath, rate), "rate/each")
+	b.ReportMetric(median("updating", rate)/median(enginePath, rate), "updating-rate/idle")
+	b.ReportMetric(median("updating", p99)/median(enginePath, p99), "updating-p99/idle")
+}
+
+// load sends requests for two seconds, each connection its next one when it has the answer, and measures the server.
+func load(b *testing.B, address, path string, connections int) measured {
+	b.Helper()
+	const duration = 2 * time.Second
+	latencies := make([][]time.Duration, connections)
+	var failed atomic.Pointer[error]
+	before := get(b, address, "/usage")
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range connections {
+		wg.Go(func() {
+			var err error
+			if latencies[i], err = closedLoop(address, path, began.Add(duration)); err != nil {
+				failed.Store(&err)
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	after := get(b, address, "/usage")
+	if err := failed.Load(); err != nil {
+		require.NoError(b, *err)
+	}
+	all := slices.Concat(latencies...)
+	slices.Sort(all)
+	ms := func(percent int) float64 { return all[len(all)*percent/100].Seconds() * 1000 }
+	return measured{
+		rate: float64(len(all)) / took.Seconds(),
+		cpu:  float64(after[0]-before[0]) / float64(len(all)),
+		p50:  ms(50), p99: ms(99),
+	}
+}
+
+// closedLoop sends requests over one connection, and returns how long each took.
+func closedLoop(address, path string, until time.Time) (latencies []time.Duration, err error) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: " + address + "\r\n\r\n")
+	replies := bufio.NewReader(c)
+	for began := time.Now(); began.Before(until); {
+		if _, err := c.Write(request); err != nil {
+			return nil, err
+		}
+		if err := discardReply(replies); err != nil {
+			return nil, err
+		}
+		now := time.Now()
+		latencies = append(latencies, now.Sub(began))
+		began = now
+	}
+	return latencies, nil
+}
+
+// discardReply reads a reply that must be 200 and have a Content-Length.
+func discardReply(r *bufio.Reader) error {
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if first && !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
+			return fmt.Errorf("the server answered %s", line)
+		}
+		if len(line) == 2 {
+			break
+		}
+		if name, value, ok := bytes.Cut(line, []byte(": ")); ok && string(name) == "Content-Length" {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := io.CopyN(io.Discard, r, int64(length))
+	return err
+}
