@@ -39,7 +39,7 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	if !ok || !canPeek {
 		return c, nil
 	}
-	watched := &watchedConn{TCPConn: tcp}
+	watched := &watchedConn{TCPConn: tcp, gone: func() {}}
 	watched.timer = time.AfterFunc(watchAfter, watched.look)
 	watched.timer.Stop()
 	return watched, nil
@@ -82,5 +82,6 @@ func (c *watchedConn) look() {
 func (c *watchedConn) Close() error {
 	c.waiting.Store(false)
 	c.timer.Stop()
+	c.gone()
 	return c.TCPConn.Close()
 }
