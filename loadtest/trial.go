@@ -36,15 +36,16 @@ func (t *trial) run(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, t.cfg.timeLimit)
 		defer cancel()
 	}
-	t.began = time.Now()
-	checker := contract.New(t.cfg.verify, t.began, t.target.local)
-	recorder := record.New(t.recording(checker))
+	var checker *contract.Checker
+	recorder := record.New(t.recording(func(x *transport.Exchange) { checker.Check(x) }))
+	t.began = time.Now() // the recorder takes a moment, in which requests would already be due
+	checker = contract.New(t.cfg.verify, t.began, t.target.local)
 	var loop interface {
 		Run(ctx context.Context, transport http.RoundTripper)
 	}
 	var again func() bool
 	if t.schedule != nil {
-		loop = attack.NewOpen(t.schedule, t.cfg.clients)
+		loop = attack.NewOpen(t.schedule, t.cfg.clients, t.began)
 	} else {
 		closed := attack.NewClosed(t.cfg.clients, t.cfg.requests)
 		loop, again = closed, closed.Next
@@ -67,10 +68,8 @@ func (t *trial) run(ctx context.Context) error {
 	return nil
 }
 
-func (t *trial) recording(checker *contract.Checker) record.Options {
-	opts := record.Options{
-		AnyLength: t.cfg.anyLength, Check: checker.Check, Progress: t.progress, WarmUp: t.warmUp,
-	}
+func (t *trial) recording(check func(*transport.Exchange)) record.Options {
+	opts := record.Options{AnyLength: t.cfg.anyLength, Check: check, Progress: t.progress, WarmUp: t.warmUp}
 	if t.schedule != nil {
 		opts.Due = t.schedule.Due
 	}

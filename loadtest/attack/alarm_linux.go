@@ -1,0 +1,69 @@
+package attack
+
+import (
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sleepError is how much later than asked for time.Sleep may wake up: Go's network poller, which an idle program waits in,
+// counts in milliseconds.
+const sleepError = 2 * time.Millisecond
+
+// An alarm waits to within some 50 µs, where time.Sleep is up to a millisecond late. That would count as the server's
+// latency. It is a timer of the kernel's that the network poller waits for as for a connection.
+type alarm struct {
+	timer *os.File // nil: there is none, and time.Sleep has to do
+}
+
+func newAlarm() *alarm {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return &alarm{}
+	}
+	return &alarm{timer: os.NewFile(uintptr(fd), "timer")} //nolint:gosec // a file descriptor is not negative
+}
+
+// wait returns after d. One goroutine may wait at a time.
+func (a *alarm) wait(d time.Duration) {
+	if a.timer == nil {
+		time.Sleep(d)
+		return
+	}
+	if d > 2*sleepError {
+		start := time.Now()
+		time.Sleep(d - sleepError)
+		d -= time.Since(start)
+	}
+	if d <= 0 {
+		return
+	}
+	once := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+	if err := a.set(&once); err != nil {
+		time.Sleep(d)
+		return
+	}
+	var expirations [8]byte
+	_, _ = a.timer.Read(expirations[:]) // it can only fail once closed
+}
+
+func (a *alarm) set(once *unix.ItimerSpec) (err error) {
+	raw, err := a.timer.SyscallConn()
+	if err != nil {
+		return err
+	}
+	controlled := raw.Control(func(fd uintptr) {
+		err = unix.TimerfdSettime(int(fd), 0, once, nil) //nolint:gosec // a file descriptor is an int
+	})
+	if controlled != nil {
+		return controlled
+	}
+	return err
+}
+
+func (a *alarm) close() {
+	if a.timer != nil {
+		_ = a.timer.Close() // it holds nothing
+	}
+}

@@ -1,0 +1,291 @@
+package transport
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestAnswers has both transports talk to servers of all kinds, two requests each.
+func TestAnswers(t *testing.T) {
+	big := strings.Repeat("0123456789abcdef", 1<<16) // 1 MB
+	tests := map[string]struct {
+		answer    func(net.Conn, int) bool
+		method    string
+		status    int
+		body      string // a prefix, if it is longer than what is kept
+		length    int64
+		kept      bool
+		failure   Failure
+		onlyLean  bool // net/http takes it another way
+		onlyFirst bool // what follows depends on the first
+	}{
+		"length":          {answer: always("HTTP/1.1 200 OK\r\nServer: s\r\nContent-Length: 5\r\n\r\nhello"), status: 200, body: "hello", length: 5, kept: true},
+		"no reason":       {answer: always("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok"), status: 200, body: "ok", length: 2, kept: true},
+		"bare newlines":   {answer: always("HTTP/1.1 200 OK\nContent-Length: 2\n\nok"), status: 200, body: "ok", length: 2, kept: true},
+		"empty":           {answer: always("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), status: 200, kept: true},
+		"no content":      {answer: always("HTTP/1.1 204 No Content\r\n\r\n"), status: 204, kept: true},
+		"not modified":    {answer: always("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"), status: 304, kept: true},
+		"HEAD":            {method: "HEAD", answer: always("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), status: 200, kept: true},
+		"error":           {answer: always("HTTP/1.1 500 Oh no\r\nContent-Length: 2\r\n\r\nno"), status: 500, body: "no", length: 2, kept: true},
+		"early hints":     {answer: always("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), status: 200, body: "ok", length: 2, kept: true},
+		"chunked":         {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\n\r\n"), status: 200, body: "hello", length: 5, kept: true},
+		"one chunk":       {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n005\r\nhello\r\n0\r\n\r\n"), status: 200, body: "hello", length: 5, kept: true},
+		"trailer":         {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n2\r\nok\r\n0\r\nSum: 1\r\n\r\n"), status: 200, body: "ok", length: 2, kept: true},
+		"until close":     {answer: once("HTTP/1.1 200 OK\r\n\r\nhello"), status: 200, body: "hello", length: 5},
+		"close":           {answer: once("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"), status: 200, body: "ok", length: 2},
+		"HTTP/1.0":        {answer: once("HTTP/1.0 200 OK\r\n\r\nhello"), status: 200, body: "hello", length: 5},
+		"HTTP/1.0 length": {answer: once("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"), status: 200, body: "hello", length: 5},
+		"HTTP/1.0 kept":   {answer: always("HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 5\r\n\r\nhello"), status: 200, body: "hello", length: 5, kept: true},
+		"1 MB":            {answer: always(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(big), big)), status: 200, body: big[:maxKept], length: 1 << 20, kept: true},
+		"1 MB chunk":      {answer: always(fmt.Sprintf("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(big), big)), status: 200, body: big[:maxKept], length: 1 << 20, kept: true},
+		"1 MB to close":   {answer: once("HTTP/1.1 200 OK\r\n\r\n" + big), status: 200, body: big[:maxKept], length: 1 << 20},
+		"byte by byte":    {answer: bytewise("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"), status: 200, body: "hello", length: 5, kept: true},
+		"chunks by byte":  {answer: bytewise("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"), status: 200, body: "hello", length: 5, kept: true},
+
+		"closes at once":  {answer: once(""), failure: Receive},
+		"cut head":        {answer: once("HTTP/1.1 200 OK\r\nContent-Le"), failure: Receive},
+		"length too long": {answer: once("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"), status: 200, body: "hello", length: 5, failure: Receive},
+		"cut chunk":       {answer: once("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello"), status: 200, body: "hello", length: 5, failure: Receive},
+		"no last chunk":   {answer: once("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), status: 200, body: "hello", length: 5, failure: Receive},
+		"bad chunk":       {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\nhello\r\n0\r\n\r\n"), status: 200, failure: Receive},
+		"long chunk":      {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhello\r\n0\r\n\r\n"), status: 200, failure: Receive, onlyLean: true, body: "he", length: 2},
+		"length too short": {answer: always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhello"), status: 200, body: "he", length: 2,
+			failure: Receive, onlyLean: true},
+		"two lengths":      {answer: always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"), failure: Receive},
+		"negative length":  {answer: always("HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok"), failure: Receive},
+		"unknown encoding": {answer: always("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok"), failure: Receive},
+		"no HTTP":          {answer: always("SSH-2.0-OpenSSH_9.2\r\n\r\n"), failure: Receive},
+		"no header line":   {answer: always("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"), failure: Receive},
+		"endless header":   {answer: once("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n"), failure: Receive, onlyLean: true},
+		"upgrade":          {answer: always("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), failure: Receive, onlyLean: true},
+		"reset":            {answer: reset, failure: Receive},
+	}
+	for name, tt := range tests {
+		for transport, newSender := range transports {
+			if tt.onlyLean && transport != "lean" {
+				continue
+			}
+			t.Run(name+"/"+transport, func(t *testing.T) {
+				u := serve(t, tt.answer)
+				opts := Options{Method: tt.method, URL: u, KeepAlive: true, Timeout: 10 * time.Second}
+				for _, x := range send(t, newSender, opts, 2) {
+					requireOrder(t, &x)
+					assert.Equal(t, tt.failure, x.Failure, "%v", x.Err)
+					assert.Equal(t, tt.failure != None, x.Err != nil)
+					if tt.failure != None && transport != "lean" {
+						continue // how much of a broken answer it saw is its own affair
+					}
+					assert.Equal(t, tt.status, x.Status)
+					assert.Equal(t, tt.length, x.BodyBytes)
+					assert.Equal(t, tt.body, string(x.Body))
+					assert.Equal(t, tt.kept, x.KeptAlive)
+				}
+			})
+		}
+	}
+}
+
+// bytewise writes an answer in packets of one byte.
+func bytewise(answer string) func(net.Conn, int) bool {
+	return func(c net.Conn, _ int) bool {
+		for i := range len(answer) {
+			if _, err := c.Write([]byte{answer[i]}); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// reset ends the connection with a TCP reset.
+func reset(c net.Conn, _ int) bool {
+	c.(*net.TCPConn).SetLinger(0)
+	return false
+}
+
+func TestStall(t *testing.T) {
+	tests := map[string]string{"nothing": "", "half a head": "HTTP/1.1 200 OK\r\n", "half a body": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel"}
+	for name, begin := range tests {
+		for transport, newSender := range transports {
+			t.Run(name+"/"+transport, func(t *testing.T) {
+				release := make(chan struct{})
+				u := serve(t, func(c net.Conn, _ int) bool {
+					c.Write([]byte(begin))
+					<-release
+					return false
+				})
+				defer close(release)
+				x := send(t, newSender, Options{URL: u, Timeout: 50 * time.Millisecond}, 1)[0]
+				assert.Equal(t, Exception, x.Failure, "%v", x.Err)
+				requireOrder(t, &x)
+			})
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			u := serve(t, always("")) // for a URL; the address is another's
+			opts := Options{URL: u, Addr: listener.Addr().String()}
+			require.NoError(t, listener.Close())
+			x := send(t, newSender, opts, 1)[0]
+			assert.Equal(t, Connect, x.Failure)
+			assert.ErrorContains(t, x.Err, "refused")
+		})
+	}
+}
+
+// TestIdleClosed has a server that answers one request a connection and then closes it without a word, as servers close
+// connections that were idle for long.
+func TestIdleClosed(t *testing.T) {
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			u := serve(t, once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+			for i, x := range send(t, newSender, Options{URL: u, KeepAlive: true}, 5) {
+				require.NoError(t, x.Err, "request %d", i)
+				assert.EqualValues(t, 2, x.BodyBytes)
+			}
+		})
+	}
+}
+
+func TestNoKeepAlive(t *testing.T) {
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			seen := map[string]bool{}
+			u := serve(t, func(c net.Conn, _ int) bool {
+				seen[c.RemoteAddr().String()] = true
+				return always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")(c, 0)
+			})
+			for _, x := range send(t, newSender, Options{URL: u}, 3) {
+				require.NoError(t, x.Err)
+				assert.False(t, x.KeptAlive)
+				assert.Greater(t, x.Connected, x.Start)
+			}
+			assert.Len(t, seen, 3)
+		})
+	}
+}
+
+func TestReceivedCountsEveryByte(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			u := serve(t, always(answer))
+			total := int64(0)
+			for _, x := range send(t, newSender, Options{URL: u, KeepAlive: true}, 4) {
+				total += x.Received
+			}
+			assert.EqualValues(t, 4*len(answer), total)
+		})
+	}
+}
+
+func TestRequest(t *testing.T) {
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			got := make(chan *http.Request, 1)
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r })}
+			done := make(chan error)
+			go func() { done <- server.Serve(listener) }()
+			defer func() { server.Close(); <-done }()
+
+			u := serve(t, always(""))
+			u.Host, u.Path, u.RawQuery = "example.test:99", "/a b", "x=1&y"
+			long := strings.Repeat("v", 600_000) // more than a socket takes at once
+			x := send(t, newSender, Options{
+				Method: "PURGE", URL: u, Addr: listener.Addr().String(), KeepAlive: true,
+				Header: http.Header{"x-thing": {"1", "2"}, "User-Agent": {"me"}, "Long": {long}},
+			}, 1)[0]
+			require.NoError(t, x.Err)
+			r := <-got
+			assert.Equal(t, "PURGE", r.Method)
+			assert.Equal(t, "/a%20b?x=1&y", r.RequestURI)
+			assert.Equal(t, "example.test:99", r.Host)
+			assert.Equal(t, []string{"1", "2"}, r.Header["X-Thing"])
+			assert.Equal(t, "me", r.UserAgent())
+			assert.Equal(t, long, r.Header.Get("Long"))
+			assert.Empty(t, r.Header.Get("X-Vegeta-Seq"))
+		})
+	}
+}
+
+// TestClose ends a request that is under way: it is not observed.
+func TestClose(t *testing.T) {
+	for transport, newSender := range transports {
+		t.Run(transport, func(t *testing.T) {
+			asked, release := make(chan struct{}), make(chan struct{})
+			defer close(release)
+			u := serve(t, func(net.Conn, int) bool {
+				close(asked)
+				<-release
+				return false
+			})
+			s, err := newSender(Options{URL: u, Observe: func(*Exchange) { t.Error("observed") }})
+			require.NoError(t, err)
+			ended := make(chan error)
+			req, err := http.NewRequest(http.MethodGet, "http://ignored/", nil)
+			require.NoError(t, err)
+			go func() {
+				_, err := s.RoundTrip(req) //nolint:bodyclose // there is none
+				ended <- err
+			}()
+			<-asked
+			s.Close()
+			require.ErrorIs(t, <-ended, ErrClosed)
+			_, err = s.RoundTrip(req) //nolint:bodyclose // there is none
+			require.ErrorIs(t, err, ErrClosed)
+		})
+	}
+}
+
+func TestVisit(t *testing.T) {
+	u := serve(t, always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
+	left, observed := 10, 0
+	take := func() bool { left--; return left >= 0 }
+	lean, err := NewLean(Options{URL: u, KeepAlive: true, Visit: 4, Observe: func(*Exchange) { observed++ }, Again: take})
+	require.NoError(t, err)
+	defer lean.Close()
+	for _, want := range []int{4, 8, 10} {
+		take()
+		resp, err := lean.RoundTrip(&http.Request{Header: http.Header{}})
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		assert.Equal(t, want, observed)
+	}
+}
+
+func TestOptionsErrors(t *testing.T) {
+	u := serve(t, always(""))
+	secure := *u
+	secure.Scheme = "https"
+	tests := map[string]struct {
+		opts Options
+		want string
+	}{
+		"no URL":       {Options{}, "URL needs a host"},
+		"timeout":      {Options{URL: u, Timeout: -1}, "Timeout cannot be negative"},
+		"method":       {Options{URL: u, Method: "GE T"}, "no HTTP method"},
+		"header name":  {Options{URL: u, Header: http.Header{"a b": {""}}}, "no header name"},
+		"header value": {Options{URL: u, Header: http.Header{"a": {"x\r\ny"}}}, "no value for header a"},
+		"TLS":          {Options{URL: &secure}, "speaks http alone"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := NewLean(tt.opts)
+			assert.ErrorContains(t, err, tt.want)
+		})
+	}
+}

@@ -1,0 +1,59 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzAnswer reads anything as an answer. What it takes for one must be one to net/http too, with the same status and body.
+func FuzzAnswer(f *testing.F) {
+	for _, seed := range []string{
+		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nSum: 1\r\n\r\n",
+		"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\nhello",
+		"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+		"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n",
+	} {
+		f.Add([]byte(seed), false)
+		f.Add([]byte(seed), true)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, isHead bool) {
+		var x Exchange
+		in := reader{src: bytes.NewReader(data)}
+		in.reset()
+		if err := in.answer(&x, isHead); err != nil {
+			return
+		}
+		require.LessOrEqual(t, x.BodyBytes, in.received)
+		require.LessOrEqual(t, in.received, int64(len(data)))
+
+		method := http.MethodGet
+		if isHead {
+			method = http.MethodHead
+		}
+		theirs := bufio.NewReader(bytes.NewReader(data))
+		for {
+			resp, err := http.ReadResponse(theirs, &http.Request{Method: method})
+			if err != nil {
+				t.Skip("net/http is stricter about the header's characters:", err)
+			}
+			if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			require.NoError(t, resp.Body.Close())
+			if err != nil {
+				t.Skip("net/http is stricter about the trailer's characters:", err)
+			}
+			require.Equal(t, resp.StatusCode, x.Status)
+			require.Equal(t, int64(len(body)), x.BodyBytes)
+			require.Equal(t, body[:min(len(body), maxKept)], append([]byte{}, x.Body...))
+			return
+		}
+	})
+}
