@@ -1,0 +1,97 @@
+package points_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func TestNewNamesWhatIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		cfg  points.Config
+		want string
+	}{
+		{points.Config{Interval: -time.Second}, "points: Config.Interval cannot be shorter than 1ms: -1s"},
+		{points.Config{Interval: time.Millisecond - 1}, "points: Config.Interval cannot be shorter than 1ms: 999.999µs"},
+		{points.Config{Limit: -1}, "points: Config.Limit cannot be less than 1: -1"},
+		{points.Config{QueryTimeout: -1}, "points: Config.QueryTimeout cannot be negative: -1ns"},
+		{points.Config{MaxWaiting: -1}, "points: Config.MaxWaiting cannot be less than 1: -1"},
+		{points.Config{StopTimeout: -1}, "points: Config.StopTimeout cannot be negative: -1ns"},
+		{points.Config{MinNumber: func() int { return -1 }}, "points: Config.MinNumber must return 0..100: it returned -1"},
+		{points.Config{MinNumber: func() int { return 101 }}, "points: Config.MinNumber must return 0..100: it returned 101"},
+		{
+			points.Config{Updater: points.UpdaterConfig{Timeout: -1}},
+			"points: UpdaterConfig.Timeout cannot be negative: -1ns",
+		},
+	} {
+		engine, err := points.New(&fake{}, test.cfg)
+		require.EqualError(t, err, test.want)
+		assert.Nil(t, engine)
+	}
+	_, err := points.New(nil, points.Config{})
+	assert.EqualError(t, err, "points: New needs a store: it is nil")
+}
+
+func TestNewUpdaterNamesWhatIsWrong(t *testing.T) {
+	for _, test := range []struct {
+		cfg  points.UpdaterConfig
+		want string
+	}{
+		{points.UpdaterConfig{Timeout: -1}, "points: UpdaterConfig.Timeout cannot be negative: -1ns"},
+		{points.UpdaterConfig{MaxFailures: -1}, "points: UpdaterConfig.MaxFailures cannot be less than 1: -1"},
+		{points.UpdaterConfig{Cooldown: -1}, "points: UpdaterConfig.Cooldown cannot be negative: -1ns"},
+	} {
+		updater, err := points.NewUpdater(&fake{}, test.cfg)
+		require.EqualError(t, err, test.want)
+		assert.Nil(t, updater)
+	}
+	_, err := points.NewUpdater(nil, points.UpdaterConfig{})
+	assert.EqualError(t, err, "points: NewUpdater needs a store: it is nil")
+}
+
+func TestStoreIsAskedForTheLimitAboveTheHiddenNumber(t *testing.T) {
+	for _, test := range []struct {
+		cfg            points.Config
+		minimum, limit int
+	}{
+		{points.Config{MinNumber: func() int { return 0 }}, 0, 2},
+		{points.Config{MinNumber: func() int { return points.MaxPoints }, Limit: 7}, points.MaxPoints, 7},
+	} {
+		var minimum, limit int
+		store := &fake{read: func(_ context.Context, m, l int) ([]points.User, error) {
+			minimum, limit = m, l
+			return nil, nil
+		}}
+		query(t, newEngine(t, store, test.cfg))
+		assert.Equal(t, test.minimum, minimum)
+		assert.Equal(t, test.limit, limit)
+	}
+}
+
+// A hidden number that is uniform on 0..100 is one of them 5,000 times without being each at least once with a
+// probability below 1e-19.
+func TestHiddenNumberIsAnyByDefault(t *testing.T) {
+	numbers := make(map[int]bool)
+	store := immediateFake{&fake{read: func(_ context.Context, minimum, _ int) ([]points.User, error) {
+		numbers[minimum] = true
+		return nil, nil
+	}}}
+	for range 5000 {
+		query(t, newEngine(t, store, points.Config{}))
+	}
+	assert.Len(t, numbers, points.MaxPoints+1)
+	assert.True(t, numbers[0] && numbers[points.MaxPoints])
+}
+
+func TestDefaultsAreTheZeroValue(t *testing.T) {
+	state := newEngine(t, &fake{}, points.Config{}).State()
+	assert.Equal(t, points.State{
+		Interval: time.Minute,
+		Updater:  points.UpdaterState{Breaker: "closed"},
+	}, state)
+}

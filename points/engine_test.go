@@ -1,0 +1,190 @@
+package points_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func TestQueryIsToldOfTheOneBefore(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		engine := newEngine(t, mode(&fake{}), points.Config{})
+		before := time.Time{}
+		for range 10 {
+			assert.Equal(t, before, query(t, engine).Previous)
+			before = time.Now().UTC().Round(0)
+			pass(1500 * time.Microsecond)
+		}
+	})
+}
+
+func TestStampsIncreaseThoughTheClockStandsStill(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		engine := newEngine(t, mode(&fake{}), points.Config{})
+		began := time.Now()
+		stamps := make([]time.Time, 100)
+		for i := range stamps {
+			stamps[i] = query(t, engine).Previous
+		}
+		assert.Equal(t, began, time.Now(), "the clock stands still")
+		assert.True(t, stamps[0].IsZero())
+		for i := range stamps[1:] {
+			assert.GreaterOrEqual(t, stamps[i+1].Sub(stamps[i]), time.Microsecond)
+		}
+	})
+}
+
+func TestStampsOfManyAtOnceDiffer(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		engine := newEngine(t, mode(&fake{}), points.Config{})
+		const callers = 100
+		for range 5 {
+			stamps := make([]time.Time, callers)
+			var all sync.WaitGroup
+			for i := range callers {
+				all.Go(func() {
+					result, err := engine.Query(t.Context())
+					assert.NoError(t, err)
+					stamps[i] = result.Previous
+				})
+			}
+			all.Wait()
+			slices.SortFunc(stamps, time.Time.Compare)
+			for i := range stamps[1:] {
+				require.GreaterOrEqual(t, stamps[i+1].Sub(stamps[i]), time.Microsecond)
+			}
+			pass(time.Second)
+			assert.False(t, query(t, engine).Previous.After(time.Now()), "nobody is told of a time that is yet to come")
+		}
+	})
+}
+
+func TestUsersAreNeverNil(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		assert.Equal(t, []points.User{}, query(t, newEngine(t, mode(&fake{}), points.Config{})).Users)
+	})
+}
+
+func TestUsersAreTheStores(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		users := []points.User{{ID: 7, Points: 90}, {ID: -1, Points: 100}}
+		engine := newEngine(t, mode(&fake{
+			read: func(context.Context, int, int) ([]points.User, error) { return users, nil },
+		}), points.Config{})
+		assert.Equal(t, users, query(t, engine).Users)
+	})
+}
+
+func TestBatchesAreNumbered(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		engine := newEngine(t, mode(&fake{}), points.Config{})
+		for i := range 3 {
+			assert.EqualValues(t, i+1, query(t, engine).Batch)
+		}
+		assert.EqualValues(t, 3, engine.State().Batches)
+	})
+}
+
+func TestEndedContextIsNoQuery(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		store := &fake{}
+		engine := newEngine(t, mode(store), points.Config{})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		result, err := engine.Query(ctx)
+		require.ErrorIs(t, err, context.Canceled)
+		require.EqualError(t, err, "points: query: context canceled")
+		assert.Zero(t, result)
+		assert.Zero(t, store.reads.Load())
+		assert.True(t, query(t, engine).Previous.IsZero())
+	})
+}
+
+func TestFailedReadChangesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		read func(context.Context, int, int) ([]points.User, error)
+		want string
+		is   error
+	}{
+		"error": {
+			func(context.Context, int, int) ([]points.User, error) { return []points.User{{ID: 1}}, errStore },
+			"points: reading users: the store is away", errStore,
+		},
+		"panic": {
+			func(context.Context, int, int) ([]points.User, error) { panic("out of paper") },
+			"points: reading users: the store panicked: out of paper", nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+				store := &fake{}
+				engine := newEngine(t, mode(store), points.Config{})
+				query(t, engine)
+				stamp := time.Now().UTC().Round(0)
+				pass(time.Second)
+
+				store.onRead(test.read)
+				result, err := engine.Query(t.Context())
+				require.EqualError(t, err, test.want)
+				if test.is != nil {
+					require.ErrorIs(t, err, test.is)
+				}
+				assert.Zero(t, result)
+				pass(time.Second)
+
+				store.onRead(nil)
+				result = query(t, engine)
+				assert.Equal(t, stamp, result.Previous, "of the query before the one that failed")
+				assert.EqualValues(t, 3, result.Batch)
+			})
+		})
+	}
+}
+
+func TestBatchHook(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		var told []points.BatchInfo
+		store := &fake{read: func(context.Context, int, int) ([]points.User, error) { return make([]points.User, 2), nil }}
+		engine := newEngine(t, mode(store), points.Config{
+			Hooks: points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info) }},
+		})
+		query(t, engine)
+		store.onRead(func(context.Context, int, int) ([]points.User, error) { return nil, errStore })
+		_, err := engine.Query(t.Context())
+		require.Error(t, err)
+		assert.Equal(t, []points.BatchInfo{
+			{Batch: 1, Callers: 1, Users: 2},
+			{Batch: 2, Callers: 1, Err: err},
+		}, told)
+	})
+}
+
+// A read of an immediate store is made by its caller, one at a time.
+func TestImmediateReadsAreOneAtATime(t *testing.T) {
+	reading := 0 // guarded by the engine's lock: the race detector sees it if it is not
+	store := immediateFake{&fake{read: func(context.Context, int, int) ([]points.User, error) {
+		reading++
+		defer func() { reading-- }()
+		return make([]points.User, reading), nil
+	}}}
+	engine := newEngine(t, store, points.Config{MaxWaiting: 1})
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for range 20 {
+				result, err := engine.Query(t.Context())
+				assert.NoError(t, err, "those who wait for a lock alone are not counted")
+				assert.Len(t, result.Users, 1)
+			}
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 1000, store.reads.Load())
+}

@@ -1,0 +1,371 @@
+package points_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// inTurn returns a MinNumber that draws numbers one after the other.
+func inTurn(numbers ...int) func() int {
+	return func() int {
+		n := numbers[0]
+		numbers = numbers[1:]
+		return n
+	}
+}
+
+// found returns what the engine's hidden number is, if its store finds one user with that number as ID.
+func found(t *testing.T, engine *points.Engine) int {
+	t.Helper()
+	return int(query(t, engine).Users[0].ID)
+}
+
+// telling has the store find a user whose ID is the hidden number.
+func telling(store *fake) *fake {
+	store.onRead(func(_ context.Context, minimum, _ int) ([]points.User, error) {
+		return []points.User{{ID: int64(minimum)}}, nil
+	})
+	return store
+}
+
+func TestTick(t *testing.T) {
+	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
+		var ticks []points.TickInfo
+		g := &gate{}
+		store := telling(updatesAt(g))
+		engine := newEngine(t, mode(store), points.Config{
+			MinNumber: inTurn(50, 60, 70),
+			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
+		})
+		began := time.Now().UTC().Round(0)
+		pass(time.Hour)
+		assert.Equal(t, 50, found(t, engine))
+		assert.Zero(t, store.updates.Load(), "New starts nothing")
+
+		running, stop := run(t.Context(), engine)
+		began = began.Add(time.Hour)
+		pass(time.Minute - 1)
+		assert.Equal(t, 50, found(t, engine))
+		assert.Zero(t, store.updates.Load())
+		assert.True(t, began.Add(time.Minute).Equal(engine.State().NextTick))
+
+		g.close()
+		pass(1)
+		assert.Equal(t, 60, found(t, engine), "the number is new at once")
+		assert.EqualValues(t, 1, store.updates.Load())
+		assert.Equal(t, began.Add(time.Minute), engine.State().Updater.RunningSince.Round(0))
+		pass(time.Second)
+		assert.Equal(t, 60, found(t, engine), "queries are answered beside the update")
+		g.open()
+		assert.EqualValues(t, 3, engine.State().Updater.LastSuccess.Users)
+
+		pass(time.Minute - time.Second)
+		assert.Equal(t, 70, found(t, engine))
+		assert.EqualValues(t, 2, store.updates.Load())
+		assert.EqualValues(t, 2, engine.State().Ticks)
+		assert.True(t, began.Add(3*time.Minute).Equal(engine.State().NextTick))
+		require.Len(t, ticks, 2)
+		for i, tick := range ticks {
+			assert.True(t, began.Add(time.Duration(i+1)*time.Minute).Equal(tick.Time))
+			assert.Equal(t, time.UTC, tick.Time.Location())
+			assert.False(t, tick.Skipped)
+		}
+
+		stop()
+		synctest.Wait()
+		require.True(t, running.hasReturned())
+		require.NoError(t, running.err)
+		assert.Zero(t, engine.State().NextTick)
+		pass(time.Hour)
+		assert.Equal(t, 70, found(t, engine), "queries are answered after Run")
+		assert.EqualValues(t, 2, engine.State().Ticks)
+	})
+}
+
+func TestTickSkipsItsUpdateWhileOneRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		var ticks []bool
+		g := &gate{}
+		g.close()
+		store := telling(updatesAt(g))
+		engine := newEngine(t, store, points.Config{
+			MinNumber: inTurn(50, 60, 70, 80),
+			Logger:    log.logger(),
+			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info.Skipped) }},
+		})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(time.Minute)
+		log.read()
+		pass(time.Minute)
+		assert.Equal(t, 70, found(t, engine), "it draws a number all the same")
+		assert.EqualValues(t, 1, store.updates.Load())
+		assert.EqualValues(t, 2, engine.State().Ticks)
+		assert.EqualValues(t, 1, engine.State().Skipped)
+		assert.Equal(t, []string{
+			`level=WARN msg="tick skipped its update: one is running" since=2000-01-01T00:01:00.000Z`,
+		}, log.read())
+
+		g.open()
+		pass(time.Minute)
+		assert.EqualValues(t, 2, store.updates.Load())
+		assert.EqualValues(t, 1, engine.State().Skipped)
+		assert.Equal(t, []bool{false, true, false}, ticks)
+	})
+}
+
+func TestTickUpdatesAgainAfterAFailure(t *testing.T) {
+	for name, update := range map[string]func(context.Context, uint64) (int64, error){
+		"error": func(context.Context, uint64) (int64, error) { return 0, errStore },
+		"panic": func(context.Context, uint64) (int64, error) { panic("out of paper") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &fake{update: update}
+				engine := newEngine(t, store, points.Config{})
+				_, stop := run(t.Context(), engine)
+				defer stop()
+				for i := range 3 {
+					pass(time.Minute)
+					assert.EqualValues(t, i+1, store.updates.Load())
+				}
+				assert.Equal(t, "open", engine.State().Updater.Breaker)
+				pass(2 * time.Minute)
+				assert.EqualValues(t, 3, store.updates.Load(), "suspended")
+				store.onUpdate(nil)
+				pass(time.Minute)
+				assert.EqualValues(t, 4, store.updates.Load(), "a trial")
+				assert.Equal(t, "closed", engine.State().Updater.Breaker)
+				assert.EqualValues(t, 6, engine.State().Ticks)
+				assert.Zero(t, engine.State().Skipped, "no update was running")
+			})
+		})
+	}
+}
+
+func TestUpdateOnStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fake{}
+		engine := newEngine(t, store, points.Config{UpdateOnStart: true})
+		assert.Zero(t, store.updates.Load())
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		assert.EqualValues(t, 1, store.updates.Load())
+		assert.Zero(t, engine.State().Ticks)
+		pass(time.Minute)
+		assert.EqualValues(t, 2, store.updates.Load())
+	})
+}
+
+func TestUpdateOnStartWhileOneRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		g.close()
+		store := updatesAt(g)
+		engine := newEngine(t, store, points.Config{UpdateOnStart: true})
+		update := startUpdate(t.Context(), engine)
+		running, stop := run(t.Context(), engine)
+		defer stop()
+		assert.False(t, running.hasReturned())
+		assert.EqualValues(t, 1, store.updates.Load())
+		g.open()
+		require.NoError(t, update.err)
+	})
+}
+
+func TestHiddenNumberOutOfRange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		store := telling(&fake{})
+		engine := newEngine(t, store, points.Config{MinNumber: inTurn(50, -1, 101, 60), Logger: log.logger()})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		for i, number := range []string{"-1", "101"} {
+			pass(time.Minute)
+			assert.Equal(t, 50, found(t, engine))
+			assert.EqualValues(t, i+1, store.updates.Load(), "the update is made all the same")
+			assert.Contains(t, log.read(), `level=ERROR msg="the hidden number stays as it was" `+
+				`error="points: Config.MinNumber must return 0..100: it returned `+number+`"`)
+		}
+		pass(time.Minute)
+		assert.Equal(t, 60, found(t, engine))
+	})
+}
+
+// Users and hidden number of an answer belong to one moment: neither changes while a read is under way.
+func TestTickWaitsForTheReadUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, store, gate := heldUp(t, points.Config{Interval: time.Second, MinNumber: inTurn(50, 60)})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(time.Millisecond)
+		ask(t.Context(), engine)
+		late := ask(t.Context(), engine)
+		pass(time.Second)
+		assert.Zero(t, store.updates.Load())
+		assert.Zero(t, engine.State().Ticks)
+
+		telling(store) // the next read
+		gate.letThrough()
+		assert.EqualValues(t, 1, store.updates.Load())
+		assert.EqualValues(t, 1, engine.State().Ticks)
+		assert.EqualValues(t, 60, requireAnswer(t, late).Users[0].ID)
+	})
+}
+
+func TestTickWaitsForNoReadLongerThanItsCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, store, gate := heldUpDeaf(t, points.Config{Interval: time.Minute, MinNumber: inTurn(50, 60)})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(58 * time.Second)
+		c := ask(t.Context(), engine)
+		pass(2*time.Second + 5*time.Second - 1)
+		requireTimeout(t, c, 5*time.Second)
+		assert.Zero(t, store.updates.Load())
+		pass(1)
+		assert.EqualValues(t, 1, store.updates.Load())
+		assert.EqualValues(t, 1, engine.State().Ticks)
+
+		telling(store)
+		gate.open()
+		assert.Equal(t, 60, found(t, engine), "the number has its place once the read has ended")
+	})
+}
+
+func TestRunEndsThoughATickWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, _, _ := heldUpDeaf(t, points.Config{})
+		running, stop := run(t.Context(), engine)
+		pass(time.Minute - time.Second)
+		ask(t.Context(), engine)
+		pass(2 * time.Second)
+		stop()
+		synctest.Wait()
+		require.True(t, running.hasReturned())
+		require.NoError(t, running.err)
+	})
+}
+
+func TestRunTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newEngine(t, &fake{}, points.Config{})
+		first, stop := run(t.Context(), engine)
+		second, stopSecond := run(t.Context(), engine)
+		stopSecond()
+		require.True(t, second.hasReturned())
+		require.ErrorIs(t, second.err, points.ErrRunning)
+		pass(time.Minute)
+		assert.EqualValues(t, 1, engine.State().Ticks, "the first goes on")
+
+		stop()
+		synctest.Wait()
+		require.NoError(t, first.err)
+		third, stop := run(t.Context(), engine)
+		pass(time.Minute)
+		assert.EqualValues(t, 2, engine.State().Ticks, "and once it has returned, Run may be called again")
+		stop()
+		synctest.Wait()
+		require.NoError(t, third.err)
+	})
+}
+
+func TestRunWithEndedContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		engine := newEngine(t, &fake{}, points.Config{})
+		running, stop := run(ctx, engine)
+		defer stop()
+		require.True(t, running.hasReturned())
+		require.NoError(t, running.err)
+		assert.Zero(t, engine.State().Ticks)
+	})
+}
+
+func TestRunStopsTheUpdate(t *testing.T) {
+	for name, begin := range map[string]func(ctx context.Context, engine *points.Engine){
+		"of a tick": func(context.Context, *points.Engine) { pass(time.Minute) },
+		"of Update": func(ctx context.Context, engine *points.Engine) { startUpdate(ctx, engine) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				stopping := &gate{}
+				stopping.close()
+				store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+					<-ctx.Done()
+					_ = stopping.pass(context.WithoutCancel(ctx)) // within its batch
+					return 1, ctx.Err()
+				}}
+				var ended []error
+				engine := newEngine(t, store, points.Config{
+					Hooks: points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info.Err) }},
+				})
+				running, stop := run(t.Context(), engine)
+				begin(t.Context(), engine)
+				stop()
+				pass(9 * time.Second)
+				require.False(t, running.hasReturned(), "Run waits until the update has stopped")
+				query(t, engine)
+				stopping.open()
+				require.True(t, running.hasReturned())
+				require.NoError(t, running.err)
+				require.Len(t, ended, 1)
+				require.ErrorIs(t, ended[0], context.Canceled)
+			})
+		})
+	}
+}
+
+func TestStopTimeout(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			g := &gate{}
+			g.close()
+			engine := newEngine(t, deafUpdatesAt(g), points.Config{UpdateOnStart: true, StopTimeout: timeout})
+			running, stop := run(t.Context(), engine)
+			stop()
+			want := timeout
+			if timeout == 0 {
+				want = 10 * time.Second
+			}
+			pass(want - 1)
+			require.False(t, running.hasReturned())
+			pass(1)
+			require.True(t, running.hasReturned())
+			require.EqualError(t, running.err,
+				"points: an update has not stopped within Config.StopTimeout ("+want.String()+")")
+			_, err := engine.Update(t.Context())
+			require.ErrorIs(t, err, points.ErrUpdateRunning, "whatever fails")
+			g.open()
+			_, err = engine.Update(t.Context())
+			require.NoError(t, err, "Update may be called at any time")
+		})
+	}
+}
+
+func TestUpdateOfTheEngine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := telling(&fake{})
+		engine := newEngine(t, store, points.Config{MinNumber: inTurn(50, 60)})
+		_, err := engine.Update(t.Context())
+		require.NoError(t, err)
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(30 * time.Second)
+		_, err = engine.Update(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 50, found(t, engine), "the hidden number stays")
+		pass(30 * time.Second)
+		assert.EqualValues(t, 1, engine.State().Ticks, "ticks stay")
+		assert.EqualValues(t, 3, store.updates.Load())
+	})
+}

@@ -1,0 +1,197 @@
+package points_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// Each step is made, and then time passes until so many ticks have come since New. The interval is a minute.
+func TestSchedule(t *testing.T) {
+	type step struct {
+		do    func(*points.Engine)
+		pass  time.Duration
+		ticks uint64        // since New
+		next  time.Duration // from then on; 0 if no tick will come
+	}
+	pause, resume, nothing := (*points.Engine).Pause, (*points.Engine).Resume, func(*points.Engine) {}
+	interval := func(d time.Duration) func(*points.Engine) {
+		return func(e *points.Engine) { _ = e.SetInterval(d) }
+	}
+	for name, test := range map[string]struct {
+		before []func(*points.Engine) // Run
+		steps  []step
+	}{
+		"left alone": {nil, []step{{nothing, 59 * time.Second, 0, time.Second}, {nothing, 121 * time.Second, 3, time.Minute}}},
+		"paused before Run": {[]func(*points.Engine){pause}, []step{
+			{nothing, time.Hour, 0, 0},
+			{resume, 59 * time.Second, 0, time.Second},
+			{nothing, time.Second, 1, time.Minute},
+		}},
+		"paused and resumed before Run": {[]func(*points.Engine){pause, pause, resume}, []step{
+			{nothing, 59 * time.Second, 0, time.Second},
+			{nothing, time.Second, 1, time.Minute},
+		}},
+		"resumed, and never paused": {[]func(*points.Engine){resume}, []step{
+			{resume, 30 * time.Second, 0, 30 * time.Second},
+			{resume, 30 * time.Second, 1, time.Minute},
+		}},
+		"paused": {nil, []step{
+			{nothing, 90 * time.Second, 1, 30 * time.Second},
+			{pause, time.Hour, 1, 0},
+			{pause, time.Hour, 1, 0},
+			{resume, 59 * time.Second, 1, time.Second},
+			{nothing, time.Second, 2, time.Minute},
+		}},
+		"another interval before Run": {[]func(*points.Engine){interval(time.Second)}, []step{
+			{nothing, 10 * time.Second, 10, time.Second},
+		}},
+		"another interval": {nil, []step{
+			{nothing, 59 * time.Second, 0, time.Second},
+			{interval(10 * time.Second), 9 * time.Second, 0, time.Second},
+			{nothing, 21 * time.Second, 3, 10 * time.Second},
+			{interval(time.Hour), 59 * time.Minute, 3, time.Minute},
+		}},
+		"the same interval begins anew": {nil, []step{
+			{nothing, 59 * time.Second, 0, time.Second},
+			{interval(time.Minute), 59 * time.Second, 0, time.Second},
+		}},
+		"another interval while paused": {nil, []step{
+			{pause, time.Minute, 0, 0},
+			{interval(time.Second), time.Minute, 0, 0},
+			{resume, 5 * time.Second, 5, time.Second},
+		}},
+		"an interval that is too short": {nil, []step{
+			{nothing, 30 * time.Second, 0, 30 * time.Second},
+			{interval(time.Millisecond - 1), 0, 0, 30 * time.Second},
+			{interval(time.Millisecond), time.Second, 1000, time.Millisecond},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine := newEngine(t, &fake{}, points.Config{})
+				for _, do := range test.before {
+					do(engine)
+				}
+				assert.Zero(t, engine.State().NextTick)
+				_, stop := run(t.Context(), engine)
+				defer stop()
+				for _, step := range test.steps {
+					step.do(engine)
+					pass(step.pass)
+					state := engine.State()
+					assert.Equal(t, step.ticks, state.Ticks)
+					assert.Equal(t, step.next == 0, state.Paused)
+					if step.next == 0 {
+						assert.Zero(t, state.NextTick)
+					} else {
+						assert.Equal(t, step.next, time.Until(state.NextTick))
+						assert.Equal(t, time.UTC, state.NextTick.Location())
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestSetIntervalNamesWhatIsWrong(t *testing.T) {
+	engine := newEngine(t, &fake{}, points.Config{})
+	require.EqualError(t, engine.SetInterval(0), "points: Config.Interval cannot be shorter than 1ms: 0s")
+	require.EqualError(t, engine.SetInterval(-time.Hour), "points: Config.Interval cannot be shorter than 1ms: -1h0m0s")
+	assert.Equal(t, time.Minute, engine.State().Interval)
+	require.NoError(t, engine.SetInterval(time.Millisecond))
+	assert.Equal(t, time.Millisecond, engine.State().Interval)
+}
+
+func TestScheduleOutlivesRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine := newEngine(t, &fake{}, points.Config{})
+		_, stop := run(t.Context(), engine)
+		engine.Pause()
+		require.NoError(t, engine.SetInterval(time.Second))
+		stop()
+		pass(time.Hour)
+		engine.Resume()
+		pass(time.Hour)
+		assert.Zero(t, engine.State().Ticks, "no ticks come while Run does not run")
+
+		_, stop = run(t.Context(), engine)
+		defer stop()
+		pass(3 * time.Second)
+		assert.EqualValues(t, 3, engine.State().Ticks)
+	})
+}
+
+// A tick that was due while the engine was paused does not come later.
+func TestNoTickIsLeftOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, _, gate := heldUpDeaf(t, points.Config{Interval: time.Second})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		c := ask(t.Context(), engine)
+		pass(2 * time.Second) // the first tick waits for the read, and the second one is due
+		assert.Zero(t, engine.State().Ticks)
+		engine.Pause()
+		gate.open()
+		requireAnswer(t, c)
+		assert.EqualValues(t, 1, engine.State().Ticks)
+		pass(time.Hour)
+		assert.EqualValues(t, 1, engine.State().Ticks)
+		engine.Resume()
+		pass(time.Second - 1)
+		assert.EqualValues(t, 1, engine.State().Ticks)
+		pass(1)
+		assert.EqualValues(t, 2, engine.State().Ticks)
+	})
+}
+
+func TestControlsFromManyGoroutines(t *testing.T) {
+	store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 0, ctx.Err() }}
+	engine := newEngine(t, store, points.Config{Interval: time.Millisecond, UpdateOnStart: true})
+	ctx, stop := context.WithCancel(t.Context())
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+
+	var all sync.WaitGroup
+	for _, control := range []func(){
+		engine.Pause,
+		engine.Resume,
+		func() { assert.NoError(t, engine.SetInterval(time.Millisecond)) },
+		func() { _, _ = engine.Update(ctx) },
+		func() { _, _ = engine.Query(ctx) },
+		func() { _ = engine.State() },
+		func() {
+			if err := engine.Run(ended); err != nil {
+				assert.ErrorIs(t, err, points.ErrRunning)
+			}
+		},
+	} {
+		for range 4 {
+			all.Go(func() {
+				for range 100 {
+					control()
+				}
+			})
+		}
+	}
+	runs := make(chan error)
+	go func() {
+		err := engine.Run(ctx)
+		for errors.Is(err, points.ErrRunning) { // one of the others runs for a moment
+			err = engine.Run(ctx)
+		}
+		runs <- err
+	}()
+	all.Wait()
+	stop()
+	require.NoError(t, <-runs)
+	query(t, engine)
+}

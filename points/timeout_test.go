@@ -1,0 +1,176 @@
+package points_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func TestQueryTimeout(t *testing.T) {
+	for name, heldUp := range map[string]func(*testing.T, points.Config) (*points.Engine, *fake, *gate){
+		"store heeds its context": heldUp,
+		"store is deaf":           heldUpDeaf,
+	} {
+		for _, timeout := range []time.Duration{0, 70 * time.Millisecond} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					want := timeout
+					if timeout == 0 {
+						want = 5 * time.Second
+					}
+					var told []error
+					engine, _, gate := heldUp(t, points.Config{
+						QueryTimeout: timeout,
+						Hooks:        points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info.Err) }},
+					})
+					waiting := askInTurn(t.Context(), engine, 3) // one in its read, two in the line
+					pass(want - 1)
+					for _, c := range waiting {
+						require.False(t, c.hasReturned())
+					}
+					pass(1)
+					for _, c := range waiting {
+						requireTimeout(t, c, want)
+					}
+					assert.Zero(t, engine.State().Waiting)
+
+					gate.open()
+					assert.True(t, query(t, engine).Previous.IsZero(), "who timed out has no place in the order")
+					require.NotEmpty(t, told)
+					if told[0] != nil { // a deaf store finds users, too late
+						assert.ErrorIs(t, told[0], points.ErrQueryTimeout)
+					}
+				})
+			})
+		}
+	}
+}
+
+func requireTimeout(t *testing.T, c *call[points.Result], after time.Duration) {
+	t.Helper()
+	require.True(t, c.hasReturned(), "after its timeout a query has returned")
+	require.ErrorIs(t, c.err, points.ErrQueryTimeout)
+	require.ErrorIs(t, c.err, context.DeadlineExceeded)
+	assert.Zero(t, c.result)
+	assert.Equal(t, after, c.took)
+}
+
+// The callers of one batch have each their own time, though one read is for them all.
+func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
+	for name, test := range map[string]struct {
+		heldUp   func(*testing.T, points.Config) (*points.Engine, *fake, *gate)
+		answered bool // the third
+	}{
+		"store heeds its context":            {heldUp, false},
+		"store is deaf":                      {heldUpDeaf, false},
+		"store heeds it, and answers":        {heldUp, true},
+		"store is deaf, and answers at last": {heldUpDeaf, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine, store, gate := test.heldUp(t, points.Config{})
+				before := ask(t.Context(), engine)
+				calls := make([]*call[points.Result], 0, 3)
+				for range 3 {
+					calls = append(calls, ask(t.Context(), engine))
+					pass(time.Second)
+				}
+				gate.letThrough() // at 3 s, the read of all three begins
+				stamp := time.Now().UTC().Round(0)
+				requireAnswer(t, before)
+				pass(2 * time.Second)
+				requireTimeout(t, calls[0], 5*time.Second)
+				require.False(t, calls[1].hasReturned())
+				pass(time.Second)
+				requireTimeout(t, calls[1], 5*time.Second)
+				require.False(t, calls[2].hasReturned())
+				assert.EqualValues(t, 2, store.reads.Load())
+
+				if test.answered {
+					gate.open()
+					result := requireAnswer(t, calls[2])
+					assert.Equal(t, stamp, result.Previous)
+					assert.Equal(t, []points.User{{ID: 2}}, result.Users)
+					return
+				}
+				pass(time.Second)
+				requireTimeout(t, calls[2], 5*time.Second)
+				gate.open()
+				assert.Equal(t, stamp, query(t, engine).Previous)
+			})
+		})
+	}
+}
+
+// A read that is stuck holds up nobody for longer than the timeout, and ends with what it is told.
+func TestStuckReadHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, store, gate := heldUpDeaf(t, points.Config{})
+		for range 5 {
+			c := ask(t.Context(), engine)
+			pass(5 * time.Second)
+			requireTimeout(t, c, 5*time.Second)
+			pass(time.Second)
+		}
+		assert.EqualValues(t, 1, store.reads.Load())
+		gate.open()
+		assert.Equal(t, []points.User{{ID: 2}}, query(t, engine).Users)
+	})
+}
+
+func TestReadEndsWithItsLastCallersTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var deadline time.Time
+		store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
+			deadline, _ = ctx.Deadline()
+			return nil, nil
+		}}
+		engine := newEngine(t, store, points.Config{QueryTimeout: time.Second})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := engine.Query(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, time.Second, time.Until(deadline), "a caller's own deadline is not its batch's")
+	})
+}
+
+func TestOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, store, gate := heldUp(t, points.Config{MaxWaiting: 3})
+		ctx, cancel := context.WithCancel(t.Context())
+		leaver := ask(ctx, engine)
+		others := askInTurn(t.Context(), engine, 2)
+		requireOverload := func() {
+			t.Helper()
+			c := ask(t.Context(), engine)
+			require.True(t, c.hasReturned())
+			require.ErrorIs(t, c.err, points.ErrOverloaded)
+			assert.Zero(t, c.result)
+			assert.Zero(t, c.took)
+		}
+		requireOverload()
+		requireOverload()
+		assert.Equal(t, 3, engine.State().Waiting)
+
+		cancel()
+		synctest.Wait()
+		require.True(t, leaver.hasReturned())
+		others = append(others, ask(t.Context(), engine)) // in the place of the one who left
+		requireOverload()
+
+		gate.letThrough() // the read of the one who left; the next is for the others
+		requireOverload()
+		gate.open()
+		for _, c := range others {
+			requireAnswer(t, c)
+		}
+		query(t, engine)
+		assert.EqualValues(t, 3, store.reads.Load(), "who was refused had no read")
+	})
+}

@@ -1,0 +1,386 @@
+package points_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// startUpdate starts an update with what runs updates.
+func startUpdate(ctx context.Context, u interface {
+	Update(ctx context.Context) (points.UpdateInfo, error)
+}) *call[points.UpdateInfo] {
+	return start(func() (points.UpdateInfo, error) { return u.Update(ctx) })
+}
+
+// updatesAt returns a store whose updates wait at the gate, and heed their context.
+func updatesAt(g *gate) *fake {
+	return &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 3, g.pass(ctx) }}
+}
+
+// deafUpdatesAt returns a store whose updates wait at the gate, whatever becomes of their context.
+func deafUpdatesAt(g *gate) *fake {
+	return &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 3, g.pass(context.WithoutCancel(ctx)) }}
+}
+
+func failingUpdates() *fake {
+	return &fake{update: func(context.Context, uint64) (int64, error) { return 1, errStore }}
+}
+
+// lines is a log: its lines, without their time.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// read returns the lines since the last read.
+func (l *lines) read() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	defer l.text.Reset()
+	return strings.Split(strings.TrimSpace(l.text.String()), "\n")
+}
+
+func (l *lines) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey && len(groups) == 0 {
+				return slog.Attr{}
+			}
+			return a
+		},
+	}))
+}
+
+func TestUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []points.UpdateInfo
+		var log lines
+		store := &fake{update: func(_ context.Context, key uint64) (int64, error) {
+			assert.EqualValues(t, 7, key)
+			assert.Len(t, told, 1, "the hook comes before the store is updated")
+			pass(time.Second)
+			return 42, nil
+		}}
+		note := func(info points.UpdateInfo) { told = append(told, info) }
+		updater := newUpdater(t, store, points.UpdaterConfig{
+			Key:    func() uint64 { return 7 },
+			Logger: log.logger(),
+			Hooks:  points.Hooks{UpdateStart: note, UpdateEnd: note},
+		})
+		began := time.Now().UTC()
+		want := points.UpdateInfo{Key: 7, Started: began, Users: 42, Duration: time.Second}
+		info, err := updater.Update(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want, info)
+		assert.Equal(t, []points.UpdateInfo{{Key: 7, Started: began}, want}, told)
+		assert.Equal(t, points.UpdaterState{LastSuccess: want, Breaker: "closed"}, updater.State())
+		assert.Equal(t, []string{`level=INFO msg="update done" users=42 duration=1s`}, log.read())
+	})
+}
+
+func TestUpdateKeysDifferByDefault(t *testing.T) {
+	keys := make(map[uint64]bool)
+	updater := newUpdater(t, &fake{}, points.UpdaterConfig{})
+	for range 1000 {
+		info, err := updater.Update(t.Context())
+		require.NoError(t, err)
+		keys[info.Key] = true
+	}
+	assert.Len(t, keys, 1000)
+}
+
+func TestOneUpdateAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		g.close()
+		store := updatesAt(g)
+		updater := newUpdater(t, store, points.UpdaterConfig{})
+		began := time.Now().UTC()
+		first := startUpdate(t.Context(), updater)
+		pass(time.Minute)
+		assert.Equal(t, points.UpdaterState{RunningSince: began, Breaker: "closed"}, updater.State())
+
+		second := startUpdate(t.Context(), updater)
+		require.True(t, second.hasReturned(), "updates never queue")
+		require.ErrorIs(t, second.err, points.ErrUpdateRunning)
+		assert.Zero(t, second.result)
+		assert.Zero(t, second.took)
+		assert.False(t, first.hasReturned())
+
+		g.open()
+		require.True(t, first.hasReturned())
+		require.NoError(t, first.err)
+		assert.Zero(t, updater.State().RunningSince)
+		_, err := updater.Update(t.Context())
+		require.NoError(t, err)
+		assert.EqualValues(t, 2, store.updates.Load())
+	})
+}
+
+func TestOneOfManyUpdatesRuns(t *testing.T) {
+	var at atomic.Int64
+	store := &fake{update: func(context.Context, uint64) (int64, error) {
+		assert.EqualValues(t, 1, at.Add(1))
+		defer at.Add(-1)
+		return 0, nil
+	}}
+	updater := newUpdater(t, store, points.UpdaterConfig{})
+	var done atomic.Int64
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			for range 50 {
+				_, err := updater.Update(t.Context())
+				if err == nil {
+					done.Add(1)
+				} else {
+					assert.ErrorIs(t, err, points.ErrUpdateRunning)
+				}
+				updater.State()
+			}
+		})
+	}
+	all.Wait()
+	assert.Positive(t, done.Load())
+	assert.Equal(t, done.Load(), store.updates.Load())
+}
+
+func TestFailedUpdateFreesTheUpdater(t *testing.T) {
+	for name, test := range map[string]struct {
+		update func(ctx context.Context, key uint64) (int64, error)
+		want   string
+		is     error
+		took   time.Duration
+		log    string
+	}{
+		"error": {
+			func(context.Context, uint64) (int64, error) { return 1, errStore },
+			"points: updating all users: the store is away", errStore, 0,
+			`level=ERROR msg="update failed" error="points: updating all users: the store is away" duration=0s`,
+		},
+		"panic": {
+			func(context.Context, uint64) (int64, error) { panic("out of paper") },
+			"points: updating all users: the store panicked: out of paper", nil, 0,
+			`level=ERROR msg="update failed" error="points: updating all users: the store panicked: out of paper" duration=0s`,
+		},
+		"timeout": {
+			func(ctx context.Context, _ uint64) (int64, error) { <-ctx.Done(); return 1, ctx.Err() },
+			"points: updating all users: context deadline exceeded", context.DeadlineExceeded, 10 * time.Minute,
+			`level=ERROR msg="update failed" error="points: updating all users: context deadline exceeded" duration=10m0s`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var ended []points.UpdateInfo
+				var log lines
+				store := &fake{update: test.update}
+				updater := newUpdater(t, store, points.UpdaterConfig{
+					Key:    func() uint64 { return 7 },
+					Logger: log.logger(),
+					Hooks:  points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info) }},
+				})
+				began := time.Now().UTC()
+				info, err := updater.Update(t.Context())
+				require.EqualError(t, err, test.want)
+				if test.is != nil {
+					require.ErrorIs(t, err, test.is)
+				}
+				assert.Equal(t, test.took, time.Since(began))
+				assert.Equal(t, points.UpdateInfo{Key: 7, Started: began, Users: info.Users, Duration: test.took, Err: err}, info)
+				assert.Equal(t, []points.UpdateInfo{info}, ended)
+				assert.Equal(t, points.UpdaterState{LastFailure: info, Failures: 1, Breaker: "closed"}, updater.State())
+				logged := log.read()
+				assert.Equal(t, test.log, logged[len(logged)-1])
+
+				store.onUpdate(nil)
+				success, err := updater.Update(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, points.UpdaterState{LastSuccess: success, LastFailure: info, Breaker: "closed"}, updater.State())
+			})
+		})
+	}
+}
+
+func TestPanicOfAStoreIsLoggedWithItsStack(t *testing.T) {
+	var log lines
+	store := &fake{
+		read:   func(context.Context, int, int) ([]points.User, error) { panic("out of paper") },
+		update: func(context.Context, uint64) (int64, error) { panic("out of ink") },
+	}
+	engine := newEngine(t, store, points.Config{Logger: log.logger()})
+	_, err := engine.Query(t.Context())
+	require.Error(t, err)
+	_, err = engine.Update(t.Context())
+	require.Error(t, err)
+	text := strings.Join(log.read(), "\n")
+	assert.Contains(t, text, `level=ERROR msg="the store panicked" panic="out of paper" stack="goroutine `)
+	assert.Contains(t, text, `level=ERROR msg="the store panicked" panic="out of ink" stack="goroutine `)
+}
+
+func TestPanicOfAHookOrKeyFreesTheUpdater(t *testing.T) {
+	for name, cfg := range map[string]points.UpdaterConfig{
+		"Key":         {Key: func() uint64 { panic("out of keys") }},
+		"UpdateStart": {Hooks: points.Hooks{UpdateStart: func(points.UpdateInfo) { panic("no start") }}},
+		"UpdateEnd":   {Hooks: points.Hooks{UpdateEnd: func(points.UpdateInfo) { panic("no end") }}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			updater := newUpdater(t, &fake{}, cfg)
+			for range 2 {
+				assert.Panics(t, func() { _, _ = updater.Update(t.Context()) }, "the caller's own panics are not hidden")
+				assert.Zero(t, updater.State().RunningSince)
+			}
+		})
+	}
+}
+
+func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		g := &gate{}
+		g.close()
+		held, failing := updatesAt(g), failingUpdates()
+		store := &fake{update: failing.update}
+		updater := newUpdater(t, store, points.UpdaterConfig{MaxFailures: 2, Cooldown: time.Minute, Logger: log.logger()})
+		cancelOne := func() {
+			t.Helper()
+			store.onUpdate(held.update)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancelled := startUpdate(ctx, updater)
+			pass(time.Second)
+			before := updater.State()
+			log.read()
+			cancel()
+			synctest.Wait()
+			require.True(t, cancelled.hasReturned())
+			require.ErrorIs(t, cancelled.err, context.Canceled)
+			require.ErrorIs(t, cancelled.result.Err, context.Canceled)
+			before.RunningSince = time.Time{}
+			assert.Equal(t, before, updater.State())
+			assert.Equal(t, []string{`level=INFO msg="update stopped" duration=1s`}, log.read())
+			store.onUpdate(failing.update)
+		}
+		fail := func() {
+			t.Helper()
+			_, err := updater.Update(t.Context())
+			require.ErrorIs(t, err, errStore)
+		}
+
+		fail()
+		cancelOne()
+		assert.Equal(t, "closed", updater.State().Breaker)
+		fail()
+		assert.Equal(t, "open", updater.State().Breaker, "two failures in a row, but for one that was cancelled")
+
+		pass(time.Minute + 1)
+		cancelOne()
+		assert.Equal(t, "half-open", updater.State().Breaker, "a trial that was cancelled was none")
+		fail()
+		assert.Equal(t, "open", updater.State().Breaker)
+	})
+}
+
+func TestBreaker(t *testing.T) {
+	for name, test := range map[string]struct {
+		cfg      points.UpdaterConfig
+		failures int
+		cooldown time.Duration
+	}{
+		"default": {points.UpdaterConfig{}, 3, 2 * time.Minute},
+		"set":     {points.UpdaterConfig{MaxFailures: 1, Cooldown: time.Second}, 1, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log lines
+				test.cfg.Logger = log.logger()
+				hooks := 0
+				test.cfg.Hooks.UpdateStart = func(points.UpdateInfo) { hooks++ }
+				store := failingUpdates()
+				updater := newUpdater(t, store, test.cfg)
+				update := func(want error, breaker string, failures int) {
+					t.Helper()
+					log.read()
+					_, err := updater.Update(t.Context())
+					require.ErrorIs(t, err, want)
+					assert.Equal(t, breaker, updater.State().Breaker)
+					assert.Equal(t, failures, updater.State().Failures)
+					assert.EqualValues(t, store.updates.Load(), hooks)
+				}
+
+				for i := range test.failures - 1 {
+					update(errStore, "closed", i+1)
+				}
+				update(errStore, "open", test.failures)
+				last := updater.State()
+				pass(test.cooldown - 1)
+				update(points.ErrUpdatesSuspended, "open", test.failures)
+				assert.Equal(t, []string{
+					`level=WARN msg="update refused: too many have failed in a row" breaker=open`,
+				}, log.read())
+				assert.Equal(t, last, updater.State(), "what was refused is no failure")
+				assert.EqualValues(t, test.failures, store.updates.Load(), "and no update")
+
+				pass(2)
+				assert.Equal(t, "half-open", updater.State().Breaker)
+				update(errStore, "open", test.failures+1)
+				update(points.ErrUpdatesSuspended, "open", test.failures+1)
+
+				pass(test.cooldown + 1)
+				store.onUpdate(nil)
+				update(nil, "closed", 0)
+				store.onUpdate(failingUpdates().update)
+				for i := range test.failures - 1 {
+					update(errStore, "closed", i+1)
+				}
+				update(errStore, "open", test.failures)
+			})
+		})
+	}
+}
+
+func TestSuccessCloses(t *testing.T) {
+	store := &fake{}
+	updater := newUpdater(t, store, points.UpdaterConfig{MaxFailures: 2})
+	for range 3 {
+		store.onUpdate(failingUpdates().update)
+		_, err := updater.Update(t.Context())
+		require.ErrorIs(t, err, errStore)
+		store.onUpdate(nil)
+		_, err = updater.Update(t.Context())
+		require.NoError(t, err)
+	}
+}
+
+// A store that does not end its update in time keeps the updater: two updates at once would be worse.
+func TestDeafUpdateStaysTheOnlyOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		g.close()
+		updater := newUpdater(t, deafUpdatesAt(g), points.UpdaterConfig{Timeout: time.Second})
+		c := startUpdate(t.Context(), updater)
+		pass(time.Hour)
+		require.False(t, c.hasReturned())
+		_, err := updater.Update(t.Context())
+		require.ErrorIs(t, err, points.ErrUpdateRunning)
+		g.open()
+		require.True(t, c.hasReturned())
+		require.NoError(t, c.err)
+	})
+}
