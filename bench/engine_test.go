@@ -1,0 +1,209 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/memstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A pausingStore answers after as long as a database on the same machine takes.
+type pausingStore struct {
+	pause time.Duration
+	users []points.User
+}
+
+func (s pausingStore) UsersAbove(context.Context, int, int) ([]points.User, error) {
+	for began := time.Now(); time.Since(began) < s.pause; {
+	}
+	return s.users, nil
+}
+
+func (pausingStore) UpdateAll(context.Context, uint64) (int64, error) { return 0, nil }
+
+// BenchmarkEngine compares ways to answer callers in one order, by the number of callers, on a store whose reads take 50 µs
+// of a processor:
+//
+//   - engine: this project's. A goroutine that is there while callers wait reads for all of them at once;
+//   - mailbox: an owner goroutine gets them over a channel, as a GenServer its messages, and drains it before each read;
+//   - leader: the first caller reads for those that came with it, as in a database's group commit;
+//   - lock: one read for each call, under a lock;
+//   - join: a read that is under way is joined, as singleflight does. It is not correct, and here for comparison.
+//
+// Only the engine does all of what points promises (cancellation, timeouts, stamps); the others are bare.
+func BenchmarkEngine(b *testing.B) {
+	store := pausingStore{50 * time.Microsecond, make([]points.User, 2)}
+	for _, callers := range []int{1, 10, 100, 1000} {
+		for _, way := range []struct {
+			name  string
+			query func(context.Context) error
+		}{
+			{"engine", engineQuery(b, store)},
+			{"mailbox", mailboxQuery(b, store)},
+			{"leader", leaderQuery(store)},
+			{"lock", lockQuery(store)},
+			{"join", joinQuery(store)},
+		} {
+			b.Run(fmt.Sprintf("callers=%d/%s", callers, way.name), func(b *testing.B) { spread(b, callers, way.query) })
+		}
+	}
+}
+
+// BenchmarkEngineInMemory is the engine on memstore, where each caller reads for itself under a lock.
+func BenchmarkEngineInMemory(b *testing.B) {
+	store, err := memstore.New(users)
+	require.NoError(b, err)
+	_, err = store.UpdateAll(b.Context(), 1)
+	require.NoError(b, err)
+	for _, callers := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("callers=%d/lock", callers), func(b *testing.B) { spread(b, callers, engineQuery(b, store)) })
+		b.Run(fmt.Sprintf("callers=%d/batches", callers), func(b *testing.B) {
+			spread(b, callers, engineQuery(b, struct{ points.Store }{store})) // not Immediate
+		})
+	}
+}
+
+// spread divides b.N calls among callers.
+func spread(b *testing.B, callers int, query func(context.Context) error) {
+	b.ReportAllocs()
+	// As an HTTP request's: one that may end.
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := query(ctx); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func engineQuery(b *testing.B, store points.Store) func(context.Context) error {
+	engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }})
+	require.NoError(b, err)
+	return func(ctx context.Context) error {
+		_, err := engine.Query(ctx)
+		return err
+	}
+}
+
+func mailboxQuery(b *testing.B, store points.Store) func(context.Context) error {
+	mailbox := make(chan chan error, 1000)
+	stop := make(chan struct{})
+	b.Cleanup(func() { close(stop) })
+	go func() {
+		var callers []chan error
+		for {
+			select {
+			case <-stop:
+				return
+			case caller := <-mailbox:
+				callers = append(callers[:0], caller)
+			}
+			runtime.Gosched()
+			for len(mailbox) > 0 {
+				callers = append(callers, <-mailbox)
+			}
+			_, err := store.UsersAbove(context.Background(), 50, 2)
+			for _, caller := range callers {
+				caller <- err
+			}
+		}
+	}()
+	pool := sync.Pool{New: func() any { return make(chan error, 1) }}
+	return func(ctx context.Context) error {
+		answer := pool.Get().(chan error) //nolint:forcetypeassert // New makes them
+		mailbox <- answer
+		select {
+		case err := <-answer:
+			pool.Put(answer)
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func leaderQuery(store points.Store) func(context.Context) error {
+	type batch struct {
+		lead chan struct{} // gets one value: for who is to read
+		done chan struct{}
+		err  error
+	}
+	open := func() *batch { return &batch{lead: make(chan struct{}, 1), done: make(chan struct{})} }
+	var mu sync.Mutex
+	next, reading := open(), false
+	return func(ctx context.Context) error {
+		mu.Lock()
+		mine := next
+		if !reading {
+			reading = true
+			mine.lead <- struct{}{}
+		}
+		mu.Unlock()
+		select {
+		case <-mine.done:
+			return mine.err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-mine.lead:
+		}
+		runtime.Gosched()
+		mu.Lock()
+		next = open()
+		mu.Unlock()
+		_, mine.err = store.UsersAbove(ctx, 50, 2)
+		mu.Lock()
+		next.lead <- struct{}{} // to the first that waits, or that comes
+		mu.Unlock()
+		close(mine.done)
+		return mine.err
+	}
+}
+
+func lockQuery(store points.Store) func(context.Context) error {
+	var mu sync.Mutex
+	return func(ctx context.Context) error {
+		mu.Lock()
+		defer mu.Unlock()
+		_, err := store.UsersAbove(ctx, 50, 2)
+		return err
+	}
+}
+
+func joinQuery(store points.Store) func(context.Context) error {
+	var mu sync.Mutex
+	var running chan struct{}
+	return func(ctx context.Context) error {
+		mu.Lock()
+		if done := running; done != nil {
+			mu.Unlock()
+			<-done
+			return nil
+		}
+		done := make(chan struct{})
+		running = done
+		mu.Unlock()
+		_, err := store.UsersAbove(ctx, 50, 2)
+		mu.Lock()
+		running = nil
+		mu.Unlock()
+		close(done)
+		return err
+	}
+}

@@ -1,0 +1,224 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+// A strategy is a way to give all users of a table new points.
+type strategy struct {
+	name   string
+	table  func(b *testing.B, pool *pgxpool.Pool, table string)
+	update func(ctx context.Context, pool *pgxpool.Pool, table string, key uint64) error
+}
+
+var strategies = []strategy{
+	{"seed", likeTheOriginals, byOffset},
+	{"one-update-btree", likeTheOriginals, atOnce},
+	{"one-update", likePgstores, atOnce},
+	{"pgstore-1-worker", likePgstores, byPgstore(1)},
+	{"pgstore-2-workers", likePgstores, byPgstore(2)},
+	{"pgstore-4-workers", likePgstores, byPgstore(4)},
+}
+
+// BenchmarkUpdate compares ways to give 1,000,000 users new points, round by round, each on a table of its own: the
+// Elixir original's (pages by OFFSET and LIMIT of a table with a btree index on points), one UPDATE on such a table, one
+// on pgstore's, and pgstore's batches. The median of each is reported, in seconds.
+func BenchmarkUpdate(b *testing.B) {
+	pool := pgtest.Pool(b)
+	for _, s := range strategies {
+		s.table(b, pool, s.name)
+	}
+	took := map[string][]float64{}
+	for round := range b.N {
+		for _, s := range strategies {
+			began := time.Now()
+			require.NoError(b, s.update(b.Context(), pool, s.name, uint64(round)))
+			took[s.name] = append(took[s.name], time.Since(began).Seconds())
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	for _, s := range strategies {
+		slices.Sort(took[s.name])
+		b.ReportMetric(took[s.name][len(took[s.name])/2], s.name+"-s")
+	}
+}
+
+func likeTheOriginals(b *testing.B, pool *pgxpool.Pool, table string) {
+	b.Helper()
+	for _, statement := range []string{
+		`CREATE TABLE %q (id bigserial PRIMARY KEY, points integer, inserted_at timestamp(0) NOT NULL, updated_at timestamp(0) NOT NULL)`,
+		`INSERT INTO %q (points, inserted_at, updated_at) SELECT 0, now(), now() FROM generate_series(1, 1000000)`,
+		`CREATE INDEX ON %q (points)`,
+		`VACUUM (ANALYZE) %q`,
+	} {
+		_, err := pool.Exec(b.Context(), fmt.Sprintf(statement, table))
+		require.NoError(b, err)
+	}
+}
+
+func likePgstores(b *testing.B, pool *pgxpool.Pool, table string) {
+	b.Helper()
+	store, err := pgstore.New(pool, pgstore.Config{Table: table})
+	require.NoError(b, err)
+	require.NoError(b, store.Migrate(b.Context()))
+	require.NoError(b, store.Seed(b.Context(), users, nil))
+}
+
+// byOffset is what the original does, in pages of 10,000.
+func byOffset(ctx context.Context, pool *pgxpool.Pool, table string, _ uint64) error {
+	const page = 10_000
+	for offset := 0; offset < users; offset += page {
+		_, err := pool.Exec(ctx, fmt.Sprintf(`UPDATE %q SET points = floor(random() * 101), updated_at = now()
+			WHERE id IN (SELECT id FROM %q OFFSET %d LIMIT %d)`, table, table, offset, page))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func atOnce(ctx context.Context, pool *pgxpool.Pool, table string, key uint64) error {
+	_, err := pool.Exec(ctx, fmt.Sprintf(`UPDATE %q SET updated_at = now(),
+		points = (hashint8extended(id, %d) & 9223372036854775807) %% 101`, table, key))
+	return err
+}
+
+func byPgstore(workers int) func(ctx context.Context, pool *pgxpool.Pool, table string, key uint64) error {
+	return func(ctx context.Context, pool *pgxpool.Pool, table string, key uint64) error {
+		cfg := pool.Config()
+		cfg.MaxConns = int32(workers) + 2 //nolint:gosec // few
+		own, err := pgxpool.NewWithConfig(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer own.Close()
+		store, err := pgstore.New(own, pgstore.Config{Table: table, Workers: workers})
+		if err != nil {
+			return err
+		}
+		_, err = store.UpdateAll(ctx, key)
+		return err
+	}
+}
+
+// BenchmarkSixtyUpdates reports how much larger the table is after 60 updates of 1,000,000 users than after 2, how many
+// of the updates were heap-only, and the 99th percentile of reads in each of the states that a table can be in, in ms.
+func BenchmarkSixtyUpdates(b *testing.B) {
+	if testing.Short() {
+		b.Skip("sixty updates take a minute and more")
+	}
+	pool := pgtest.Pool(b)
+	likePgstores(b, pool, "users")
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(b, err)
+	size := func() (bytes float64) {
+		require.NoError(b, pool.QueryRow(b.Context(), "SELECT pg_table_size('users')").Scan(&bytes))
+		return bytes
+	}
+	states := map[string]float64{"all-zero": readP99(b, store)}
+	var second float64
+	for key := range uint64(60) {
+		done := make(chan error)
+		go func() {
+			_, err := store.UpdateAll(context.Background(), key)
+			done <- err
+		}()
+		if key == 0 || key == 30 {
+			states["updating"] = max(states["updating"], readP99(b, store))
+		}
+		require.NoError(b, <-done)
+		if key == 1 {
+			second = size()
+		}
+	}
+	states["updated-60-times"] = readP99(b, store)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(size()/second, "size-60/size-2")
+	pool.Reset() // a connection that ends reports what it has done
+	var hot float64
+	require.Eventually(b, func() bool {
+		var updated int64
+		err := pool.QueryRow(b.Context(), "SELECT n_tup_upd, n_tup_hot_upd::float / greatest(n_tup_upd, 1)"+
+			" FROM pg_stat_user_tables WHERE relname = 'users'").Scan(&updated, &hot)
+		return err == nil && updated == 60*users
+	}, 10*time.Second, 100*time.Millisecond)
+	b.ReportMetric(hot, "heap-only")
+	for state, p99 := range states {
+		b.ReportMetric(p99, state+"-p99-ms")
+	}
+}
+
+// readP99 returns the 99th percentile of 1,000 reads, 250 for each of the numbers 0, 50, 99 and 100, in ms.
+func readP99(b *testing.B, store *pgstore.Store) float64 {
+	b.Helper()
+	var took []float64
+	for range 250 {
+		for _, above := range []int{0, 50, 99, 100} {
+			began := time.Now()
+			_, err := store.UsersAbove(b.Context(), above, 2)
+			require.NoError(b, err)
+			took = append(took, time.Since(began).Seconds()*1000)
+		}
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
+}
+
+// BenchmarkUsersAbove reports the 99th percentile of reads by the number of users, before and after an update, in ms.
+func BenchmarkUsersAbove(b *testing.B) {
+	for _, n := range []int64{10_000, 100_000, 1_000_000, 10_000_000} {
+		b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
+			if testing.Short() && n > users {
+				b.Skip("ten million users take a minute and more")
+			}
+			pool := pgtest.Pool(b)
+			store, err := pgstore.New(pool, pgstore.Config{})
+			require.NoError(b, err)
+			require.NoError(b, store.Migrate(b.Context()))
+			require.NoError(b, store.Seed(b.Context(), n, nil))
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(readP99(b, store), "all-zero-p99-ms")
+			_, err = store.UpdateAll(b.Context(), 1)
+			require.NoError(b, err)
+			b.ReportMetric(readP99(b, store), "updated-p99-ms")
+		})
+	}
+}
+
+// BenchmarkSeed compares Seed with one bare INSERT of 1,000,000 users into the same table, in seconds.
+func BenchmarkSeed(b *testing.B) {
+	var seed, insert []float64
+	for range b.N {
+		pool := pgtest.Pool(b)
+		for _, table := range []string{"seeded", "inserted"} {
+			store, err := pgstore.New(pool, pgstore.Config{Table: table})
+			require.NoError(b, err)
+			require.NoError(b, store.Migrate(b.Context()))
+			began := time.Now()
+			if table == "seeded" {
+				require.NoError(b, store.Seed(b.Context(), users, nil))
+				seed = append(seed, time.Since(began).Seconds())
+				continue
+			}
+			_, err = pool.Exec(b.Context(), "INSERT INTO inserted (points) SELECT 0 FROM generate_series(1, 1000000)")
+			require.NoError(b, err)
+			insert = append(insert, time.Since(began).Seconds())
+		}
+	}
+	slices.Sort(seed)
+	slices.Sort(insert)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(seed[b.N/2], "seed-s")
+	b.ReportMetric(insert[b.N/2], "insert-s")
+	b.ReportMetric(seed[b.N/2]/insert[b.N/2], "seed/insert")
+}
