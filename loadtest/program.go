@@ -57,7 +57,7 @@ func (p *program) measure(ctx context.Context, cfg *config) error {
 		if err != nil {
 			return err
 		}
-		defer reference.stop()
+		defer reference.close()
 		cfg.url = reference.url
 	}
 	target, err := reach(ctx, cfg)

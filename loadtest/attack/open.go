@@ -16,6 +16,7 @@ type Open struct {
 	schedule   *Schedule
 	maxClients int
 	began      time.Time
+	wait       func(time.Duration) // nil but in tests: with an alarm
 }
 
 // NewOpen returns a loop that follows the schedule, as counted from began, with at most maxClients requests at a time.
@@ -31,25 +32,29 @@ func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 	attacker := newAttacker(transport, 1, uint64(o.maxClients)) //nolint:gosec // a number of clients is positive
 	stop := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stop()
-	alarm := newAlarm()
-	defer alarm.close()
-	drain(attacker.Attack(vegeta.NewStaticTargeter(anything), &punctual{o.schedule, alarm, o.began}, 0, ""))
+	wait := o.wait
+	if wait == nil {
+		alarm := newAlarm()
+		defer alarm.close()
+		wait = alarm.wait
+	}
+	drain(attacker.Attack(vegeta.NewStaticTargeter(anything), &punctual{o.schedule, wait, o.began}, 0, ""))
 }
 
 // punctual is a Pacer that follows a schedule with waits of its own.
 type punctual struct {
 	*Schedule
-	alarm *alarm
+	wait  func(time.Duration)
 	began time.Time // vegeta's own beginning is some time after it
 }
 
 // Pace returns when request i is due: vegeta then has nothing to wait for.
-func (p *punctual) Pace(_ time.Duration, i uint64) (wait time.Duration, stop bool) {
+func (p *punctual) Pace(_ time.Duration, i uint64) (_ time.Duration, stop bool) {
 	elapsed := time.Since(p.began)
-	wait, stop = p.Schedule.Pace(elapsed, i)
+	wait, stop := p.Schedule.Pace(elapsed, i)
 	if stop || elapsed > p.duration+grace {
 		return 0, true
 	}
-	p.alarm.wait(wait)
+	p.wait(wait)
 	return 0, false
 }

@@ -189,7 +189,7 @@ func (c *Clause) holds(measured float64) bool {
 func (c *Clause) format(measured float64) string {
 	switch {
 	case c.isLatency():
-		return time.Duration(measured * float64(time.Second)).Round(time.Microsecond).String()
+		return time.Duration(measured * float64(time.Second)).Round(100 * time.Nanosecond).String()
 	case c.share:
 		return strconv.FormatFloat(measured*100, 'g', 4, 64) + "%"
 	case c.figure == "rps":

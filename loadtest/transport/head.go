@@ -9,6 +9,7 @@ import (
 // A head is what of an answer's status line and header tells how to read on.
 type head struct {
 	status  int
+	old     bool  // HTTP/1.0
 	length  int64 // -1 if it is not said
 	chunked bool
 	keep    bool // the connection may be used again, if the body has an end of its own
@@ -53,7 +54,8 @@ func (h *head) statusLine(line []byte) error {
 		return fmt.Errorf("transport: %q is no status", line[9:12])
 	}
 	h.status = int(status)
-	h.keep = line[7] == '1'
+	h.old = line[7] == '0'
+	h.keep = !h.old
 	return nil
 }
 
@@ -70,6 +72,7 @@ func (h *head) field(line []byte) error {
 			return fmt.Errorf("transport: %.40q is no Content-Length, or a second one", value)
 		}
 		h.length = n
+	case is(name, "Transfer-Encoding") && h.old: // HTTP/1.0 has none
 	case is(name, "Transfer-Encoding"):
 		if !is(value, "chunked") || h.chunked {
 			return fmt.Errorf("transport: the transfer encoding %.40q is not known", value)

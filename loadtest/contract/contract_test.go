@@ -1,0 +1,130 @@
+package contract
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/transport"
+)
+
+var began = time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
+
+// body is a good answer with a timestamp of so long after began.
+func body(after time.Duration) string {
+	return fmt.Sprintf(`{"users":[{"id":-1,"points":1,"inserted_at":"2026-01-01T00:00:00.000000Z","updated_at":"x"},`+
+		`{"id":9,"points":100}],"timestamp":%q}`, began.Add(after).Format("2006-01-02T15:04:05.000000Z07:00"))
+}
+
+const null = `{"users":[],"timestamp":null}`
+
+func TestChecker(t *testing.T) {
+	tests := map[string]struct {
+		bodies []string // each arrives a second after the one before, the first after one
+		want   string   // in the violation; "" for none
+		answer int64    // how many were checked; all, if it is 0
+	}{
+		"good":               {bodies: []string{null, body(1), body(2 * time.Second)}},
+		"more members":       {bodies: []string{`{"x":{"y":[1]},"timestamp":null,"users":[{"points":5,"id":[]}]}`}},
+		"three users":        {bodies: []string{`{"users":[{"points":1},{"points":2},{"points":3}],"timestamp":null}`}, want: "3 users"},
+		"0 points":           {bodies: []string{`{"users":[{"points":0}],"timestamp":null}`}, want: "0 points"},
+		"101 points":         {bodies: []string{`{"users":[{"points":5},{"points":101}],"timestamp":null}`}, want: "101 points"},
+		"no points":          {bodies: []string{`{"users":[{"id":1}],"timestamp":null}`}, want: "-1 points"},
+		"two nulls":          {bodies: []string{null, null}, want: "a second null"},
+		"the same twice":     {bodies: []string{body(1000), body(2000), body(1000)}, want: "given before"},
+		"another nanosecond": {bodies: []string{body(1000), body(1999)}, want: "given before"},
+		"from the future":    {bodies: []string{body(0), body(2*time.Second + time.Microsecond)}, want: "1µs later than the answer's arrival"},
+		"old":                {bodies: []string{body(-time.Hour)}},
+		"ancient":            {bodies: []string{`{"users":[],"timestamp":"1900-01-01T00:00:00Z"}`}},
+		"other answer":       {bodies: []string{"hello", body(0), "hello"}, answer: -1},
+		"then another":       {bodies: []string{null, "hello"}, want: "not an answer of PointsApp"},
+		"then no users":      {bodies: []string{null, `{"timestamp":null}`}, want: "needs users"},
+		"then null users":    {bodies: []string{null, `{"users":null,"timestamp":"2026-01-01T10:00:00Z"}`}, want: "not an answer"},
+		"then bad time":      {bodies: []string{null, `{"users":[],"timestamp":"yesterday"}`}, want: "not an answer"},
+		"then a tail":        {bodies: []string{null, body(0) + "x"}, want: "not an answer"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c := New(Auto, began, true)
+			for i, b := range tt.bodies {
+				c.Check(&transport.Exchange{Status: 200, Done: time.Duration(i+1) * time.Second, Body: []byte(b)})
+			}
+			got := c.Result()
+			if tt.answer < 0 {
+				assert.Equal(t, Result{}, got)
+				return
+			}
+			assert.True(t, got.Checked)
+			assert.EqualValues(t, len(tt.bodies), got.Answers)
+			if tt.want == "" {
+				assert.Zero(t, got.Violations, got.Examples)
+				return
+			}
+			assert.EqualValues(t, 1, got.Violations)
+			assert.Contains(t, got.Examples[0], tt.want)
+		})
+	}
+}
+
+func TestModes(t *testing.T) {
+	bad := &transport.Exchange{Status: 200, Body: []byte("hello")}
+	off, on := New(Off, began, true), New(On, began, true)
+	for range 2 * maxExamples {
+		off.Check(bad)
+		on.Check(bad)
+	}
+	on.Check(&transport.Exchange{Status: 500, Body: []byte("oh no")})
+	assert.Equal(t, Result{}, off.Result())
+	got := on.Result()
+	assert.EqualValues(t, 2*maxExamples, got.Violations)
+	assert.Len(t, got.Examples, maxExamples)
+}
+
+func TestOtherClock(t *testing.T) {
+	c := New(On, began, false)
+	c.Check(&transport.Exchange{Status: 200, Body: []byte(body(time.Hour))})
+	assert.Zero(t, c.Result().Violations)
+}
+
+// TestStamps adds a stamp each millisecond for five minutes, each one again a second later.
+func TestStamps(t *testing.T) {
+	s := newStamps()
+	for at := time.Duration(0); at < 5*time.Minute; at += time.Millisecond {
+		require.False(t, s.add(began.Add(at)), at)
+		if at > time.Second {
+			require.True(t, s.add(began.Add(at-time.Second)), at)
+		}
+	}
+	assert.False(t, s.add(began), "too long ago to know")
+}
+
+// FuzzParse reads anything as an answer. What it takes for one must be one to encoding/json too, with the same users and
+// timestamp.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{body(0), null, `{"users":[{}],"timestamp":null,"users":[]}`, `[]`, `{"users":[{"points":1e2}]}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := parse(data)
+		if err != nil || !json.Valid(data) { // jlexer is less strict about what it skips
+			return
+		}
+		a.violation() // for any number of users
+		var theirs struct {
+			Users []struct {
+				Points *int `json:"points"`
+			} `json:"users"`
+			Timestamp *time.Time `json:"timestamp"`
+		}
+		if json.Unmarshal(data, &theirs) != nil {
+			return // a member in another case that is of another type
+		}
+		if theirs.Timestamp != nil && !a.timestamp.IsZero() {
+			require.True(t, theirs.Timestamp.Equal(a.timestamp) || len(theirs.Users) != a.users)
+		}
+	})
+}
