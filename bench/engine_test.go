@@ -29,8 +29,8 @@ func (s pausingStore) UsersAbove(context.Context, int, int) ([]points.User, erro
 
 func (pausingStore) UpdateAll(context.Context, uint64) (int64, error) { return 0, nil }
 
-// BenchmarkEngine compares ways to answer callers in one order, by the number of callers, on a store whose reads take 50 µs
-// of a processor:
+// BenchmarkEngine compares ways to answer callers in one order, by the number of callers, on a store whose reads take
+// 50 µs of a processor:
 //
 //   - engine: this project's. A goroutine that is there while callers wait reads for all of them at once;
 //   - mailbox: an owner goroutine gets them over a channel, as a GenServer its messages, and drains it before each read;
@@ -127,7 +127,7 @@ func mailboxQuery(b *testing.B, store points.Store) func(context.Context) error 
 	}()
 	pool := sync.Pool{New: func() any { return make(chan error, 1) }}
 	return func(ctx context.Context) error {
-		answer := pool.Get().(chan error) //nolint:forcetypeassert // New makes them
+		answer := pool.Get().(chan error)
 		mailbox <- answer
 		select {
 		case err := <-answer:

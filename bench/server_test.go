@@ -70,7 +70,7 @@ func serve(pool *pgxpool.Pool) error {
 		mux[path] = atRoot(app.NewHandler(engine, nil))
 	}
 	var updates updates
-	mux["/updates/start"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.start(store) })
+	mux["/updates/start"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.start(store) }) //nolint:contextcheck // they outlive the request
 	mux["/updates/stop"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.stop() })
 	mux["/usage"] = http.HandlerFunc(usage)
 
@@ -81,7 +81,7 @@ func serve(pool *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println(listener.Addr())
+	fmt.Fprintln(os.Stdout, listener.Addr())
 	go func() {
 		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // its end is what is waited for
 		os.Exit(0)
@@ -170,7 +170,7 @@ func usage(w http.ResponseWriter, _ *http.Request) {
 // startServer starts the server on a database that has users, and returns where it listens.
 func startServer(b *testing.B, database string) (address string) {
 	b.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec // this program
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), serverEnv+"="+database)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -190,7 +190,7 @@ func startServer(b *testing.B, database string) (address string) {
 // get returns the numbers that the server answers at a path.
 func get(b *testing.B, address, path string) (numbers []int64) {
 	b.Helper()
-	response, err := http.Get("http://" + address + path) //nolint:gosec // our own server
+	response, err := http.Get("http://" + address + path)
 	require.NoError(b, err)
 	defer response.Body.Close()
 	words := bufio.NewScanner(response.Body)

@@ -23,8 +23,9 @@ import (
 const users = 1_000_000
 
 // BenchmarkServing compares the reference server on PostgreSQL, with 1,000,000 users, with the same server answering
-// fixed bytes, with an engine that reads once for each call, and with itself in memory and during updates. In each round
-// each of them gets as many requests over as many keep-alive connections: the medians over all rounds are reported.
+// fixed bytes, with an engine that reads once for each call, and with itself in memory and during updates. In each
+// round each of them gets as many requests over as many keep-alive connections: the medians over all rounds are
+// reported.
 func BenchmarkServing(b *testing.B) {
 	address := startServer(b, database(b))
 	for _, connections := range []int{100} {
@@ -69,7 +70,7 @@ type measured struct {
 
 func report(b *testing.B, rounds map[string][]measured) {
 	median := func(path string, of func(measured) float64) float64 {
-		var values []float64
+		values := make([]float64, 0, len(rounds[path]))
 		for _, m := range rounds[path] {
 			values = append(values, of(m))
 		}

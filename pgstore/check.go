@@ -2,8 +2,10 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,9 +19,9 @@ import (
 //   - points is an integer, bigint or smallint, and within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each a timestamptz, or a timestamp that is meant in UTC.
 //
-// Other columns and indexes do not matter, but any index on points other than a BRIN makes updates slow. The error names
-// the table, the column and the rule. Points are looked at one by one unless the column has a CHECK constraint, which
-// is trusted.
+// Other columns and indexes do not matter, but any index on points other than a BRIN makes updates slow. The error
+// names the table, the column and the rule. Points are looked at one by one unless the column has a CHECK constraint,
+// which is trusted.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		return fmt.Errorf("pgstore: table %s: %w", s.name, err)
@@ -33,7 +35,7 @@ func (s *Store) check(ctx context.Context) error {
 		return err
 	}
 	if oid == nil {
-		return fmt.Errorf("there is no such table: create it with Migrate, or name another")
+		return errors.New("there is no such table: create it with Migrate, or name another")
 	}
 	if err := s.checkTable(ctx, *oid); err != nil {
 		return err
@@ -57,11 +59,12 @@ func (s *Store) checkTable(ctx context.Context, oid uint32) error {
 	case err != nil:
 		return err
 	case kind != "r" && kind != "p":
-		return fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)", kind)
+		return fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)",
+			kind)
 	case !selectable || !updatable:
-		return fmt.Errorf("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
+		return errors.New("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
 	case !unique:
-		return fmt.Errorf("column id needs a primary key or a unique index of its own: updates go by ranges of it")
+		return errors.New("column id needs a primary key or a unique index of its own: updates go by ranges of it")
 	}
 	return nil
 }
@@ -95,20 +98,13 @@ func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
 		case i < 0:
 			return fmt.Errorf("it has no column %s: it needs id, points, inserted_at and updated_at", want.name)
 		case !slices.Contains(want.types, columns[i].Type):
-			return fmt.Errorf("column %s must be of type %s: it is %s", want.name, anyOf(want.types), columns[i].Type)
+			return fmt.Errorf("column %s must be of type %s: it is %s",
+				want.name, strings.Join(want.types, " or "), columns[i].Type)
 		case want.notNull && !columns[i].NotNull:
 			return fmt.Errorf("column %s must be NOT NULL", want.name)
 		}
 	}
 	return nil
-}
-
-func anyOf(types []string) string {
-	text := types[0]
-	for _, t := range types[1:] {
-		text += " or " + t
-	}
-	return text
 }
 
 func (s *Store) checkPoints(ctx context.Context, oid uint32) error {

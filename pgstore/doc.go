@@ -8,10 +8,10 @@
 //
 // # How it is fast
 //
-// An update changes every row, so the table is laid out for updates that are heap-only: pages are filled to 45%, so that
-// the next version of each row fits on its page, and no index has to follow but, since PostgreSQL 16, a BRIN index on
-// points, which may lag. Such updates take a fifth of the time that they take with a btree index on points, and the table
-// keeps its size. UpdateAll goes by ranges of ids, in short transactions on two connections.
+// An update changes every row, so the table is laid out for updates that are heap-only: pages are filled to 45%, so
+// that the next version of each row fits on its page, and no index has to follow but, since PostgreSQL 16, a BRIN
+// index on points, which may lag. Such updates take a fifth of the time that they take with a btree index on points,
+// and the table keeps its size. UpdateAll goes by ranges of ids, in short transactions on two connections.
 //
 // A read looks at the first pages of the table, where enough users are in all states but two: before the first update,
 // when all have 0 points, and when nobody qualifies. Then it looks at the whole table by way of the BRIN index. Neither
@@ -21,7 +21,8 @@
 //
 // # A table of one's own
 //
-// Migrate leaves a table that is there already as it is; [Store.Check] tells what it needs. The layout above makes it fast:
+// Migrate leaves a table that is there already as it is; [Store.Check] tells what it needs. The layout above makes it
+// fast:
 //
 //	ALTER TABLE users SET (fillfactor = 45);
 //	DROP INDEX users_points_index;                           -- any btree index on points
@@ -30,7 +31,8 @@
 //
 // # Behind PgBouncer
 //
-// Everything works in transaction mode: locks are held by transactions and no statement relies on the session. PgBouncer
-// from 1.21 keeps prepared statements apart if max_prepared_statements is above 0 (the default since 1.24). For an earlier
-// one, or if it is 0, add default_query_exec_mode=exec to the connection string, which makes pgx prepare nothing.
+// Everything works in transaction mode: locks are held by transactions and no statement relies on the session.
+// PgBouncer from 1.21 keeps prepared statements apart if max_prepared_statements is above 0 (the default since 1.24).
+// For an earlier one, or if it is 0, add default_query_exec_mode=exec to the connection string, which makes pgx
+// prepare nothing.
 package pgstore

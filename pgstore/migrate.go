@@ -11,9 +11,10 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// Migrate creates the table, or brings one that an earlier version of this package created up to date. It leaves a table
-// that was there before and is fit as it is, and fails as [Store.Check] does if it is not. It is idempotent, and safe when
-// several processes call it at once. What has been done is kept in a table with the suffix "_migrations".
+// Migrate creates the table, or brings one that an earlier version of this package created up to date. It leaves a
+// table that was there before and is fit as it is, and fails as [Store.Check] does if it is not. It is idempotent,
+// and safe when several processes call it at once. What has been done is kept in a table with the suffix
+// "_migrations".
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.lockedInTurn(ctx, setupLock, func() error { return s.migrate(ctx) }); err != nil {
 		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
@@ -23,7 +24,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 
 func (s *Store) migrate(ctx context.Context) error {
 	db := stdlib.OpenDBFromPool(s.pool)
-	defer db.Close()
+	defer db.Close() //nolint:errcheck // it closes none of the pool's connections
 	provider, err := goose.NewProvider(goose.DialectCustom, db, nil,
 		goose.WithStore(newVersions(s)),
 		goose.WithDisableGlobalRegistry(true),
@@ -125,7 +126,7 @@ func (v versions) ListMigrations(
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
+	defer rows.Close() //nolint:errcheck // rows.Err tells
 	var results []*database.ListMigrationsResult
 	for rows.Next() {
 		result := &database.ListMigrationsResult{IsApplied: true}

@@ -22,8 +22,9 @@ import (
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// Behind PgBouncer in transaction mode, which hands the statements of one client to any of several servers, everything
-// works, with the setting that the package's documentation names for a PgBouncer that does not know prepared statements.
+// Behind PgBouncer in transaction mode, which hands the statements of one client to any of several servers,
+// everything works, with the setting that the package's documentation names for a PgBouncer that does not know
+// prepared statements.
 func TestBehindPgBouncer(t *testing.T) {
 	url := startPgBouncer(t, pgtest.URL(t))
 	pool, err := pgxpool.New(t.Context(), url+"?default_query_exec_mode=exec&pool_max_conns=8")
@@ -47,7 +48,7 @@ func TestBehindPgBouncer(t *testing.T) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				for _, above := range []int{0, 50, 99, 100} {
-					users, err := store.UsersAbove(t.Context(), above, 2)
+					users, err := store.UsersAbove(t.Context(), above, 2) //nolint:contextcheck // ctx stops the loop alone
 					assert.NoError(t, err)
 					assert.NotNil(t, users)
 				}
@@ -77,7 +78,7 @@ func startPgBouncer(t *testing.T, database string) (url string) {
 	server, err := pgxpool.ParseConfig(database)
 	require.NoError(t, err)
 	port := freePort(t)
-	dir, err := os.MkdirTemp("", "pgbouncer") // t.TempDir's parents are closed to other users
+	dir, err := os.MkdirTemp("", "pgbouncer") //nolint:usetesting // other users may not enter t.TempDir
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	config := filepath.Join(dir, "pgbouncer.ini")
@@ -102,7 +103,7 @@ unix_socket_dir =
 		require.NoError(t, err)
 		require.NoError(t, os.Chown(dir, uid, -1))
 		require.NoError(t, os.Chown(config, uid, -1))
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)} //nolint:gosec // a uid
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
 	}
 	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())

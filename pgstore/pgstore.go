@@ -43,22 +43,22 @@ type Config struct {
 	// Workers is how many connections UpdateAll updates on. The default is 2.
 	Workers int
 
-	// Pause is how long each worker of UpdateAll rests between two batches, to leave the database to others. The default
-	// is not to.
+	// Pause is how long each worker of UpdateAll rests between two batches, to leave the database to others. The
+	// default is not to.
 	Pause time.Duration
 
-	// RetryTimeout is how long UpdateAll repeats a batch that fails for a passing reason, such as a lost connection, before
-	// it gives up. The default is 15 seconds.
+	// RetryTimeout is how long UpdateAll repeats a batch that fails for a passing reason, such as a lost connection,
+	// before it gives up. The default is 15 seconds.
 	RetryTimeout time.Duration
 
 	// Logger gets a line for each retry. The default is silent.
 	Logger *slog.Logger
 }
 
-// New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, [Store.Check] tells whether it is
-// fit. The pool stays the caller's to close; it must allow Workers + 2 connections: UpdateAll takes one for each worker
-// and one for the lock that keeps other updates out, and reads must not wait for them. The error names the field that is
-// wrong.
+// New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, [Store.Check] tells whether it
+// is fit. The pool stays the caller's to close; it must allow Workers + 2 connections: UpdateAll takes one for each
+// worker and one for the lock that keeps other updates out, and reads must not wait for them. The error names the
+// field that is wrong.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("pgstore: New needs a pool: it is nil")
@@ -79,8 +79,8 @@ func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pgstore: Config.RetryTimeout cannot be negative: %v", cfg.RetryTimeout)
 	}
 	if conns := int(pool.Config().MaxConns); conns < cfg.Workers+2 {
-		return nil, fmt.Errorf("pgstore: the pool must allow Config.Workers + 2 = %d connections: it allows %d (set pool_max_conns=%d, or fewer Workers)",
-			cfg.Workers+2, conns, cfg.Workers+2)
+		return nil, fmt.Errorf("pgstore: the pool must allow Config.Workers + 2 = %d connections: it allows %d "+
+			"(set pool_max_conns=%d, or fewer Workers)", cfg.Workers+2, conns, cfg.Workers+2)
 	}
 	s := &Store{pool: pool, cfg: cfg}
 	s.name, s.table = s.names("")
@@ -124,8 +124,8 @@ const (
 	updateLock = 2 // UpdateAll
 )
 
-// lockedInTurn does something while it holds one of the table's locks, and waits until it gets it: without a connection,
-// which who holds the lock may need.
+// lockedInTurn does something while it holds one of the table's locks, and waits until it gets it: without a
+// connection, which who holds the lock may need.
 func (s *Store) lockedInTurn(ctx context.Context, number int, do func() error) error {
 	for {
 		if err := s.locked(ctx, number, do); !errors.Is(err, errLocked) {

@@ -10,8 +10,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// headPages is how many pages of the table a read looks at first: some 2,000 users, or more. If their points are random,
-// that at least two of them have 100 points has a probability of 1 - 1e-7.
+// headPages is how many pages of the table a read looks at first: some 2,000 users, or more. If their points are
+// random, that at least two of them have 100 points has a probability of 1 - 1e-7.
 const headPages = 32
 
 // steer makes the planner use the BRIN index, or another bitmap, wherever there is one, whatever the statistics say; a

@@ -12,9 +12,9 @@ const seedBatch = 50_000
 // Seed fills an empty table with n users with 0 points, and leaves its statistics fresh. After each of its transactions
 // it calls progress, which may be nil, with the number of users that are there and n.
 //
-// A table that has users is left alone, unless a Seed was interrupted: then what is missing to n is inserted. While a Seed
-// is not finished, a table with the suffix "_seed" says so. Several processes may call Seed at once: one fills the table,
-// the others wait for it.
+// A table that has users is left alone, unless a Seed was interrupted: then what is missing to n is inserted. While a
+// Seed is not finished, a table with the suffix "_seed" says so. Several processes may call Seed at once: one fills
+// the table, the others wait for it.
 func (s *Store) Seed(ctx context.Context, n int64, progress func(done, total int64)) error {
 	if n < 0 {
 		return fmt.Errorf("pgstore: the number of users cannot be negative: %d", n)

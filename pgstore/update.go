@@ -10,16 +10,15 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// UpdateAll implements [points.Store]. It updates in batches by id range, each of them a short transaction of its own, so
-// reads see what has been committed so far. A batch that fails for a passing reason is repeated, with the same key and so
-// the same points. Once ctx has ended no batch begins, and those under way are cancelled.
+// UpdateAll implements [points.Store]. It updates in batches by id range, each of them a short transaction of its
+// own, so reads see what has been committed so far. A batch that fails for a passing reason is repeated, with the
+// same key and so the same points. Once ctx has ended no batch begins, and those under way are cancelled.
 //
 // While another UpdateAll of the table runs, in this process or in another, it fails with an error that wraps
 // [points.ErrUpdateRunning].
@@ -140,14 +139,10 @@ func (u *update) take(ctx context.Context) (low, high int64, ok bool, err error)
 		return low, high, true, nil
 	}
 	// The id of the first user after the next batch, counted along the index.
-	after, err := retry(ctx, u.Store, func() (*int64, error) {
-		var id int64
-		err := u.pool.QueryRow(ctx, "SELECT id FROM "+u.table+" WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1",
-			u.ranges.next, u.ranges.size).Scan(&id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return nil, nil
-		}
-		return &id, err
+	after, err := retry(ctx, u.Store, func() (after *int64, err error) {
+		err = u.pool.QueryRow(ctx, "SELECT min(id) FROM (SELECT id FROM "+u.table+
+			" WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1) AS next", u.ranges.next, u.ranges.size).Scan(&after)
+		return after, err
 	})
 	if err != nil {
 		return 0, 0, false, err

@@ -24,12 +24,13 @@ type Drawing struct {
 
 // NewDrawing returns the Drawing of key.
 func NewDrawing(key uint64) Drawing {
-	// hash_bytes_uint32_extended starts from this value: the golden ratio, plus the length of its input, plus a constant.
+	// hash_bytes_uint32_extended starts from this value: the golden ratio, plus the length of its input, plus a
+	// constant.
 	const start = 0x9e3779b9 + 4 + 3923095
 	var a, b, c uint32 = start, start, start
 	if key != 0 {
 		a += uint32(key >> 32)
-		b += uint32(key)
+		b += uint32(key) //nolint:gosec // its low half
 
 		a -= c
 		a ^= bits.RotateLeft32(c, 4)
@@ -56,7 +57,7 @@ func NewDrawing(key uint64) Drawing {
 // Points returns the points of user id: Draw(id, key).
 func (d Drawing) Points(id int64) int {
 	// hashint8extended folds the halves so that a number hashes the same as an int8, int4 or int2.
-	low, high := uint32(id), uint32(id>>32)
+	low, high := uint32(id), uint32(id>>32) //nolint:gosec // its halves
 	if id < 0 {
 		high = ^high
 	}

@@ -25,9 +25,9 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 		return e.readAlone(ctx)
 	}
 
-	c := e.callers.Get().(*caller)
+	c := e.callers.Get().(*caller) //nolint:forcetypeassert // New makes them
 	defer e.callers.Put(c)
-	if !e.join(c) {
+	if !e.join(c) { //nolint:contextcheck // a batch's read is not its first caller's alone
 		return Result{}, ErrOverloaded
 	}
 	select {
