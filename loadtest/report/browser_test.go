@@ -1,0 +1,105 @@
+package report
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// browser returns the path of a Chromium.
+func browser(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	const how = "no Chromium to open the report with: install Debian's package chromium"
+	if os.Getenv("CI") != "" {
+		t.Fatal(how)
+	}
+	t.Skip(how)
+	return ""
+}
+
+// drawn is what the page's script below tells of a chart.
+type drawn struct {
+	ID     string `json:"id"`
+	Series int    `json:"series"` // lines, as its legend names them
+	Pixels int    `json:"pixels"` // that are not transparent
+}
+
+const inspect = `[...document.querySelectorAll("figure > div")].map(div => {
+	const canvas = div.querySelector("canvas");
+	if (!canvas) return {id: div.id, series: 0, pixels: 0};
+	const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+	let count = 0;
+	for (let i = 3; i < pixels.length; i += 4) if (pixels[i] > 0) count++;
+	return {id: div.id, series: div.querySelectorAll(".u-legend .u-series").length - 1, pixels: count};
+})`
+
+// TestBrowser opens the page in a browser that has no network, and finds the charts drawn.
+func TestBrowser(t *testing.T) {
+	path := browser(t)
+	seed, err := Seed()
+	require.NoError(t, err)
+	other := example()
+	other.Name = "other"
+	bare := &Run{Schema: Schema, Load: Load{Mode: "open", Rate: "100"}} // nothing came of it
+	tests := map[string]struct {
+		run, old *Run
+		series   map[string]int
+	}{
+		"alone":            {example(), nil, map[string]int{"latency": 3, "percentiles": 1, "throughput": 1, "errors": 1}},
+		"beside the seed":  {example(), seed, map[string]int{"latency": 3, "percentiles": 2, "throughput": 1, "errors": 1}},
+		"beside another":   {example(), other, map[string]int{"latency": 6, "percentiles": 2, "throughput": 2, "errors": 2}},
+		"nothing measured": {bare, nil, map[string]int{"latency": 0, "percentiles": 0, "throughput": 0, "errors": 0}},
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
+		chromedp.NoSandbox,                  // root has none
+		chromedp.ProxyServer("127.0.0.1:9")) // no network: nothing listens there
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	defer cancel()
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			for _, chart := range open(t, ctx, tt.run, tt.old) {
+				assert.Equal(t, tt.series[chart.ID], chart.Series, chart.ID)
+				if tt.series[chart.ID] > 0 {
+					assert.Greater(t, chart.Pixels, 1000, chart.ID)
+				}
+			}
+		})
+	}
+}
+
+// open writes the page to a file and opens it.
+func open(t *testing.T, ctx context.Context, run, old *Run) []drawn {
+	t.Helper()
+	var page bytes.Buffer
+	require.NoError(t, WriteHTML(&page, run, old))
+	file := filepath.Join(t.TempDir(), "report.html")
+	require.NoError(t, os.WriteFile(file, page.Bytes(), 0o600))
+
+	ctx, cancel := chromedp.NewContext(ctx)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate("file://"+file)))
+	_, err := chromedp.Run(ctx, chromedp.Poll[string](`document.body.dataset.drawn`))
+	require.NoError(t, err, "a script failed before its end")
+	charts, err := chromedp.Run(ctx, chromedp.Evaluate[[]drawn](inspect))
+	require.NoError(t, err)
+	require.Len(t, charts, 4)
+	fetched, err := chromedp.Run(ctx, chromedp.Evaluate[int](`performance.getEntriesByType("resource").length`))
+	require.NoError(t, err)
+	assert.Zero(t, fetched)
+	return charts
+}
