@@ -28,7 +28,8 @@ func fetchUpdates(ctx context.Context, t *trial) []report.Update {
 	if err != nil {
 		return nil
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil
 	}
