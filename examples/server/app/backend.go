@@ -40,17 +40,10 @@ type memory struct {
 	*memstore.Store
 }
 
-// maxInMemory is how many users may be in memory, at some 10 bytes each.
-const maxInMemory = 1_000_000_000
-
 func openMemory(users Users) (backend, error) {
-	if users > maxInMemory {
-		return nil, fmt.Errorf("-users (USERS) must be at most %d in memory, at 10 bytes each: %d; "+
-			"more can be in a database: -database-url (DATABASE_URL)", maxInMemory, users)
-	}
 	store, err := memstore.New(int(users))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("-users (USERS): %w", err)
 	}
 	return memory{store}, nil
 }

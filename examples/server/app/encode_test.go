@@ -67,8 +67,8 @@ func TestAnswersAreJSON(t *testing.T) {
 			got := h.appendResult(nil, test.result)
 			assert.Equal(t, test.want, string(got))
 			var decoded struct {
-				Users     []points.User
-				Timestamp time.Time
+				Users     []points.User `json:"users"`
+				Timestamp time.Time     `json:"timestamp"`
 			}
 			require.NoError(t, json.Unmarshal(got, &decoded))
 			assert.Equal(t, test.result.Users, decoded.Users)

@@ -17,8 +17,8 @@ import (
 // connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout.
 const connectTimeout = 5 * time.Second
 
-// connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an update's
-// two workers, one for its lock, one for reads, one for /readyz.
+// connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an
+// update's two workers, one for its lock, one for reads, one for /readyz.
 const connections = 5
 
 // postgres is the backend of users in a PostgreSQL table.

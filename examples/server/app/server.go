@@ -131,7 +131,8 @@ func (s *Server) work(ctx context.Context) error {
 	if users >= 0 {
 		logger = logger.With("users", users)
 	}
-	logger.Info("serving", "addr", s.Addr().String(), "store", s.backend.name(), "interval", time.Duration(s.cfg.Interval))
+	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.name(),
+		"interval", time.Duration(s.cfg.Interval))
 	s.handler.Serving()
 	close(s.ready)
 	return s.engine.Run(ctx)

@@ -1,0 +1,200 @@
+package app_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+)
+
+func TestParseConfig(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args, environ []string
+		want          func(*app.Config)
+	}{
+		"nothing": {nil, nil, func(*app.Config) {}},
+		"all flags": {
+			[]string{
+				"-addr", ":8080", "-database-url=postgres://db/points", "-users=0", "-interval=90s", "-update-on-start=false",
+				"-query-timeout", "250ms", "-log-format=json", "-log-level=DEBUG",
+			}, nil,
+			func(c *app.Config) {
+				*c = app.Config{
+					Addr: ":8080", DatabaseURL: "postgres://db/points", Users: 0, Interval: app.Duration(90 * time.Second),
+					UpdateOnStart: false, QueryTimeout: app.Duration(250 * time.Millisecond),
+					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelDebug),
+				}
+			},
+		},
+		"all variables": {
+			nil,
+			[]string{
+				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "USERS=7", "TIMER_INTERVAL=60000",
+				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
+			},
+			func(c *app.Config) {
+				*c = app.Config{
+					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Users: 7, Interval: app.Duration(time.Minute),
+					UpdateOnStart: false, QueryTimeout: app.Duration(1500 * time.Millisecond),
+					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelError),
+				}
+			},
+		},
+		"a flag counts before a variable": {
+			[]string{"-users=1"}, []string{"USERS=2", "ADDR=:1"},
+			func(c *app.Config) { c.Users, c.Addr = 1, ":1" },
+		},
+		"an empty variable is none": {
+			nil, []string{"USERS=", "ADDR=", "DATABASE_URL=", "UPDATE_ON_START=", "LOG_LEVEL="},
+			func(*app.Config) {},
+		},
+		"an empty database URL": {
+			[]string{"-database-url="}, []string{"DATABASE_URL=postgres://db/points"},
+			func(*app.Config) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := app.Defaults()
+			test.want(&want)
+			got, err := app.ParseConfig(test.args, test.environ, io.Discard)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		})
+	}
+}
+
+// Each error is one line that names the flag or the variable, and the rule.
+func TestParseConfigErrors(t *testing.T) {
+	t.Parallel()
+	const (
+		address  = "must be host:port, such as 127.0.0.1:4000 or :4000"
+		duration = "must be a duration such as 1m30s, or whole milliseconds, and at least 1ms"
+		users    = "must be a whole number, 0 or more"
+		database = "must look like postgres://user:password@host:5432/database: "
+	)
+	for given, want := range map[string]string{
+		"-nonsense":                   `flag provided but not defined: -nonsense`,
+		"serve":                       `unexpected argument "serve": flags are given as -name=value`,
+		"-addr":                       `flag needs an argument: -addr`,
+		"-addr=localhost":             `invalid value "localhost" for flag -addr: ` + address,
+		"-addr=:http":                 `invalid value ":http" for flag -addr: ` + address,
+		"-addr=:65536":                `invalid value ":65536" for flag -addr: ` + address,
+		"ADDR=4000":                   `invalid value "4000" for environment variable ADDR: ` + address,
+		"-users=-1":                   `invalid value "-1" for flag -users: ` + users,
+		"-users=many":                 `invalid value "many" for flag -users: ` + users,
+		"-users=1e6":                  `invalid value "1e6" for flag -users: ` + users,
+		"-users=99999999999999999999": `invalid value "99999999999999999999" for flag -users: ` + users,
+		"USERS=-1":                    `invalid value "-1" for environment variable USERS: ` + users,
+		"-interval=0":                 `invalid value "0" for flag -interval: ` + duration,
+		"-interval=-1m":               `invalid value "-1m" for flag -interval: ` + duration,
+		"-interval=1h30":              `invalid value "1h30" for flag -interval: ` + duration,
+		"-interval=1.5":               `invalid value "1.5" for flag -interval: ` + duration,
+		"-interval=100us":             `invalid value "100us" for flag -interval: ` + duration,
+		"-interval=9223372036855":     `invalid value "9223372036855" for flag -interval: ` + duration,
+		"TIMER_INTERVAL=soon":         `invalid value "soon" for environment variable TIMER_INTERVAL: ` + duration,
+		"-query-timeout=never":        `invalid value "never" for flag -query-timeout: ` + duration,
+		"QUERY_TIMEOUT=0":             `invalid value "0" for environment variable QUERY_TIMEOUT: ` + duration,
+		"-update-on-start=maybe":      `invalid boolean value "maybe" for -update-on-start: parse error`,
+		"UPDATE_ON_START=maybe":       `invalid value "maybe" for environment variable UPDATE_ON_START: must be true or false`,
+		"-log-format=xml":             `invalid value "xml" for flag -log-format: must be text or json`,
+		"LOG_FORMAT=xml":              `invalid value "xml" for environment variable LOG_FORMAT: must be text or json`,
+		"-log-level=loud":             `invalid value "loud" for flag -log-level: must be debug, info, warn or error`,
+		"LOG_LEVEL=INFO+2":            `invalid value "INFO+2" for environment variable LOG_LEVEL: must be debug, info, warn or error`,
+		"-database-url=points":        `invalid value "points" for flag -database-url: ` + database + `failed to parse as keyword/value (invalid keyword/value)`,
+		"DATABASE_URL=mysql://db":     `invalid value (hidden, as it may hold a password) for environment variable DATABASE_URL: ` + database + `failed to parse as keyword/value (invalid keyword/value)`,
+	} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			args, environ := []string{given}, []string(nil)
+			if given[0] >= 'A' && given[0] <= 'Z' {
+				args, environ = nil, args
+			}
+			_, err := app.ParseConfig(args, environ, io.Discard)
+			assert.EqualError(t, err, want)
+		})
+	}
+}
+
+// The help names each flag with its variable and its default. Every field of Config can be set by both.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	var help bytes.Buffer
+	_, err := app.ParseConfig([]string{"-h"}, []string{"USERS=many"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	flags := strings.Count(help.String(), "\n  -")
+	assert.Equal(t, reflect.TypeFor[app.Config]().NumField(), flags)
+	for field := range reflect.TypeFor[app.Config]().Fields() {
+		variable := field.Tag.Get("env")
+		require.NotEmpty(t, variable, field.Name)
+		assert.Regexp(t, `(?m)^  -[a-z-]+ `+variable+`\n`, help.String())
+	}
+	for _, text := range []string{
+		"(default 127.0.0.1:4000)", "(default 1000000)", "(default 1m0s)", "(default true)", "(default 5s)",
+		"(default text)", "(default info)", "milliseconds", "SIGTERM", "/readyz",
+	} {
+		assert.Contains(t, help.String(), text)
+	}
+}
+
+// No password gets out, whichever way it came in, and whatever is printed.
+func TestPasswordsAreHidden(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://me:s3cret@db/points",
+		"postgres://me:s3cret@db:port/points",
+		"postgres://me:s3cret@db/points?sslmode=nonsense",
+		"postgres://me:s3cret%zz@db/points",
+		"postgres://me:what?s3cret@db/points",
+		"postgres://me:what/s3cret@db/points",
+		"postgres://db/points?password=s3cret",
+		"postgres://db/points?user=me&password=s3cret&connect_timeout=x",
+		"mysql://me:s3cret@db/points",
+		"host=db user=me password=s3cret",
+		"host=db user=me password='a s3cret' port=x",
+		"host=db user=me password='a \"s3cret' port=x",
+	} {
+		for _, where := range []string{"-database-url=", "-users=", "-addr=", "-nonsense=", "", "DATABASE_URL=", "USERS="} {
+			args, environ := []string{where + url}, []string(nil)
+			if strings.ToUpper(where) == where && where != "" {
+				args, environ = nil, args
+			}
+			cfg, err := app.ParseConfig(args, environ, io.Discard)
+			var out bytes.Buffer
+			encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // whatever becomes of it
+			require.NoError(t, jsonErr)
+			slog.New(slog.NewTextHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
+			slog.New(slog.NewJSONHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
+			fmt.Fprintf(&out, "%v %v %+v %#v %s %s", err, cfg, cfg, cfg, cfg.DatabaseURL, encoded)
+			_, helpErr := app.ParseConfig([]string{"-h"}, environ, &out)
+			require.ErrorIs(t, helpErr, flag.ErrHelp)
+			assert.NotContains(t, out.String(), "s3cret", "%s%s", where, url)
+		}
+	}
+}
+
+// What is left of a connection string is enough to know it by.
+func TestDatabaseURLString(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[app.DatabaseURL]string{
+		"":                               "",
+		"postgres://me:s3cret@db/points": "postgres://me@db:5432/points",
+		"host=db port=6432 user=me password=x dbname=all": "postgres://me@db:6432/all",
+		"postgres://me@/points?host=/run/postgresql":      "postgres://me@/run/postgresql:5432/points",
+		"nonsense": "(malformed)",
+	} {
+		assert.Equal(t, want, url.String())
+	}
+}

@@ -1,0 +1,195 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+)
+
+// patience is how long a test waits for what must happen: longer than any of it takes on a busy machine.
+const patience = time.Minute
+
+// often is how often it looks.
+const often = 10 * time.Millisecond
+
+// A log is what a server writes to standard error.
+type log struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *log) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(text)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// A running is a server that runs.
+type running struct {
+	server *app.Server
+	url    string // without a slash at its end
+	log    *log
+	client *http.Client
+	ended  <-chan struct{}
+	stop   func() error // ends it, as SIGTERM does, and returns what Run did
+}
+
+// start starts a server on a free port. It is stopped at the end of the test.
+func start(t *testing.T, cfg app.Config) *running {
+	t.Helper()
+	cfg.Addr = "127.0.0.1:0"
+	log := new(log)
+	server, err := app.Open(cfg, log)
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var result error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result = server.Run(ctx)
+	}()
+	transport := &http.Transport{MaxIdleConnsPerHost: 100}
+	r := &running{
+		server: server,
+		url:    "http://" + server.Addr().String(),
+		log:    log,
+		client: &http.Client{Transport: transport, Timeout: patience},
+		ended:  ended,
+		stop:   func() error { cancel(); <-ended; return result },
+	}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		assert.NoError(t, r.stop())
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", log)
+		}
+	})
+	return r
+}
+
+// startReady starts a server, and waits until it answers.
+func startReady(t *testing.T, cfg app.Config) *running {
+	t.Helper()
+	r := start(t, cfg)
+	select {
+	case <-r.server.Ready():
+	case <-r.ended:
+		require.FailNow(t, "the server has ended")
+	case <-time.After(patience):
+		require.FailNow(t, "the server does not get ready")
+	}
+	return r
+}
+
+// An answer is a response, read to its end.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (r *running) do(method, path string) (answer, error) {
+	request, err := http.NewRequestWithContext(context.Background(), method, r.url+path, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	response, err := r.client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return answer{response.StatusCode, response.Header, body}, err
+}
+
+func (r *running) get(t *testing.T, path string) answer {
+	t.Helper()
+	a, err := r.do(http.MethodGet, path)
+	require.NoError(t, err)
+	return a
+}
+
+// A result is the answer to a query.
+type result struct {
+	Users []struct {
+		ID         int64  `json:"id"`
+		Points     int    `json:"points"`
+		InsertedAt string `json:"inserted_at"`
+		UpdatedAt  string `json:"updated_at"`
+	} `json:"users"`
+	Timestamp *string `json:"timestamp"`
+}
+
+// parseResult returns the result in an answer, or says what of the contract it breaks.
+func parseResult(a answer) (result, error) {
+	var r result
+	decoder := json.NewDecoder(bytes.NewReader(a.body))
+	decoder.DisallowUnknownFields()
+	switch {
+	case a.status != http.StatusOK:
+		return r, errors.New("status " + http.StatusText(a.status) + ": " + string(a.body))
+	case a.header.Get("Content-Type") != "application/json":
+		return r, errors.New("type " + a.header.Get("Content-Type"))
+	case a.header.Get("Cache-Control") != "no-store":
+		return r, errors.New("it may be cached")
+	}
+	if err := decoder.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Users == nil || len(r.Users) > 2 {
+		return r, errors.New("users are no list of 2 at most: " + string(a.body))
+	}
+	times := []string{}
+	if r.Timestamp != nil {
+		times = append(times, *r.Timestamp)
+	}
+	for _, u := range r.Users {
+		if u.Points < 1 || u.Points > 100 {
+			return r, errors.New("points are not in 1..100: " + string(a.body))
+		}
+		times = append(times, u.InsertedAt, u.UpdatedAt)
+	}
+	for _, at := range times {
+		if _, err := time.Parse("2006-01-02T15:04:05.000000Z", at); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// assertProblem asserts that an answer is a problem of RFC 9457, with this status and detail.
+func assertProblem(t *testing.T, a answer, status int, detail string) {
+	t.Helper()
+	assert.Equal(t, status, a.status)
+	assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"))
+	assert.Equal(t, "no-store", a.header.Get("Cache-Control"))
+	assert.Equal(t, "nosniff", a.header.Get("X-Content-Type-Options"))
+	var problem map[string]any
+	require.NoError(t, json.Unmarshal(a.body, &problem), "%s", a.body)
+	assert.Equal(t, map[string]any{
+		"type": "about:blank", "title": http.StatusText(status), "status": float64(status), "detail": detail,
+	}, problem)
+	retry := ""
+	if status == http.StatusServiceUnavailable {
+		retry = "1"
+	}
+	assert.Equal(t, retry, a.header.Get("Retry-After"))
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// beServer makes the test binary be the server: the real program, but for how it was built.
+const beServer = "POINTS_TEST_BE_SERVER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beServer) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// command returns the server as a command, with these arguments and environment variables alone.
+func command(t *testing.T, args []string, environ ...string) (server *exec.Cmd, stdout *bytes.Buffer) {
+	t.Helper()
+	program, err := os.Executable()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	server = exec.CommandContext(ctx, program, args...)
+	server.Env = append([]string{beServer + "=1"}, environ...)
+	stdout = new(bytes.Buffer)
+	server.Stdout = stdout
+	return server, stdout
+}
+
+// What goes wrong is told in one line on standard error, with the exit code that goes with it.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { taken.Close() }) // not before the parallel subtests have ended
+	for name, test := range map[string]struct {
+		args, environ []string
+		code          int
+		stderr        string
+	}{
+		"help":           {[]string{"-h"}, nil, 0, `(?s)^Usage: server \[flags\]\n.*-addr ADDR.*`},
+		"unknown flag":   {[]string{"-nonsense"}, nil, 2, `server: flag provided but not defined: -nonsense \(-h explains all flags\)\n`},
+		"stray argument": {[]string{"-update-on-start", "false"}, nil, 2, `server: unexpected argument "false": .*\n`},
+		"bad flag":       {[]string{"-users=-1"}, nil, 2, `server: invalid value "-1" for flag -users: must be .* \(-h explains all flags\)\n`},
+		"bad variable":   {nil, []string{"TIMER_INTERVAL=x"}, 2, `server: invalid value "x" for environment variable TIMER_INTERVAL: .*\n`},
+		"bad URL":        {nil, []string{"DATABASE_URL=postgres://me:s3cret@db:x/y"}, 2, `server: invalid value \(hidden.*\) for environment variable DATABASE_URL: .*\n`},
+		"taken port":     {[]string{"-addr", taken.Addr().String()}, nil, 1, `time=\S+ level=ERROR msg="\S+: another program listens there: .*"\n`},
+		"unreachable": {
+			[]string{"-addr=127.0.0.1:0", "-log-format=json"}, []string{"DATABASE_URL=postgres://me:s3cret@127.0.0.1:1/y"}, 1,
+			`\{"time":"\S+","level":"ERROR","msg":"PostgreSQL at 127.0.0.1:1: nothing listens there: .*"\}\n`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, stdout := command(t, test.args, test.environ...)
+			var stderr bytes.Buffer
+			server.Stderr = &stderr
+			err := server.Run()
+			if test.code == 0 {
+				require.NoError(t, err)
+			} else {
+				var exit *exec.ExitError
+				require.ErrorAs(t, err, &exit)
+				assert.Equal(t, test.code, exit.ExitCode())
+				assert.Equal(t, 1, strings.Count(stderr.String(), "\n"))
+			}
+			assert.Regexp(t, `^`+test.stderr+`$`, stderr.String())
+			assert.NotContains(t, stderr.String(), "s3cret")
+			assert.Empty(t, stdout.String())
+		})
+	}
+}
+
+// startServer starts the server on a free port and waits until it serves. It returns its address, and the log from there.
+func startServer(t *testing.T, server *exec.Cmd) (address string, log *bufio.Reader) {
+	t.Helper()
+	stderr, err := server.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, server.Start())
+	log = bufio.NewReader(stderr)
+	line, err := log.ReadString('\n')
+	require.NoError(t, err)
+	match := regexp.MustCompile(`msg=serving users=10 url=http://(\S+)/ store=memory interval=1m0s\n`).FindStringSubmatch(line)
+	require.Len(t, match, 2, line)
+	return match[1], log
+}
+
+// Either signal ends it gracefully.
+func TestSignals(t *testing.T) {
+	t.Parallel()
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
+			server, stdout := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+			_, log := startServer(t, server)
+			require.NoError(t, server.Process.Signal(signal))
+			rest, err := io.ReadAll(log)
+			require.NoError(t, err)
+			require.NoError(t, server.Wait())
+			assert.Regexp(t, `^\S+ level=INFO msg="shutting down"\n\S+ level=INFO msg=stopped\n$`, string(rest))
+			assert.Empty(t, stdout.String())
+		})
+	}
+}
+
+// While it waits for a client that does not end its request, a second signal ends it at once.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+	address, log := startServer(t, server)
+	client, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = io.WriteString(client, "GET / HTTP/1.1\r\n")
+	require.NoError(t, err)
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	line, err := log.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "shutting down")
+
+	// The first one's handler is taken away beside that line.
+	ended := make(chan error, 1)
+	go func() {
+		_, _ = io.Copy(io.Discard, log)
+		ended <- server.Wait()
+	}()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case err := <-ended:
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, "it took the first signal's time")
+			status, ok := exit.Sys().(syscall.WaitStatus)
+			require.True(t, ok)
+			assert.Equal(t, syscall.SIGTERM, status.Signal())
+			return
+		case <-again.C:
+			_ = server.Process.Signal(syscall.SIGTERM)
+		}
+	}
+}
