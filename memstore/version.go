@@ -66,7 +66,7 @@ func draw(ctx context.Context, ids []int64, key uint64) (*version, error) {
 func fill(block []uint8, ids []int64, drawing points.Drawing) uint8 {
 	block = block[:len(ids)] // spares a bounds check for each user
 	for i, id := range ids {
-		block[i] = uint8(drawing.Points(id))
+		block[i] = uint8(drawing.Points(id)) //nolint:gosec // at most MaxPoints
 	}
 	// Nearly every block has someone with MaxPoints, and to look for one byte is much faster than to compare all.
 	if bytes.IndexByte(block, points.MaxPoints) >= 0 {
@@ -109,7 +109,7 @@ func indexAbove(values []uint8, above int) int {
 	// Eight values at a time. None is more than 100, and the addend is 28 to 128: a sum never carries into the next
 	// byte, and has its own byte's highest bit set if and only if the value is more than above.
 	const each, highest = 0x0101010101010101, 0x8080808080808080
-	addend := uint64(127-max(above, -1)) * each
+	addend := uint64(127-max(above, -1)) * each //nolint:gosec // not negative
 	i := 0
 	for ; i+8 <= len(values); i += 8 {
 		if hits := (binary.LittleEndian.Uint64(values[i:]) + addend) & highest; hits != 0 {

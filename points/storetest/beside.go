@@ -1,0 +1,173 @@
+package storetest
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// readsBesideUpdates has readers beside updates that follow each other. A read sees each user as the last update that
+// ended before the call has left it, or as one that began before the return does.
+func readsBesideUpdates(t tester, open opener) {
+	const updates, readers = 6, 4
+	ids := upTo(many)
+	store := open(ids)
+	update(t, store, ids, 0)
+
+	var begun, ended atomic.Uint64 // keys
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for reader := range readers {
+		wg.Go(func() {
+			for round := reader; !done.Load(); round++ {
+				minimum, limit := 98, 50
+				if round%8 == 0 {
+					minimum, limit = -1, len(ids)+1
+				}
+				oldest := ended.Load()
+				users, err := store.UsersAbove(t.Context(), minimum, limit)
+				newest := begun.Load()
+				if !assert.NoError(t, err, "a read beside an update") || !drawnBetween(t, users, oldest, newest) {
+					return
+				}
+				if minimum >= 0 {
+					continue
+				}
+				if why := sortAll(users, ids); why != "" {
+					assert.Fail(t, "users above -1 are all users, each once, also while an update runs", why)
+					return
+				}
+			}
+		})
+	}
+	for key := uint64(1); key <= updates; key++ {
+		begun.Store(key)
+		n, err := store.UpdateAll(t.Context(), key)
+		assert.NoError(t, err, "an update beside reads")
+		assert.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
+		ended.Store(key)
+	}
+	done.Store(true)
+	wg.Wait()
+	requireDrawn(t, store, ids, updates)
+}
+
+func drawnBetween(t tester, users []points.User, oldest, newest uint64) bool {
+next:
+	for _, u := range users {
+		for key := oldest; key <= newest; key++ {
+			if u.Points == points.Draw(u.ID, key) {
+				continue next
+			}
+		}
+		return assert.Failf(t, "a read must be of a moment between its call and its return",
+			"user %d had %d points: no update has given it as many since the one with key %d, the last to end before the call",
+			u.ID, u.Points, oldest)
+	}
+	return true
+}
+
+// readsAreOfOneMoment has readers of all users beside one update at a time, and compares what they have seen: which
+// users it had reached.
+func readsAreOfOneMoment(t tester, open opener) {
+	const readers = 3
+	ids := upTo(many)
+	store := open(ids)
+	update(t, store, ids, 0)
+	for key := uint64(1); key <= 3; key++ {
+		before := all(t, store, ids)
+		waitForNextMicrosecond()
+		var seen [readers][]snapshot
+		var done atomic.Bool
+		var wg sync.WaitGroup
+		for reader := range seen {
+			wg.Go(func() { seen[reader] = snapshots(t, store, ids, before, key, &done) })
+		}
+		n, err := store.UpdateAll(t.Context(), key)
+		done.Store(true)
+		wg.Wait()
+		require.NoError(t, err, "an update beside reads")
+		require.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
+
+		after := all(t, store, ids)
+		for _, snapshots := range seen {
+			for i, s := range snapshots {
+				requireUpdatedOnce(t, s, after)
+				if i > 0 {
+					requireIncluded(t, snapshots[i-1], s, ids, "an earlier read saw updated")
+				}
+			}
+		}
+		inOrder := slices.Concat(seen[:]...)
+		slices.SortFunc(inOrder, func(a, b snapshot) int { return cmp.Compare(a.count, b.count) })
+		for i := 1; i < len(inOrder); i++ {
+			requireIncluded(t, inOrder[i-1], inOrder[i], ids, "a read that saw no more of them updated saw updated")
+		}
+	}
+}
+
+// A snapshot is what a read of all users beside an update has seen.
+type snapshot struct {
+	updated []int64 // when, for each user: in µs since 1970, 0 if the update had not reached it
+	count   int     // of the users that it had reached
+}
+
+// snapshots reads all users until done, or often enough. A user's updated_at tells whether the update with this key has
+// reached it, and its points must tell the same.
+func snapshots(
+	t tester, store points.Store, ids []int64, before []points.User, key uint64, done *atomic.Bool,
+) (seen []snapshot) {
+	const enough = 20
+	for !done.Load() && len(seen) < enough {
+		users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
+		if !assert.NoError(t, err, "a read beside an update") {
+			return nil
+		}
+		if why := sortAll(users, ids); why != "" {
+			assert.Fail(t, "users above -1 are all users, each once, also while an update runs", why)
+			return nil
+		}
+		s := snapshot{updated: make([]int64, len(users))}
+		for i, u := range users {
+			want, when := before[i].Points, "before"
+			if !u.UpdatedAt.Equal(before[i].UpdatedAt) {
+				want, when = points.Draw(u.ID, key), "after"
+				s.updated[i] = u.UpdatedAt.UnixMicro()
+				s.count++
+			}
+			if u.Points != want {
+				assert.Failf(t, "a user's points and updated_at must be of one moment",
+					"user %d had the updated_at of %s its update, but %d points and not %d", u.ID, when, u.Points, want)
+				return nil
+			}
+		}
+		seen = append(seen, s)
+	}
+	return seen
+}
+
+// requireUpdatedOnce checks that whom the update had reached in s it has not reached again.
+func requireUpdatedOnce(t tester, s snapshot, after []points.User) {
+	for i, at := range s.updated {
+		if last := after[i].UpdatedAt.UnixMicro(); at != 0 && at != last {
+			require.Failf(t, "an update must reach each user once",
+				"user %d was updated, and updated again %d µs later", after[i].ID, last-at)
+		}
+	}
+}
+
+// requireIncluded checks that whom the update had reached in a it had reached in b.
+func requireIncluded(t tester, a, b snapshot, ids []int64, why string) {
+	for i := range a.updated {
+		if a.updated[i] != 0 && b.updated[i] == 0 {
+			require.Failf(t, "a read must be of one moment",
+				"it saw %d users updated, but not user %d, whom %s", b.count, ids[i], why)
+		}
+	}
+}
