@@ -14,11 +14,12 @@ import (
 // progress shows how far the filling of a table is: a bar on a terminal, now and then a line in the log elsewhere,
 // and what /readyz says in any case.
 type progress struct {
-	logger  *slog.Logger
-	handler *Handler
-	bar     *progressbar.ProgressBar // nil where there is no terminal
-	w       io.Writer
+	logger   *slog.Logger
+	handler  *Handler
+	w        io.Writer
+	terminal bool // w is one
 
+	bar    *progressbar.ProgressBar // nil until it is drawn
 	logged time.Time
 	next   int64 // done at which the next line is due
 }
@@ -26,12 +27,12 @@ type progress struct {
 // show is called with how many of total users there are, at the beginning and whenever there are more.
 func (p *progress) show(done, total int64) {
 	p.handler.Starting(fmt.Sprintf("the table is being filled, %d of %d users are there", done, total))
-	if isTerminal(p.w) {
+	if p.terminal {
 		p.draw(done, total)
 		return
 	}
 	const lines, most = 10, 5 * time.Second
-	if done >= p.next || time.Since(p.logged) >= most {
+	if done >= p.next || done == total || time.Since(p.logged) >= most {
 		p.logger.Info("filling the table", "users", done, "of", total)
 		p.logged, p.next = time.Now(), done+total/lines
 	}
@@ -45,11 +46,18 @@ func (p *progress) draw(done, total int64) {
 			progressbar.OptionSetItsString("users"),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
-			progressbar.OptionFullWidth(),
+			progressbar.OptionSetWidth(40),
 			progressbar.OptionClearOnFinish(),
 		)
 	}
 	p.bar.Set64(done) //nolint:errcheck // a bar that cannot be drawn is no reason not to fill the table
+}
+
+// end takes the bar away: what is written next begins on a line of its own, however far the filling came.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Clear() //nolint:errcheck // as in draw
+	}
 }
 
 func isTerminal(w io.Writer) bool {

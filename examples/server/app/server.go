@@ -122,8 +122,9 @@ func (s *Server) serve() error {
 
 // work prepares the store, and lets ticks come until ctx ends.
 func (s *Server) work(ctx context.Context) error {
-	progress := progress{logger: s.logger, handler: s.handler, w: s.stderr}
+	progress := progress{logger: s.logger, handler: s.handler, w: s.stderr, terminal: isTerminal(s.stderr)}
 	users, err := s.backend.prepare(ctx, progress.show)
+	progress.end()
 	if err != nil {
 		return err
 	}
