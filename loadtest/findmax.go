@@ -78,7 +78,8 @@ func tryRate(ctx context.Context, cfg *config, to target, rate int) (*trial, rep
 	verdicts, kept := promise.Judge(cfg.promise, figures)
 	result := report.Step{
 		Rate: rate, Reached: figures.Rate, P50: milliseconds(figures.Latency.Percentile(50)),
-		P99: milliseconds(figures.Latency.Percentile(99)), Errors: figures.Failed + figures.Non2xx, Kept: kept && t.unsent == 0,
+		P99: milliseconds(figures.Latency.Percentile(99)), Errors: figures.Failed + figures.Non2xx,
+		Kept: kept && t.unsent == 0,
 	}
 	var broken []string
 	for _, v := range verdicts {

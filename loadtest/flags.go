@@ -271,11 +271,12 @@ func (cfg *config) title() string {
 		return fmt.Sprintf("This is loadtest, in search of the highest rate that keeps %s: each rate is an open loop of %v.",
 			cfg.slo, cfg.duration)
 	case cfg.rate != nil:
-		return fmt.Sprintf("This is loadtest, open loop: %v requests per second for %v, sent when due whether answers come or\n"+
-			"not. Latency counts from when a request was due, so that one that had to wait for its turn shows it.",
+		return fmt.Sprintf("This is loadtest, open loop: %v requests per second for %v, sent when due whether answers\n"+
+			"come or not. Latency counts from when a request was due, so that one that had to wait for its turn shows it.",
 			cfg.rate, cfg.duration)
 	default:
-		return fmt.Sprintf("This is loadtest, closed loop as ab: %s. Times count from when a request was sent.", cfg.clientsInWords())
+		return fmt.Sprintf("This is loadtest, closed loop as ab: %s.\n"+
+			"Times count from when a request was sent.", cfg.clientsInWords())
 	}
 }
 

@@ -74,14 +74,15 @@ func (t *trial) document(requests int64) *report.Run {
 	cfg := t.cfg
 	host, _ := os.Hostname() // without one it stays unknown
 	run := &report.Run{
-		Schema: report.Schema, Name: cfg.url.Host + " " + t.began.Format(time.DateTime), Date: t.began.UTC().Truncate(time.Millisecond),
-		Command: cfg.command, Contract: t.checked,
+		Schema: report.Schema, Name: cfg.url.Host + " " + t.began.Format(time.DateTime),
+		Date: t.began.UTC().Truncate(time.Millisecond), Command: cfg.command, Contract: t.checked,
 		Host: report.Host{
 			Name: host, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPUsUsed: runtime.GOMAXPROCS(0),
 			GoVersion: runtime.Version(),
 		},
 		Target: report.Target{
-			URL: cfg.url.String(), Method: cfg.method, Hostname: cfg.url.Hostname(), Port: cfg.port(), Path: cfg.url.RequestURI(),
+			URL: cfg.url.String(), Method: cfg.method,
+			Hostname: cfg.url.Hostname(), Port: cfg.port(), Path: cfg.url.RequestURI(),
 		},
 		Load: report.Load{
 			Mode: "closed", Requests: requests, Unsent: t.unsent, Concurrency: cfg.clients, KeepAlive: cfg.keepAlive,

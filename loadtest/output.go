@@ -9,8 +9,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/report"
 )
 
-// outputs are the files that a run writes and the run that it is compared with. They are opened before the load test, so
-// that it is not in vain.
+// outputs are the files that a run writes and the run that it is compared with. They are opened before the load test,
+// so that it is not in vain.
 type outputs struct {
 	csv, json, html *os.File // nil: not wanted
 	baseline        *report.Run
@@ -31,7 +31,8 @@ func openOutputs(cfg *config) (*outputs, error) {
 			continue
 		}
 		// What an earlier run left stays until there is something to replace it.
-		if *f.file, err = os.OpenFile(f.name, os.O_CREATE|os.O_WRONLY, 0o644); err != nil { //nolint:gosec // a report is no secret
+		*f.file, err = os.OpenFile(f.name, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // a report is no secret
+		if err != nil {
 			out.close()
 			return nil, fmt.Errorf("cannot write the output: %w", err)
 		}

@@ -51,20 +51,21 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 // printNotes says what the figures do not say by themselves.
 func (p *program) printNotes(t *trial) {
 	fmt.Fprintln(p.stdout)
-	if n := t.summary.Counts.Length; n > 0 {
-		fmt.Fprintf(p.stdout, "Length: %d bodies differ in size from the first one. ab counts that as failed; it is no error here, "+
-			"and -l leaves it out.\n", n)
+	if n := t.summary.Length; n > 0 {
+		fmt.Fprintf(p.stdout, "Length: %d bodies differ in size from the first one. ab counts that as failed; "+
+			"it is no error here, and -l leaves it out.\n", n)
 	}
 	if t.unsent > 0 {
-		fmt.Fprintf(p.stdout, "Unsent: %d requests were due and not sent, for all %d clients were waiting. -c allows for more.\n",
-			t.unsent, t.cfg.clients)
+		fmt.Fprintf(p.stdout, "Unsent: %d requests were due and not sent, for all %d clients were waiting. "+
+			"-c allows for more.\n", t.unsent, t.cfg.clients)
 	}
 	for _, failure := range t.summary.Failures {
 		fmt.Fprintf(p.stdout, "Failed: %s\n", failure)
 	}
 	c := t.checked
 	if c.Checked {
-		fmt.Fprintf(p.stdout, "Contract: %d answers held against PointsApp's contract, %d violations.\n", c.Answers, c.Violations)
+		fmt.Fprintf(p.stdout, "Contract: %d answers held against PointsApp's contract, %d violations.\n",
+			c.Answers, c.Violations)
 	}
 	for _, example := range c.Examples {
 		fmt.Fprintf(p.stdout, "Violation: %s\n", example)

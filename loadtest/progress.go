@@ -25,7 +25,7 @@ func newProgress(out io.Writer, requests int64, quiet bool) *progress {
 		return p
 	}
 	p.every = max(requests/10, leastStep)
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a file descriptor is an int
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.every = leastStep
 		p.bar = progressbar.NewOptions64(requests, progressbar.OptionSetWriter(out), progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(), progressbar.OptionSetItsString("requests"), progressbar.OptionClearOnFinish(),

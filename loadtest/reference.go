@@ -21,7 +21,7 @@ type reference struct {
 func startReference(ctx context.Context) (*reference, error) {
 	cfg := app.Defaults()
 	cfg.Addr = "127.0.0.1:0"
-	server, err := app.Open(cfg, io.Discard) // its log would be among ab's lines
+	server, err := app.Open(cfg, io.Discard) //nolint:contextcheck // opens no database; its log would be among ab's lines
 	if err != nil {
 		return nil, fmt.Errorf("cannot start the reference server: %w", err)
 	}

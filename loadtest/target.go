@@ -49,8 +49,8 @@ func unreachable(addr string, err error) error {
 	return fmt.Errorf("cannot connect to %s: %w", addr, err)
 }
 
-// limitCPUs leaves half of the CPUs to a server on the same machine, as ab does on two. With one thread the clients also
-// hand over to each other without waking another. The result undoes it.
+// limitCPUs leaves half of the CPUs to a server on the same machine, as ab does on two. With one thread the clients
+// also hand over to each other without waking another. The result undoes it.
 func limitCPUs(cfg *config, t target) (undo func()) {
 	n := cfg.cpus
 	if n == 0 && t.local && !cfg.reference {

@@ -98,7 +98,7 @@ func (t *trial) figures() *promise.Figures {
 	s := &t.summary
 	return &promise.Figures{
 		Latency: s.Latency, Rate: t.rate(), Requests: s.Attempts() + t.unsent,
-		Failed: s.Failed() + t.unsent, Non2xx: s.Non2xx, Length: s.Counts.Length, Violations: t.checked.Violations,
+		Failed: s.Failed() + t.unsent, Non2xx: s.Non2xx, Length: s.Length, Violations: t.checked.Violations,
 	}
 }
 

@@ -14,7 +14,8 @@ import (
 // shaded then.
 //
 //	GET /updates
-//	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},{"started_at":"…","ended_at":null}]}
+//	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},
+//	            {"started_at":"2026-01-01T10:01:00Z","ended_at":null}]}
 func fetchUpdates(ctx context.Context, t *trial) []report.Update {
 	const patience, maxSize = 2 * time.Second, 1 << 20
 	if !t.checked.Checked {

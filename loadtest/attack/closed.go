@@ -49,7 +49,7 @@ func (c *Closed) target(t *vegeta.Target) error {
 	if !c.Next() {
 		return vegeta.ErrNoTargets
 	}
-	*t = anything
+	*t = anything()
 	return nil
 }
 

@@ -5,9 +5,9 @@ import "context"
 // precision is how close FindMax comes to the highest rate: within a twentieth.
 const precision = 20
 
-// FindMax returns the highest rate, in requests per second, for which try returns true, to within a twentieth; 0 if there
-// is none. It doubles the rate from first until try returns false, and then bisects. It is for a try that gives false
-// for all rates above some limit. An error of try ends the search, and so does the end of ctx.
+// FindMax returns the highest rate, in requests per second, for which try returns true, to within a twentieth; 0 if
+// there is none. It doubles the rate from first until try returns false, and then bisects. It is for a try that gives
+// false for all rates above some limit. An error of try ends the search, and so does the end of ctx.
 func FindMax(ctx context.Context, first int, try func(ctx context.Context, rate int) (bool, error)) (int, error) {
 	kept, broken := 0, 0 // 0: none yet
 	for rate := first; ; {

@@ -38,7 +38,7 @@ func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 		defer alarm.close()
 		wait = alarm.wait
 	}
-	drain(attacker.Attack(vegeta.NewStaticTargeter(anything), &punctual{o.schedule, wait, o.began}, 0, ""))
+	drain(attacker.Attack(vegeta.NewStaticTargeter(anything()), &punctual{o.schedule, wait, o.began}, 0, ""))
 }
 
 // punctual is a Pacer that follows a schedule with waits of its own.

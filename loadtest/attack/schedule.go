@@ -42,8 +42,9 @@ func (r Rate) String() string {
 }
 
 // A Schedule says when each request of an open loop is due. It is vegeta's Pacer, and exact where vegeta's own are not:
-// ConstantPacer waits for whole nanoseconds, and so sends 1.0003 times as much at 300,000/s; LinearPacer waits as long as
-// the rate of the moment says, and so oversleeps the beginning of a steep ramp, which would count as the server's latency.
+// ConstantPacer waits for whole nanoseconds, and so sends 1.0003 times as much at 300,000/s; LinearPacer waits as long
+// as the rate of the moment says, and so oversleeps the beginning of a steep ramp, which would count as the server's
+// latency.
 type Schedule struct {
 	from, slope float64 // requests/s at the start, and how many more with each second
 	duration    time.Duration

@@ -43,8 +43,8 @@ type Result struct {
 	Examples   []string `json:"examples,omitempty"`
 }
 
-// New returns a checker of answers whose times count from began. sameClock tells that the server is on this machine: only
-// then can its timestamps be held against the time of arrival.
+// New returns a checker of answers whose times count from began. sameClock tells that the server is on this machine:
+// only then can its timestamps be held against the time of arrival.
 func New(mode Mode, began time.Time, sameClock bool) *Checker {
 	return &Checker{mode: mode, began: began, sameClock: sameClock}
 }
@@ -66,15 +66,20 @@ func (c *Checker) Check(x *transport.Exchange) {
 	}
 	c.result.Checked = true
 	c.result.Answers++
-	violation := ""
-	if err != nil {
-		violation = err.Error()
-	} else if violation = a.violation(); violation == "" {
-		violation = c.timestamp(&a, c.began.Add(x.Done))
-	}
-	if violation != "" {
+	if violation := c.violation(&a, err, c.began.Add(x.Done)); violation != "" {
 		c.note(violation, x.Body)
 	}
+}
+
+// violation returns what is wrong with an answer, which could not be read if err is not nil; "" if nothing is.
+func (c *Checker) violation(a *answer, err error, arrived time.Time) string {
+	if err != nil {
+		return err.Error()
+	}
+	if violation := a.violation(); violation != "" {
+		return violation
+	}
+	return c.timestamp(a, arrived)
 }
 
 // timestamp returns what is wrong with an answer's timestamp in view of the others; "" if nothing is.

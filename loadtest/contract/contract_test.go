@@ -102,8 +102,8 @@ func TestStamps(t *testing.T) {
 	assert.False(t, s.add(began), "too long ago to know")
 }
 
-// FuzzParse reads anything as an answer. What it takes for one must be one to encoding/json too, with the same users and
-// timestamp.
+// FuzzParse reads anything as an answer. What it takes for one must be one to encoding/json too, with the same users
+// and timestamp.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{body(0), null, `{"users":[{}],"timestamp":null,"users":[]}`, `[]`, `{"users":[{"points":1e2}]}`} {
 		f.Add([]byte(seed))

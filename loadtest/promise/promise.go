@@ -1,5 +1,5 @@
-// Package promise reads and judges clauses about a load test, such as "p99<50ms,errors<0.1%": the promise that the search
-// for the highest rate keeps, and assertions.
+// Package promise reads and judges clauses about a load test, such as "p99<50ms,errors<0.1%": the promise that the
+// search for the highest rate keeps, and assertions.
 package promise
 
 import (
@@ -46,10 +46,11 @@ type Verdict struct {
 	Kept     bool   `json:"kept"`
 }
 
-// ops are the operators, those first that begin like another.
-var ops = []string{"<=", ">=", "!=", "<", ">", "="}
+// ops returns the operators, those first that begin like another.
+func ops() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
 
-var counts = []string{"failed", "errors", "non2xx", "length", "violations"}
+// counts returns the figures that are counts, or shares of the requests.
+func counts() []string { return []string{"failed", "errors", "non2xx", "length", "violations"} }
 
 // Parse reads clauses. Its error names the clause and what it should be.
 func Parse(s string) ([]Clause, error) {
@@ -79,7 +80,7 @@ func parseClause(text string) (Clause, error) {
 		}
 		c.limit = d.Seconds()
 		return c, nil
-	case c.figure == "rps", slices.Contains(counts, c.figure):
+	case c.figure == "rps", slices.Contains(counts(), c.figure):
 		var err error
 		if c.share = c.figure != "rps" && strings.HasSuffix(value, "%"); c.share {
 			value = strings.TrimSuffix(value, "%")
@@ -94,7 +95,7 @@ func parseClause(text string) (Clause, error) {
 		return c, nil
 	}
 	return Clause{}, fmt.Errorf("promise: %q is no figure: they are p50, p99.9 and so on, min, mean, max, rps, %s",
-		c.figure, strings.Join(counts, ", "))
+		c.figure, strings.Join(counts(), ", "))
 }
 
 // findOp returns the first operator of a clause and where it is; -1 if there is none.
@@ -103,7 +104,7 @@ func findOp(text string) (int, string) {
 	if at < 0 {
 		return -1, ""
 	}
-	for _, op := range ops {
+	for _, op := range ops() {
 		if strings.HasPrefix(text[at:], op) {
 			return at, op
 		}

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ type Options struct {
 	// was complete.
 	Check func(x *transport.Exchange)
 
-	// Progress, if it is set, is called with the number of requests completed, after each one, by one goroutine at a time.
+	// Progress, if it is set, is called with the number of requests completed, after each one, by one goroutine at a
+	// time.
 	Progress func(completed int64)
 }
 
@@ -70,8 +72,9 @@ func (c Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 // Attempts counts all requests.
 func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
 
-// Times are the distributions of a run. Connect, Processing (from there to the end), Waiting (for the first byte, once the
-// request was sent) and Total (of both) are ab's; Latency counts from when the request was due, and is Total if nothing was.
+// Times are the distributions of a run. Connect, Processing (from there to the end), Waiting (for the first byte, once
+// the request was sent) and Total (of both) are ab's; Latency counts from when the request was due, and is Total if
+// nothing was.
 type Times struct {
 	Connect, Processing, Waiting, Total, Latency *Distribution
 }
@@ -134,8 +137,8 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 	return latency
 }
 
-// due returns when x was to be sent. vegeta numbers hits as workers take them, so that a neighbour's time may be taken for
-// its own: it cannot have been due after it was sent.
+// due returns when x was to be sent. vegeta numbers hits as workers take them, so that a neighbour's time may be taken
+// for its own: it cannot have been due after it was sent.
 func (r *Recorder) due(x *transport.Exchange) time.Duration {
 	if r.opts.Due == nil {
 		return x.Start
@@ -185,15 +188,9 @@ func (r *Recorder) countAnswer(x *transport.Exchange) {
 }
 
 func (r *Recorder) keepFailure(failure string) {
-	if len(r.failures) == maxFailures {
-		return
+	if len(r.failures) < maxFailures && !slices.Contains(r.failures, failure) {
+		r.failures = append(r.failures, failure)
 	}
-	for _, known := range r.failures {
-		if known == failure {
-			return
-		}
-	}
-	r.failures = append(r.failures, failure)
 }
 
 // Summary returns what has been recorded of a run that took elapsed. Nothing may be recorded after it, or the summary's

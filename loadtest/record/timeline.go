@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -76,7 +77,7 @@ func (t *timeline) fold() {
 		right.latencies.Reset()
 		empty = append(empty, bucket{latencies: right.latencies})
 	}
-	t.buckets = append(joined, empty...)
+	t.buckets = slices.Concat(joined, empty)
 	t.width *= 2
 	t.used = (t.used + 1) / 2
 }

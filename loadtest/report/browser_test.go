@@ -70,7 +70,7 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			for _, chart := range open(t, ctx, tt.run, tt.old) {
+			for _, chart := range open(ctx, t, tt.run, tt.old) {
 				assert.Equal(t, tt.series[chart.ID], chart.Series, chart.ID)
 				if tt.series[chart.ID] > 0 {
 					assert.Greater(t, chart.Pixels, 1000, chart.ID)
@@ -81,7 +81,7 @@ func TestBrowser(t *testing.T) {
 }
 
 // open writes the page to a file and opens it.
-func open(t *testing.T, ctx context.Context, run, old *Run) []drawn {
+func open(ctx context.Context, t *testing.T, run, old *Run) []drawn {
 	t.Helper()
 	var page bytes.Buffer
 	require.NoError(t, WriteHTML(&page, run, old))

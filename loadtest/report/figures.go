@@ -7,9 +7,12 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/record"
 )
 
-// curve are the percentages of LatencyPercentiles: more of them, the closer to 100.
-var curve = []float64{
-	0, 1, 5, 10, 20, 30, 40, 50, 60, 66, 70, 75, 80, 85, 90, 92.5, 95, 97.5, 98, 99, 99.5, 99.9, 99.95, 99.99, 99.995, 99.999, 100,
+// curve returns the percentages of LatencyPercentiles: more of them, the closer to 100.
+func curve() []float64 {
+	return []float64{
+		0, 1, 5, 10, 20, 30, 40, 50, 60, 66, 70, 75, 80, 85, 90, 92.5, 95, 97.5, 98, 99,
+		99.5, 99.9, 99.95, 99.99, 99.995, 99.999, 100,
+	}
 }
 
 // Fill sets the figures of the run from what was recorded of it. Load and Target must be set.
@@ -24,11 +27,11 @@ func (r *Run) Fill(s *record.Summary) {
 	r.ConnectionTimes = ConnectionTimes{
 		Connect: times(s.Times.Connect), Processing: times(s.Processing), Waiting: times(s.Waiting), Total: times(s.Total),
 	}
-	for _, p := range ab.Percentages {
+	for _, p := range ab.Percentages() {
 		r.Percentiles = append(r.Percentiles, percentile(s.Total, float64(p)))
 	}
 	r.LatencyMeanMS = ms(s.Latency.Mean())
-	for _, p := range curve {
+	for _, p := range curve() {
 		r.LatencyPercentiles = append(r.LatencyPercentiles, percentile(s.Latency, p))
 	}
 	for _, i := range s.Timeline {

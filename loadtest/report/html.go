@@ -23,6 +23,7 @@ var (
 	pageHTML string
 )
 
+//nolint:gochecknoglobals // parsed once, and not changed
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number": number,
 	"rows":   rows,

@@ -92,7 +92,7 @@ func TestFieldNames(t *testing.T) {
 func names(prefix string, value any) []string {
 	switch value := value.(type) {
 	case map[string]any:
-		var all []string
+		all := make([]string, 0, 2*len(value))
 		for _, key := range slices.Sorted(maps.Keys(value)) {
 			all = append(all, prefix+key)
 			all = append(all, names(prefix+key+".", value[key])...)

@@ -37,8 +37,8 @@ type Run struct {
 	// Percentiles are ab's nine, of the total time.
 	Percentiles []Percentile `json:"percentiles"`
 
-	// LatencyMean and LatencyPercentiles, to 99.999 and with 100 for the longest, are of the latency: in an open loop from
-	// when a request was due.
+	// LatencyMean and LatencyPercentiles, to 99.999 and with 100 for the longest, are of the latency: in an open loop
+	// from when a request was due.
 	LatencyMeanMS      float64      `json:"latency_mean_ms,omitempty"`
 	LatencyPercentiles []Percentile `json:"latency_percentiles,omitempty"`
 

@@ -106,8 +106,7 @@ func bytewise(answer string) func(net.Conn, int) bool {
 
 // reset ends the connection with a TCP reset.
 func reset(c net.Conn, _ int) bool {
-	c.(*net.TCPConn).SetLinger(0)
-	return false
+	return c.(*net.TCPConn).SetLinger(0) != nil
 }
 
 func TestStall(t *testing.T) {
@@ -117,9 +116,9 @@ func TestStall(t *testing.T) {
 			t.Run(name+"/"+transport, func(t *testing.T) {
 				release := make(chan struct{})
 				u := serve(t, func(c net.Conn, _ int) bool {
-					c.Write([]byte(begin))
+					_, err := c.Write([]byte(begin))
 					<-release
-					return false
+					return err != nil
 				})
 				defer close(release)
 				x := send(t, newSender, Options{URL: u, Timeout: 50 * time.Millisecond}, 1)[0]
@@ -200,7 +199,10 @@ func TestRequest(t *testing.T) {
 			server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r })}
 			done := make(chan error)
 			go func() { done <- server.Serve(listener) }()
-			defer func() { server.Close(); <-done }()
+			defer func() {
+				assert.NoError(t, server.Close())
+				assert.ErrorIs(t, <-done, http.ErrServerClosed)
+			}()
 
 			u := serve(t, always(""))
 			u.Host, u.Path, u.RawQuery = "example.test:99", "/a b", "x=1&y"

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// errIdleClosed says that the server had closed a kept connection before it had the request. Nothing is wrong with that,
-// and ab too sends the request again on a new one.
+// errIdleClosed says that the server had closed a kept connection before it had the request. Nothing is wrong with
+// that, and ab too sends the request again on a new one.
 var errIdleClosed = errors.New("transport: the server closed an idle connection")
 
 // A conn is a connection that one goroutine uses at a time. From release to take, the idle list owns it.

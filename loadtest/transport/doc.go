@@ -8,6 +8,6 @@
 // proxies). Either reads and checks the whole answer, however the server frames it, and then calls Options.Observe with
 // an [Exchange]: vegeta's own Result knows neither the time to connect nor the time of the first byte.
 //
-// Both ignore what is in the request that they are handed except for vegeta's number of the hit, and hand back an answer
-// with no header and no body: all there is to know has gone to Observe by then.
+// Both ignore what is in the request that they are handed except for vegeta's number of the hit, and hand back an
+// answer with no header and no body: all there is to know has gone to Observe by then.
 package transport

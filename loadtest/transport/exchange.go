@@ -27,9 +27,9 @@ type Exchange struct {
 	// Seq is vegeta's number of the hit, from 0 within one Attacker.
 	Seq uint64
 
-	// Start is when the request's turn came, Connected when it had a connection (Start, if it was a kept one), Sent when
-	// the request was written, FirstByte when the answer began, Done when it was complete or had failed. A step that
-	// was not reached has the time of the step before.
+	// Start is when the request's turn came, Connected when it had a connection (Start, if it was a kept one), Sent
+	// when the request was written, FirstByte when the answer began, Done when it was complete or had failed. A step
+	// that was not reached has the time of the step before.
 	Start, Connected, Sent, FirstByte, Done time.Duration
 
 	// Status is the answer's status code; 0 if there was none.

@@ -48,12 +48,12 @@ func (f *firstRead) exchange(request, buf []byte) (n int, err error) {
 func (f *firstRead) writeThenRead(fd uintptr) (done bool) {
 	if !f.isWritten {
 		f.isWritten = true
-		f.err = f.write(int(fd)) //nolint:gosec // a file descriptor is an int
+		f.err = f.write(int(fd))
 		f.written()
 		return f.err != nil
 	}
-	f.n, f.err = uninterrupted(syscall.Read, int(fd), f.buf) //nolint:gosec // a file descriptor is an int
-	return f.err != syscall.EAGAIN                           //nolint:errorlint // a bare errno
+	f.n, f.err = uninterrupted(syscall.Read, int(fd), f.buf)
+	return f.err != syscall.EAGAIN //nolint:errorlint // a bare errno
 }
 
 // write writes at once what the connection takes, which is all of it but for a request larger than its buffer.

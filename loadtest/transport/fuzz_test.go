@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzAnswer reads anything as an answer. What it takes for one must be one to net/http too, with the same status and body.
+// FuzzAnswer reads anything as an answer. What it takes for one must be one to net/http too, with the same status and
+// body.
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []string{
 		"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",

@@ -19,7 +19,7 @@ type Lean struct {
 	request []byte
 	head    bool // the answers to HEAD have no body
 	dialer  net.Dialer
-	ctx     context.Context // ends with Close: for dialing
+	ctx     context.Context //nolint:containedctx // ends with Close: for dialing
 	cancel  context.CancelFunc
 
 	mu     sync.Mutex

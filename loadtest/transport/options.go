@@ -85,10 +85,10 @@ func hostPort(u *url.URL) string {
 }
 
 // since is the time now, as an Exchange has it.
-func (o *Options) since() time.Duration { return time.Since(o.Began) }
+func (o Options) since() time.Duration { return time.Since(o.Began) }
 
 // headers are those to send, in a map of the caller's own, with Host taken out.
-func (o *Options) headers() (header http.Header, host string) {
+func (o Options) headers() (header http.Header, host string) {
 	header = http.Header{"User-Agent": {"pointsapp-loadtest"}, "Accept": {"*/*"}}
 	for name, values := range o.Header {
 		header[http.CanonicalHeaderKey(name)] = values

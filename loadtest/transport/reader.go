@@ -224,5 +224,5 @@ func chunkSize(line []byte) (int64, error) {
 	if err != nil || digits[0] == '+' {
 		return 0, fmt.Errorf("transport: %.20q is no size of a chunk", line)
 	}
-	return int64(size), nil //nolint:gosec // ParseUint was told 63 bits
+	return int64(size), nil
 }

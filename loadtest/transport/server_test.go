@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// serve starts a server that has answer answer each request, by whatever it writes to the connection. The server closes
+// serve starts a server that calls answer for each request, for it to write whatever it wants. The server closes
 // the connection when answer returns false. It returns the server's URL.
 func serve(t *testing.T, answer func(c net.Conn, request int) bool) *url.URL {
 	t.Helper()
@@ -71,8 +71,8 @@ func always(answer string) func(net.Conn, int) bool {
 
 // once is always, and then the connection is closed.
 func once(answer string) func(net.Conn, int) bool {
-	return func(c net.Conn, _ int) bool {
-		c.Write([]byte(answer))
+	return func(c net.Conn, n int) bool {
+		always(answer)(c, n)
 		return false
 	}
 }

@@ -18,10 +18,10 @@ import (
 type Standard struct {
 	opts     Options
 	base     *http.Transport
-	request  *http.Request // what each request is a copy of
-	received atomic.Int64  // bytes that no exchange has been charged with yet
-	bodies   sync.Pool     // of *[]byte
-	ctx      context.Context
+	request  *http.Request   // what each request is a copy of
+	received atomic.Int64    // bytes that no exchange has been charged with yet
+	bodies   sync.Pool       // of *[]byte
+	ctx      context.Context //nolint:containedctx // ends with Close
 	cancel   context.CancelFunc
 }
 
