@@ -14,6 +14,7 @@ package history
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -150,10 +151,11 @@ type immediate struct{ recorded }
 
 func (immediate) ImmediateReads() {}
 
-func (s recorded) UpdateAll(ctx context.Context, key uint64) (int64, error) {
+func (s recorded) UpdateAll(ctx context.Context, key uint64) (users int64, err error) {
 	update := s.recorder.begin(key)
-	users, err := s.Store.UpdateAll(ctx, key)
-	s.recorder.happened(updateEnds{update, err})
+	defer func() { s.recorder.happened(updateEnds{update, err}) }()
+	err = errors.New("it panicked") // unless it returns
+	users, err = s.Store.UpdateAll(ctx, key)
 	return users, err
 }
 

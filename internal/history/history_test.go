@@ -227,6 +227,12 @@ func TestCheckOfUpdates(t *testing.T) {
 			update(s)
 			s.told(first)
 		}, ""},
+		{"panicked, so any part of it", func(s *script) {
+			assert.Panics(t, func() { s.update(nil, func() { panic("out of paper") }) })
+			s.told(first, second)
+			update(s)
+			s.told(first)
+		}, ""},
 		{"old after it", func(s *script) { update(s); s.told(second, third) }, "user 2 cannot have 60"},
 		{"new before it", func(s *script) { s.told(first); update(s) }, "user 1 cannot have 99"},
 		{"back again", func(s *script) {

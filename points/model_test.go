@@ -1,0 +1,437 @@
+package points_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/pointsapp/pointsapp/internal/history"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// Whatever is done to an engine, in any order: what must hold always holds after each step, and in the end one order
+// explains all answers.
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		rapid.SyncTest(t, func(t *rapid.T) {
+			m := newMachine(t)
+			defer m.end()
+			t.Repeat(rapid.StateMachineActions(m))
+			m.end()
+			m.Check(t)
+			for range 2 {
+				_, err := m.ask(context.Background())
+				require.NoError(t, err)
+			}
+			require.NoError(t, m.recorder.Check())
+		})
+	})
+}
+
+// A machine is an engine, what is under way with it, and a model of what it may do. Its exported methods are what can
+// be done.
+type machine struct {
+	engine   *points.Engine
+	store    *moody
+	recorder *history.Recorder
+	release  func() // whatever waits in the store, now and later
+
+	queries []*cancellable[points.Result] // not answered yet
+	updates []*cancellable[points.UpdateInfo]
+	running *cancellable[struct{}] // nil if Run does not run
+	stopped bool                   // Run has been stopped at least once
+
+	schedule scheduleModel
+	breaker  breakerModel
+
+	mu    sync.Mutex // guards what the hooks note
+	ticks []points.TickInfo
+	ended []points.UpdateInfo
+}
+
+// The machine's configuration.
+const (
+	modelQueryTimeout  = 5 * time.Second
+	modelMaxWaiting    = 5
+	modelStopTimeout   = 10 * time.Second
+	modelUpdateTimeout = 30 * time.Second
+	modelMaxFailures   = 3
+	modelCooldown      = 20 * time.Second
+	modelInterval      = 10 * time.Second
+)
+
+func newMachine(t *rapid.T) *machine {
+	users := make([]points.User, 5)
+	for i := range users {
+		users[i].ID = int64(i)
+	}
+	m := &machine{
+		store:    &moody{table: table{users: users}},
+		recorder: history.New(users),
+		schedule: scheduleModel{interval: modelInterval, due: make(map[int64]bool)},
+	}
+	m.store.reads.released, m.store.updates.released = make(chan mood), make(chan mood)
+	m.release = sync.OnceFunc(func() {
+		close(m.store.reads.released)
+		close(m.store.updates.released)
+	})
+	random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+	m.engine = newEngine(t, m.recorder.Store(m.store), m.recorder.Config(points.Config{
+		Interval: modelInterval,
+		MinNumber: func() int {
+			if m.engine == nil {
+				return random.IntN(points.MaxPoints + 1)
+			}
+			return random.IntN(points.MaxPoints+3) - 1 // now and then out of range
+		},
+		QueryTimeout: modelQueryTimeout,
+		MaxWaiting:   modelMaxWaiting,
+		StopTimeout:  modelStopTimeout,
+		Updater: points.UpdaterConfig{
+			Timeout: modelUpdateTimeout, MaxFailures: modelMaxFailures, Cooldown: modelCooldown,
+		},
+		Hooks: points.Hooks{
+			Tick: func(info points.TickInfo) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.ticks = append(m.ticks, info)
+			},
+			UpdateEnd: func(info points.UpdateInfo) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.ended = append(m.ended, info)
+			},
+		},
+	}))
+	return m
+}
+
+// end lets all that is under way end.
+func (m *machine) end() {
+	m.release()
+	m.store.reads.become(well)
+	m.store.updates.become(well)
+	if m.running != nil {
+		m.running.end()
+		m.stopped = true
+	}
+	synctest.Wait()
+}
+
+// cancellable is a call whose context can be ended.
+type cancellable[T any] struct {
+	*call[T]
+
+	cancel context.CancelFunc
+	began  time.Time
+	ended  time.Time // when its context was; zero if it was not
+}
+
+func startCancellable[T any](f func(context.Context) (T, error)) *cancellable[T] {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &cancellable[T]{
+		began:  time.Now(),
+		cancel: cancel,
+		call: start(func() (T, error) {
+			defer cancel()
+			return f(ctx)
+		}),
+	}
+}
+
+func (c *cancellable[T]) end() {
+	if c.ended.IsZero() {
+		c.ended = time.Now()
+	}
+	c.cancel()
+	synctest.Wait()
+}
+
+// What can be done.
+
+func (m *machine) ask(ctx context.Context) (points.Result, error) {
+	return m.recorder.Query(func() (points.Result, error) { return m.engine.Query(ctx) })
+}
+
+func (m *machine) Ask(t *rapid.T) {
+	for range rapid.IntRange(1, 3).Draw(t, "callers") {
+		full := m.engine.State().Waiting == modelMaxWaiting
+		query := startCancellable(m.ask)
+		if full {
+			require.True(t, query.hasReturned(), "who is refused is refused at once")
+			require.ErrorIs(t, query.err, points.ErrOverloaded)
+			continue
+		}
+		m.queries = append(m.queries, query)
+	}
+}
+
+func (m *machine) Cancel(t *rapid.T) {
+	if len(m.queries) == 0 {
+		t.Skip("nobody waits")
+	}
+	query := m.queries[rapid.IntRange(0, len(m.queries)-1).Draw(t, "query")]
+	query.end()
+	require.True(t, query.hasReturned())
+	require.ErrorIs(t, query.err, context.Canceled)
+}
+
+func (m *machine) Update(t *rapid.T) {
+	var want error
+	switch {
+	case !m.store.updates.idle():
+		want = points.ErrUpdateRunning
+	case m.breaker.state() == "open":
+		want = points.ErrUpdatesSuspended
+	}
+	update := startCancellable(m.engine.Update)
+	if want != nil {
+		require.True(t, update.hasReturned(), "updates never queue")
+		require.ErrorIs(t, update.err, want)
+		return
+	}
+	m.updates = append(m.updates, update)
+}
+
+func (m *machine) CancelUpdate(t *rapid.T) {
+	if len(m.updates) == 0 {
+		t.Skip("no update runs")
+	}
+	m.updates[0].end()
+}
+
+func (m *machine) ReadsBecome(t *rapid.T) {
+	m.store.reads.become(rapid.SampledFrom([]mood{well, fails, panics, slow, deaf}).Draw(t, "mood"))
+}
+
+func (m *machine) UpdatesBecome(t *rapid.T) {
+	m.store.updates.become(rapid.SampledFrom([]mood{well, fails, panics, slow, deaf}).Draw(t, "mood"))
+}
+
+func (m *machine) ReleaseRead(t *rapid.T) { m.store.reads.releaseOne(t) }
+
+func (m *machine) ReleaseUpdate(t *rapid.T) { m.store.updates.releaseOne(t) }
+
+func (m *moods) releaseOne(t *rapid.T) {
+	if m.idle() {
+		t.Skip("nothing is under way")
+	}
+	m.released <- rapid.SampledFrom([]mood{well, fails, panics}).Draw(t, "mood")
+	synctest.Wait()
+}
+
+func (m *machine) Run(t *rapid.T) {
+	running := startCancellable(func(ctx context.Context) (struct{}, error) { return struct{}{}, m.engine.Run(ctx) })
+	if m.running != nil {
+		require.True(t, running.hasReturned())
+		require.ErrorIs(t, running.err, points.ErrRunning)
+		return
+	}
+	require.False(t, running.hasReturned())
+	m.running = running
+	m.schedule.begin(m.store.reads.idle())
+}
+
+func (m *machine) Stop(t *rapid.T) {
+	if m.running == nil {
+		t.Skip("Run does not run")
+	}
+	m.running.end()
+	m.stopped = true
+}
+
+func (m *machine) Pause(*rapid.T) {
+	m.engine.Pause()
+	m.schedule.paused = true
+}
+
+func (m *machine) Resume(*rapid.T) {
+	m.engine.Resume()
+	if m.schedule.paused {
+		m.schedule.paused = false
+		m.schedule.begin(m.store.reads.idle())
+	}
+}
+
+func (m *machine) SetInterval(t *rapid.T) {
+	interval := rapid.SampledFrom([]time.Duration{-1, 0, time.Second, 10 * time.Second, time.Minute}).Draw(t, "interval")
+	err := m.engine.SetInterval(interval)
+	if interval <= 0 {
+		require.ErrorContains(t, err, "points: Config.Interval cannot be shorter than 1ms")
+		return
+	}
+	require.NoError(t, err)
+	m.schedule.interval = interval
+	m.schedule.begin(m.store.reads.idle())
+}
+
+// Wait lets time pass, tick by tick.
+func (m *machine) Wait(t *rapid.T) {
+	end := time.Now().Add(rapid.SampledFrom([]time.Duration{
+		time.Millisecond, 999 * time.Millisecond, time.Second, 4 * time.Second, 5 * time.Second, 10 * time.Second,
+		30 * time.Second, time.Minute,
+	}).Draw(t, "time"))
+	for {
+		next, ok := m.nextTick()
+		if !ok || next.After(end) {
+			break
+		}
+		before := m.noted()
+		free := m.store.reads.idle()
+		m.schedule.due[next.UnixNano()] = true
+		pass(time.Until(next))
+		came := m.noted() - before
+		if m.running.hasReturned() {
+			continue
+		}
+		m.schedule.tick(t, came, free, m.store.reads.idle())
+	}
+	pass(time.Until(end))
+}
+
+// nextTick returns when the next tick is due. It reports false if none is.
+func (m *machine) nextTick() (time.Time, bool) {
+	if m.running == nil || m.running.hasReturned() || !m.running.ended.IsZero() || m.schedule.paused {
+		return time.Time{}, false
+	}
+	return m.schedule.next(), true
+}
+
+func (m *machine) noted() (ticks int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.ticks)
+}
+
+// What must hold.
+
+func (m *machine) Check(t *rapid.T) {
+	synctest.Wait()
+	m.checkQueries(t)
+	m.checkUpdates(t)
+	m.checkRun(t)
+	m.checkTicks(t)
+}
+
+func (m *machine) checkQueries(t *rapid.T) {
+	_, _, most := m.store.reads.now()
+	require.LessOrEqual(t, most, 1, "all who wait are answered from one read")
+	m.queries = slices.DeleteFunc(m.queries, func(q *cancellable[points.Result]) bool {
+		if !q.hasReturned() {
+			require.Less(t, time.Since(q.began), modelQueryTimeout, "no query waits for longer than its timeout")
+			return false
+		}
+		requireAllowed(t, q, map[error]bool{
+			points.ErrQueryTimeout: q.took == modelQueryTimeout,
+			context.Canceled:       !q.ended.IsZero(),
+		}, "points: reading users: ")
+		if q.err == nil {
+			require.NotNil(t, q.result.Users)
+		}
+		return true
+	})
+	require.Len(t, m.queries, m.engine.State().Waiting)
+	require.LessOrEqual(t, len(m.queries), modelMaxWaiting)
+	if m.store.reads.idle() {
+		require.Empty(t, m.queries, "who waits, waits for a read")
+	}
+}
+
+// requireAllowed checks that a call has returned no error, one of allowed, or the store's with its prefix.
+func requireAllowed[T any](t *rapid.T, c *cancellable[T], allowed map[error]bool, prefix string) {
+	if c.err == nil {
+		return
+	}
+	for err, ok := range allowed {
+		if errors.Is(c.err, err) {
+			require.True(t, ok, "%v after %v", c.err, c.took)
+			return
+		}
+	}
+	require.ErrorContains(t, c.err, prefix)
+	if !errors.Is(c.err, errStore) {
+		require.ErrorContains(t, c.err, "the store panicked: out of paper")
+	}
+}
+
+func (m *machine) checkUpdates(t *rapid.T) {
+	underWay, mood, most := m.store.updates.now()
+	state := m.engine.State().Updater
+	require.LessOrEqual(t, most, 1, "at most one update runs")
+	require.Equal(t, underWay == 1, !state.RunningSince.IsZero())
+	if underWay == 1 && mood != deaf {
+		require.Less(t, time.Since(state.RunningSince), modelUpdateTimeout)
+	}
+	m.updates = slices.DeleteFunc(m.updates, func(u *cancellable[points.UpdateInfo]) bool {
+		if !u.hasReturned() {
+			require.Equal(t, 1, underWay, "an update waits for the store alone")
+			return false
+		}
+		requireAllowed(t, u, map[error]bool{
+			context.DeadlineExceeded: u.took >= modelUpdateTimeout, // later, if the store is deaf
+			context.Canceled:         !u.ended.IsZero() || m.stopped,
+		}, "points: updating all users: ")
+		return true
+	})
+
+	m.mu.Lock()
+	ended := m.ended
+	m.ended = nil
+	m.mu.Unlock()
+	for _, info := range ended {
+		m.breaker.end(info)
+	}
+	require.Equal(t, m.breaker.state(), state.Breaker)
+	require.Equal(t, m.breaker.inARow, state.Failures)
+}
+
+func (m *machine) checkRun(t *rapid.T) {
+	switch {
+	case m.running == nil:
+		return
+	case m.running.ended.IsZero():
+		require.False(t, m.running.hasReturned(), "Run runs until it is stopped")
+	case !m.running.hasReturned():
+		underWay, mood, _ := m.store.updates.now()
+		require.Equal(t, 1, underWay, "Run waits for an update alone")
+		require.Equal(t, deaf, mood, "and stops it")
+		require.Less(t, time.Since(m.running.ended), modelStopTimeout)
+	default:
+		if m.running.err != nil {
+			require.ErrorContains(t, m.running.err, "points: an update has not stopped within Config.StopTimeout")
+			require.Equal(t, modelStopTimeout, m.running.began.Add(m.running.took).Sub(m.running.ended))
+		}
+		m.running = nil
+	}
+}
+
+func (m *machine) checkTicks(t *rapid.T) {
+	m.mu.Lock()
+	ticks := slices.Clone(m.ticks)
+	m.mu.Unlock()
+	skipped := 0
+	for i, tick := range ticks {
+		require.True(t, m.schedule.due[tick.Time.UnixNano()], "a tick comes when it is due")
+		require.True(t, i == 0 || tick.Time.After(ticks[i-1].Time), "and once")
+		if tick.Skipped {
+			skipped++
+		}
+	}
+	state := m.engine.State()
+	require.EqualValues(t, len(ticks), state.Ticks)
+	require.EqualValues(t, skipped, state.Skipped)
+	require.Equal(t, m.schedule.interval, state.Interval)
+	require.Equal(t, m.schedule.paused, state.Paused)
+	require.Equal(t, m.running == nil || m.schedule.paused, state.NextTick.IsZero())
+	if next, ok := m.nextTick(); ok {
+		m.schedule.check(t, len(ticks), next, state.NextTick)
+	}
+}
