@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleepError is how much later than asked for a timer of Go's may fire: Go's network poller, which an idle program waits
-// in, counts in milliseconds.
+// sleepError is how much later than asked for a timer of Go's may fire: its network poller, in which an idle program
+// waits, counts in milliseconds.
 const sleepError = 2 * time.Millisecond
 
 // An alarm waits to within some 50 µs, where Go's timers are up to a millisecond late. That would count as the server's

@@ -99,8 +99,8 @@ func TestStall(t *testing.T) {
 	for name, clients := range map[string]int{"clients for all": 10_000, "few clients": 10} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const stall, end = 5 * time.Second, 5500 * time.Millisecond
-				schedule, err := NewSchedule(Rate{5000, 5000}, 10*time.Second)
+				const stall, end = 2 * time.Second, 2500 * time.Millisecond
+				schedule, err := NewSchedule(Rate{5000, 5000}, 5*time.Second)
 				require.NoError(t, err)
 				recorder := record.New(record.Options{Due: schedule.Due})
 				f := &fake{began: time.Now(), observe: recorder.Observe, delay: func(since time.Duration) time.Duration {
@@ -113,11 +113,11 @@ func TestStall(t *testing.T) {
 				open.wait = sleep
 				open.Run(t.Context(), f)
 				s := recorder.Summary(time.Since(f.began))
-				assert.EqualValues(t, 50_000, s.Complete)
+				assert.EqualValues(t, 25_000, s.Complete)
 				assert.LessOrEqual(t, f.max, clients)
-				assert.InEpsilon(t, 400*time.Millisecond, s.Latency.Percentile(99), 0.05)
+				assert.InEpsilon(t, 450*time.Millisecond, s.Latency.Percentile(99), 0.05)
 				assert.InEpsilon(t, 500*time.Millisecond, s.Latency.Max(), 0.05)
-				assert.Less(t, s.Latency.Percentile(90), 2*time.Millisecond)
+				assert.Less(t, s.Latency.Percentile(89), 2*time.Millisecond)
 			})
 		})
 	}
@@ -147,7 +147,7 @@ func TestOpenStops(t *testing.T) {
 		open := NewOpen(schedule, 10, f.began)
 		open.wait = sleep
 		open.Run(ctx, f)
-		assert.InDelta(t, 10, f.sent, 2)
+		assert.InDelta(t, 10, f.sent, 1)
 	})
 }
 

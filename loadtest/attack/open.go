@@ -38,11 +38,12 @@ func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 		defer alarm.close()
 		wait = alarm.wait
 	}
-	drain(attacker.Attack(vegeta.NewStaticTargeter(anything()), &punctual{o.schedule, wait, o.began}, 0, ""))
+	drain(attacker.Attack(vegeta.NewStaticTargeter(anything()), &punctual{ctx, o.schedule, wait, o.began}, 0, ""))
 }
 
 // punctual is a Pacer that follows a schedule with waits of its own.
 type punctual struct {
+	ctx context.Context //nolint:containedctx // ends the attack: vegeta's Stop may let some more hits through
 	*Schedule
 	wait  func(time.Duration)
 	began time.Time // vegeta's own beginning is some time after it
@@ -52,7 +53,7 @@ type punctual struct {
 func (p *punctual) Pace(_ time.Duration, i uint64) (_ time.Duration, stop bool) {
 	elapsed := time.Since(p.began)
 	wait, stop := p.Schedule.Pace(elapsed, i)
-	if stop || elapsed > p.duration+grace {
+	if stop || p.ctx.Err() != nil || elapsed > p.duration+grace {
 		return 0, true
 	}
 	p.wait(wait)
