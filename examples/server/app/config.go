@@ -105,7 +105,7 @@ func writeHelp(w io.Writer, flags *flag.FlagSet) {
 	fmt.Fprint(w, `Usage: server [flags]
 
 Answers GET / with at most 2 users above a hidden number, and the time of the query before.
-GET /healthz tells that it is alive, GET /readyz whether it can answer.
+GET /healthz tells that it is alive, GET /readyz whether it can answer, GET /updates when updates ran.
 SIGTERM or an interrupt ends it gracefully, a second one at once.
 
 Each flag has an environment variable, named after it here, which counts where the flag is not given:

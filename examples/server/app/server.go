@@ -55,19 +55,21 @@ func Open(cfg Config, stderr io.Writer) (*Server, error) {
 
 func (s *Server) open() error {
 	outages := outages{logger: s.logger}
+	updates := new(updates)
 	engine, err := points.New(s.backend.store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		StopTimeout:   drainTimeout,
 		Logger:        s.logger,
-		Hooks:         points.Hooks{Batch: outages.batch},
+		Hooks:         points.Hooks{Batch: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
 	})
 	if err != nil {
 		return err
 	}
 	s.engine = engine
 	s.handler = NewHandler(engine, s.backend.ping)
+	s.handler.updates = updates
 	s.handler.Starting("the store is being opened")
 	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.listener, err = listen(s.cfg.Addr)

@@ -155,6 +155,7 @@ func TestUpdates(t *testing.T) {
 			return last.Users == 1000 && last.Ended.After(last.Started)
 		}, patience, often)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
+		assert.Contains(t, string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
 	})
 }
 
