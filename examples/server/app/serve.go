@@ -13,8 +13,9 @@ import (
 //
 // While a handler runs, net/http reads one byte from its connection, to learn that the client has gone away. If the
 // handler waits at all, be it for microseconds, that is a system call, two waits on the poller and four switches of
-// goroutines: a fifth of what a request of ours costs the processor in all (BenchmarkHTTP in ../../../bench). Here such a
-// read returns at once without having read, and a connection whose handler has run for watchAfter is looked at by a timer.
+// goroutines: a fifth of what a request of ours costs the processor in all (BenchmarkHTTP in ../../../bench). Here
+// such a read returns at once without having read, and a connection whose handler has run for watchAfter is looked at
+// by a timer.
 func Serve(server *http.Server, listener net.Listener) error {
 	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		if c, ok := c.(*watchedConn); ok {
@@ -53,8 +54,8 @@ type watchedConn struct {
 	waiting atomic.Bool        // a handler runs
 }
 
-// Read reads from the connection, but for net/http's read of one byte beside a handler: that reads nothing. The one after
-// it reads, whatever its size, so that nothing can wait for its byte for good.
+// Read reads from the connection, but for net/http's read of one byte beside a handler: that reads nothing. The one
+// after it reads, whatever its size, so that nothing can wait for its byte for good.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	if len(p) == 1 && c.waiting.CompareAndSwap(false, true) {
 		c.timer.Reset(watchAfter)
