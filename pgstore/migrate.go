@@ -16,7 +16,7 @@ import (
 // and safe when several processes call it at once. What has been done is kept in a table with the suffix
 // "_migrations".
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.lockedInTurn(ctx, setupLock, func() error { return s.migrate(ctx) }); err != nil {
+	if err := s.lockedInTurn(ctx, setupLock, func(*lease) error { return s.migrate(ctx) }); err != nil {
 		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
 	}
 	return s.Check(ctx)

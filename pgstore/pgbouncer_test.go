@@ -83,8 +83,12 @@ func startPgBouncer(t *testing.T, database string) (url string) {
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	config := filepath.Join(dir, "pgbouncer.ini")
 	conn := server.ConnConfig
+	password := ""
+	if conn.Password != "" { // an empty one is a syntax error
+		password = " password='" + conn.Password + "'"
+	}
 	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
-points = host=%s port=%d dbname=%s user=%s password='%s'
+points = host=%s port=%d dbname=%s user=%s%s
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = %d
@@ -92,7 +96,7 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 5
 unix_socket_dir =
-`, conn.Host, conn.Port, conn.Database, conn.User, conn.Password, port), 0o600))
+`, conn.Host, conn.Port, conn.Database, conn.User, password, port), 0o600))
 
 	cmd := exec.Command(path, config)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

@@ -22,17 +22,17 @@ func (s *Store) Seed(ctx context.Context, n int64, progress func(done, total int
 	if progress == nil {
 		progress = func(_, _ int64) {}
 	}
-	err := s.lockedInTurn(ctx, setupLock, func() error { return s.seed(ctx, n, progress) })
+	err := s.lockedInTurn(ctx, setupLock, func(l *lease) error { return l.seed(ctx, n, progress) })
 	if err != nil {
 		return fmt.Errorf("pgstore: filling table %s: %w", s.name, err)
 	}
 	return nil
 }
 
-func (s *Store) seed(ctx context.Context, n int64, progress func(done, total int64)) error {
-	_, mark := s.names("_seed")
+func (l *lease) seed(ctx context.Context, n int64, progress func(done, total int64)) error {
+	_, mark := l.names("_seed")
 	var marked, empty bool
-	err := s.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, NOT EXISTS (SELECT FROM "+s.table+")", mark).
+	err := l.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, NOT EXISTS (SELECT FROM "+l.table+")", mark).
 		Scan(&marked, &empty)
 	if err != nil {
 		return err
@@ -42,25 +42,25 @@ func (s *Store) seed(ctx context.Context, n int64, progress func(done, total int
 	}
 	done := int64(0)
 	if marked {
-		if done, err = s.Count(ctx); err != nil {
+		if done, err = l.Count(ctx); err != nil {
 			return err
 		}
-	} else if _, err := s.pool.Exec(ctx, "CREATE TABLE "+mark+" ()"); err != nil {
+	} else if _, err := l.pool.Exec(ctx, "CREATE TABLE "+mark+" ()"); err != nil {
 		return err
 	}
 	at := time.Now().UTC().Truncate(time.Microsecond)
 	for progress(done, n); done < n; progress(done, n) {
-		tag, err := s.pool.Exec(ctx, "INSERT INTO "+s.table+" (points, inserted_at, updated_at)"+
+		inserted, err := l.exec(ctx, "INSERT INTO "+l.table+" (points, inserted_at, updated_at)"+
 			" SELECT 0, $1, $1 FROM generate_series(1, $2::bigint)", at, min(seedBatch, n-done))
 		if err != nil {
 			return err
 		}
-		done += tag.RowsAffected()
+		done += inserted
 	}
-	if err := s.freshen(ctx); err != nil {
+	if err := l.freshen(ctx); err != nil {
 		return err
 	}
-	_, err = s.pool.Exec(ctx, "DROP TABLE "+mark)
+	_, err = l.pool.Exec(ctx, "DROP TABLE "+mark)
 	return err
 }
 

@@ -35,8 +35,8 @@ func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err e
 		return 0, points.ErrUpdateRunning
 	}
 	defer s.updating.Unlock()
-	err = s.locked(ctx, updateLock, func() error {
-		users, err = s.updateInBatches(ctx, key)
+	err = s.locked(ctx, updateLock, func(l *lease) error {
+		users, err = l.updateInBatches(ctx, key)
 		return err
 	})
 	if errors.Is(err, errLocked) {
@@ -45,19 +45,19 @@ func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err e
 	return users, err
 }
 
-func (s *Store) updateInBatches(ctx context.Context, key uint64) (int64, error) {
-	first, last, ok, err := s.idRange(ctx)
+func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
+	first, last, ok, err := l.idRange(ctx)
 	if err != nil || !ok {
 		return 0, err
 	}
 	u := &update{
-		Store:  s,
+		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
 		at:     time.Now().UTC().Truncate(time.Microsecond),
-		ranges: ranges{next: first, last: last, size: int64(s.cfg.BatchSize)},
+		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize)},
 	}
 	workers, ctx := errgroup.WithContext(ctx)
-	for range s.cfg.Workers {
+	for range l.cfg.Workers {
 		workers.Go(func() error { return u.work(ctx) })
 	}
 	err = workers.Wait()
@@ -78,7 +78,7 @@ func (s *Store) idRange(ctx context.Context) (first, last int64, ok bool, err er
 
 // An update is one run of UpdateAll.
 type update struct {
-	*Store
+	*lease
 	key   int64
 	at    time.Time // the same for all users, and by this process's clock, as an engine's stamps are
 	users atomic.Int64
@@ -109,10 +109,9 @@ func (u *update) work(ctx context.Context) error {
 }
 
 func (u *update) updateRange(ctx context.Context, low, high int64) (int64, error) {
-	tag, err := u.pool.Exec(ctx, "UPDATE "+u.table+
+	return u.exec(ctx, "UPDATE "+u.table+
 		" SET points = (hashint8extended(id::bigint, $1) & 9223372036854775807) % 101, updated_at = $2"+
 		" WHERE id >= $3 AND id <= $4", u.key, u.at, low, high)
-	return tag.RowsAffected(), err
 }
 
 func (u *update) rest(ctx context.Context) error {
@@ -215,16 +214,33 @@ func retry[T any](ctx context.Context, s *Store, do func() (T, error)) (T, error
 
 // passing reports whether what failed with err may succeed if it is done again.
 func passing(err error) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
+	if errors.Is(err, errLost) {
+		return false
+	}
+	code := codeOf(err)
+	if code == "" {
 		return true // the connection was lost, or there was none
 	}
-	switch pg.Code[:2] {
+	switch code[:2] {
 	case "08", // connection exception
 		"40", // transaction rollback: serialization failure, deadlock
 		"53", // insufficient resources: too many connections, disk full, out of memory
 		"57": // operator intervention: shutdown, crash, cannot connect now, statement timeout
 		return true
 	}
-	return pg.Code == "55P03" // lock not available
+	return code == lockNotAvailable
+}
+
+// What PostgreSQL calls some of its errors.
+const (
+	divisionByZero   = "22012"
+	lockNotAvailable = "55P03"
+)
+
+// codeOf returns PostgreSQL's code of an error; it is empty if PostgreSQL did not send it.
+func codeOf(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
 }

@@ -109,20 +109,22 @@ func cutActive(ctx context.Context, pool *pgxpool.Pool, statement string) int {
 	return int(tag.RowsAffected())
 }
 
-// If the connection that holds the lock is lost, another process may have updated meanwhile: that is an error.
+// If the connection that holds the lock is lost, another process may update: this one stops and says so.
 func TestUpdateTellsThatItsLockWasLost(t *testing.T) {
-	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000, Pause: 20 * time.Millisecond}, 20_000)
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000, Workers: 1, Pause: 20 * time.Millisecond}, 20_000)
 	result := make(chan error)
 	go func() {
 		_, err := store.UpdateAll(context.Background(), 3)
 		result <- err
 	}()
-	require.Eventually(t, func() bool {
-		tag, err := pool.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks"+
-			" WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	require.Eventually(t, func() bool { // once the first batch is there, only the lock is held between statements
+		tag, err := pool.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
+			" WHERE datname = current_database() AND state = 'idle in transaction'"+
+			" AND EXISTS (SELECT FROM users WHERE points <> 0)")
 		return err == nil && tag.RowsAffected() == 1
-	}, 5*time.Second, time.Millisecond)
+	}, 10*time.Second, time.Millisecond)
 	require.ErrorContains(t, <-result, "its lock was lost")
+	assert.Greater(t, missed(t, pool, 3), int64(1_000), "it has stopped at once")
 
 	n, err := store.UpdateAll(t.Context(), 4)
 	require.NoError(t, err)

@@ -1,0 +1,93 @@
+package pgstore_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+// A batch whose client has gone may still run in the database. The next update waits for it: else it would overwrite
+// what that update has drawn.
+func TestUpdateWaitsForBatchesLeftBehind(t *testing.T) {
+	const users = 1_000
+	store, pool := seeded(t, pgstore.Config{BatchSize: 100, Workers: 2}, users)
+	leaving, cutOff := cutOffStore(t, pool, pgstore.Config{BatchSize: users, Workers: 1})
+
+	row, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer row.Rollback(context.Background()) //nolint:errcheck // nothing is left of it after Commit
+	_, err = row.Exec(t.Context(), "SELECT FROM users WHERE id = 1 FOR UPDATE")
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error, 1)
+	go func() {
+		_, err := leaving.UpdateAll(ctx, 3)
+		left <- err
+	}()
+	requireWaiting(t, pool, "transactionid") // the batch waits for the row
+	cutOff()
+	cancel()
+	require.ErrorIs(t, <-left, context.Canceled)
+
+	next := make(chan error, 1)
+	go func() {
+		n, err := store.UpdateAll(t.Context(), 4)
+		assert.EqualValues(t, users, n)
+		next <- err
+	}()
+	requireWaiting(t, pool, "advisory") // the update waits for the batch
+	assert.EqualValues(t, users, missed(t, pool, 4)+zeroDraws(t, pool, 4), "it has not begun")
+	require.NoError(t, row.Commit(t.Context()))
+	require.NoError(t, <-next)
+	assert.Zero(t, missed(t, pool, 4))
+}
+
+// cutOffStore returns a store of the same table on a pool of its own. Once cutOff has been called, it cannot ask the
+// database to cancel what it has begun.
+func cutOffStore(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) (store *pgstore.Store, cutOff func()) {
+	t.Helper()
+	config := pool.Config()
+	var refused atomic.Bool
+	dial := config.ConnConfig.DialFunc
+	config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if refused.Load() {
+			return nil, errors.New("cut off")
+		}
+		return dial(ctx, network, address)
+	}
+	own, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(own.Close)
+	store, err = pgstore.New(own, cfg)
+	require.NoError(t, err)
+	return store, func() { refused.Store(true) }
+}
+
+// requireWaiting waits until a connection to the pool's database waits for such a lock.
+func requireWaiting(t *testing.T, pool *pgxpool.Pool, event string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"+
+			" AND wait_event_type = 'Lock' AND wait_event = $1", event).Scan(&waiting)
+		return err == nil && waiting > 0
+	}, 10*time.Second, 5*time.Millisecond, "nobody waits for a lock of kind %s", event)
+}
+
+// zeroDraws returns how many users draw 0 points, which they had before.
+func zeroDraws(t *testing.T, pool *pgxpool.Pool, key uint64) (n int64) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM users"+
+		" WHERE (hashint8extended(id, $1) & 9223372036854775807) % 101 = 0", int64(key)).Scan(&n))
+	return n
+}
