@@ -107,3 +107,21 @@ func TestDrawNotesTheMostPoints(t *testing.T) {
 		})
 	}
 }
+
+// The most points of all need not be in the first block.
+func TestDrawNotesTheMostPointsOfLaterBlocks(t *testing.T) {
+	const key = 1
+	var low, most []int64
+	for id := int64(1); len(low) < blockSize || len(most) == 0; id++ {
+		switch p := points.Draw(id, key); {
+		case p < 50:
+			low = append(low, id)
+		case p == points.MaxPoints:
+			most = append(most, id)
+		}
+	}
+	v, err := draw(t.Context(), append(low[:blockSize], most[0]), key)
+	require.NoError(t, err)
+	require.Equal(t, []uint8{49, points.MaxPoints}, v.tops)
+	require.EqualValues(t, points.MaxPoints, v.top)
+}
