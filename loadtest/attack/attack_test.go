@@ -93,8 +93,8 @@ func TestClosedStops(t *testing.T) {
 // sleep waits by the clock of a synctest bubble.
 func sleep(d time.Duration) { <-time.After(d) }
 
-// TestStall has a server that stalls once for 500 ms at 5,000/s. Of 50,000 requests 2,500 are due in the stall; they
-// wait for 0 to 500 ms, evenly. So the longest 500, a hundredth of all, wait for more than 400 ms: that is the p99.
+// TestStall has a server that stalls once for 500 ms at 5,000/s. Of 25,000 requests 2,500 are due in the stall; they wait
+// for 0 to 500 ms, evenly. So the longest 250, a hundredth of all, wait for more than 450 ms: that is the p99.
 func TestStall(t *testing.T) {
 	for name, clients := range map[string]int{"clients for all": 10_000, "few clients": 10} {
 		t.Run(name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,6 +157,22 @@ func TestIdleClosed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestResetAfterAnswer has a server that answers once and then resets the connection when it has the next request: that
+// is no idle connection which it closed. (net/http tries again by itself all the same.)
+func TestResetAfterAnswer(t *testing.T) {
+	u := serve(t, func(c net.Conn, request int) bool {
+		if request == 1 {
+			return reset(c, request)
+		}
+		return always("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")(c, request)
+	})
+	exchanges := send(t, transports["lean"], Options{URL: u, KeepAlive: true}, 3)
+	require.NoError(t, exchanges[0].Err)
+	assert.Equal(t, Receive, exchanges[1].Failure)
+	require.ErrorIs(t, exchanges[1].Err, syscall.ECONNRESET)
+	require.NoError(t, exchanges[2].Err)
 }
 
 func TestNoKeepAlive(t *testing.T) {

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -68,7 +67,7 @@ func (c *conn) sendAndWait(x *Exchange) error {
 	x.sent(c.sentAt)
 	x.began(c.lean.opts.since())
 	if err == nil && n == 0 {
-		err = io.ErrUnexpectedEOF
+		err = errCut
 	}
 	c.in.filled(n)
 	return err
@@ -85,8 +84,8 @@ func (c *conn) extendDeadline(timeout time.Duration) error {
 	return c.SetDeadline(c.deadline)
 }
 
-// isClosed tells whether err is what a connection that the other side closed gives.
+// isClosed tells whether err is what a connection gives that the server had closed before. A reset is not: a server that
+// had closed in an orderly way would give EPIPE.
 func isClosed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, errCut) || errors.Is(err, syscall.EPIPE)
 }

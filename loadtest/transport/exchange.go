@@ -1,10 +1,8 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"net"
-	"os"
 	"time"
 )
 
@@ -59,10 +57,15 @@ func (x *Exchange) began(at time.Duration) { x.FirstByte, x.Done = at, at }
 
 // fail gives the exchange an error, and the kind that it is of unless it is a timeout.
 func (x *Exchange) fail(kind Failure, err error) {
-	x.Failure, x.Err, x.KeptAlive = kind, err, false
 	var timeout net.Error
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.As(err, &timeout) && timeout.Timeout() {
-		x.Failure = Exception
+	var operation *net.OpError
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		kind, err = Exception, errTimeout
+	case errors.As(err, &operation):
+		err = operation.Err // without the addresses, so that like errors look alike
 	}
+	x.Failure, x.Err, x.KeptAlive = kind, err, false
 }
+
+var errTimeout = errors.New("transport: no complete answer within the timeout")

@@ -40,7 +40,10 @@ func (in *reader) filled(n int) {
 	in.received += int64(n)
 }
 
-// fill receives more, and returns io.ErrUnexpectedEOF if there is no more.
+// errCut says that a connection ended too early.
+var errCut = errors.New("transport: the connection ended before the answer did")
+
+// fill receives more, and returns errCut if there is no more.
 func (in *reader) fill() error {
 	if in.r == in.w {
 		in.r, in.w = 0, 0
@@ -58,7 +61,7 @@ func (in *reader) fill() error {
 		return nil // an error will come again
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		return errCut
 	}
 	return err
 }
@@ -208,7 +211,7 @@ func (in *reader) rest(x *Exchange) error {
 			return err
 		}
 		switch err := in.fill(); {
-		case errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, errCut):
 			return nil
 		case err != nil:
 			return err
