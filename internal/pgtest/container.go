@@ -22,7 +22,7 @@ import (
 
 const (
 	pullTimeout = 3 * time.Minute
-	runTimeout  = time.Minute
+	runTimeout  = 2 * time.Minute
 )
 
 // removeContainer is what the guard of a container does.
@@ -99,7 +99,8 @@ func runContainer(image, name string) (string, error) {
 		// Docker's default of 64 MB is too little for parallel queries.
 		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) { c.ShmSize = 256 << 20 }),
 		// The first server, which sets the cluster up, is ready too.
-		testcontainers.WithWaitStrategy(wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
+		testcontainers.WithWaitStrategyAndDeadline(runTimeout,
+			wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
 	)
 	if err != nil {
 		return "", err

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	readyTimeout = time.Minute
-	endTimeout   = 30 * time.Second
+	readyTimeout = 2 * time.Minute
+	endTimeout   = time.Minute
 )
 
 // A guard is a shell script that looks after a server. It prints "ready" once the server is, waits for its standard
