@@ -167,7 +167,7 @@ func TestOneOrder(t *testing.T) {
 // The same at random: clients that come, wait and give up as they like, on a slow store, while ticks come and updates
 // run. Time is a bubble's, so a seed plays much the same each time.
 func TestOneOrderAtRandom(t *testing.T) {
-	const seeds = 20
+	const seeds = 10
 	for _, test := range []struct {
 		name  string
 		build builder
@@ -292,4 +292,27 @@ func TestOneOrderForReal(t *testing.T) {
 			require.NoError(t, recorder.Check())
 		})
 	}
+}
+
+// A context that ends just when the answer comes: the caller gets the answer and has its place in the order, or gets
+// the error and has none.
+func TestContextEndsAsTheAnswerComes(t *testing.T) {
+	users := []points.User{{ID: 1, Points: 50}}
+	recorder := history.New(users)
+	var cancel context.CancelFunc
+	engine := newEngine(t, &table{users: users, hold: func(at place) {
+		if at == afterUsers {
+			cancel()
+		}
+	}}, recorder.Config(points.Config{}))
+	for range 2000 {
+		var ctx context.Context
+		ctx, cancel = context.WithCancel(t.Context())
+		_, err := recorder.Query(func() (points.Result, error) { return engine.Query(ctx) })
+		if err != nil {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		cancel()
+	}
+	require.NoError(t, recorder.Check())
 }
