@@ -15,13 +15,13 @@ import (
 // Check returns nil if the table is fit:
 //
 //   - it is an ordinary or a partitioned table, and the role may SELECT and UPDATE it;
-//   - id is a bigint, integer or smallint, with a unique index or primary key of its own;
+//   - id is a bigint, integer or smallint, and NOT NULL, with a unique index or primary key of its own;
 //   - points is an integer, bigint or smallint, and within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each a timestamptz, or a timestamp that is meant in UTC.
 //
 // Other columns and indexes do not matter, but any index on points other than a BRIN makes updates slow. The error
-// names the table, the column and the rule. Points are looked at one by one unless the column has a CHECK constraint,
-// which is trusted.
+// names the table, the column and the rule. Points are looked at one by one unless a CHECK constraint says just that
+// rule, as Migrate's does.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.check(ctx); err != nil {
 		return fmt.Errorf("pgstore: table %s: %w", s.name, err)
@@ -91,7 +91,7 @@ func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
 		types   []string
 		notNull bool
 	}{
-		{"id", integers, false}, {"points", integers, false}, {"inserted_at", times, true}, {"updated_at", times, true},
+		{"id", integers, true}, {"points", integers, false}, {"inserted_at", times, true}, {"updated_at", times, true},
 	} {
 		i := slices.IndexFunc(columns, func(c column) bool { return c.Name == want.name })
 		switch {
@@ -110,9 +110,8 @@ func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
 func (s *Store) checkPoints(ctx context.Context, oid uint32) error {
 	var checked bool
 	err := s.pool.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM pg_constraint
-			JOIN pg_attribute ON attrelid = conrelid AND attname = 'points' AND conkey = ARRAY[attnum]
-			WHERE conrelid = $1 AND contype = 'c' AND convalidated)`, oid).Scan(&checked)
+		SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'c' AND convalidated
+			AND pg_get_constraintdef(oid) = 'CHECK (((points >= 0) AND (points <= 100)))')`, oid).Scan(&checked)
 	if err != nil || checked {
 		return err
 	}

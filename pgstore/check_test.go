@@ -30,6 +30,8 @@ func TestCheck(t *testing.T) {
 		"a nullable time":  {"CREATE TABLE users (id bigint PRIMARY KEY, points int, inserted_at timestamptz, updated_at timestamptz)", "column inserted_at must be NOT NULL"},
 		"points too high":  {"CREATE TABLE users (points int, " + good + "); INSERT INTO users VALUES (101, 7, now(), now())", "column points must be within 0..100: user 7 has 101"},
 		"a negative":       {"CREATE TABLE users (points int, " + good + "); INSERT INTO users VALUES (-1, 7, now(), now())", "column points must be within 0..100: user 7 has -1"},
+		"a laxer rule":     {"CREATE TABLE users (points int CHECK (points >= 0), " + good + "); INSERT INTO users VALUES (101, 7, now(), now())", "column points must be within 0..100: user 7 has 101"},
+		"a nullable id":    {"CREATE TABLE users (id bigint UNIQUE, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "column id must be NOT NULL"},
 		"the original's":   {ecto, ""},
 		"small integers":   {"CREATE TABLE users (points smallint CHECK (points >= 0 AND points <= 100), id int PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL, more text)", ""},
 		"partitioned":      {"CREATE TABLE users (points int, " + good + ") PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users FOR VALUES FROM (MINVALUE) TO (50); CREATE TABLE p2 PARTITION OF users DEFAULT", ""},

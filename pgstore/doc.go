@@ -11,7 +11,9 @@
 // An update changes every row, so the table is laid out for updates that are heap-only: pages are filled to 45%, so
 // that the next version of each row fits on its page, and no index has to follow but, since PostgreSQL 16, a BRIN
 // index on points, which may lag. Such updates take a fifth of the time that they take with a btree index on points,
-// and the table keeps its size. UpdateAll goes by ranges of ids, in short transactions on two connections.
+// and the table keeps its size. UpdateAll goes by ranges of ids, in short transactions on two connections. One update
+// runs at a time, over all processes, and it waits for what an earlier one has left running: a batch whose client has
+// gone may still run in the database.
 //
 // A read looks at the first pages of the table, where enough users are in all states but two: before the first update,
 // when all have 0 points, and when nobody qualifies. Then it looks at the whole table by way of the BRIN index. Neither
@@ -25,8 +27,8 @@
 // fast:
 //
 //	ALTER TABLE users SET (fillfactor = 45);
-//	DROP INDEX users_points_index;                           -- any btree index on points
-//	CREATE INDEX ON users USING brin (points);               -- since PostgreSQL 16
+//	DROP INDEX users_points_index;                                           -- any btree index on points
+//	CREATE INDEX ON users USING brin (points) WITH (pages_per_range = 512);  -- since PostgreSQL 16
 //	VACUUM (FULL, ANALYZE) users;
 //
 // # Behind PgBouncer

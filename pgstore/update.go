@@ -54,7 +54,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
 		at:     time.Now().UTC().Truncate(time.Microsecond),
-		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize)},
+		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
 	workers, ctx := errgroup.WithContext(ctx)
 	for range l.cfg.Workers {
@@ -75,6 +75,10 @@ func (s *Store) idRange(ctx context.Context) (first, last int64, ok bool, err er
 	}
 	return *low, *high, true, nil
 }
+
+// firstBatch is how many ids the first range of an update has. After a first update's first commit, within some
+// milliseconds, reads find users at the table's head; until then they look at what is not committed, in vain.
+const firstBatch = 1_000
 
 // An update is one run of UpdateAll.
 type update struct {
@@ -151,19 +155,23 @@ func (u *update) take(ctx context.Context) (low, high int64, ok bool, err error)
 }
 
 // Ranges divides the ids next..last into ranges that hold at most size users each. While ids are dense, a range is as
-// many ids; where they are sparse, it ends where the index says, which jumps over gaps of any width.
+// many ids; where they are sparse, it ends where the index says, which jumps over gaps of any width. The first ranges
+// are smaller.
 type ranges struct {
 	next, last int64
 	size       int64
+	step       int64 // how many ids the next dense range has; it doubles, up to size
 	sparse     bool
 	done       bool
 }
 
-// takeDense takes the next size ids.
+// takeDense takes the next step ids.
 func (r *ranges) takeDense() (low, high int64) {
 	low, high = r.next, r.last
-	if uint64(r.last)-uint64(r.next) >= uint64(r.size) { //nolint:gosec // the distance, which may be above MaxInt64
-		high = low + r.size - 1
+	width := min(r.step, r.size)
+	r.step = 2 * width
+	if uint64(r.last)-uint64(r.next) >= uint64(width) { //nolint:gosec // the distance, which may be above MaxInt64
+		high = low + width - 1
 	}
 	r.advance(high)
 	return low, high
@@ -190,7 +198,8 @@ func (r *ranges) advance(high int64) {
 
 // held notes that the range low..high held n users.
 func (r *ranges) held(low, high, n int64) {
-	if uint64(high)-uint64(low) == uint64(r.size)-1 && 2*n < r.size { //nolint:gosec // the distance
+	distance := uint64(high) - uint64(low)                    //nolint:gosec // it may be above MaxInt64
+	if distance < uint64(r.size) && 2*uint64(n) <= distance { //nolint:gosec // neither is negative
 		r.sparse = true
 	}
 }
