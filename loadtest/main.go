@@ -9,16 +9,10 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 )
 
-// garbagePercent makes the garbage collector run less often than Go's default of 100: the live memory is a few
-// megabytes, and what the collector takes is taken from the server.
-const garbagePercent = 400
-
 func main() {
-	debug.SetGCPercent(garbagePercent)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	p := program{stdout: os.Stdout, stderr: os.Stderr}
 	code := p.run(ctx, os.Args[1:])

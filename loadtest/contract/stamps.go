@@ -4,11 +4,11 @@ import "time"
 
 const (
 	pageBits = 20 // a page has a bit for each microsecond of about a second
-	pages    = 64
+	pages    = 32
 )
 
-// stamps is a set of times, to the microsecond, that holds the ones of the last minute or so before the latest, in 8 MB
-// whatever their number.
+// stamps is a set of times, to the microsecond, that holds the ones of the last half minute or so before the latest, which
+// is as long as an answer may take, in 4 MB whatever their number.
 type stamps struct {
 	numbers [pages]int64 // of the second that each page is for
 	bits    [pages][]uint64
@@ -18,6 +18,7 @@ func newStamps() *stamps {
 	s := new(stamps)
 	for i := range s.bits {
 		s.bits[i] = make([]uint64, 1<<pageBits/64)
+		clear(s.bits[i]) // has the system give the memory now, so that no run takes more later
 	}
 	return s
 }

@@ -44,6 +44,7 @@ func newTimeline() timeline {
 	t := timeline{width: firstWidth, buckets: make([]bucket, maxIntervals)}
 	for i := range t.buckets {
 		t.buckets[i].latencies = hdrhistogram.New(1, int64(timelineLongest/unit), timelineDigits)
+		t.buckets[i].latencies.Reset() // has the system give the memory now, so that no run takes more later
 	}
 	return t
 }
