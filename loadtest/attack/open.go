@@ -53,9 +53,9 @@ type punctual struct {
 func (p *punctual) Pace(_ time.Duration, i uint64) (_ time.Duration, stop bool) {
 	elapsed := time.Since(p.began)
 	wait, stop := p.Schedule.Pace(elapsed, i)
-	if stop || p.ctx.Err() != nil || elapsed > p.duration+grace {
+	if stop || elapsed > p.duration+grace {
 		return 0, true
 	}
 	p.wait(wait)
-	return 0, false
+	return 0, p.ctx.Err() != nil
 }

@@ -7,8 +7,8 @@ const (
 	pages    = 32
 )
 
-// stamps is a set of times, to the microsecond, that holds the ones of the last half minute or so before the latest, which
-// is as long as an answer may take, in 4 MB whatever their number.
+// stamps is a set of times, to the microsecond, that holds the ones of the last half minute or so before the latest,
+// which is as long as an answer may take, in 4 MB whatever their number.
 type stamps struct {
 	numbers [pages]int64 // of the second that each page is for
 	bits    [pages][]uint64

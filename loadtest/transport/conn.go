@@ -84,8 +84,8 @@ func (c *conn) extendDeadline(timeout time.Duration) error {
 	return c.SetDeadline(c.deadline)
 }
 
-// isClosed tells whether err is what a connection gives that the server had closed before. A reset is not: a server that
-// had closed in an orderly way would give EPIPE.
+// isClosed tells whether err is what a connection gives that the server had closed before. A reset is not: a server
+// that had closed in an orderly way would give EPIPE.
 func isClosed(err error) bool {
 	return errors.Is(err, errCut) || errors.Is(err, syscall.EPIPE)
 }
