@@ -72,7 +72,7 @@ type versions struct {
 	name, table string
 }
 
-var _ database.Store = versions{}
+var _ database.StoreExtender = versions{}
 
 func newVersions(s *Store) versions {
 	name, table := s.names("_migrations")
@@ -80,6 +80,13 @@ func newVersions(s *Store) versions {
 }
 
 func (v versions) Tablename() string { return v.name }
+
+// TableExists spares goose a statement that fails if the table does not exist: an error in the server's log, and a
+// statement that PgBouncer takes to be prepared from then on.
+func (v versions) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
+	err = db.QueryRowContext(ctx, "SELECT to_regclass($1) IS NOT NULL", v.table).Scan(&exists)
+	return exists, err
+}
 
 func (v versions) CreateVersionTable(ctx context.Context, db database.DBTxConn) error {
 	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+v.table+

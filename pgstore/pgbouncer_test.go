@@ -23,11 +23,24 @@ import (
 )
 
 // Behind PgBouncer in transaction mode, which hands the statements of one client to any of several servers,
-// everything works, with the setting that the package's documentation names for a PgBouncer that does not know
-// prepared statements.
+// everything works, with the settings that the package's documentation names.
 func TestBehindPgBouncer(t *testing.T) {
-	url := startPgBouncer(t, pgtest.URL(t))
-	pool, err := pgxpool.New(t.Context(), url+"?default_query_exec_mode=exec&pool_max_conns=8")
+	t.Run("nothing prepared", func(t *testing.T) {
+		url := startPgBouncer(t, pgtest.URL(t), "")
+		testBehindPgBouncer(t, url+"?default_query_exec_mode=exec&pool_max_conns=8")
+	})
+	t.Run("prepared statements", func(t *testing.T) {
+		if !pgBouncerPrepares(t) {
+			t.Skip("pgbouncer knows no prepared statements: install 1.21 or later")
+		}
+		url := startPgBouncer(t, pgtest.URL(t), "max_prepared_statements = 200")
+		testBehindPgBouncer(t, url+"?pool_max_conns=8")
+	})
+}
+
+func testBehindPgBouncer(t *testing.T, url string) {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), url)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 
@@ -41,6 +54,7 @@ func TestBehindPgBouncer(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	require.NoError(t, store.Migrate(t.Context()))
 	assertUsers(t, store, 20_000)
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -65,16 +79,34 @@ func TestBehindPgBouncer(t *testing.T) {
 	wg.Wait()
 }
 
-// startPgBouncer starts one in front of a database, with fewer connections to it than clients may have.
-func startPgBouncer(t *testing.T, database string) (url string) {
+// pgBouncer returns the path of the program.
+func pgBouncer(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		path = "/usr/sbin/pgbouncer" // Debian's, which is not on every PATH
-		if _, err := os.Stat(path); err != nil {
-			t.Skip("there is no pgbouncer: install the package pgbouncer")
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // Debian's is not on every PATH
+		if path, err := exec.LookPath(name); err == nil {
+			return path
 		}
 	}
+	t.Skip("there is no pgbouncer: install the package pgbouncer")
+	return ""
+}
+
+// pgBouncerPrepares reports whether it knows prepared statements, as it does since 1.21.
+func pgBouncerPrepares(t *testing.T) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), pgBouncer(t), "--version").Output()
+	require.NoError(t, err)
+	var major, minor int
+	_, err = fmt.Sscanf(string(out), "PgBouncer %d.%d", &major, &minor)
+	require.NoError(t, err)
+	return major > 1 || minor >= 21
+}
+
+// startPgBouncer starts one in front of a database, with fewer connections to it than clients may have, and with one
+// more line of configuration.
+func startPgBouncer(t *testing.T, database, setting string) (url string) {
+	t.Helper()
+	path := pgBouncer(t)
 	server, err := pgxpool.ParseConfig(database)
 	require.NoError(t, err)
 	port := freePort(t)
@@ -96,7 +128,8 @@ auth_type = any
 pool_mode = transaction
 default_pool_size = 5
 unix_socket_dir =
-`, conn.Host, conn.Port, conn.Database, conn.User, password, port), 0o600))
+%s
+`, conn.Host, conn.Port, conn.Database, conn.User, password, port, setting), 0o600))
 
 	cmd := exec.Command(path, config)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}

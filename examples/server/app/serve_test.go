@@ -82,6 +82,7 @@ func TestServeKeepsClientsThatWait(t *testing.T) {
 			require.NoError(t, err)
 			body, err := io.ReadAll(response.Body)
 			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
 			assert.Equal(t, path, string(body))
 		}
 	}
