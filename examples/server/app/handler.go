@@ -15,14 +15,14 @@ import (
 //   - GET / with a query's answer, as JSON;
 //   - GET /healthz with 200: it is alive;
 //   - GET /readyz with 200 and what the engine does, or with 503 and why it cannot answer now;
-//   - GET /updates with 200 and when the latest updates ran;
+//   - GET /updates, in a [Server], with 200 and when the latest updates ran;
 //   - HEAD for GET; anything else with 404 or 405. Errors are application/problem+json (RFC 9457).
 //
 // It is safe for concurrent use.
 type Handler struct {
 	engine  *points.Engine
 	probe   probe
-	updates *updates
+	updates *updates // nil: not told
 
 	phase   atomic.Pointer[phase] // nil: it serves
 	users   atomic.Pointer[encodedUsers]
@@ -38,7 +38,7 @@ type phase struct {
 // NewHandler returns a handler of engine's queries. It asks ping, which may be nil, whether the store can be reached,
 // when /readyz is asked for: at most every half second, for 2 seconds at most.
 func NewHandler(engine *points.Engine, ping func(context.Context) error) *Handler {
-	h := &Handler{engine: engine, probe: probe{ping: ping}, updates: new(updates)}
+	h := &Handler{engine: engine, probe: probe{ping: ping}}
 	h.users.Store(encodeUsers([]points.User{}))
 	h.buffers.New = func() any { return new([]byte) }
 	return h
@@ -82,11 +82,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.readyz(w, r)
 		}
 	case "/updates":
-		if allowed(w, r) {
+		if h.updates == nil {
+			writeNotFound(w)
+		} else if allowed(w, r) {
 			h.updates.serve(w)
 		}
 	default:
-		writeProblem(w, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+		writeNotFound(w)
 	}
 }
 

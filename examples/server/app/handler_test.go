@@ -50,7 +50,7 @@ func TestRoutes(t *testing.T) {
 	engine, err := points.New(newTwoUsers(), points.Config{})
 	require.NoError(t, err)
 	h := app.NewHandler(engine, nil)
-	for _, path := range []string{"/", "/?n=1", "/healthz", "/readyz", "/updates", "http://localhost"} {
+	for _, path := range []string{"/", "/?n=1", "/healthz", "/readyz", "http://localhost"} {
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			a := serve(t.Context(), h, method, path)
 			assert.Equal(t, http.StatusOK, a.status, "%s %s", method, path)
@@ -66,7 +66,7 @@ func TestRoutes(t *testing.T) {
 			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
 		}
 	}
-	for _, path := range []string{"/users", "/index.html", "//", "/healthz/", "/%2e", "/HEALTHZ"} {
+	for _, path := range []string{"/users", "/updates", "/index.html", "//", "/healthz/", "/%2e", "/HEALTHZ"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			a := serve(t.Context(), h, method, path)
 			assertProblem(t, a, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")

@@ -34,13 +34,15 @@ func listen(addr Address) (net.Listener, error) {
 // NewHTTPServer returns the server that a [Server] serves with, for a handler that answers within queryTimeout: with
 // timeouts, so that no client can hold it up. It logs to logger what net/http has to say.
 func NewHTTPServer(handler http.Handler, queryTimeout time.Duration, logger *slog.Logger) *http.Server {
+	const spare = 10 * time.Second
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      queryTimeout + 10*time.Second, // it begins before the query does
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		// Both begin before the query does. When the first one ends, net/http takes the client for gone.
+		ReadTimeout:    queryTimeout + spare,
+		WriteTimeout:   queryTimeout + spare,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 16 << 10,
+		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }

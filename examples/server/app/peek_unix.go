@@ -3,7 +3,9 @@
 package app
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -24,6 +26,8 @@ func closed(c *net.TCPConn) bool {
 		return true
 	})
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return false // net/http sets a read deadline to the past when a handler has ended
 	case err != nil:
 		return true
 	case peekErr == syscall.EAGAIN || peekErr == syscall.EINTR:

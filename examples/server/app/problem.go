@@ -25,6 +25,10 @@ func writeProblem(w http.ResponseWriter, status int, detail string) {
 	writeJSON(w, problemType, status, body)
 }
 
+func writeNotFound(w http.ResponseWriter) {
+	writeProblem(w, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+}
+
 // writeUnavailable writes a problem that may be over soon.
 func writeUnavailable(w http.ResponseWriter, detail string) {
 	w.Header().Set("Retry-After", retryAfter)

@@ -25,6 +25,7 @@ func getUpdates(t *testing.T, h http.Handler) string {
 func TestUpdatesTellsWhenTheyRan(t *testing.T) {
 	t.Parallel()
 	h := NewHandler(nil, nil)
+	h.updates = new(updates)
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 
 	first := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
@@ -48,6 +49,7 @@ func TestUpdatesTellsWhenTheyRan(t *testing.T) {
 func TestUpdatesForgets(t *testing.T) {
 	t.Parallel()
 	h := NewHandler(nil, nil)
+	h.updates = new(updates)
 	for i := range 1002 {
 		info := points.UpdateInfo{Started: time.Unix(int64(i), 0), Users: int64(i)}
 		h.updates.started(info)
