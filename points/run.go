@@ -50,7 +50,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	for {
 		select {
 		case now := <-e.schedule.ticker.C:
-			e.tick(ctx, now)
+			if ctx.Err() == nil {
+				e.tick(ctx, now)
+			}
 		case <-ctx.Done():
 			select {
 			case <-e.updater.stop():
@@ -129,6 +131,9 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	} else {
 		e.place(ctx, number)
 	}
+	if ctx.Err() != nil {
+		return
+	}
 	started := e.startUpdate(ctx)
 
 	s := &e.schedule
@@ -137,7 +142,8 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	if !started {
 		s.skipped++
 	}
-	if !s.next.IsZero() {
+	// It may have waited for a read for several intervals, and the schedule may have been changed meanwhile.
+	for !s.next.IsZero() && !s.next.After(time.Now()) {
 		s.next = s.next.Add(s.interval)
 	}
 	s.mu.Unlock()

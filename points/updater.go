@@ -80,6 +80,9 @@ func (u *Updater) State() UpdaterState {
 
 // claim makes the update that it returns, which must be called, the only one.
 func (u *Updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("points: updating all users: %w", err)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.running != nil {
@@ -106,9 +109,9 @@ func (u *Updater) stop() <-chan struct{} {
 
 func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	// Deferred, so that nothing that panics in here (a hook, Key) leaves the updater taken for good.
-	defer func() { u.release(info, err) }()
+	begun, ended := false, false
+	defer func() { u.release(info, ended) }()
 
-	begun := false
 	info.Started = time.Now().UTC()
 	info.Users, err = u.breaker.Execute(func() (int64, error) {
 		begun = true
@@ -124,6 +127,7 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	}
 	info.Duration = time.Since(info.Started)
 	info.Err = err
+	ended = true
 	switch {
 	case err == nil:
 		u.cfg.Logger.Info("update done", "users", info.Users, "duration", info.Duration)
@@ -152,7 +156,8 @@ func (u *Updater) updateStore(ctx context.Context, key uint64) (users int64, err
 	return users, nil
 }
 
-func (u *Updater) release(info UpdateInfo, err error) {
+// release frees the updater, and notes how the update has ended, if it has.
+func (u *Updater) release(info UpdateInfo, ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.running.cancel()
@@ -160,8 +165,8 @@ func (u *Updater) release(info UpdateInfo, err error) {
 	u.running = nil
 	u.state.RunningSince = time.Time{}
 	switch {
-	case info.Started.IsZero() || errors.Is(err, context.Canceled):
-	case err == nil:
+	case !ended || errors.Is(info.Err, context.Canceled):
+	case info.Err == nil:
 		u.state.LastSuccess = info
 		u.state.Failures = 0
 	default:
