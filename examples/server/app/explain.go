@@ -27,7 +27,7 @@ func explain(err error, c *pgx.ConnConfig) error {
 	}
 	where := "PostgreSQL at " + net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("%s: %s", where, explainSQL(pgErr, oneLine(err), c))
+		return fmt.Errorf("%s: %s", where, explainSQL(pgErr, err, c))
 	}
 	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return fmt.Errorf("%s: %s", where, explainConnect(connectErr, c))
@@ -53,24 +53,29 @@ func explainConnect(err *pgconn.ConnectError, c *pgx.ConnConfig) string {
 	}
 }
 
-// explainSQL explains an error that PostgreSQL itself reports; text is all of the error.
-func explainSQL(err *pgconn.PgError, text string, c *pgx.ConnConfig) string {
-	switch err.Code {
+// explainSQL explains what PostgreSQL itself reports; err wraps it.
+func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
+	message := reported.Message
+	switch reported.Code {
 	case "28000", "28P01": // invalid authorization specification, invalid password
-		return err.Message + ": check user and password, " + see
+		return message + ": check user and password, " + see
 	case "3D000": // invalid catalog name
-		return err.Message + ": create it (CREATE DATABASE), or " + see
+		return message + ": create it (CREATE DATABASE), or " + see
 	case insufficientPrivilege:
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",
+				message, c.User, c.Database, c.User)
+		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
-			"that has users and that it may SELECT and UPDATE", err.Message, c.User, c.User)
+			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
 	case "25006": // read only SQL transaction
-		return err.Message + ": it may be a standby: take the primary, " + see
+		return message + ": it may be a standby: take the primary, " + see
 	case "53300": // too many connections
-		return err.Message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
+		return message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
 	case "57P03": // cannot connect now
-		return err.Message + ": start the server again when it is up"
+		return message + ": start the server again when it is up"
 	default:
-		return text
+		return oneLine(err)
 	}
 }
 
