@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,13 +126,22 @@ func TestStopsWhileBusy(t *testing.T) {
 	tx, err := connect(t, connection).Begin(t.Context())
 	require.NoError(t, err)
 	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	// First an update waits for the table: a tick would not start one while a query does.
+	require.Eventually(t, func() (waits bool) {
+		return assert.NoError(t, tx.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks"+
+			" WHERE relation = 'users'::regclass AND NOT granted)").Scan(&waits)) && waits
+	}, patience, often)
 	var waiting sync.WaitGroup
+	var allWait atomic.Bool
 	for range queries {
 		waiting.Go(func() {
-			a, err := r.do(http.MethodGet, "/")
-			if assert.NoError(t, err) {
-				_, err = parseResult(a)
-				assert.NoError(t, err)
+			// A query whose hidden number is 100 does not wait: nobody can have more points. It is asked again.
+			for again := true; again; again = !t.Failed() && !allWait.Load() {
+				a, err := r.do(http.MethodGet, "/")
+				if assert.NoError(t, err) {
+					_, err = parseResult(a)
+					assert.NoError(t, err)
+				}
 			}
 		})
 	}
@@ -139,6 +149,7 @@ func TestStopsWhileBusy(t *testing.T) {
 		ready := string(r.get(t, "/readyz").body)
 		return strings.Contains(ready, fmt.Sprintf(`"waiting":%d,`, queries)) && strings.Contains(ready, `"running_since"`)
 	}, patience, often)
+	allWait.Store(true)
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
