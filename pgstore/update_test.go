@@ -25,17 +25,20 @@ func missed(t *testing.T, pool *pgxpool.Pool, key uint64) (n int64) {
 }
 
 func TestUpdateReachesEveryUser(t *testing.T) {
-	for name, cfg := range map[string]pgstore.Config{
-		"default":      {},
-		"one worker":   {Workers: 1, BatchSize: 7_777},
-		"small, pause": {BatchSize: 4_000, Pause: time.Millisecond},
+	for name, test := range map[string]struct {
+		users int64
+		cfg   pgstore.Config
+	}{
+		"a million":    {1_000_000, pgstore.Config{}},
+		"one worker":   {60_000, pgstore.Config{Workers: 1, BatchSize: 7_777}},
+		"small, pause": {60_000, pgstore.Config{BatchSize: 4_000, Pause: time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store, pool := seeded(t, cfg, 60_000)
+			store, pool := seeded(t, test.cfg, test.users)
 			for _, key := range []uint64{0, 1, 1<<64 - 1} {
 				n, err := store.UpdateAll(t.Context(), key)
 				require.NoError(t, err)
-				assert.EqualValues(t, 60_000, n)
+				assert.Equal(t, test.users, n)
 				assert.Zero(t, missed(t, pool, key))
 			}
 		})

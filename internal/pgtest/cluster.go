@@ -26,11 +26,27 @@ umask 077
 echo "$PASSWORD" >"$directory/password"
 "$bin/initdb" --pgdata="$directory/data" --username=postgres --auth=scram-sha-256 --pwfile="$directory/password" \
 	--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
-"$bin/pg_ctl" start --pgdata="$directory/data" --log="$directory/log" --wait \
-	--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null || { cat "$directory/log"; exit 1; }
+control() {
+	"$bin/pg_ctl" "$@" --pgdata="$directory/data" --log="$directory/log" --wait \
+		--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null
+}
+again() { # after a crash it takes a moment until the other processes have noticed, and have ended
+	for attempt in 1 2 3 4 5 6 7 8 9; do
+		if control start 2>/dev/null; then return; fi
+		sleep 0.$attempt
+	done
+	control start || { tail -n 3 "$directory/log"; return 1; }
+}
+control start || { cat "$directory/log"; exit 1; }
 echo ready
-read -r _
-"$bin/pg_ctl" stop --pgdata="$directory/data" --mode=immediate --wait >/dev/null
+while read -r order; do
+	case $order in
+	start) again ;;
+	stop) control stop --mode=fast ;;
+	kill) kill -KILL "$(head -n 1 "$directory/data/postmaster.pid")" ;;
+	esac && echo ready || echo failed
+done
+if control status; then control stop --mode=immediate; fi
 `
 
 // startCluster starts a throwaway cluster with the newest PostgreSQL programs that the folders, or else PATH, have.
@@ -69,7 +85,8 @@ func startClusterIn(directory, bin string) (*server, error) {
 	return &server{
 		origin: "a throwaway cluster of " + bin,
 		url:    connectionString(password, "127.0.0.1", port),
-		stop:   func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
+		order:  guard.order,
+		remove: func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
 	}, nil
 }
 

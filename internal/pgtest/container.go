@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	dockercontainer "github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
@@ -25,21 +26,23 @@ const (
 	runTimeout  = 2 * time.Minute
 )
 
-// removeContainer is what the guard of a container does.
-const removeContainer = `
+// guardContainer is what the guard of a container does. The orders are commands of docker.
+const guardContainer = `
 echo ready
-read -r _
+while read -r order; do
+	docker "$order" "$1" >/dev/null && echo ready || echo failed
+done
 docker rm --force --volumes "$1" >/dev/null
 `
 
-// startContainer starts PostgreSQL in Docker.
+// startContainer starts PostgreSQL in Docker, on a port that stays the same when it is started again.
 func startContainer() (*server, error) {
 	image := image()
 	if err := haveImage(image); err != nil {
 		return nil, err
 	}
 	name := "points-test-" + strings.ToLower(rand.Text())
-	guard, err := startGuard(guardScript(removeContainer, name))
+	guard, err := startGuard(guardScript(guardContainer, name))
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +50,7 @@ func startContainer() (*server, error) {
 	if err != nil {
 		return nil, errors.Join(err, guard.end())
 	}
-	return &server{origin: "Docker, image " + image, url: url, stop: guard.end}, nil
+	return &server{origin: "Docker, image " + image, url: url, order: guard.order, remove: guard.end}, nil
 }
 
 func image() string {
@@ -92,20 +95,22 @@ func runContainer(image, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	password := rand.Text()
+	hostPort, err := freePort()
+	if err != nil {
+		return "", err
+	}
 	container, err := postgres.Run(ctx, image,
 		testcontainers.WithName(name),
 		testcontainers.WithCmd("postgres"), // not the module's fsync=off: benchmarks run on it too
 		postgres.WithPassword(password),
-		// Docker's default of 64 MB is too little for parallel queries.
-		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) { c.ShmSize = 256 << 20 }),
+		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) {
+			c.ShmSize = 256 << 20 // Docker's default of 64 MB is too little for parallel queries
+			c.PortBindings = network.PortMap{network.MustParsePort("5432/tcp"): {{HostPort: hostPort}}}
+		}),
 		// The first server, which sets the cluster up, is ready too.
 		testcontainers.WithWaitStrategyAndDeadline(runTimeout,
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
 	)
-	if err != nil {
-		return "", err
-	}
-	port, err := container.MappedPort(ctx, "5432/tcp")
 	if err != nil {
 		return "", err
 	}
@@ -114,7 +119,7 @@ func runContainer(image, name string) (string, error) {
 		return "", err
 	}
 	return firstToAnswer(ctx,
-		connectionString(password, "127.0.0.1", port.Port()), connectionString(password, host, port.Port()))
+		connectionString(password, "127.0.0.1", hostPort), connectionString(password, host, hostPort))
 }
 
 // firstToAnswer returns the first of the connection strings at which a server answers. What testcontainers takes for

@@ -16,13 +16,15 @@ const (
 	endTimeout   = time.Minute
 )
 
-// A guard is a shell script that looks after a server. It prints "ready" once the server is, waits for its standard
-// input to end, and removes the server. Its standard input ends when this process says so, and also when this process
-// ends, however that comes to pass: it may be killed. (Linux's parent death signal would come when a thread ends.)
+// A guard is a shell script that looks after a server. It prints "ready" once the server is, and again for each order, a
+// line of its standard input, that it has carried out, or else "failed". When its standard input ends it removes the
+// server: that is when this process says so, and also when this process ends, however that comes to pass: it may be
+// killed. (Linux's parent death signal would come when a thread ends.)
 type guard struct {
 	script *exec.Cmd
-	stdin  io.Closer
+	stdin  io.WriteCloser
 	output *os.File
+	lines  *bufio.Scanner // of output
 }
 
 // guardScript returns the command of a guard's script.
@@ -47,7 +49,7 @@ func startGuard(script *exec.Cmd) (*guard, error) {
 	if err := errors.Join(err, theirs.Close()); err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
-	g := &guard{script, stdin, output}
+	g := &guard{script, stdin, output, bufio.NewScanner(output)}
 	if err := g.untilReady(); err != nil {
 		g.end() //nolint:errcheck // it fails, as the script did
 		return nil, err
@@ -60,17 +62,27 @@ func (g *guard) untilReady() error {
 		return err
 	}
 	var printed []string
-	lines := bufio.NewScanner(g.output)
-	for lines.Scan() {
-		if lines.Text() == "ready" {
+	for g.lines.Scan() {
+		switch g.lines.Text() {
+		case "ready":
 			return nil
+		case "failed":
+			return errors.New(strings.Join(printed, "; "))
 		}
-		printed = append(printed, lines.Text())
+		printed = append(printed, g.lines.Text())
 	}
-	if err := lines.Err(); err != nil {
-		return err
+	if err := g.lines.Err(); err != nil {
+		return fmt.Errorf("%w: %s", err, strings.Join(printed, "; "))
 	}
 	return errors.New(strings.Join(printed, "; "))
+}
+
+// order has the script carry out an order.
+func (g *guard) order(order string) error {
+	if _, err := io.WriteString(g.stdin, order+"\n"); err != nil {
+		return err
+	}
+	return g.untilReady()
 }
 
 // end lets the script remove its server, and waits until it has.

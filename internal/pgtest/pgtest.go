@@ -93,10 +93,10 @@ type Tests struct {
 // is a failure.
 func (tests Tests) Run() int {
 	code := tests.m.Run()
-	if started.server == nil || started.server.stop == nil {
+	if started.server == nil || started.server.remove == nil {
 		return code
 	}
-	if err := started.server.stop(); err != nil {
+	if err := started.server.remove(); err != nil {
 		fmt.Fprintf(os.Stderr, "pgtest: stopping PostgreSQL (%s): %v\n", started.server.origin, err)
 		return max(code, 1)
 	}

@@ -45,3 +45,24 @@ func TestDatabaseIsDroppedAtTheEndOfTheTest(t *testing.T) {
 	assert.Error(t, conn.Ping(t.Context()), "a connection that the test left open is cut")
 	require.NoError(t, conn.Close(t.Context()))
 }
+
+// What a server had committed is there when it runs again, however it ended.
+func TestServerThatEndsAndStartsAgain(t *testing.T) {
+	server := pgtest.NewServer(t)
+	exec := func(statement string) error {
+		conn, err := pgx.Connect(t.Context(), server.URL)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(t.Context())
+		_, err = conn.Exec(t.Context(), statement)
+		return err
+	}
+	require.NoError(t, exec("CREATE TABLE users ()"))
+	for _, end := range []func(){server.Stop, server.Kill} {
+		end()
+		require.Error(t, exec("TABLE users"))
+		server.Start()
+		require.NoError(t, exec("TABLE users"))
+	}
+}

@@ -10,7 +10,10 @@ import (
 type server struct {
 	origin string       // where it comes from, for people
 	url    string       // connection string of a user that may create databases
-	stop   func() error // nil if it is not ours
+
+	// Both are nil if the server is not ours.
+	order  func(string) error // stop, kill or start
+	remove func() error       // also stops it
 }
 
 // connectionString returns the connection string of the user postgres.
@@ -23,6 +26,11 @@ func start() (*server, error) {
 	if url := os.Getenv("POINTS_TEST_DATABASE_URL"); url != "" {
 		return &server{origin: "POINTS_TEST_DATABASE_URL", url: url}, nil
 	}
+	return startOwn()
+}
+
+// startOwn starts a server: in Docker, or else with PostgreSQL's programs.
+func startOwn() (*server, error) {
 	inDocker, dockerErr := startContainer()
 	if dockerErr == nil {
 		return inDocker, nil

@@ -17,7 +17,7 @@ func TestStartTakesTheURL(t *testing.T) {
 	server, err := start()
 	require.NoError(t, err)
 	assert.Equal(t, "postgres://somewhere/", server.url)
-	assert.Nil(t, server.stop, "it is not ours")
+	assert.Nil(t, server.remove, "it is not ours")
 }
 
 func TestStartFallsBackToTheMachine(t *testing.T) {
@@ -27,7 +27,7 @@ func TestStartFallsBackToTheMachine(t *testing.T) {
 	server, err := start()
 	require.NoError(t, err)
 	assert.Contains(t, server.origin, "none in Docker: docker ")
-	require.NoError(t, server.stop())
+	require.NoError(t, server.remove())
 }
 
 func TestContainer(t *testing.T) {
@@ -39,7 +39,7 @@ func TestContainer(t *testing.T) {
 	t.Run("has PostgreSQL's default settings", func(t *testing.T) {
 		assert.Equal(t, "on", query(t, server.url, "SHOW fsync"))
 	})
-	require.NoError(t, server.stop())
+	require.NoError(t, server.remove())
 	assert.Error(t, ping(t.Context(), server.url))
 }
 
@@ -75,7 +75,7 @@ func TestCluster(t *testing.T) {
 		_, err = pgx.ConnectConfig(t.Context(), config)
 		assert.ErrorContains(t, err, "password")
 	})
-	require.NoError(t, server.stop())
+	require.NoError(t, server.remove())
 	assert.Error(t, ping(t.Context(), server.url))
 	assert.Empty(t, files(t, os.TempDir()))
 }

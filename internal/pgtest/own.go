@@ -1,0 +1,55 @@
+package pgtest
+
+import (
+	"context"
+	"testing"
+)
+
+// A Server is a PostgreSQL that one test has for itself, to do with as it likes. It is not safe for concurrent use.
+type Server struct {
+	URL string // connection string of its superuser
+
+	t      testing.TB
+	server *server
+}
+
+// NewServer starts a server as URL does, and removes it at the end of the test. Without Docker, and without
+// PostgreSQL's programs, the test is skipped, or fails where CI is set.
+func NewServer(t testing.TB) *Server {
+	t.Helper()
+	server, err := startOwn()
+	if err != nil {
+		unavailable(t, err)
+	}
+	t.Logf("PostgreSQL: %s", server.origin)
+	t.Cleanup(func() {
+		if err := server.remove(); err != nil {
+			t.Errorf("pgtest: removing %s: %v", server.origin, err)
+		}
+	})
+	return &Server{server.url, t, server}
+}
+
+// Stop stops the server as an operator does: it cuts all connections, and writes everything to the disk.
+func (s *Server) Stop() { s.order("stop") }
+
+// Kill kills the server, as if the power had failed.
+func (s *Server) Kill() { s.order("kill") }
+
+// Start starts the server, which does not run, and waits until it answers.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.order("start")
+	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
+	defer cancel()
+	if _, err := firstToAnswer(ctx, s.URL); err != nil {
+		s.t.Fatalf("pgtest: %s does not answer: %v", s.server.origin, err)
+	}
+}
+
+func (s *Server) order(order string) {
+	s.t.Helper()
+	if err := s.server.order(order); err != nil {
+		s.t.Fatalf("pgtest: %s: %s: %v", s.server.origin, order, err)
+	}
+}
