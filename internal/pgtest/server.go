@@ -8,8 +8,8 @@ import (
 
 // A server is a running PostgreSQL.
 type server struct {
-	origin string       // where it comes from, for people
-	url    string       // connection string of a user that may create databases
+	origin string // where it comes from, for people
+	url    string // connection string of a user that may create databases
 
 	// Both are nil if the server is not ours.
 	order  func(string) error // stop, kill or start
