@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
@@ -36,7 +37,7 @@ func (pausingStore) UpdateAll(context.Context, uint64) (int64, error) { return 0
 //   - mailbox: an owner goroutine gets them over a channel, as a GenServer its messages, and drains it before each read;
 //   - leader: the first caller reads for those that came with it, as in a database's group commit;
 //   - lock: one read for each call, under a lock;
-//   - join: a read that is under way is joined, as singleflight does. It is not correct, and here for comparison.
+//   - join: a read that is under way is joined, by singleflight. It is not correct, and here for comparison.
 //
 // Only the engine does all of what points promises (cancellation, timeouts, stamps); the others are bare.
 func BenchmarkEngine(b *testing.B) {
@@ -187,23 +188,9 @@ func lockQuery(store points.Store) func(context.Context) error {
 }
 
 func joinQuery(store points.Store) func(context.Context) error {
-	var mu sync.Mutex
-	var running chan struct{}
+	var reads singleflight.Group
 	return func(ctx context.Context) error {
-		mu.Lock()
-		if done := running; done != nil {
-			mu.Unlock()
-			<-done
-			return nil
-		}
-		done := make(chan struct{})
-		running = done
-		mu.Unlock()
-		_, err := store.UsersAbove(ctx, 50, 2)
-		mu.Lock()
-		running = nil
-		mu.Unlock()
-		close(done)
+		_, err, _ := reads.Do("", func() (any, error) { return store.UsersAbove(ctx, 50, 2) })
 		return err
 	}
 }

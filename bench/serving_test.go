@@ -22,26 +22,36 @@ import (
 
 const users = 1_000_000
 
+// connections is how many BenchmarkServing uses: as many as the original's benchmark.
+const connections = 100
+
 // BenchmarkServing compares the reference server on PostgreSQL, with 1,000,000 users, with the same server answering
 // fixed bytes, with an engine that reads once for each call, and with itself in memory and during updates. In each
 // round each of them gets as many requests over as many keep-alive connections: the medians over all rounds are
 // reported.
 func BenchmarkServing(b *testing.B) {
 	address := startServer(b, database(b))
-	for _, connections := range []int{100} {
-		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
-			rounds := map[string][]measured{}
-			for range b.N {
-				for _, path := range []string{fixedPath, enginePath, eachPath, memoryPath} {
-					rounds[path] = append(rounds[path], load(b, address, path, connections))
-				}
-				get(b, address, "/updates/start")
-				rounds["updating"] = append(rounds["updating"], load(b, address, enginePath, connections))
-				get(b, address, "/updates/stop")
-			}
-			report(b, rounds)
-		})
+	rounds := map[string][]measured{}
+	for range b.N {
+		for _, path := range []string{fixedPath, enginePath, eachPath, memoryPath} {
+			rounds[path] = append(rounds[path], load(b, address, path, connections))
+		}
+		get(b, address, "/updates/start")
+		rounds[updating] = append(rounds[updating], load(b, address, enginePath, connections))
+		get(b, address, "/updates/stop")
 	}
+	m := map[string]measured{}
+	for path, of := range rounds {
+		m[path] = medians(of)
+		b.Logf("%-9s %s", path, m[path])
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(m[enginePath].rate, "requests/s")
+	b.ReportMetric(m[enginePath].rate/m[fixedPath].rate, "rate/fixed")
+	b.ReportMetric(m[enginePath].cpu/m[fixedPath].cpu, "cpu/fixed")
+	b.ReportMetric(m[enginePath].rate/m[eachPath].rate, "rate/each")
+	b.ReportMetric(m[updating].rate/m[enginePath].rate, "updating-rate/idle")
+	b.ReportMetric(m[updating].p99/m[enginePath].p99, "updating-p99/idle")
 	b.ReportMetric(float64(get(b, address, "/usage")[1])/(1<<20), "MB-resident")
 }
 
@@ -68,29 +78,8 @@ type measured struct {
 	p50, p99 float64 // ms
 }
 
-func report(b *testing.B, rounds map[string][]measured) {
-	median := func(path string, of func(measured) float64) float64 {
-		values := make([]float64, 0, len(rounds[path]))
-		for _, m := range rounds[path] {
-			values = append(values, of(m))
-		}
-		slices.Sort(values)
-		return values[len(values)/2]
-	}
-	rate := func(m measured) float64 { return m.rate }
-	cpu := func(m measured) float64 { return m.cpu }
-	p99 := func(m measured) float64 { return m.p99 }
-	for path := range rounds {
-		b.Logf("%-9s %7.0f requests/s, server %5.1f µs/request, 50%% %5.2f ms, 99%% %5.2f ms", path, median(path, rate),
-			median(path, cpu), median(path, func(m measured) float64 { return m.p50 }), median(path, p99))
-	}
-	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(median(enginePath, rate), "requests/s")
-	b.ReportMetric(median(enginePath, rate)/median(fixedPath, rate), "rate/fixed")
-	b.ReportMetric(median(enginePath, cpu)/median(fixedPath, cpu), "cpu/fixed")
-	b.ReportMetric(median(enginePath, rate)/median(eachPath, rate), "rate/each")
-	b.ReportMetric(median("updating", rate)/median(enginePath, rate), "updating-rate/idle")
-	b.ReportMetric(median("updating", p99)/median(enginePath, p99), "updating-p99/idle")
+func (m measured) String() string {
+	return fmt.Sprintf("%7.0f requests/s, server %5.1f µs/request, 50%% %5.2f ms, 99%% %5.2f ms", m.rate, m.cpu, m.p50, m.p99)
 }
 
 // load sends requests for two seconds, each connection its next one when it has the answer, and measures the server.

@@ -11,7 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // A strategy is a way to give all users of a table new points.
@@ -25,6 +27,7 @@ var strategies = []strategy{
 	{"seed", likeTheOriginals, byOffset},
 	{"one-update-btree", likeTheOriginals, atOnce},
 	{"one-update", likePgstores, atOnce},
+	{"pgstore-btree", likeTheOriginals, byPgstore(2)},
 	{"pgstore-1-worker", likePgstores, byPgstore(1)},
 	{"pgstore-2-workers", likePgstores, byPgstore(2)},
 	{"pgstore-4-workers", likePgstores, byPgstore(4)},
@@ -32,7 +35,7 @@ var strategies = []strategy{
 
 // BenchmarkUpdate compares ways to give 1,000,000 users new points, round by round, each on a table of its own: the
 // Elixir original's (pages by OFFSET and LIMIT of a table with a btree index on points), one UPDATE on such a table,
-// one on pgstore's, and pgstore's batches. The median of each is reported, in seconds.
+// one on pgstore's, and pgstore's batches on both. The median of each is reported, in seconds.
 func BenchmarkUpdate(b *testing.B) {
 	pool := pgtest.Pool(b)
 	for _, s := range strategies {
@@ -172,7 +175,7 @@ func BenchmarkSixtyUpdates(b *testing.B) {
 }
 
 // read returns how long each of 1,000 reads took, in ms: 250 for each of the numbers 0, 50, 99 and 100.
-func read(b *testing.B, store *pgstore.Store) (took []float64) {
+func read(b *testing.B, store points.Store) (took []float64) {
 	b.Helper()
 	for range 250 {
 		for _, above := range []int{0, 50, 99, 100} {
@@ -190,24 +193,40 @@ func p99(took []float64) float64 {
 	return took[len(took)*99/100]
 }
 
-// BenchmarkUsersAbove reports the 99th percentile of reads by the number of users, before and after an update, in ms.
-func BenchmarkUsersAbove(b *testing.B) {
-	for _, n := range []int64{10_000, 100_000, 1_000_000, 10_000_000} {
-		b.Run(fmt.Sprintf("users=%d", n), func(b *testing.B) {
-			if testing.Short() && n > users {
-				b.Skip("ten million users take a minute and more")
-			}
-			pool := pgtest.Pool(b)
-			store, err := pgstore.New(pool, pgstore.Config{})
-			require.NoError(b, err)
-			require.NoError(b, store.Migrate(b.Context()))
-			require.NoError(b, store.Seed(b.Context(), n, nil))
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(p99(read(b, store)), "all-zero-p99-ms")
-			_, err = store.UpdateAll(b.Context(), 1)
-			require.NoError(b, err)
-			b.ReportMetric(p99(read(b, store)), "updated-p99-ms")
-		})
+// BenchmarkStores reports, by the number of users, the 99th percentile of reads before and after an update, and how
+// long an update takes, in ms.
+func BenchmarkStores(b *testing.B) {
+	onPostgres := func(b *testing.B, n int64) points.Store {
+		store, err := pgstore.New(pgtest.Pool(b), pgstore.Config{})
+		require.NoError(b, err)
+		require.NoError(b, store.Migrate(b.Context()))
+		require.NoError(b, store.Seed(b.Context(), n, nil))
+		return store
+	}
+	inMemory := func(b *testing.B, n int64) points.Store {
+		store, err := memstore.New(int(n))
+		require.NoError(b, err)
+		return store
+	}
+	for _, kind := range []struct {
+		name string
+		open func(*testing.B, int64) points.Store
+	}{{"pgstore", onPostgres}, {"memstore", inMemory}} {
+		for _, n := range []int64{10_000, 100_000, 1_000_000, 10_000_000} {
+			b.Run(fmt.Sprintf("%s/users=%d", kind.name, n), func(b *testing.B) {
+				if testing.Short() && n > users {
+					b.Skip("ten million users take a minute and more")
+				}
+				store := kind.open(b, n)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(p99(read(b, store)), "all-zero-p99-ms")
+				began := time.Now()
+				_, err := store.UpdateAll(b.Context(), 1)
+				require.NoError(b, err)
+				b.ReportMetric(time.Since(began).Seconds()*1000, "update-ms")
+				b.ReportMetric(p99(read(b, store)), "updated-p99-ms")
+			})
+		}
 	}
 }
 

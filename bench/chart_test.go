@@ -1,0 +1,113 @@
+package bench
+
+import (
+	"errors"
+	"image/color"
+	"os"
+	"strconv"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	canvas "gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// A curve is what was measured of one thing, by the number of connections.
+type curve struct {
+	name   string
+	color  color.Color
+	points []point
+}
+
+type point struct {
+	connections int
+	measured
+}
+
+//nolint:gochecknoglobals // constants, if structs could be
+var (
+	grey   = color.RGBA{130, 130, 130, 255}
+	blue   = color.RGBA{31, 100, 200, 255}
+	orange = color.RGBA{220, 100, 20, 255}
+	faint  = color.RGBA{228, 228, 228, 255}
+)
+
+// draw draws requests/s and the 99th percentile side by side.
+func draw(file string, curves []curve) error {
+	throughput, err := panel("requests/s", curves, func(m measured) float64 { return m.rate })
+	if err != nil {
+		return err
+	}
+	latency, err := panel("99% of the answers within, ms", curves, func(m measured) float64 { return m.p99 })
+	if err != nil {
+		return err
+	}
+	throughput.Y.Min, throughput.Y.Max = 0, 1.25*throughput.Y.Max // the legend is above the curves
+	throughput.Y.Tick.Marker = ticks(0, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 140_000)
+	latency.Y.Scale, latency.Y.Tick.Marker = plot.LogScale{}, ticks(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+	for _, c := range curves {
+		throughput.Legend.Add(c.name, &plotter.Line{LineStyle: canvas.LineStyle{Color: c.color, Width: 2}})
+	}
+
+	picture := vgsvg.New(24*vg.Centimeter, 10*vg.Centimeter)
+	whole := canvas.New(picture)
+	whole.SetColor(color.White) // also where the page is dark
+	whole.Fill(whole.Rectangle.Path())
+	tiles := canvas.Tiles{Rows: 1, Cols: 2, PadX: vg.Centimeter, PadTop: vg.Millimeter * 4, PadBottom: vg.Millimeter * 4,
+		PadLeft: vg.Millimeter * 4, PadRight: vg.Millimeter * 4}
+	for i, cell := range plot.Align([][]*plot.Plot{{throughput, latency}}, tiles, whole)[0] {
+		[]*plot.Plot{throughput, latency}[i].Draw(cell)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = picture.WriteTo(f)
+	return errors.Join(err, f.Close())
+}
+
+func panel(title string, curves []curve, of func(measured) float64) (*plot.Plot, error) {
+	p := plot.New()
+	sans := func(f *font.Font, size vg.Length) { f.Variant, f.Size = "Sans", size }
+	for _, style := range []*font.Font{
+		&p.X.Label.TextStyle.Font, &p.X.Tick.Label.Font, &p.Y.Tick.Label.Font, &p.Legend.TextStyle.Font,
+	} {
+		sans(style, 10)
+	}
+	sans(&p.Title.TextStyle.Font, 12)
+	p.Title.Text, p.Title.Padding = title, vg.Millimeter*2
+	p.X.Label.Text = "connections"
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks(1, 3, 10, 30, 100, 300, 1000)
+	p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, vg.Millimeter
+	grid := plotter.NewGrid()
+	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
+	p.Add(grid)
+	for _, c := range curves {
+		points := make(plotter.XYs, 0, len(c.points))
+		for _, at := range c.points {
+			points = append(points, plotter.XY{X: float64(at.connections), Y: of(at.measured)})
+		}
+		line, dots, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return nil, err
+		}
+		line.Color, line.Width = c.color, 2
+		dots.Color, dots.Radius, dots.Shape = c.color, 3, canvas.CircleGlyph{}
+		p.Add(line, dots)
+	}
+	return p, nil
+}
+
+// ticks returns those of the values that an axis has.
+func ticks(values ...float64) plot.Ticker {
+	return plot.TickerFunc(func(from, to float64) (marks []plot.Tick) {
+		for _, v := range values {
+			if from <= v && v <= to {
+				marks = append(marks, plot.Tick{Value: v, Label: strconv.FormatFloat(v, 'f', -1, 64)})
+			}
+		}
+		return marks
+	})
+}

@@ -1,0 +1,77 @@
+package bench
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+//nolint:gochecknoglobals // a flag of the test binary
+var chart = flag.String("chart", "", "draw what BenchmarkConcurrency measures into this `FILE`, an SVG")
+
+// updating is what the reference server is called while updates run back to back.
+const updating = "updating"
+
+// BenchmarkConcurrency measures the server by the number of keep-alive connections: fixed bytes, and the reference
+// server on PostgreSQL with 1,000,000 users, idle and while updates run back to back. In each round each of them gets
+// two seconds with each number; the medians over all rounds are reported, and drawn if -chart says so.
+func BenchmarkConcurrency(b *testing.B) {
+	address := startServer(b, database(b))
+	concurrency := []int{1, 3, 10, 30, 100, 300, 1000}
+	if testing.Short() {
+		concurrency = []int{1, 100}
+	}
+	rounds := map[string]map[int][]measured{fixedPath: {}, enginePath: {}, updating: {}}
+	for range b.N {
+		for _, n := range concurrency {
+			for _, path := range []string{fixedPath, enginePath} {
+				rounds[path][n] = append(rounds[path][n], load(b, address, path, n))
+			}
+			get(b, address, "/updates/start")
+			rounds[updating][n] = append(rounds[updating][n], load(b, address, enginePath, n))
+			get(b, address, "/updates/stop")
+		}
+	}
+	curves := []curve{
+		{name: "fixed bytes", color: grey},
+		{name: "on PostgreSQL", color: blue},
+		{name: "on PostgreSQL, all users being updated", color: orange},
+	}
+	b.ReportMetric(0, "ns/op")
+	var table strings.Builder // in one piece: of many lines, only the first ones would be shown
+	for _, n := range concurrency {
+		for i, path := range []string{fixedPath, enginePath, updating} {
+			m := medians(rounds[path][n])
+			fmt.Fprintf(&table, "\n%4d connections, %-9s %s", n, path, m)
+			curves[i].points = append(curves[i].points, point{n, m})
+		}
+		rate := func(curve int) float64 { return curves[curve].points[len(curves[curve].points)-1].rate }
+		b.ReportMetric(rate(1)/rate(0), fmt.Sprintf("rate/fixed@%d", n))
+	}
+	b.Log(table.String())
+	if *chart != "" {
+		require.NoError(b, draw(*chart, curves))
+	}
+}
+
+// medians returns the median of each figure.
+func medians(rounds []measured) measured {
+	median := func(of func(measured) float64) float64 {
+		values := make([]float64, 0, len(rounds))
+		for _, m := range rounds {
+			values = append(values, of(m))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return measured{
+		rate: median(func(m measured) float64 { return m.rate }),
+		cpu:  median(func(m measured) float64 { return m.cpu }),
+		p50:  median(func(m measured) float64 { return m.p50 }),
+		p99:  median(func(m measured) float64 { return m.p99 }),
+	}
+}
