@@ -23,6 +23,12 @@ type Config struct {
 	// QueryTimeout is how long a query may take, waiting included. The default is 5 seconds.
 	QueryTimeout time.Duration
 
+	// TrialTimeout bounds what an outage of the store costs. Once a read has failed that took longer than this, the
+	// store is down: queries fail at once with ErrStoreDown, but for one at a time, every 100 milliseconds, whose read
+	// tries the store for so long. The first such read that succeeds ends the outage. The default is 500 milliseconds.
+	// Queries of an Immediate store each read for themselves, whatever happened to others.
+	TrialTimeout time.Duration
+
 	// MaxWaiting is how many queries may wait at one moment; one more gets ErrOverloaded. The default is 10,000.
 	// Callers of an Immediate store wait for a lock alone and are not counted.
 	MaxWaiting int
@@ -48,6 +54,7 @@ func (c Config) withDefaults() Config {
 	c.Interval = cmp.Or(c.Interval, time.Minute)
 	c.Limit = cmp.Or(c.Limit, 2)
 	c.QueryTimeout = cmp.Or(c.QueryTimeout, 5*time.Second)
+	c.TrialTimeout = cmp.Or(c.TrialTimeout, 500*time.Millisecond)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, 10_000)
 	c.StopTimeout = cmp.Or(c.StopTimeout, 10*time.Second)
 	if c.MinNumber == nil {
@@ -65,6 +72,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("points: Config.Limit cannot be less than 1: %d", c.Limit)
 	case c.QueryTimeout < 0:
 		return fmt.Errorf("points: Config.QueryTimeout cannot be negative: %v", c.QueryTimeout)
+	case c.TrialTimeout < 0:
+		return fmt.Errorf("points: Config.TrialTimeout cannot be negative: %v", c.TrialTimeout)
 	case c.MaxWaiting < 1:
 		return fmt.Errorf("points: Config.MaxWaiting cannot be less than 1: %d", c.MaxWaiting)
 	case c.StopTimeout < 0:

@@ -19,6 +19,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		{points.Config{Interval: -time.Second}, "points: Config.Interval cannot be shorter than 1ms: -1s"},
 		{points.Config{Interval: time.Millisecond - 1}, "points: Config.Interval cannot be shorter than 1ms: 999.999µs"},
 		{points.Config{Limit: -1}, "points: Config.Limit cannot be less than 1: -1"},
+		{points.Config{TrialTimeout: -1}, "points: Config.TrialTimeout cannot be negative: -1ns"},
 		{points.Config{QueryTimeout: -1}, "points: Config.QueryTimeout cannot be negative: -1ns"},
 		{points.Config{MaxWaiting: -1}, "points: Config.MaxWaiting cannot be less than 1: -1"},
 		{points.Config{StopTimeout: -1}, "points: Config.StopTimeout cannot be negative: -1ns"},

@@ -27,6 +27,8 @@ type Engine struct {
 	inRead  bool        // a read is under way
 	serving bool        // a goroutine serves the line
 	expiry  *time.Timer // calls expire at the first caller's QueryTimeout; nil if it is not set
+	down    error       // what queries fail with while the store is down; nil while it is up
+	tried   time.Time   // when the latest read ended that found the store down
 	drawn   *drawn      // takes min's place once the read under way has ended
 }
 

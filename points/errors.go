@@ -14,6 +14,10 @@ var (
 	// ErrQueryTimeout: there was no answer within Config.QueryTimeout. It is a context.DeadlineExceeded too.
 	ErrQueryTimeout = fmt.Errorf("points: query timeout: %w", context.DeadlineExceeded)
 
+	// ErrStoreDown: the store does not answer, as the latest reads have shown; the query was refused at once, or was a
+	// trial that failed. What the store said is wrapped, too. See Config.TrialTimeout.
+	ErrStoreDown = errors.New("points: the store is down")
+
 	// ErrUpdateRunning: an update runs already; updates never queue.
 	ErrUpdateRunning = errors.New("points: an update is running")
 

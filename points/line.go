@@ -44,3 +44,13 @@ func (l *line) leave(c *caller) {
 	c.line, c.prev, c.next = nil, nil, nil
 	l.length--
 }
+
+// end empties the line: all have left it, with this error. It returns the first of them, who leads to the others.
+func (l *line) end(err error) (first *caller) {
+	first = l.first
+	for c := first; c != nil; c = c.next {
+		c.line, c.err = nil, err
+	}
+	*l = line{}
+	return first
+}

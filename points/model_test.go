@@ -27,6 +27,7 @@ func TestModel(t *testing.T) {
 			t.Repeat(rapid.StateMachineActions(m))
 			m.end()
 			m.Check(t)
+			pass(trialEvery) // the store may have been down
 			for range 2 {
 				_, err := m.ask(context.Background())
 				require.NoError(t, err)
@@ -53,6 +54,8 @@ type machine struct {
 	breaker  breakerModel
 
 	mu    sync.Mutex // guards what the hooks note
+	down  bool       // the store is
+	downs int        // how often it was found so
 	ticks []points.TickInfo
 	ended []points.UpdateInfo
 }
@@ -60,6 +63,7 @@ type machine struct {
 // The machine's configuration.
 const (
 	modelQueryTimeout  = 5 * time.Second
+	modelTrialTimeout  = 500 * time.Millisecond
 	modelMaxWaiting    = 5
 	modelStopTimeout   = 10 * time.Second
 	modelUpdateTimeout = 30 * time.Second
@@ -93,12 +97,21 @@ func newMachine(t *rapid.T) *machine {
 			return random.IntN(points.MaxPoints+3) - 1 // now and then out of range
 		},
 		QueryTimeout: modelQueryTimeout,
+		TrialTimeout: modelTrialTimeout,
 		MaxWaiting:   modelMaxWaiting,
 		StopTimeout:  modelStopTimeout,
 		Updater: points.UpdaterConfig{
 			Timeout: modelUpdateTimeout, MaxFailures: modelMaxFailures, Cooldown: modelCooldown,
 		},
 		Hooks: points.Hooks{
+			Batch: func(info points.BatchInfo) {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.down = info.Err != nil && (m.down || info.Duration > modelTrialTimeout)
+				if m.down {
+					m.downs++
+				}
+			},
 			Tick: func(info points.TickInfo) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
@@ -164,7 +177,13 @@ func (m *machine) ask(ctx context.Context) (points.Result, error) {
 func (m *machine) Ask(t *rapid.T) {
 	for range rapid.IntRange(1, 3).Draw(t, "callers") {
 		full := m.engine.State().Waiting == modelMaxWaiting
+		down := m.engine.State().Down && !m.store.reads.idle()
 		query := startCancellable(m.ask)
+		if down && !full {
+			require.True(t, query.hasReturned(), "while a trial is under way, others are refused at once")
+			require.ErrorIs(t, query.err, points.ErrStoreDown)
+			continue
+		}
 		if full {
 			require.True(t, query.hasReturned(), "who is refused is refused at once")
 			require.ErrorIs(t, query.err, points.ErrOverloaded)
@@ -331,6 +350,7 @@ func (m *machine) checkQueries(t *rapid.T) {
 		}
 		requireAllowed(t, q, map[error]bool{
 			points.ErrQueryTimeout: q.took == modelQueryTimeout,
+			points.ErrStoreDown:    m.downs > 0,
 			context.Canceled:       !q.ended.IsZero(),
 		}, "points: reading users: ")
 		if q.err == nil {
@@ -338,6 +358,7 @@ func (m *machine) checkQueries(t *rapid.T) {
 		}
 		return true
 	})
+	require.Equal(t, m.down, m.engine.State().Down)
 	require.Len(t, m.queries, m.engine.State().Waiting)
 	require.LessOrEqual(t, len(m.queries), modelMaxWaiting)
 	if m.store.reads.idle() {

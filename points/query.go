@@ -15,8 +15,8 @@ import (
 // whoever comes during a read waits for the next one, so that no answer is older than its call. A caller on an idle
 // engine waits for nobody.
 //
-// Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], with [ErrOverloaded], or with the store's error,
-// wrapped. A query that fails has no place in the order: the next one is answered as if it had not been.
+// Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
+// store's error, wrapped. A query that fails has no place in the order: the next one is answered as if it had not been.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)
@@ -27,8 +27,8 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 
 	c := e.callers.Get().(*caller) //nolint:forcetypeassert // New makes them
 	defer e.callers.Put(c)
-	if !e.join(c) { //nolint:contextcheck // a batch's read is not its first caller's alone
-		return Result{}, ErrOverloaded
+	if err := e.join(c); err != nil { //nolint:contextcheck // a batch's read is not its first caller's alone
+		return Result{}, err
 	}
 	select {
 	case <-c.answered:
@@ -43,12 +43,17 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// join puts c in the line and sees to it that someone serves it. It reports false if too many wait.
-func (e *Engine) join(c *caller) bool {
+// join puts c in the line and sees to it that someone serves it, unless too many wait, or the store is down and it is
+// not time to try it again.
+func (e *Engine) join(c *caller) error {
+	const trialEvery = 100 * time.Millisecond
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.waiting.length+e.reading.length >= e.cfg.MaxWaiting {
-		return false
+		return ErrOverloaded
+	}
+	if e.down != nil && (e.serving || time.Since(e.tried) < trialEvery) {
+		return e.down
 	}
 	c.arrived = time.Now()
 	e.waiting.join(c)
@@ -59,7 +64,7 @@ func (e *Engine) join(c *caller) bool {
 		e.serving = true
 		go e.serve()
 	}
-	return true
+	return nil
 }
 
 // leave takes c out of the line. It reports false if c is answered.
@@ -79,17 +84,24 @@ func (e *Engine) expire() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.expiry = nil
+	if left := e.dropOverdue(); left > 0 {
+		e.expiry = time.AfterFunc(left, e.expire)
+	}
+}
+
+// dropOverdue answers the callers whose time is up. It returns how long the next one has; 0 if there is none.
+func (e *Engine) dropOverdue() (left time.Duration) {
 	for _, l := range []*line{e.reading, e.waiting} {
 		for c := l.first; c != nil; c = l.first {
-			if left := e.cfg.QueryTimeout - time.Since(c.arrived); left > 0 {
-				e.expiry = time.AfterFunc(left, e.expire)
-				return
+			if left = e.cfg.QueryTimeout - time.Since(c.arrived); left > 0 {
+				return left
 			}
 			l.leave(c)
 			c.err = ErrQueryTimeout
 			c.answered <- struct{}{}
 		}
 	}
+	return 0
 }
 
 // serve answers the line, batch by batch, until nobody waits.
@@ -104,17 +116,25 @@ func (e *Engine) serve() {
 		began := time.Now()
 		ctx, cancel := context.WithDeadline(context.Background(), batch.deadline)
 		users, err := e.read(ctx, batch.min)
-		if err != nil && ctx.Err() != nil {
+		took := time.Since(began)
+		var down error
+		if err != nil && (batch.trial || took > e.cfg.TrialTimeout) {
+			down = fmt.Errorf("%w: %w", ErrStoreDown, err)
+		}
+		switch {
+		case err != nil && batch.trial:
+			err = down
+		case err != nil && ctx.Err() != nil:
 			err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
 		}
 		cancel()
 		if e.cfg.Hooks.Batch != nil {
 			e.cfg.Hooks.Batch(BatchInfo{
 				Batch: batch.number, Callers: batch.callers, Users: len(users),
-				Waited: began.Sub(batch.arrived), Duration: time.Since(began), Err: err,
+				Waited: began.Sub(batch.arrived), Duration: took, Err: err,
 			})
 		}
-		e.answer(batch.number, users, err)
+		e.answer(batch.number, users, err, down)
 	}
 }
 
@@ -124,7 +144,8 @@ type batch struct {
 	min      int
 	callers  int
 	arrived  time.Time // of the first
-	deadline time.Time // of the last
+	deadline time.Time // of the last, or of a trial
+	trial    bool      // the store is down
 }
 
 // take makes the callers who wait those whom the next read is for. It reports false if nobody waits, and nobody serves
@@ -139,21 +160,29 @@ func (e *Engine) take() (batch, bool) {
 	e.waiting, e.reading = e.reading, e.waiting
 	e.inRead = true
 	e.batches++
-	return batch{
+	b := batch{
 		number:   e.batches,
 		min:      e.min,
 		callers:  e.reading.length,
 		arrived:  e.reading.first.arrived,
 		deadline: e.reading.last.arrived.Add(e.cfg.QueryTimeout),
-	}, true
+		trial:    e.down != nil,
+	}
+	if b.trial {
+		b.deadline = time.Now().Add(e.cfg.TrialTimeout)
+	}
+	return b, true
 }
 
 // answer gives the callers of the read that has ended their answers: in the order in which they came, each with its own
-// stamp. Those who have left have no part in it.
-func (e *Engine) answer(number uint64, users []User, err error) {
+// stamp. Those who have left have no part in it. If the read has found the store down, those who wait for the next one
+// have that for an answer.
+func (e *Engine) answer(number uint64, users []User, err, down error) {
 	e.mu.Lock()
 	first := e.reading.first
-	if err == nil {
+	var refused *caller
+	switch {
+	case err == nil:
 		// A batch's stamps end now, rather than begin now: nobody is told of a time that is yet to come.
 		stamp := max(e.last, time.Now().UnixMicro()-int64(e.reading.length))
 		for c := first; c != nil; c = c.next {
@@ -161,11 +190,14 @@ func (e *Engine) answer(number uint64, users []User, err error) {
 			c.result = Result{Users: users, Previous: timeOf(e.last), Batch: number}
 			e.last = stamp
 		}
+	case down != nil:
+		e.dropOverdue()
+		first = e.reading.first
+		refused = e.waiting.end(down)
+		e.tried = time.Now()
 	}
-	for c := first; c != nil; c = c.next {
-		c.line, c.err = nil, err
-	}
-	*e.reading = line{}
+	e.down = down
+	e.reading.end(err)
 	e.inRead = false
 	if e.drawn != nil {
 		e.min = e.drawn.min
@@ -173,7 +205,12 @@ func (e *Engine) answer(number uint64, users []User, err error) {
 		e.drawn = nil
 	}
 	e.mu.Unlock()
+	tell(first)
+	tell(refused)
+}
 
+// tell wakes callers, from the first one of a line that has ended.
+func tell(first *caller) {
 	for c := first; c != nil; {
 		next := c.next // before c is told, and used again
 		c.answered <- struct{}{}

@@ -24,6 +24,7 @@ type schedule struct {
 type State struct {
 	Waiting  int           // queries that wait for an answer
 	Batches  uint64        // reads of the store since New
+	Down     bool          // the store is down: queries fail with ErrStoreDown
 	Interval time.Duration // between two ticks
 	Paused   bool          // no ticks come until Resume
 	NextTick time.Time     // in UTC; zero while the engine is paused or does not run
@@ -93,7 +94,7 @@ func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 // State returns what the engine does.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.waiting.length + e.reading.length, Batches: e.batches}
+	state := State{Waiting: e.waiting.length + e.reading.length, Batches: e.batches, Down: e.down != nil}
 	e.mu.Unlock()
 
 	s := &e.schedule

@@ -2,6 +2,7 @@ package points_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,7 @@ func TestQueryTimeout(t *testing.T) {
 					assert.Zero(t, engine.State().Waiting)
 
 					gate.open()
+					pass(trialEvery)
 					assert.True(t, query(t, engine).Previous.IsZero(), "who timed out has no place in the order")
 					require.NotEmpty(t, told)
 					if told[0] != nil { // a deaf store finds users, too late
@@ -102,6 +104,7 @@ func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
 				pass(time.Second)
 				requireTimeout(t, calls[2], 5*time.Second)
 				gate.open()
+				pass(trialEvery)
 				assert.Equal(t, stamp, query(t, engine).Previous)
 			})
 		})
@@ -173,4 +176,74 @@ func TestOverload(t *testing.T) {
 		query(t, engine)
 		assert.EqualValues(t, 3, store.reads.Load(), "who was refused had no read")
 	})
+}
+
+// trialEvery is how long the engine waits between two trials of a store that is down.
+const trialEvery = 100 * time.Millisecond
+
+func requireDown(t *testing.T, c *call[points.Result], after time.Duration) {
+	t.Helper()
+	require.True(t, c.hasReturned())
+	require.ErrorIs(t, c.err, points.ErrStoreDown)
+	require.NotErrorIs(t, c.err, points.ErrQueryTimeout)
+	assert.Zero(t, c.result)
+	assert.Equal(t, after, c.took)
+}
+
+// While the store does not answer, only the first callers wait for it.
+func TestStoreThatIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, store, gate := heldUp(t, points.Config{TrialTimeout: 300 * time.Millisecond})
+		first := ask(t.Context(), engine)
+		pass(3 * time.Second)
+		waits := ask(t.Context(), engine)
+		pass(2 * time.Second)
+		requireTimeout(t, first, 5*time.Second)
+		requireDown(t, waits, 2*time.Second)
+		assert.True(t, engine.State().Down)
+
+		for trial := range int64(3) {
+			requireDown(t, ask(t.Context(), engine), 0)
+			pass(trialEvery - 1)
+			requireDown(t, ask(t.Context(), engine), 0)
+			require.Equal(t, 1+trial, store.reads.Load())
+			pass(1)
+			tries := ask(t.Context(), engine)
+			pass(299 * time.Millisecond)
+			require.False(t, tries.hasReturned())
+			requireDown(t, ask(t.Context(), engine), 0)
+			pass(time.Millisecond)
+			requireDown(t, tries, 300*time.Millisecond)
+		}
+		pass(trialEvery)
+		tries := ask(t.Context(), engine)
+		requireDown(t, ask(t.Context(), engine), 0)
+		gate.open()
+		assert.True(t, requireAnswer(t, tries).Previous.IsZero(), "no other query had a place in the order")
+		assert.False(t, engine.State().Down)
+		query(t, engine)
+	})
+}
+
+// A read that fails soon costs its callers little: the next ones read for themselves.
+func TestOnlySlowFailuresPutTheStoreDown(t *testing.T) {
+	for _, test := range []struct {
+		took time.Duration
+		down bool
+	}{{0, false}, {500 * time.Millisecond, false}, {500*time.Millisecond + 1, true}} {
+		synctest.Test(t, func(t *testing.T) {
+			store := &fake{read: func(context.Context, int, int) ([]points.User, error) {
+				pass(test.took)
+				return nil, errStore
+			}}
+			engine := newEngine(t, store, points.Config{})
+			_, err := engine.Query(t.Context())
+			require.ErrorIs(t, err, errStore)
+			require.NotErrorIs(t, err, points.ErrStoreDown)
+			assert.Equal(t, test.down, engine.State().Down)
+			_, err = engine.Query(t.Context())
+			require.ErrorIs(t, err, errStore)
+			assert.Equal(t, test.down, errors.Is(err, points.ErrStoreDown))
+		})
+	}
 }
