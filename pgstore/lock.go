@@ -51,28 +51,32 @@ func (s *Store) lockedInTurn(ctx context.Context, number int, do func(*lease) er
 
 // locked does something under one of the table's locks, or fails with errLocked.
 func (s *Store) locked(ctx context.Context, number int, do func(*lease) error) error {
-	tx, err := s.pool.Begin(ctx)
+	taking, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+	defer cancel()
+	tx, err := s.pool.Begin(taking)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		// Not with ctx: the lock is given back also when that has ended.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = tx.Rollback(ctx) // does nothing after Commit
 	}()
-	l, err := s.lease(ctx, tx, number)
+	l, err := s.lease(taking, tx, number)
 	if err != nil {
 		return err
 	}
 	// What others have left running ends first.
-	if _, err := s.pool.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", l.key); err != nil {
+	if _, err := s.pool.Exec(taking, "SELECT pg_advisory_xact_lock($1)", l.key); err != nil {
 		return err
 	}
 	if err := do(l); err != nil {
 		return err
 	}
-	if err := tx.Commit(ctx); err != nil {
+	ending, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+	defer cancel()
+	if err := tx.Commit(ending); err != nil {
 		return fmt.Errorf("%w: %w", errLost, err)
 	}
 	return nil
@@ -81,8 +85,11 @@ func (s *Store) locked(ctx context.Context, number int, do func(*lease) error) e
 // lease takes a lock for a transaction. It is the table's by its oid, however the table was named; one that does not
 // exist yet has but a name.
 func (s *Store) lease(ctx context.Context, tx pgx.Tx, number int) (*lease, error) {
-	// A timeout for idle transactions would take the lock away.
-	if _, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {
+	// A timeout for idle transactions would take the lock away. But if this process vanishes without a word, PostgreSQL
+	// shall not take two hours, as is TCP's default, to notice and to free the lock.
+	if _, err := tx.Exec(ctx, "SELECT set_config('idle_in_transaction_session_timeout', '0', true),"+
+		" set_config('tcp_keepalives_idle', '10', true), set_config('tcp_keepalives_interval', '5', true),"+
+		" set_config('tcp_keepalives_count', '3', true)"); err != nil {
 		return nil, err
 	}
 	var took bool

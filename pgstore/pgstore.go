@@ -48,7 +48,8 @@ type Config struct {
 	Pause time.Duration
 
 	// RetryTimeout is how long UpdateAll repeats a batch that fails for a passing reason, such as a lost connection,
-	// before it gives up. The default is 15 seconds.
+	// before it gives up, and how long any step of an update may take: what has vanished without a word is not waited
+	// for. The default is 15 seconds.
 	RetryTimeout time.Duration
 
 	// Logger gets a line for each retry. The default is silent.

@@ -46,7 +46,9 @@ func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err e
 }
 
 func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
-	first, last, ok, err := l.idRange(ctx)
+	finding, cancel := context.WithTimeout(ctx, l.cfg.RetryTimeout)
+	defer cancel()
+	first, last, ok, err := l.idRange(finding)
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -98,7 +100,7 @@ func (u *update) work(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		n, err := retry(ctx, u.Store, func() (int64, error) { return u.updateRange(ctx, low, high) })
+		n, err := retry(ctx, u.Store, func(ctx context.Context) (int64, error) { return u.updateRange(ctx, low, high) })
 		if err != nil {
 			return fmt.Errorf("ids %d to %d: %w", low, high, err)
 		}
@@ -142,7 +144,7 @@ func (u *update) take(ctx context.Context) (low, high int64, ok bool, err error)
 		return low, high, true, nil
 	}
 	// The id of the first user after the next batch, counted along the index.
-	after, err := retry(ctx, u.Store, func() (after *int64, err error) {
+	after, err := retry(ctx, u.Store, func(ctx context.Context) (after *int64, err error) {
 		err = u.pool.QueryRow(ctx, "SELECT min(id) FROM (SELECT id FROM "+u.table+
 			" WHERE id >= $1 ORDER BY id OFFSET $2 LIMIT 1) AS next", u.ranges.next, u.ranges.size).Scan(&after)
 		return after, err
@@ -204,13 +206,16 @@ func (r *ranges) held(low, high, n int64) {
 	}
 }
 
-// retry repeats what fails for a passing reason, for RetryTimeout at most.
-func retry[T any](ctx context.Context, s *Store, do func() (T, error)) (T, error) {
+// retry repeats what fails for a passing reason, for RetryTimeout at most. No attempt takes longer than that: one may
+// be on a connection whose other end has vanished.
+func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, error)) (T, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
 	wait.MaxInterval = time.Second
 	return backoff.Retry(ctx, func() (T, error) {
-		result, err := do()
+		attempt, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		defer cancel()
+		result, err := do(attempt)
 		if err != nil && (ctx.Err() != nil || !passing(err)) {
 			return result, backoff.Permanent(err)
 		}
