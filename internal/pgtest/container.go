@@ -26,6 +26,9 @@ const (
 	runTimeout  = 2 * time.Minute
 )
 
+// smallDisk is a disk of 16 MB in a container, that a test can fill.
+const smallDisk = "/small"
+
 // guardContainer is what the guard of a container does. The orders are commands of docker.
 const guardContainer = `
 echo ready
@@ -50,7 +53,9 @@ func startContainer() (*server, error) {
 	if err != nil {
 		return nil, errors.Join(err, guard.end())
 	}
-	return &server{origin: "Docker, image " + image, url: url, order: guard.order, remove: guard.end}, nil
+	return &server{
+		origin: "Docker, image " + image, url: url, smallDisk: smallDisk, order: guard.order, remove: guard.end,
+	}, nil
 }
 
 func image() string {
@@ -105,6 +110,7 @@ func runContainer(image, name string) (string, error) {
 		postgres.WithPassword(password),
 		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) {
 			c.ShmSize = 256 << 20 // Docker's default of 64 MB is too little for parallel queries
+			c.Tmpfs = map[string]string{smallDisk: "size=16m,mode=0777"}
 			c.PortBindings = network.PortMap{network.MustParsePort("5432/tcp"): {{HostPort: hostPort}}}
 		}),
 		// The first server, which sets the cluster up, is ready too.

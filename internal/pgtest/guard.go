@@ -16,8 +16,8 @@ const (
 	endTimeout   = time.Minute
 )
 
-// A guard is a shell script that looks after a server. It prints "ready" once the server is, and again for each order, a
-// line of its standard input, that it has carried out, or else "failed". When its standard input ends it removes the
+// A guard is a shell script that looks after a server. It prints "ready" once the server is, and again for each order,
+// a line of its standard input, that it has carried out, or else "failed". When its standard input ends it removes the
 // server: that is when this process says so, and also when this process ends, however that comes to pass: it may be
 // killed. (Linux's parent death signal would come when a thread ends.)
 type guard struct {

@@ -7,7 +7,8 @@ import (
 
 // A Server is a PostgreSQL that one test has for itself, to do with as it likes. It is not safe for concurrent use.
 type Server struct {
-	URL string // connection string of its superuser
+	URL       string // connection string of its superuser
+	SmallDisk string // a folder on a disk of 16 MB that the server can write to; empty if it has none
 
 	t      testing.TB
 	server *server
@@ -27,7 +28,7 @@ func NewServer(t testing.TB) *Server {
 			t.Errorf("pgtest: removing %s: %v", server.origin, err)
 		}
 	})
-	return &Server{server.url, t, server}
+	return &Server{server.url, server.smallDisk, t, server}
 }
 
 // Stop stops the server as an operator does: it cuts all connections, and writes everything to the disk.

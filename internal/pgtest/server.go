@@ -11,6 +11,8 @@ type server struct {
 	origin string // where it comes from, for people
 	url    string // connection string of a user that may create databases
 
+	smallDisk string // see Server.SmallDisk
+
 	// Both are nil if the server is not ours.
 	order  func(string) error // stop, kill or start
 	remove func() error       // also stops it
