@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
 // beServer makes the test binary be the server: the real program, but for how it was built.
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(beServer) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m).Run())
 }
 
 // command returns the server as a command, with these arguments and environment variables alone.

@@ -3,7 +3,9 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -23,6 +25,7 @@ type Handler struct {
 	engine  *points.Engine
 	probe   probe
 	updates *updates // nil: not told
+	logger  *slog.Logger
 
 	phase   atomic.Pointer[phase] // nil: it serves
 	users   atomic.Pointer[encodedUsers]
@@ -38,7 +41,7 @@ type phase struct {
 // NewHandler returns a handler of engine's queries. It asks ping, which may be nil, whether the store can be reached,
 // when /readyz is asked for: at most every half second, for 2 seconds at most.
 func NewHandler(engine *points.Engine, ping func(context.Context) error) *Handler {
-	h := &Handler{engine: engine, probe: probe{ping: ping}}
+	h := &Handler{engine: engine, probe: probe{ping: ping}, logger: slog.New(slog.DiscardHandler)}
 	h.users.Store(encodeUsers([]points.User{}))
 	h.buffers.New = func() any { return new([]byte) }
 	return h
@@ -66,8 +69,9 @@ var (
 	noSniff     = []string{"nosniff"}
 )
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP implements http.Handler. A panic is logged, and answered with 500.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer h.guard(w, r)
 	switch r.URL.Path {
 	case "/", "": // "" is the path of GET http://host
 		if allowed(w, r) {
@@ -90,6 +94,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		writeNotFound(w)
 	}
+}
+
+// guard keeps a panic from the client, who would be left without an answer.
+func (h *Handler) guard(w http.ResponseWriter, r *http.Request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(p) // nobody is there to be answered
+	}
+	h.logger.Error("a request panicked", "panic", p, "method", r.Method, "path", r.URL.Path,
+		"stack", string(debug.Stack()))
+	writeProblem(w, http.StatusInternalServerError, "The server has made a mistake. It is in its log.")
 }
 
 // allowed answers a request whose method is none of ours.

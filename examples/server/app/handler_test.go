@@ -105,6 +105,7 @@ func TestSlowStore(t *testing.T) {
 		assertProblem(t, serve(t.Context(), h, http.MethodGet, "/"), http.StatusGatewayTimeout, detail)
 
 		// The request's own deadline, which middleware may set.
+		<-time.After(100 * time.Millisecond) // the store is tried again
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		assertProblem(t, serve(ctx, h, http.MethodGet, "/"), http.StatusGatewayTimeout, detail)
@@ -231,4 +232,15 @@ func TestReadyzPings(t *testing.T) {
 		assert.Equal(t, http.StatusOK, serve(t.Context(), h, http.MethodGet, "/healthz").status)
 		assert.Equal(t, 4, pings)
 	})
+}
+
+// A mistake of ours is answered, and told in the log; the connection lives on.
+func TestPanicIsAnswered(t *testing.T) {
+	t.Parallel()
+	engine, err := points.New(newTwoUsers(), points.Config{})
+	require.NoError(t, err)
+	h := app.NewHandler(engine, func(context.Context) error { panic("out of paper") })
+	assertProblem(t, serve(t.Context(), h, http.MethodGet, "/readyz"), http.StatusInternalServerError,
+		"The server has made a mistake. It is in its log.")
+	assert.Equal(t, http.StatusInternalServerError, serve(t.Context(), h, http.MethodGet, "/readyz").status, "no lock is held")
 }

@@ -61,15 +61,17 @@ func (s *Server) open() error {
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		StopTimeout:   drainTimeout,
-		Logger:        s.logger,
-		Hooks:         points.Hooks{Batch: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
+		// Of the ticks after repeated failures, every other one tries.
+		Updater: points.UpdaterConfig{Cooldown: 2 * time.Duration(s.cfg.Interval)},
+		Logger:  s.logger,
+		Hooks:   points.Hooks{Batch: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
 	})
 	if err != nil {
 		return err
 	}
 	s.engine = engine
 	s.handler = NewHandler(engine, s.backend.ping)
-	s.handler.updates = updates
+	s.handler.updates, s.handler.logger = updates, s.logger
 	s.handler.Starting("the store is being opened")
 	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.listener, err = listen(s.cfg.Addr)

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// Killed while it fills its table, and while it updates it, again and again, the server goes on where it was.
+func TestKilledAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	const users, patience = 200_000, time.Minute
+	url := pgtest.URL(t)
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	defer pool.Close()
+	count := func(query string, args ...any) (n int) {
+		if err := pool.QueryRow(t.Context(), query, args...).Scan(&n); err != nil {
+			return 0 // there is no table yet
+		}
+		return n
+	}
+	args := []string{"-addr=127.0.0.1:0", "-users=200000", "-interval=1ms", "-database-url", url}
+	kill := func(when func() bool) {
+		server, _ := command(t, args)
+		require.NoError(t, server.Start())
+		require.Eventually(t, when, patience, time.Millisecond)
+		require.NoError(t, server.Process.Kill())
+		require.Error(t, server.Wait())
+	}
+	for part := range 4 {
+		kill(func() bool { return count("SELECT count(*) FROM users") > part*users/4 })
+		t.Logf("killed when %d of %d users were there", count("SELECT count(*) FROM users"), users)
+	}
+	for range 5 {
+		kill(func() bool {
+			return count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE%' AND state = 'active'") > 0
+		})
+	}
+
+	began := time.Now()
+	server, _ := command(t, args)
+	require.NoError(t, server.Start())
+	require.Eventually(t, func() bool {
+		return count("SELECT count(*) FROM users WHERE points BETWEEN 0 AND 100 AND updated_at > $1", began) == users
+	}, patience, 10*time.Millisecond, "no update reaches all users")
+	assert.Equal(t, users, count("SELECT count(*) FROM users"))
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, server.Wait())
+}
