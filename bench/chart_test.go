@@ -26,7 +26,6 @@ type point struct {
 	measured
 }
 
-//nolint:gochecknoglobals // constants, if structs could be
 var (
 	grey   = color.RGBA{130, 130, 130, 255}
 	blue   = color.RGBA{31, 100, 200, 255}
@@ -54,7 +53,7 @@ func draw(file string, curves []curve) error {
 	picture := vgsvg.New(24*vg.Centimeter, 10*vg.Centimeter)
 	whole := canvas.New(picture)
 	whole.SetColor(color.White) // also where the page is dark
-	whole.Fill(whole.Rectangle.Path())
+	whole.Fill(whole.Path())
 	tiles := canvas.Tiles{Rows: 1, Cols: 2, PadX: vg.Centimeter, PadTop: vg.Millimeter * 4, PadBottom: vg.Millimeter * 4,
 		PadLeft: vg.Millimeter * 4, PadRight: vg.Millimeter * 4}
 	for i, cell := range plot.Align([][]*plot.Plot{{throughput, latency}}, tiles, whole)[0] {
