@@ -44,17 +44,23 @@ func startContainer() (*server, error) {
 	if err := haveImage(image); err != nil {
 		return nil, err
 	}
+	return startGuarded(image, func(name string) (string, error) { return runContainer(image, name) })
+}
+
+// startGuarded runs a container, which is given its name and returns its connection string, with a guard.
+func startGuarded(image string, run func(name string) (string, error)) (*server, error) {
 	name := "points-test-" + strings.ToLower(rand.Text())
 	guard, err := startGuard(guardScript(guardContainer, name))
 	if err != nil {
 		return nil, err
 	}
-	url, err := runContainer(image, name)
+	url, err := run(name)
 	if err != nil {
 		return nil, errors.Join(err, guard.end())
 	}
 	return &server{
-		origin: "Docker, image " + image, url: url, smallDisk: smallDisk, order: guard.order, remove: guard.end,
+		origin: "Docker, image " + image, url: url, container: name, smallDisk: smallDisk,
+		order: guard.order, remove: guard.end,
 	}, nil
 }
 

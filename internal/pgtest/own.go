@@ -23,12 +23,39 @@ func NewServer(t testing.TB) *Server {
 		unavailable(t, err)
 	}
 	t.Logf("PostgreSQL: %s", server.origin)
+	return own(t, server)
+}
+
+func own(t testing.TB, server *server) *Server {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := server.remove(); err != nil {
 			t.Errorf("pgtest: removing %s: %v", server.origin, err)
 		}
 	})
 	return &Server{server.url, server.smallDisk, t, server}
+}
+
+// Standby starts another server that follows this one, a streaming standby: it has all that this one commits, a moment
+// later, and is read only until it is promoted. Only a server in Docker can have one; else the test is skipped.
+func (s *Server) Standby() *Server {
+	s.t.Helper()
+	if s.server.container == "" {
+		s.t.Skip("pgtest: only a server in Docker can have a standby")
+	}
+	standby, err := startStandby(s.server)
+	if err != nil {
+		s.t.Fatalf("pgtest: starting a standby of %s: %v", s.server.origin, err)
+	}
+	return own(s.t, standby)
+}
+
+// Promote makes a standby a primary, and waits until it is one.
+func (s *Server) Promote() {
+	s.t.Helper()
+	if err := s.server.exec("SELECT pg_promote()"); err != nil {
+		s.t.Fatalf("pgtest: promoting %s: %v", s.server.origin, err)
+	}
 }
 
 // Stop stops the server as an operator does: it cuts all connections, and writes everything to the disk.

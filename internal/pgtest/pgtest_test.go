@@ -1,7 +1,9 @@
 package pgtest_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -65,4 +67,29 @@ func TestServerThatEndsAndStartsAgain(t *testing.T) {
 		server.Start()
 		require.NoError(t, exec("TABLE users"))
 	}
+}
+
+// A standby follows its primary, and takes its place.
+func TestStandby(t *testing.T) {
+	primary := pgtest.NewServer(t)
+	standby := primary.Standby()
+	connect := func(url string) *pgx.Conn {
+		conn, err := pgx.Connect(t.Context(), url)
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		return conn
+	}
+	_, err := connect(primary.URL).Exec(t.Context(), "CREATE TABLE users ()")
+	require.NoError(t, err)
+	follower := connect(standby.URL)
+	require.Eventually(t, func() bool {
+		_, err := follower.Exec(t.Context(), "TABLE users")
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
+	_, err = follower.Exec(t.Context(), "DROP TABLE users")
+	require.ErrorContains(t, err, "read-only")
+	primary.Kill()
+	standby.Promote()
+	_, err = follower.Exec(t.Context(), "DROP TABLE users")
+	require.NoError(t, err)
 }

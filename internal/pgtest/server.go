@@ -11,6 +11,7 @@ type server struct {
 	origin string // where it comes from, for people
 	url    string // connection string of a user that may create databases
 
+	container string // its name; empty if it is not in Docker
 	smallDisk string // see Server.SmallDisk
 
 	// Both are nil if the server is not ours.
