@@ -36,6 +36,10 @@ type Config struct {
 	// seconds.
 	QueryTimeout Duration `env:"QUERY_TIMEOUT"`
 
+	// MaxWaiting is how many queries of a database may wait at one moment; one more is answered with 503. The default
+	// is 10,000.
+	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
+
 	// LogFormat is the format of the log. The default is text.
 	LogFormat LogFormat `env:"LOG_FORMAT"`
 
@@ -51,6 +55,7 @@ func Defaults() Config {
 		Interval:      Duration(time.Minute),
 		UpdateOnStart: true,
 		QueryTimeout:  Duration(5 * time.Second),
+		MaxWaiting:    10_000,
 		LogFormat:     "text",
 	}
 }
@@ -94,6 +99,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"`UPDATE_ON_START`;\nif false, no query finds anyone before the first tick")
 	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time that a query may take, `QUERY_TIMEOUT`,\n"+
 		"as a duration (500ms) or in milliseconds (500)")
+	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "number of queries, `MAX_WAITING`, that may wait for the "+
+		"database\nat one moment; one more is answered with 503")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+
 		"text or json")
 	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "least level that is logged, `LOG_LEVEL`:\n"+

@@ -59,6 +59,7 @@ func (s *Server) open() error {
 	engine, err := points.New(s.backend.store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
+		MaxWaiting:    int(s.cfg.MaxWaiting),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		StopTimeout:   drainTimeout,
 		// Of the ticks after repeated failures, every other one tries.

@@ -104,6 +104,22 @@ func (n *Users) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (n Users) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
 
+// MaxWaiting is how many queries may wait: 1 or more.
+type MaxWaiting int
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *MaxWaiting) UnmarshalText(text []byte) error {
+	value, err := strconv.Atoi(string(text))
+	if err != nil || value < 1 {
+		return errors.New("must be a whole number, 1 or more")
+	}
+	*n = MaxWaiting(value)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (n MaxWaiting) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
+
 // A Duration is a time.Duration of at least a millisecond. It is written as Go does (1m30s) or in whole milliseconds
 // (90000).
 type Duration time.Duration
