@@ -21,8 +21,13 @@ test: ## Run all tests under the race detector
 .PHONY: bench
 bench: ## Run the benchmarks of bench, for some 15 minutes; what they print and draw is kept there
 	go test -run '^$$' -bench 'Engine|Stores|Sixty' -timeout 1h ./bench | tee bench/results.txt
-	go test -run '^$$' -bench 'Serving|Concurrency|Update$$|Seed' -benchtime 5x -timeout 1h ./bench -chart concurrency.svg \
+	go test -run '^$$' -bench 'Update$$|Seed' -benchtime 5x -timeout 1h ./bench | tee -a bench/results.txt
+	go test -run '^$$' -bench 'Serving|Concurrency' -benchtime 10x -timeout 1h ./bench -chart concurrency.svg \
 		| tee -a bench/results.txt
+
+.PHONY: soak
+soak: ## Load, updates, faults and restarts at random, for 30 minutes; prints a table
+	go test ./examples/server/app -run 'TestSoak$$' -v -soak 30m -timeout 45m
 
 .PHONY: lint
 lint: ## Run the linters

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -28,8 +29,9 @@ import (
 type stage struct {
 	*running
 
+	cfg   app.Config
 	users int64
-	admin *pgx.Conn        // of a superuser, and not through the proxy
+	admin *pgx.Conn        // see superuser
 	role  string           // the server's
 	proxy *toxiproxy.Proxy // between server and database
 	watch *watch
@@ -71,6 +73,7 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 	cfg := configFor(u.String())
 	cfg.Users, cfg.Interval = app.Users(users), app.Duration(200*time.Millisecond)
 	cfg.QueryTimeout = app.Duration(faultQueryTimeout)
+	s.cfg = cfg
 	s.running = startReady(t, cfg)
 	s.watch = startWatch(t, s.running, faultQueryTimeout)
 	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
@@ -94,10 +97,22 @@ func (s *stage) connection(t *testing.T) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(t.Context(), cfg)
 }
 
+// superuser returns a connection of a superuser, not through the proxy: a new one if the last one was cut.
+func (s *stage) superuser(t *testing.T) *pgx.Conn {
+	t.Helper()
+	if s.admin.Ping(t.Context()) != nil {
+		admin, err := pgx.ConnectConfig(t.Context(), s.admin.Config())
+		require.NoError(t, err)
+		t.Cleanup(func() { admin.Close(context.Background()) })
+		s.admin = admin
+	}
+	return s.admin
+}
+
 // cut cuts all connections of the server's role.
 func (s *stage) cut(t *testing.T) {
 	t.Helper()
-	_, err := s.admin.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", s.role)
+	_, err := s.superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", s.role)
 	require.NoError(t, err)
 }
 
@@ -143,8 +158,13 @@ type watch struct {
 	timeout time.Duration
 	stop    func()
 
-	mu      sync.Mutex
-	stamps  map[string]bool
+	mu       sync.Mutex
+	stamps   [2]map[time.Time]bool // given in this quarter of a minute, and in the one before
+	turn     time.Time             // when that began
+	nulls    int                   // answers without a stamp
+	starts   int                   // of the server
+	stopping time.Time             // when the server was stopped; zero while it runs
+
 	wrong   []string
 	since   time.Time     // of the last mark
 	seen    map[int]int   // answers since, by status
@@ -155,17 +175,18 @@ type watch struct {
 
 func startWatch(t *testing.T, r *running, timeout time.Duration) *watch {
 	t.Helper()
-	w := &watch{timeout: timeout, stamps: make(map[string]bool), seen: make(map[int]int)}
+	w := &watch{timeout: timeout, starts: 1, seen: make(map[int]int)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
 	w.stop = sync.OnceFunc(func() { cancel(); clients.Wait() })
 	t.Cleanup(w.stop)
 	for range 8 {
 		clients.Go(func() {
+			var last time.Time
 			for ctx.Err() == nil {
 				began := time.Now()
 				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
-				w.note(a, err, began)
+				last = w.note(a, err, began, last)
 				<-time.After(time.Millisecond) // or else 503s come as fast as the processor can
 			}
 		})
@@ -173,26 +194,22 @@ func startWatch(t *testing.T, r *running, timeout time.Duration) *watch {
 	return w
 }
 
-func (w *watch) note(a answer, err error, began time.Time) {
+// note notes the answer to a client's request, whose latest stamp was last. It returns its latest one now.
+func (w *watch) note(a answer, err error, began, last time.Time) time.Time {
 	const slack = 3 * time.Second // of a busy machine
 	took := time.Since(began)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case err != nil:
-		w.wrong = append(w.wrong, err.Error())
-	case a.status == http.StatusOK:
-		result, err := parseResult(a)
-		stamp := "null"
-		if result.Timestamp != nil {
-			stamp = *result.Timestamp
-		}
-		if err != nil {
+		if w.stopping.IsZero() { // the server runs
 			w.wrong = append(w.wrong, err.Error())
-		} else if w.stamps[stamp] {
-			w.wrong = append(w.wrong, "given twice: "+stamp)
 		}
-		w.stamps[stamp] = true
+		return last
+	case a.status == http.StatusOK:
+		if err := w.check(a, &last); err != nil {
+			w.wrong = append(w.wrong, fmt.Sprintf("%v: %s", err, a.body))
+		}
 	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "1",
 		a.status == http.StatusGatewayTimeout:
 	default:
@@ -208,6 +225,38 @@ func (w *watch) note(a answer, err error, began time.Time) {
 	}
 	w.seen[a.status]++
 	w.slowest = max(w.slowest, took)
+	return last
+}
+
+// check checks an answer to a client whose latest stamp was *last, and sets that.
+func (w *watch) check(a answer, last *time.Time) error {
+	const turn = 15 * time.Second // longer than any answer takes
+	result, err := parseResult(a)
+	if err != nil {
+		return err
+	}
+	if result.Timestamp == nil {
+		if w.nulls++; w.nulls > w.starts {
+			return errors.New("more than one answer without a stamp since the server was started")
+		}
+		return nil
+	}
+	stamp := result.points().Previous
+	if time.Since(w.turn) > turn {
+		w.stamps = [2]map[time.Time]bool{{}, w.stamps[0]}
+		w.turn = time.Now()
+	}
+	switch {
+	case w.stamps[0][stamp] || w.stamps[1][stamp]:
+		return errors.New("a stamp that was given before")
+	case !stamp.After(*last):
+		return fmt.Errorf("a stamp that is not after this client's latest one, %v", *last)
+	case stamp.After(time.Now()):
+		return errors.New("a stamp that is yet to come")
+	}
+	w.stamps[0][stamp] = true
+	*last = stamp
+	return nil
 }
 
 // mark begins to count anew.
@@ -303,10 +352,9 @@ func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *sta
 	}
 }
 
-// What a client gets while the network between server and database fails, and that all is well afterwards.
-func TestNetworkFaults(t *testing.T) {
-	postgres := pgtest.URL(t)
-	for _, f := range []fault{
+// networkFaults returns what can go wrong between server and database.
+func networkFaults() []fault {
+	return []fault{
 		{name: "latency", strike: toxic("latency", "downstream", map[string]int{"latency": 100, "jitter": 50}),
 			during: []int{200}},
 		{name: "latency beyond the timeout", strike: toxic("latency", "downstream", map[string]int{"latency": 3000}),
@@ -324,15 +372,20 @@ func TestNetworkFaults(t *testing.T) {
 			s.proxy.Stop()
 			return func() { require.NoError(t, s.proxy.Start()) }
 		}, during: []int{503}},
-	} {
+	}
+}
+
+// What a client gets while the network between server and database fails, and that all is well afterwards.
+func TestNetworkFaults(t *testing.T) {
+	postgres := pgtest.URL(t)
+	for _, f := range networkFaults() {
 		t.Run(f.name, func(t *testing.T) { f.endure(t, postgres) })
 	}
 }
 
-// The same for what can go wrong in the database.
-func TestDatabaseFaults(t *testing.T) {
-	postgres := pgtest.NewServer(t)
-	for _, f := range []fault{
+// databaseFaults returns what can go wrong in the database.
+func databaseFaults(postgres *pgtest.Server) []fault {
+	return []fault{
 		{name: "connections cut", strike: func(t *testing.T, s *stage) func() {
 			s.cut(t)
 			return func() {}
@@ -344,7 +397,7 @@ func TestDatabaseFaults(t *testing.T) {
 		{name: "killed in mid update", users: 100_000, strike: func(t *testing.T, s *stage) func() {
 			require.Eventually(t, func() bool {
 				var updating bool
-				err := s.admin.QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity"+
+				err := s.superuser(t).QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity"+
 					" WHERE usename = $1 AND state = 'active' AND query LIKE 'UPDATE%'", s.role).Scan(&updating)
 				return assert.NoError(t, err) && updating
 			}, patience, time.Millisecond)
@@ -358,34 +411,35 @@ func TestDatabaseFaults(t *testing.T) {
 			return func() { require.NoError(t, other.Close(context.Background())) }
 		}, during: []int{504, 503}},
 		{name: "statement timeout", users: 50_000, strike: func(t *testing.T, s *stage) func() {
-			exec(t, s.admin, "ALTER ROLE "+s.role+" SET statement_timeout = '2ms'")
+			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" SET statement_timeout = '2ms'")
 			s.cut(t)
 			s.requireFailing(t)
 			return func() {
-				exec(t, s.admin, "ALTER ROLE "+s.role+" RESET statement_timeout")
+				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" RESET statement_timeout")
 				s.cut(t)
 			}
 		}, during: []int{200}},
 		{name: "too many connections", strike: func(t *testing.T, s *stage) func() {
 			var others []*pgx.Conn
-			exec(t, s.admin, "ALTER ROLE "+s.role+" CONNECTION LIMIT 20")
+			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT 20")
 			for range 20 { // the server has some of them
 				if other, err := s.connection(t); err == nil {
 					others = append(others, other)
 				}
 			}
-			exec(t, s.admin, fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", s.role, len(others)))
+			exec(t, s.superuser(t), fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", s.role, len(others)))
 			pids := make([]uint32, 0, len(others))
 			for _, other := range others {
 				pids = append(pids, other.PgConn().PID())
 			}
-			_, err := s.admin.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
+			_, err := s.superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
 				" WHERE usename = $1 AND pid <> ALL ($2)", s.role, pids)
 			require.NoError(t, err)
 			return func() {
 				for _, other := range others {
 					require.NoError(t, other.Close(context.Background()))
 				}
+				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT -1")
 			}
 		}, during: []int{503}},
 		{name: "no right to update", strike: func(t *testing.T, s *stage) func() {
@@ -407,7 +461,13 @@ func TestDatabaseFaults(t *testing.T) {
 				require.NoError(t, owner.Close(context.Background()))
 			}
 		}, during: []int{503}},
-	} {
+	}
+}
+
+// The same for what can go wrong in the database.
+func TestDatabaseFaults(t *testing.T) {
+	postgres := pgtest.NewServer(t)
+	for _, f := range databaseFaults(postgres) {
 		t.Run(f.name, func(t *testing.T) { f.endure(t, postgres.URL) })
 	}
 }

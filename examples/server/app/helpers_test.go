@@ -51,10 +51,12 @@ type running struct {
 	stop   func() error // ends it, as SIGTERM does, and returns what Run did
 }
 
-// start starts a server on a free port. It is stopped at the end of the test.
+// start starts a server, on a free port unless cfg names one. It is stopped at the end of the test.
 func start(t *testing.T, cfg app.Config) *running {
 	t.Helper()
-	cfg.Addr = "127.0.0.1:0"
+	if cfg.Addr == app.Defaults().Addr {
+		cfg.Addr = "127.0.0.1:0"
+	}
 	log := new(log)
 	server, err := app.Open(cfg, log)
 	require.NoError(t, err)

@@ -1,0 +1,175 @@
+package app_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// More clients than may wait: some are answered, the others are told at once to come again, and nobody hangs. When they
+// are gone, all is as it was.
+func TestOverloadIsShed(t *testing.T) {
+	proxyURL := pgtest.URL(t)
+	s := newStage(t, proxyURL, 2000)
+	s.watch.stop()
+	cfg := s.cfg
+	cfg.MaxWaiting = 100
+	r := startReady(t, cfg)
+	calm := toxic("latency", "downstream", map[string]int{"latency": 20})(t, s) // reads take long, so many wait
+	load := startWatch(t, r, faultQueryTimeout)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var others sync.WaitGroup
+	for range 400 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				began := time.Now()
+				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
+				load.note(a, err, began, time.Time{})
+			}
+		})
+	}
+	load.mark()
+	load.until(t, "answers and refusals", func() bool { return load.seen[200] > 1000 && load.seen[503] > 1000 })
+	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
+	t.Log(told{load})
+	stop()
+	others.Wait()
+	calm()
+	load.mark()
+	load.until(t, "answers alone", func() bool { return load.inARow >= 200 })
+	load.stop()
+	assert.Empty(t, load.wrong)
+}
+
+// Clients that send a byte now and then, or never read, hold up nobody, and are cut in the end.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	cfg := app.Defaults()
+	cfg.Users, cfg.QueryTimeout = 1000, app.Duration(100*time.Millisecond)
+	r := startReady(t, cfg)
+	address := strings.TrimPrefix(r.url, "http://")
+	ended := make(chan error)
+	client := func(behave func(net.Conn) error) {
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		go func() {
+			defer c.Close()
+			ended <- behave(c)
+		}()
+	}
+	const each = 50
+	for range each {
+		client(func(c net.Conn) error { // slowloris
+			for _, b := range "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 10_000) {
+				if _, err := c.Write([]byte(string(b))); err != nil {
+					return nil //nolint:nilerr // the server has cut it
+				}
+				<-time.After(100 * time.Millisecond)
+			}
+			return errors.New("it could go on for ever")
+		})
+		client(func(c net.Conn) error { // sends nothing
+			_, err := io.Copy(io.Discard, c)
+			return err
+		})
+		client(func(c net.Conn) error { // asks and asks, and never reads
+			for {
+				if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+					return nil //nolint:nilerr // the server has cut it
+				}
+			}
+		})
+	}
+	for range 200 {
+		began := time.Now()
+		require.Equal(t, http.StatusOK, r.get(t, "/").status)
+		require.Less(t, time.Since(began), 5*time.Second)
+	}
+	for range 3 * each {
+		select {
+		case err := <-ended:
+			require.NoError(t, err)
+		case <-time.After(3 * patience):
+			require.Fail(t, "a client is not cut")
+		}
+	}
+}
+
+// Whatever bytes come, the server answers them as HTTP says, or cuts the connection: no panic, no error of ours.
+func FuzzWire(f *testing.F) {
+	for _, request := range []string{
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.0\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /updates HTTP/1.1\r\nHost: x\r\n\r\nGET /x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"HEAD /readyz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMA\r\n\r\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+		"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET //../../etc/passwd?a=%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET http://[::1]:99999/ HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /" + strings.Repeat("x", 20<<10) + " HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: "+strings.Repeat("b", 1000)+"\r\n", 40) + "\r\n",
+		"GET / HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\nHost: x\r\n\r\n", "GET /\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "\x00", "",
+	} {
+		f.Add([]byte(request))
+	}
+	cfg := app.Defaults()
+	cfg.Addr, cfg.Users = "127.0.0.1:0", 1000
+	server, err := app.Open(cfg, io.Discard)
+	require.NoError(f, err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- server.Run(ctx) }()
+	f.Cleanup(func() {
+		stop()
+		require.NoError(f, <-done)
+	})
+	<-server.Ready()
+
+	f.Fuzz(func(t *testing.T, request []byte) {
+		conn, err := net.Dial("tcp", server.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = conn.Write(request)
+		require.NoError(t, err)
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		answers := bufio.NewReader(conn)
+		for {
+			response, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				return // the end, or the answer to a HEAD
+			}
+			switch response.StatusCode {
+			case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported: // as HTTP says
+			default:
+				assert.Less(t, response.StatusCode, 500, "%q", request)
+			}
+			_, err = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			if err != nil {
+				return
+			}
+		}
+	})
+}
