@@ -27,6 +27,7 @@ type Checker struct {
 	mode      Mode
 	began     time.Time
 	sameClock bool
+	parser    parser
 	stamps    *stamps
 	nulls     int64
 	result    Result
@@ -54,7 +55,7 @@ func (c *Checker) Check(x *transport.Exchange) {
 	if c.mode == Off || x.Status != 200 {
 		return
 	}
-	a, err := parse(x.Body)
+	a, err := c.parser.parse(x.Body)
 	if c.mode == Auto {
 		if c.mode = On; err != nil {
 			c.mode = Off

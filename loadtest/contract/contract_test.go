@@ -110,6 +110,12 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := parse(data)
+		var p parser
+		for range 2 { // the second time, it may know the users
+			again, againErr := p.parse(data)
+			require.Equal(t, a, again)
+			require.Equal(t, err == nil, againErr == nil)
+		}
 		if err != nil || !json.Valid(data) { // jlexer is less strict about what it skips
 			return
 		}
