@@ -17,7 +17,7 @@ const updating = "updating"
 
 // BenchmarkConcurrency measures the server by the number of keep-alive connections: fixed bytes, and the reference
 // server on PostgreSQL with 1,000,000 users, idle and while updates run back to back. In each round each of them gets
-// two seconds with each number; the medians over all rounds are reported, and drawn if -chart says so.
+// a second with each number; the medians over all rounds are reported, and drawn if -chart says so.
 func BenchmarkConcurrency(b *testing.B) {
 	address := startServer(b, database(b))
 	concurrency := []int{1, 3, 10, 30, 100, 300, 1000}
@@ -47,8 +47,8 @@ func BenchmarkConcurrency(b *testing.B) {
 			fmt.Fprintf(os.Stdout, "%4d connections, %-9s %s\n", n, path, m) // b.Log shows ten lines at most
 			curves[i].points = append(curves[i].points, point{n, m})
 		}
-		rate := func(curve int) float64 { return curves[curve].points[len(curves[curve].points)-1].rate }
-		b.ReportMetric(rate(1)/rate(0), fmt.Sprintf("rate/fixed@%d", n))
+		b.ReportMetric(ratio(rounds[enginePath][n], rounds[fixedPath][n], func(m measured) float64 { return m.rate }),
+			fmt.Sprintf("rate/fixed@%d", n))
 	}
 	if *chart != "" {
 		require.NoError(b, draw(*chart, curves))
