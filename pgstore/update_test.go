@@ -3,16 +3,11 @@ package pgstore_test
 import (
 	"context"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -245,55 +240,4 @@ func BenchmarkUsersAbove(b *testing.B) {
 		require.NoError(b, err)
 		read("updated")
 	}
-}
-
-// A network that swallows everything, and tells nobody, ends an update in time.
-func TestUpdateDoesNotHang(t *testing.T) {
-	direct, err := pgxpool.ParseConfig(pgtest.URL(t))
-	require.NoError(t, err)
-	address := net.JoinHostPort(direct.ConnConfig.Host, strconv.Itoa(int(direct.ConnConfig.Port)))
-	proxy := toxiproxy.NewProxy(toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop()),
-		"postgres", "127.0.0.1:0", address)
-	require.NoError(t, proxy.Start())
-	t.Cleanup(proxy.Stop)
-	host, port, err := net.SplitHostPort(proxy.Listen)
-	require.NoError(t, err)
-	number, err := strconv.ParseUint(port, 10, 16)
-	require.NoError(t, err)
-	direct.ConnConfig.Host, direct.ConnConfig.Port, direct.ConnConfig.Fallbacks = host, uint16(number), nil
-	pool, err := pgxpool.NewWithConfig(t.Context(), direct)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 10, Pause: time.Millisecond, RetryTimeout: 300 * time.Millisecond})
-	require.NoError(t, err)
-	require.NoError(t, store.Migrate(t.Context()))
-	require.NoError(t, store.Seed(t.Context(), 50_000, nil))
-
-	ended := make(chan error, 1)
-	go func() {
-		_, err := store.UpdateAll(context.Background(), 1)
-		ended <- err
-	}()
-	require.Eventually(t, func() bool {
-		users, err := store.UsersAbove(t.Context(), 50, 2)
-		return err == nil && len(users) == 2
-	}, time.Minute, time.Millisecond, "the update has begun")
-	for _, stream := range []string{"upstream", "downstream"} {
-		_, err := proxy.Toxics.AddToxicJson(strings.NewReader(
-			`{"name": "` + stream + `", "type": "timeout", "stream": "` + stream + `", "attributes": {"timeout": 0}}`))
-		require.NoError(t, err)
-	}
-	select {
-	case err := <-ended:
-		require.Error(t, err)
-	case <-time.After(time.Minute):
-		require.Fail(t, "the update hangs")
-	}
-	for _, stream := range []string{"upstream", "downstream"} {
-		require.NoError(t, proxy.Toxics.RemoveToxic(t.Context(), stream))
-	}
-	require.Eventually(t, func() bool {
-		n, err := store.UpdateAll(t.Context(), 2)
-		return err == nil && n == 50_000
-	}, time.Minute, 10*time.Millisecond, "the next one succeeds")
 }
