@@ -113,6 +113,7 @@ func TestCutAnywhere(t *testing.T) {
 		}
 		undo()
 
+		cfg.RetryTimeout = 0 // the default
 		whole, err := pgstore.New(direct, cfg)
 		require.NoError(t, err)
 		require.NoError(t, whole.Migrate(t.Context()))

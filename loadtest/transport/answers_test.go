@@ -150,13 +150,38 @@ func TestRefused(t *testing.T) {
 func TestIdleClosed(t *testing.T) {
 	for transport, newSender := range transports {
 		t.Run(transport, func(t *testing.T) {
-			u := serve(t, once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
-			for i, x := range send(t, newSender, Options{URL: u, KeepAlive: true}, 5) {
+			closed := make(chan struct{}, 5)
+			answer := once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+			u := serve(t, func(c net.Conn, request int) bool {
+				answer(c, request)
+				assert.NoError(t, c.Close())
+				closed <- struct{}{}
+				return false
+			})
+			patient := func(o Options) (sender, error) {
+				s, err := newSender(o)
+				return patientSender{s, closed}, err
+			}
+			for i, x := range send(t, patient, Options{URL: u, KeepAlive: true}, 5) {
 				require.NoError(t, x.Err, "request %d", i)
 				assert.EqualValues(t, 2, x.BodyBytes)
 			}
 		})
 	}
+}
+
+// A patientSender has its answer only once the server has closed the connection, which a request on its way would make a
+// reset of.
+type patientSender struct {
+	sender
+
+	closed <-chan struct{}
+}
+
+func (s patientSender) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := s.sender.RoundTrip(r)
+	<-s.closed
+	return response, err
 }
 
 // TestResetAfterAnswer has a server that answers once and then resets the connection when it has the next request: that
