@@ -41,6 +41,13 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
+// forget gives its memory back.
+func (l *log) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = bytes.Buffer{}
+}
+
 // A running is a server that runs.
 type running struct {
 	server *app.Server
