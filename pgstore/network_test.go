@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -25,10 +23,7 @@ func proxied(t *testing.T) (pool, direct *pgxpool.Pool, proxy *toxiproxy.Proxy) 
 	direct = pgtest.Pool(t)
 	cfg := direct.Config()
 	address := net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port)))
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	proxy = toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", address)
-	require.NoError(t, proxy.Start())
-	t.Cleanup(proxy.Stop)
+	proxy = pgtest.Proxy(t, address)
 	host, port, err := net.SplitHostPort(proxy.Listen)
 	require.NoError(t, err)
 	number, err := strconv.ParseUint(port, 10, 16)
@@ -38,15 +33,6 @@ func proxied(t *testing.T) (pool, direct *pgxpool.Pool, proxy *toxiproxy.Proxy) 
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool, direct, proxy
-}
-
-// toxic adds a fault to what goes one way through the proxy, and returns how to end it.
-func toxic(t *testing.T, proxy *toxiproxy.Proxy, kind, stream, attributes string) (undo func()) {
-	t.Helper()
-	_, err := proxy.Toxics.AddToxicJson(strings.NewReader(fmt.Sprintf(
-		`{"name": %q, "type": %q, "stream": %q, "attributes": {%s}}`, stream, kind, stream, attributes)))
-	require.NoError(t, err)
-	return func() { require.NoError(t, proxy.Toxics.RemoveToxic(context.Background(), stream)) }
 }
 
 // A network that swallows everything, and tells nobody, ends an update in time.
@@ -69,8 +55,8 @@ func TestUpdateDoesNotHang(t *testing.T) {
 		users, err := store.UsersAbove(t.Context(), 50, 2)
 		return err == nil && len(users) == 2
 	}, time.Minute, time.Millisecond, "the update has begun")
-	back := toxic(t, proxy, "timeout", "downstream", `"timeout": 0`)
-	forth := toxic(t, proxy, "timeout", "upstream", `"timeout": 0`)
+	back := pgtest.Toxic(t, proxy, "timeout", "downstream", map[string]int{"timeout": 0})
+	forth := pgtest.Toxic(t, proxy, "timeout", "upstream", map[string]int{"timeout": 0})
 	select {
 	case err := <-ended:
 		require.Error(t, err)
@@ -96,7 +82,7 @@ func TestCutAnywhere(t *testing.T) {
 		store, err := pgstore.New(pool, cfg)
 		require.NoError(t, err)
 		pool.Reset()
-		undo := toxic(t, proxy, "limit_data", "downstream", fmt.Sprintf(`"bytes": %d`, cut))
+		undo := pgtest.Toxic(t, proxy, "limit_data", "downstream", map[string]int{"bytes": cut})
 		for name, do := range map[string]func(context.Context) error{
 			"Ping":    store.Ping,
 			"Migrate": store.Migrate,

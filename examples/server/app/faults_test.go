@@ -17,7 +17,6 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/jackc/pgx/v5"
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -68,7 +67,7 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 
 	u, err := url.Parse(with(t, postgres, url.UserPassword(s.role, "secret"), s.role))
 	require.NoError(t, err)
-	s.proxy = startProxy(t, u.Host)
+	s.proxy = pgtest.Proxy(t, u.Host)
 	u.Host = s.proxy.Listen
 	cfg := configFor(u.String())
 	cfg.Users, cfg.Interval = app.Users(users), app.Duration(200*time.Millisecond)
@@ -78,15 +77,6 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 	s.watch = startWatch(t, s.running, faultQueryTimeout)
 	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
 	return s
-}
-
-func startProxy(t *testing.T, upstream string) *toxiproxy.Proxy {
-	t.Helper()
-	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(server, "postgres", "127.0.0.1:0", upstream)
-	require.NoError(t, proxy.Start())
-	t.Cleanup(proxy.Stop)
-	return proxy
 }
 
 // connection returns another connection of the server's role to its database, not through the proxy.
@@ -334,19 +324,13 @@ func (f fault) endure(t *testing.T, postgres string) {
 func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *stage) func() {
 	return func(t *testing.T, s *stage) func() {
 		t.Helper()
-		names := make([]string, 0, 2)
+		undo := make([]func(), 0, 2)
 		for direction := range strings.FieldsSeq(stream) {
-			description, err := json.Marshal(map[string]any{
-				"name": kind + direction, "type": kind, "stream": direction, "attributes": attributes,
-			})
-			require.NoError(t, err)
-			_, err = s.proxy.Toxics.AddToxicJson(strings.NewReader(string(description)))
-			require.NoError(t, err)
-			names = append(names, kind+direction)
+			undo = append(undo, pgtest.Toxic(t, s.proxy, kind, direction, attributes))
 		}
 		return func() {
-			for _, name := range names {
-				require.NoError(t, s.proxy.Toxics.RemoveToxic(context.Background(), name))
+			for _, end := range undo {
+				end()
 			}
 		}
 	}
