@@ -179,25 +179,23 @@ func (e *Engine) take() (batch, bool) {
 // have that for an answer.
 func (e *Engine) answer(number uint64, users []User, err, down error) {
 	e.mu.Lock()
-	first := e.reading.first
 	var refused *caller
 	switch {
 	case err == nil:
 		// A batch's stamps end now, rather than begin now: nobody is told of a time that is yet to come.
 		stamp := max(e.last, time.Now().UnixMicro()-int64(e.reading.length))
-		for c := first; c != nil; c = c.next {
+		for c := e.reading.first; c != nil; c = c.next {
 			stamp++
 			c.result = Result{Users: users, Previous: timeOf(e.last), Batch: number}
 			e.last = stamp
 		}
 	case down != nil:
 		e.dropOverdue()
-		first = e.reading.first
 		refused = e.waiting.end(down)
 		e.tried = time.Now()
 	}
 	e.down = down
-	e.reading.end(err)
+	first := e.reading.end(err)
 	e.inRead = false
 	if e.drawn != nil {
 		e.min = e.drawn.min
