@@ -44,7 +44,12 @@ func startContainer() (*server, error) {
 	if err := haveImage(image); err != nil {
 		return nil, err
 	}
-	return startGuarded(image, func(name string) (string, error) { return runContainer(image, name) })
+	server, err := startGuarded(image, func(name string) (string, error) { return runContainer(image, name) })
+	if err != nil {
+		return nil, err
+	}
+	server.smallDisk = smallDisk
+	return server, nil
 }
 
 // startGuarded runs a container, which is given its name and returns its connection string, with a guard.
@@ -59,7 +64,7 @@ func startGuarded(image string, run func(name string) (string, error)) (*server,
 		return nil, errors.Join(err, guard.end())
 	}
 	return &server{
-		origin: "Docker, image " + image, url: url, container: name, smallDisk: smallDisk,
+		origin: "Docker, image " + image, url: url, container: name,
 		order: guard.order, remove: guard.end,
 	}, nil
 }
