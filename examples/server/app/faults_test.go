@@ -56,6 +56,7 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 		"CREATE DATABASE "+s.role+" OWNER "+s.role,
 	)
 	t.Cleanup(func() {
+		s.admin.Close(context.Background())
 		admin, err := pgx.Connect(context.Background(), postgres) // the other may have been cut by the test
 		require.NoError(t, err)
 		defer admin.Close(context.Background())
@@ -93,7 +94,6 @@ func (s *stage) superuser(t *testing.T) *pgx.Conn {
 	if s.admin.Ping(t.Context()) != nil {
 		admin, err := pgx.ConnectConfig(t.Context(), s.admin.Config())
 		require.NoError(t, err)
-		t.Cleanup(func() { admin.Close(context.Background()) })
 		s.admin = admin
 	}
 	return s.admin

@@ -84,9 +84,10 @@ func start(t *testing.T, cfg app.Config) *running {
 		ended:  ended,
 		stop:   func() error { cancel(); <-ended; return result },
 	}
+	stop := r.stop // alone, so that a server that has ended is not kept until the test does
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		assert.NoError(t, r.stop())
+		assert.NoError(t, stop())
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", log)
 		}

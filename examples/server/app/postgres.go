@@ -14,8 +14,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout.
-const connectTimeout = 5 * time.Second
+// connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout. An
+// outage may end while connections are being made that hang: nobody is answered before they have given up.
+const connectTimeout = 2 * time.Second
 
 // connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an
 // update's two workers, one for its lock, one for reads, one for /readyz.
