@@ -99,7 +99,9 @@ func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	}
 	v.updatedAt = nowAfter(s.current.Load().updatedAt)
 	s.current.Store(v)
-	return int64(len(s.ids)), nil
+	users := int64(len(s.ids))
+	points.ReportProgress(ctx, users, users)
+	return users, nil
 }
 
 // nowAfter returns the time in microseconds, or previous plus one if the clock has not moved on since, or was set back.

@@ -65,8 +65,10 @@ func TestUpdateDoesNotHang(t *testing.T) {
 	}
 	back()
 	forth()
+	whole, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
 	require.Eventually(t, func() bool {
-		n, err := store.UpdateAll(t.Context(), 2)
+		n, err := whole.UpdateAll(t.Context(), 2)
 		return err == nil && n == users
 	}, time.Minute, 10*time.Millisecond, "the next one succeeds")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -17,7 +16,8 @@ import (
 )
 
 // UpdateAll implements [points.Store]. It updates in batches by id range, each of them a short transaction of its
-// own, so reads see what has been committed so far. A batch that fails for a passing reason is repeated, with the
+// own, so reads see what has been committed so far; after each it reports its progress ([points.WithProgress]), with
+// the table's statistics for an estimate of the total. A batch that fails for a passing reason is repeated, with the
 // same key and so the same points. Once ctx has ended no batch begins, and those under way are cancelled.
 //
 // While another UpdateAll of the table runs, in this process or in another, it fails with an error that wraps
@@ -48,7 +48,7 @@ func (s *Store) updateAlone(ctx context.Context, key uint64) (users int64, err e
 func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
 	finding, cancel := context.WithTimeout(ctx, l.cfg.RetryTimeout)
 	defer cancel()
-	first, last, ok, err := l.idRange(finding)
+	first, last, estimate, ok, err := l.extent(finding)
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -56,26 +56,30 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
 		at:     time.Now().UTC().Truncate(time.Microsecond),
+		total:  estimate,
 		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
-	workers, ctx := errgroup.WithContext(ctx)
+	workers, working := errgroup.WithContext(ctx)
 	for range l.cfg.Workers {
-		workers.Go(func() error { return u.work(ctx) })
+		workers.Go(func() error { return u.work(working) })
 	}
-	err = workers.Wait()
-	return u.users.Load(), err
+	if err = workers.Wait(); err == nil {
+		points.ReportProgress(ctx, u.users, u.users)
+	}
+	return u.users, err
 }
 
-// idRange returns the lowest and the highest id; ok is false if there is none.
-func (s *Store) idRange(ctx context.Context) (first, last int64, ok bool, err error) {
+// extent returns the lowest and the highest id, and how many users PostgreSQL believes there are; ok is false if there
+// is none.
+func (s *Store) extent(ctx context.Context) (first, last, estimate int64, ok bool, err error) {
 	var low, high *int64
-	if err := s.pool.QueryRow(ctx, "SELECT min(id), max(id) FROM "+s.table).Scan(&low, &high); err != nil {
-		return 0, 0, false, err
+	err = s.pool.QueryRow(ctx, "SELECT min(id), max(id),"+
+		" (SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)) FROM "+s.table, s.table).
+		Scan(&low, &high, &estimate)
+	if err != nil || low == nil {
+		return 0, 0, 0, false, err
 	}
-	if low == nil {
-		return 0, 0, false, nil
-	}
-	return *low, *high, true, nil
+	return *low, *high, estimate, true, nil
 }
 
 // firstBatch is how many ids the first range of an update has. After a first update's first commit, within some
@@ -87,9 +91,10 @@ type update struct {
 	*lease
 	key   int64
 	at    time.Time // the same for all users, and by this process's clock, as an engine's stamps are
-	users atomic.Int64
+	total int64     // users, as an estimate
 
 	mu     sync.Mutex
+	users  int64 // that have been updated
 	ranges ranges
 }
 
@@ -104,10 +109,7 @@ func (u *update) work(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ids %d to %d: %w", low, high, err)
 		}
-		u.users.Add(n)
-		u.mu.Lock()
-		u.ranges.held(low, high, n)
-		u.mu.Unlock()
+		u.done(ctx, low, high, n)
 		if err := u.rest(ctx); err != nil {
 			return err
 		}
@@ -118,6 +120,15 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (int64, error
 	return u.exec(ctx, "UPDATE "+u.table+
 		" SET points = (hashint8extended(id::bigint, $1) & 9223372036854775807) % 101, updated_at = $2"+
 		" WHERE id >= $3 AND id <= $4", u.key, u.at, low, high)
+}
+
+// done notes that the range low..high has been updated, with n users in it.
+func (u *update) done(ctx context.Context, low, high, n int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.users += n
+	u.ranges.held(low, high, n)
+	points.ReportProgress(ctx, u.users, max(u.users, u.total))
 }
 
 func (u *update) rest(ctx context.Context) error {

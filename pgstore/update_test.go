@@ -241,3 +241,44 @@ func BenchmarkUsersAbove(b *testing.B) {
 		read("updated")
 	}
 }
+
+// An update reports how far it is after each batch. The total is what PostgreSQL believes until the end, when it is
+// what there was.
+func TestUpdateReportsProgress(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		seed func(t *testing.T, store *pgstore.Store, pool *pgxpool.Pool)
+		want []string
+	}{
+		"with fresh statistics": {
+			func(t *testing.T, store *pgstore.Store, _ *pgxpool.Pool) {
+				require.NoError(t, store.Seed(t.Context(), 4000, nil))
+			},
+			[]string{"1000 of 4000", "3000 of 4000", "4000 of 4000", "4000 of 4000"},
+		},
+		"with none": {
+			func(t *testing.T, _ *pgstore.Store, pool *pgxpool.Pool) {
+				_, err := pool.Exec(t.Context(), "INSERT INTO users (points, inserted_at, updated_at)"+
+					" SELECT 0, now(), now() FROM generate_series(1, 1500)")
+				require.NoError(t, err)
+			},
+			[]string{"1000 of 1000", "1500 of 1500", "1500 of 1500"},
+		},
+		"of nobody": {func(*testing.T, *pgstore.Store, *pgxpool.Pool) {}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t)
+			store, err := pgstore.New(pool, pgstore.Config{Workers: 1})
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			test.seed(t, store, pool)
+			var told []string
+			_, err = store.UpdateAll(points.WithProgress(t.Context(), func(done, total int64) {
+				told = append(told, fmt.Sprintf("%d of %d", done, total))
+			}), 1)
+			require.NoError(t, err)
+			assert.Equal(t, test.want, told)
+		})
+	}
+}

@@ -57,7 +57,7 @@ func TestLoneCallerWaitsForNobody(t *testing.T) {
 			return nil, nil
 		}}
 		engine := newEngine(t, store, points.Config{
-			Hooks: points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
 		})
 		for i := range 3 {
 			began := time.Now()
@@ -72,7 +72,7 @@ func TestCallersThatWaitAreAnsweredFromOneRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []points.BatchInfo
 		engine, store, gate := heldUp(t, points.Config{
-			Hooks: points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
 		})
 		first := ask(t.Context(), engine)
 		pass(time.Second)
@@ -161,7 +161,7 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var callers []int
 		engine, store, gate := heldUp(t, points.Config{
-			Hooks: points.Hooks{Batch: func(info points.BatchInfo) { callers = append(callers, info.Callers) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { callers = append(callers, info.Callers) }},
 		})
 		first := ask(t.Context(), engine)
 		for _, leaver := range []int{0, 1, 2} { // the first, one in the middle, the last

@@ -1,6 +1,7 @@
 package points
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -16,7 +17,8 @@ type Engine struct {
 	updater   *Updater
 	schedule  schedule
 
-	callers sync.Pool // of *caller
+	callers  sync.Pool         // of *caller
+	starting []context.Context //nolint:containedctx // of those for whom the next read is; for Hooks.BatchStart
 
 	mu      sync.Mutex
 	min     int         // the hidden number

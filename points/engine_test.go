@@ -153,7 +153,7 @@ func TestBatchHook(t *testing.T) {
 		var told []points.BatchInfo
 		store := &fake{read: func(context.Context, int, int) ([]points.User, error) { return make([]points.User, 2), nil }}
 		engine := newEngine(t, mode(store), points.Config{
-			Hooks: points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
 		})
 		query(t, engine)
 		store.onRead(func(context.Context, int, int) ([]points.User, error) { return nil, errStore })

@@ -194,3 +194,6 @@ func (g *gate) pass(ctx context.Context) error {
 
 // errStore is what a failing store fails with.
 var errStore = errors.New("the store is away")
+
+// noStart is a hook that panics.
+func noStart(context.Context, points.UpdateInfo) context.Context { panic("no start") }

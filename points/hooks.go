@@ -1,19 +1,31 @@
 package points
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
-// Hooks are called when something happened, for telemetry. Any of them may be nil. They are called from the goroutine
-// that did the work, which waits for them: they must be quick, and must not call the engine or the updater. Update
-// hooks come one at a time; a Batch hook may run beside a Tick or an Update hook.
+// Hooks are called when something happens, for telemetry. Any of them may be nil. They are called from the goroutine
+// that does the work, which waits for them: they must be quick, and must not call the engine or the updater. Batch
+// hooks come one at a time, and so do Update hooks; a Batch hook may run beside a Tick or an Update hook.
 type Hooks struct {
-	// Batch is called after each read of the store, before its callers are told.
-	Batch func(BatchInfo)
+	// BatchStart is called before each read of the store, with the contexts of the callers that it is made for, in the
+	// order in which they came, valid until it returns. What it returns is the read's context: ctx, or one made from it
+	// that carries something more, such as a trace's span.
+	BatchStart func(ctx context.Context, callers []context.Context) context.Context
+
+	// BatchEnd is called after each read of the store, before its callers are told.
+	BatchEnd func(BatchInfo)
 
 	// Tick is called at each tick of the engine.
 	Tick func(TickInfo)
 
-	// UpdateStart is called before the store is updated: Users, Duration and Err are not known yet.
-	UpdateStart func(UpdateInfo)
+	// UpdateStart is called before the store is updated: Users, Duration and Err are not known yet. What it returns is
+	// the update's context: ctx, or one made from it.
+	UpdateStart func(ctx context.Context, info UpdateInfo) context.Context
+
+	// UpdateProgress is called whenever the store tells how far it is: done users of total, which may be an estimate.
+	UpdateProgress func(done, total int64)
 
 	// UpdateEnd is called when the store has been updated, or has failed to be.
 	UpdateEnd func(UpdateInfo)

@@ -1,10 +1,14 @@
 package points
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A caller is a query that waits for its answer.
 type caller struct {
-	answered chan struct{} // gets one value once result or err is set
+	ctx      context.Context //nolint:containedctx // for Hooks.BatchStart; nil if there is none
+	answered chan struct{}   // gets one value once result or err is set
 	arrived  time.Time
 	result   Result
 	err      error

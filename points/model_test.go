@@ -104,7 +104,7 @@ func newMachine(t *rapid.T) *machine {
 			Timeout: modelUpdateTimeout, MaxFailures: modelMaxFailures, Cooldown: modelCooldown,
 		},
 		Hooks: points.Hooks{
-			Batch: func(info points.BatchInfo) {
+			BatchEnd: func(info points.BatchInfo) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
 				m.down = info.Err != nil && (m.down || info.Duration > modelTrialTimeout)

@@ -27,6 +27,10 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 
 	c := e.callers.Get().(*caller) //nolint:forcetypeassert // New makes them
 	defer e.callers.Put(c)
+	if e.cfg.Hooks.BatchStart != nil {
+		c.ctx = ctx
+		defer func() { c.ctx = nil }()
+	}
 	if err := e.join(c); err != nil { //nolint:contextcheck // a batch's read is not its first caller's alone
 		return Result{}, err
 	}
@@ -115,7 +119,7 @@ func (e *Engine) serve() {
 		}
 		began := time.Now()
 		ctx, cancel := context.WithDeadline(context.Background(), batch.deadline)
-		users, err := e.read(ctx, batch.min)
+		users, err := e.read(e.start(ctx), batch.min)
 		took := time.Since(began)
 		var down error
 		if err != nil && (batch.trial || took > e.cfg.TrialTimeout) {
@@ -128,8 +132,8 @@ func (e *Engine) serve() {
 			err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
 		}
 		cancel()
-		if e.cfg.Hooks.Batch != nil {
-			e.cfg.Hooks.Batch(BatchInfo{
+		if e.cfg.Hooks.BatchEnd != nil {
+			e.cfg.Hooks.BatchEnd(BatchInfo{
 				Batch: batch.number, Callers: batch.callers, Users: len(users),
 				Waited: began.Sub(batch.arrived), Duration: took, Err: err,
 			})
@@ -171,7 +175,22 @@ func (e *Engine) take() (batch, bool) {
 	if b.trial {
 		b.deadline = time.Now().Add(e.cfg.TrialTimeout)
 	}
+	if e.cfg.Hooks.BatchStart != nil {
+		for c := e.reading.first; c != nil; c = c.next {
+			e.starting = append(e.starting, c.ctx)
+		}
+	}
 	return b, true
+}
+
+// start returns the context of a read that is about to begin, for the callers in e.starting.
+func (e *Engine) start(ctx context.Context) context.Context {
+	if e.cfg.Hooks.BatchStart != nil {
+		ctx = e.cfg.Hooks.BatchStart(ctx, e.starting)
+		clear(e.starting)
+		e.starting = e.starting[:0]
+	}
+	return ctx
 }
 
 // answer gives the callers of the read that has ended their answers: in the order in which they came, each with its own
@@ -220,11 +239,14 @@ func tell(first *caller) {
 func (e *Engine) readAlone(ctx context.Context) (Result, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.cfg.Hooks.BatchStart != nil {
+		e.starting = append(e.starting, ctx)
+	}
 	began := time.Now()
 	e.batches++
-	users, err := e.read(ctx, e.min)
-	if e.cfg.Hooks.Batch != nil {
-		e.cfg.Hooks.Batch(BatchInfo{
+	users, err := e.read(e.start(ctx), e.min)
+	if e.cfg.Hooks.BatchEnd != nil {
+		e.cfg.Hooks.BatchEnd(BatchInfo{
 			Batch: e.batches, Callers: 1, Users: len(users), Duration: time.Since(began), Err: err,
 		})
 	}

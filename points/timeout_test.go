@@ -28,7 +28,7 @@ func TestQueryTimeout(t *testing.T) {
 					var told []error
 					engine, _, gate := heldUp(t, points.Config{
 						QueryTimeout: timeout,
-						Hooks:        points.Hooks{Batch: func(info points.BatchInfo) { told = append(told, info.Err) }},
+						Hooks:        points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info.Err) }},
 					})
 					waiting := askInTurn(t.Context(), engine, 3) // one in its read, two in the line
 					pass(want - 1)

@@ -31,6 +31,7 @@ type running struct {
 // UpdaterState is what an updater does and has done.
 type UpdaterState struct {
 	RunningSince time.Time  // in UTC; zero if no update runs
+	Done, Total  int64      // users updated and to be updated by the update that runs, if the store tells; see WithProgress
 	LastSuccess  UpdateInfo // zero if there was none
 	LastFailure  UpdateInfo // zero if there was none; that an update was cancelled is none
 	Failures     int        // in a row, up to now
@@ -117,9 +118,9 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 		begun = true
 		info.Key = u.cfg.Key()
 		if u.cfg.Hooks.UpdateStart != nil {
-			u.cfg.Hooks.UpdateStart(info)
+			ctx = u.cfg.Hooks.UpdateStart(ctx, info)
 		}
-		return u.updateStore(ctx, info.Key)
+		return u.updateStore(WithProgress(ctx, u.progress), info.Key)
 	})
 	if !begun {
 		u.cfg.Logger.Warn("update refused: too many have failed in a row", "breaker", u.breaker.State().String())
@@ -156,6 +157,18 @@ func (u *Updater) updateStore(ctx context.Context, key uint64) (users int64, err
 	return users, nil
 }
 
+// progress notes how far the update is.
+func (u *Updater) progress(done, total int64) {
+	u.mu.Lock()
+	if u.running != nil {
+		u.state.Done, u.state.Total = done, total
+	}
+	u.mu.Unlock()
+	if u.cfg.Hooks.UpdateProgress != nil {
+		u.cfg.Hooks.UpdateProgress(done, total)
+	}
+}
+
 // release frees the updater, and notes how the update has ended, if it has.
 func (u *Updater) release(info UpdateInfo, ended bool) {
 	u.mu.Lock()
@@ -163,7 +176,7 @@ func (u *Updater) release(info UpdateInfo, ended bool) {
 	u.running.cancel()
 	close(u.running.ended)
 	u.running = nil
-	u.state.RunningSince = time.Time{}
+	u.state.RunningSince, u.state.Done, u.state.Total = time.Time{}, 0, 0
 	switch {
 	case !ended || errors.Is(info.Err, context.Canceled):
 	case info.Err == nil:

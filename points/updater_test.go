@@ -80,10 +80,11 @@ func TestUpdate(t *testing.T) {
 			return 42, nil
 		}}
 		note := func(info points.UpdateInfo) { told = append(told, info) }
+		start := func(ctx context.Context, info points.UpdateInfo) context.Context { note(info); return ctx }
 		updater := newUpdater(t, store, points.UpdaterConfig{
 			Key:    func() uint64 { return 7 },
 			Logger: log.logger(),
-			Hooks:  points.Hooks{UpdateStart: note, UpdateEnd: note},
+			Hooks:  points.Hooks{UpdateStart: start, UpdateEnd: note},
 		})
 		began := time.Now().UTC()
 		want := points.UpdateInfo{Key: 7, Started: began, Users: 42, Duration: time.Second}
@@ -238,7 +239,7 @@ func TestPanicOfAStoreIsLoggedWithItsStack(t *testing.T) {
 func TestPanicOfAHookOrKeyFreesTheUpdater(t *testing.T) {
 	for name, cfg := range map[string]points.UpdaterConfig{
 		"Key":         {Key: func() uint64 { panic("out of keys") }},
-		"UpdateStart": {Hooks: points.Hooks{UpdateStart: func(points.UpdateInfo) { panic("no start") }}},
+		"UpdateStart": {Hooks: points.Hooks{UpdateStart: noStart}},
 		"UpdateEnd":   {Hooks: points.Hooks{UpdateEnd: func(points.UpdateInfo) { panic("no end") }}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +312,10 @@ func TestBreaker(t *testing.T) {
 				var log lines
 				test.cfg.Logger = log.logger()
 				hooks := 0
-				test.cfg.Hooks.UpdateStart = func(points.UpdateInfo) { hooks++ }
+				test.cfg.Hooks.UpdateStart = func(ctx context.Context, _ points.UpdateInfo) context.Context {
+					hooks++
+					return ctx
+				}
 				store := failingUpdates()
 				updater := newUpdater(t, store, test.cfg)
 				update := func(want error, breaker string, failures int) {

@@ -106,6 +106,7 @@ func (p *plain) updateFrom(ctx context.Context, key uint64, first int) (n int64,
 		last := min(first+p.batch, len(p.users))
 		p.change(first, last, func(u *points.User) { u.Points, u.UpdatedAt = p.draw(u.ID, key), now })
 		n += int64(last - first)
+		points.ReportProgress(ctx, n, int64(len(p.users)))
 	}
 	return n, nil
 }
@@ -160,6 +161,15 @@ func counts(count func(int64) int64) func(*plain) points.Store {
 		return updates(p, func(ctx context.Context, key uint64) (int64, error) {
 			n, err := p.UpdateAll(ctx, key)
 			return count(n), err
+		})
+	}
+}
+
+// reports changes what an update tells of its progress.
+func reports(how func(ctx context.Context, done, total int64)) func(*plain) points.Store {
+	return func(p *plain) points.Store {
+		return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+			return p.UpdateAll(points.WithProgress(ctx, func(done, total int64) { how(ctx, done, total) }), key)
 		})
 	}
 }

@@ -75,6 +75,17 @@ func TestFaultyStoresFail(t *testing.T) {
 		{"draws a user twice", "reads are of one moment", "user 1 was updated, and updated again 1 µs later", drawsTwice(false)},
 		{"returns before it is done", "every user", "users do not after the update", returnsEarly},
 
+		{"goes back", "every user", "must not decrease", reports(func(ctx context.Context, done, total int64) {
+			points.ReportProgress(ctx, done, total)
+			points.ReportProgress(ctx, done-1, total)
+		})},
+		{"more than there is", "every user", "must not decrease, nor be more", reports(func(ctx context.Context, done, _ int64) {
+			points.ReportProgress(ctx, done+1, done)
+		})},
+		{"never there", "every user", "must be that all is done", reports(func(ctx context.Context, done, total int64) {
+			points.ReportProgress(ctx, done/2, total)
+		})},
+
 		{"updated_at stays", "times", "an update must set updated_at", rows(func(u *points.User) { u.UpdatedAt = u.InsertedAt })},
 		{"inserted_at changes", "times", "an update must leave inserted_at", rows(func(u *points.User) { u.InsertedAt = u.UpdatedAt })},
 		{"no inserted_at", "times", "inserted_at of user 1 must be set", rows(func(u *points.User) { u.InsertedAt = time.Time{} })},

@@ -364,6 +364,7 @@ func resumes(p *plain) points.Store {
 	p.halt()
 	first := 0
 	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+		ctx = points.WithProgress(ctx, func(_, _ int64) {}) // which would tell
 		n, err := p.updateFrom(ctx, key, first)
 		if err != nil {
 			first = int(n)

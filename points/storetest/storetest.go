@@ -104,9 +104,34 @@ func sortAll(users []points.User, ids []int64) string {
 
 // update updates all users, which are those with ids.
 func update(t tester, store points.Store, ids []int64, key uint64) {
-	n, err := store.UpdateAll(t.Context(), key)
+	progress := new(progress)
+	n, err := store.UpdateAll(points.WithProgress(t.Context(), progress.report), key)
 	require.NoError(t, err, "UpdateAll")
 	require.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
+	progress.require(t, n)
+}
+
+// A progress is what a store reports of an update, which must be of one call at a time: the race detector sees if not.
+type progress struct {
+	told        bool
+	done, total int64
+	wrong       string
+}
+
+func (p *progress) report(done, total int64) {
+	if done < p.done || done > total {
+		p.wrong = fmt.Sprintf("%d of %d users, after %d of %d", done, total, p.done, p.total)
+	}
+	p.told, p.done, p.total = true, done, total
+}
+
+// require checks what was reported of an update of n users, if anything was.
+func (p *progress) require(t tester, n int64) {
+	require.Empty(t, p.wrong, "the progress that UpdateAll reports must not decrease, nor be more than there is to do")
+	if p.told {
+		require.Equal(t, fmt.Sprintf("%d of %d", n, n), fmt.Sprintf("%d of %d", p.done, p.total),
+			"the last progress that UpdateAll reports must be that all is done")
+	}
 }
 
 // requireDrawn checks that every user has the points of the update with one of keys, the same for all users.

@@ -39,11 +39,12 @@ func TestOverloadIsShed(t *testing.T) {
 				began := time.Now()
 				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
 				load.note(a, err, began, time.Time{})
+				<-time.After(10 * time.Millisecond) // the processor is not what is to be overloaded
 			}
 		})
 	}
 	load.mark()
-	load.until(t, "answers and refusals", func() bool { return load.seen[200] > 1000 && load.seen[503] > 1000 })
+	load.until(t, "answers and refusals", func() bool { return load.seen[200] > 500 && load.seen[503] > 500 })
 	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
 	t.Log(told{load})
 	stop()

@@ -65,7 +65,7 @@ func (s *Server) open() error {
 		// Of the ticks after repeated failures, every other one tries.
 		Updater: points.UpdaterConfig{Cooldown: 2 * time.Duration(s.cfg.Interval)},
 		Logger:  s.logger,
-		Hooks:   points.Hooks{Batch: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
+		Hooks:   points.Hooks{BatchEnd: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
 	})
 	if err != nil {
 		return err

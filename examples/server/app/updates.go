@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -25,7 +26,7 @@ type updateRun struct {
 	Failed    bool       `json:"failed"`   // it failed, or was stopped
 }
 
-func (u *updates) started(info points.UpdateInfo) {
+func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
 	const keep = 1000
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -33,6 +34,7 @@ func (u *updates) started(info points.UpdateInfo) {
 		u.latest = slices.Delete(u.latest, 0, 1)
 	}
 	u.latest = append(u.latest, updateRun{StartedAt: info.Started})
+	return ctx
 }
 
 func (u *updates) ended(info points.UpdateInfo) {

@@ -29,14 +29,14 @@ func TestUpdatesTellsWhenTheyRan(t *testing.T) {
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 
 	first := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
-	h.updates.started(first)
+	h.updates.started(t.Context(), first)
 	assert.JSONEq(t, `{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":null,"users":0,"failed":false}]}`,
 		getUpdates(t, h))
 
 	first.Users, first.Duration = 7, 1200*time.Millisecond
 	h.updates.ended(first)
 	second := points.UpdateInfo{Started: first.Started.Add(time.Minute)}
-	h.updates.started(second)
+	h.updates.started(t.Context(), second)
 	second.Err = errors.New("lost")
 	h.updates.ended(second)
 	assert.JSONEq(t, `{"updates":[
@@ -52,7 +52,7 @@ func TestUpdatesForgets(t *testing.T) {
 	h.updates = new(updates)
 	for i := range 1002 {
 		info := points.UpdateInfo{Started: time.Unix(int64(i), 0), Users: int64(i)}
-		h.updates.started(info)
+		h.updates.started(t.Context(), info)
 		h.updates.ended(info)
 	}
 	var told struct {

@@ -1,0 +1,118 @@
+package points_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// named is the key of what tests put into contexts.
+type named struct{}
+
+func withName(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, named{}, name)
+}
+
+// A read's hook is told of the callers that it is made for, and what it puts into the context reaches the store.
+func TestBatchStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told [][]any
+		var read []any
+		gate := new(gate)
+		gate.close()
+		store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
+			read = append(read, ctx.Value(named{}))
+			return nil, gate.pass(ctx)
+		}}
+		engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
+			BatchStart: func(ctx context.Context, callers []context.Context) context.Context {
+				var names []any
+				for _, c := range callers {
+					names = append(names, c.Value(named{}))
+				}
+				told = append(told, names)
+				return withName(ctx, "read")
+			},
+		}})
+		ask(withName(t.Context(), "first"), engine)
+		gone, leave := context.WithCancel(t.Context())
+		for _, ctx := range []context.Context{
+			withName(t.Context(), "second"), withName(gone, "gone"), withName(t.Context(), "third"),
+		} {
+			synctest.Wait()
+			ask(ctx, engine)
+		}
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		gate.open()
+		assert.Equal(t, [][]any{{"first"}, {"second", "third"}}, told, "in the order in which they came")
+		assert.Equal(t, []any{"read", "read"}, read)
+	})
+}
+
+// The same of an Immediate store, whose callers read for themselves.
+func TestBatchStartOfImmediateReads(t *testing.T) {
+	var told, read []any
+	store := immediateFake{&fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
+		read = append(read, ctx.Value(named{}))
+		return nil, nil
+	}}}
+	engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
+		BatchStart: func(ctx context.Context, callers []context.Context) context.Context {
+			require.Len(t, callers, 1)
+			told = append(told, callers[0].Value(named{}))
+			return withName(ctx, "read")
+		},
+	}})
+	for _, name := range []string{"first", "second"} {
+		_, err := engine.Query(withName(t.Context(), name))
+		require.NoError(t, err)
+	}
+	assert.Equal(t, []any{"first", "second"}, told)
+	assert.Equal(t, []any{"read", "read"}, read)
+}
+
+// What a store tells of an update's progress is in the updater's state while it runs, and is passed on. What
+// UpdateStart puts into the context reaches the store.
+func TestUpdateProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told [][2]int64
+		store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+			assert.Equal(t, "update", ctx.Value(named{}))
+			for done := range int64(3) {
+				points.ReportProgress(ctx, done, 2)
+				<-time.After(time.Second)
+			}
+			return 2, nil
+		}}
+		updater := newUpdater(t, store, points.UpdaterConfig{Hooks: points.Hooks{
+			UpdateStart:    func(ctx context.Context, _ points.UpdateInfo) context.Context { return withName(ctx, "update") },
+			UpdateProgress: func(done, total int64) { told = append(told, [2]int64{done, total}) },
+		}})
+		var shown [][2]int64
+		go func() {
+			_, err := updater.Update(t.Context())
+			assert.NoError(t, err)
+		}()
+		for range 4 {
+			pass(time.Second / 2)
+			state := updater.State()
+			shown = append(shown, [2]int64{state.Done, state.Total})
+			pass(time.Second / 2)
+		}
+		assert.Equal(t, [][2]int64{{0, 2}, {1, 2}, {2, 2}}, told)
+		assert.Equal(t, slices.Concat(told, [][2]int64{{0, 0}}), shown, "nothing once it has ended")
+	})
+}
+
+func TestReportProgressToNobody(*testing.T) {
+	points.ReportProgress(context.Background(), 1, 2)
+}
