@@ -233,7 +233,7 @@ func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, er
 		return result, err
 	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(s.cfg.RetryTimeout),
 		backoff.WithNotify(func(err error, in time.Duration) {
-			s.cfg.Logger.Warn("the update is repeating a batch", "table", s.name, "error", err, "in", in)
+			s.cfg.Logger.WarnContext(ctx, "the update is repeating a batch", "table", s.name, "error", err, "in", in)
 		}))
 }
 

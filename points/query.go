@@ -262,7 +262,7 @@ func (e *Engine) readAlone(ctx context.Context) (Result, error) {
 func (e *Engine) read(ctx context.Context, min int) (users []User, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			e.cfg.Logger.Error("the store panicked", "panic", p, "stack", string(debug.Stack()))
+			e.cfg.Logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
 			users, err = nil, fmt.Errorf("points: reading users: the store panicked: %v", p)
 		}
 	}()

@@ -123,7 +123,7 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 		return u.updateStore(WithProgress(ctx, u.progress), info.Key)
 	})
 	if !begun {
-		u.cfg.Logger.Warn("update refused: too many have failed in a row", "breaker", u.breaker.State().String())
+		u.cfg.Logger.WarnContext(ctx, "update refused: too many have failed in a row", "breaker", u.breaker.State().String())
 		return UpdateInfo{}, ErrUpdatesSuspended
 	}
 	info.Duration = time.Since(info.Started)
@@ -131,11 +131,11 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	ended = true
 	switch {
 	case err == nil:
-		u.cfg.Logger.Info("update done", "users", info.Users, "duration", info.Duration)
+		u.cfg.Logger.InfoContext(ctx, "update done", "users", info.Users, "duration", info.Duration)
 	case errors.Is(err, context.Canceled):
-		u.cfg.Logger.Info("update stopped", "duration", info.Duration)
+		u.cfg.Logger.InfoContext(ctx, "update stopped", "duration", info.Duration)
 	default:
-		u.cfg.Logger.Error("update failed", "error", err, "duration", info.Duration)
+		u.cfg.Logger.ErrorContext(ctx, "update failed", "error", err, "duration", info.Duration)
 	}
 	if u.cfg.Hooks.UpdateEnd != nil {
 		u.cfg.Hooks.UpdateEnd(info)
@@ -146,7 +146,7 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 func (u *Updater) updateStore(ctx context.Context, key uint64) (users int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			u.cfg.Logger.Error("the store panicked", "panic", p, "stack", string(debug.Stack()))
+			u.cfg.Logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("points: updating all users: the store panicked: %v", p)
 		}
 	}()

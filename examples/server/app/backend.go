@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -28,11 +29,11 @@ type backend interface {
 	close()
 }
 
-func openBackend(cfg Config, logger *slog.Logger) (backend, error) {
+func openBackend(cfg Config, tele *telemetry.Telemetry, logger *slog.Logger) (backend, error) {
 	if cfg.DatabaseURL == "" {
 		return openMemory(cfg.Users)
 	}
-	return openPostgres(cfg, logger)
+	return openPostgres(cfg, tele, logger)
 }
 
 // memory is the backend of users in memory.

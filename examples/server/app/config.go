@@ -40,6 +40,14 @@ type Config struct {
 	// is 10,000.
 	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
 
+	// Telemetry measures requests, the engine and the database, answers /metrics and /dashboard, and traces if
+	// OpenTelemetry's environment variables (OTEL_*) say so. The default is true.
+	Telemetry bool `env:"TELEMETRY"`
+
+	// ControlToken allows those who have it to pause and resume ticks, to change their interval and to start an
+	// update, over HTTP. The default is empty: nobody can.
+	ControlToken Secret `env:"CONTROL_TOKEN"`
+
 	// LogFormat is the format of the log. The default is text.
 	LogFormat LogFormat `env:"LOG_FORMAT"`
 
@@ -56,6 +64,7 @@ func Defaults() Config {
 		UpdateOnStart: true,
 		QueryTimeout:  Duration(5 * time.Second),
 		MaxWaiting:    10_000,
+		Telemetry:     true,
 		LogFormat:     "text",
 	}
 }
@@ -101,6 +110,10 @@ func (c *Config) flags() *flag.FlagSet {
 		"as a duration (500ms) or in milliseconds (500)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "number of queries, `MAX_WAITING`, that may wait for the "+
 		"database\nat one moment; one more is answered with 503")
+	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "answer /metrics and /dashboard, `TELEMETRY`, and trace if\n"+
+		"OpenTelemetry's variables (OTEL_*) say where to")
+	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: who "+
+		"has it\nmay pause and resume ticks, change their interval and start an update, at /control;\nempty: nobody may")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+
 		"text or json")
 	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "least level that is logged, `LOG_LEVEL`:\n"+
@@ -152,8 +165,11 @@ func parseBool(text string) (any, error) {
 }
 
 // hideSecrets takes out of an error's text what is quoted there and may be a connection string, wherever it was
-// given.
+// given, or a token.
 func hideSecrets(err error) error {
 	telling := regexp.MustCompile(`(?i)"(?:[^"\\]|\\.)*(?:@|://|password)(?:[^"\\]|\\.)*"`)
+	if regexp.MustCompile(`(?i)control.token`).MatchString(err.Error()) {
+		telling = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	}
 	return errors.New(telling.ReplaceAllLiteralString(err.Error(), "(hidden, as it may hold a password)"))
 }

@@ -28,12 +28,13 @@ func TestParseConfig(t *testing.T) {
 		"all flags": {
 			[]string{
 				"-addr", ":8080", "-database-url=postgres://db/points", "-users=0", "-interval=90s", "-update-on-start=false",
-				"-query-timeout", "250ms", "-max-waiting=9", "-log-format=json", "-log-level=DEBUG",
+				"-query-timeout", "250ms", "-max-waiting=9", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
 			}, nil,
 			func(c *app.Config) {
 				*c = app.Config{
 					Addr: ":8080", DatabaseURL: "postgres://db/points", Users: 0, Interval: app.Duration(90 * time.Second),
 					UpdateOnStart: false, QueryTimeout: app.Duration(250 * time.Millisecond), MaxWaiting: 9,
+					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelDebug),
 				}
 			},
@@ -42,12 +43,13 @@ func TestParseConfig(t *testing.T) {
 			nil,
 			[]string{
 				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "USERS=7", "TIMER_INTERVAL=60000",
-				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
+				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
 			},
 			func(c *app.Config) {
 				*c = app.Config{
 					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Users: 7, Interval: app.Duration(time.Minute),
 					UpdateOnStart: false, QueryTimeout: app.Duration(1500 * time.Millisecond), MaxWaiting: 8,
+					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelError),
 				}
 			},
@@ -111,6 +113,8 @@ func TestParseConfigErrors(t *testing.T) {
 		"MAX_WAITING=all":             `invalid value "all" for environment variable MAX_WAITING: must be a whole number, 1 or more`,
 		"-update-on-start=maybe":      `invalid boolean value "maybe" for -update-on-start: parse error`,
 		"UPDATE_ON_START=maybe":       `invalid value "maybe" for environment variable UPDATE_ON_START: must be true or false`,
+		"-control-token=short":        `invalid value (hidden, as it may hold a password) for flag -control-token: must have at least 16 characters`,
+		"CONTROL_TOKEN=short":         `invalid value (hidden, as it may hold a password) for environment variable CONTROL_TOKEN: must have at least 16 characters`,
 		"-log-format=xml":             `invalid value "xml" for flag -log-format: must be text or json`,
 		"LOG_FORMAT=xml":              `invalid value "xml" for environment variable LOG_FORMAT: must be text or json`,
 		"-log-level=loud":             `invalid value "loud" for flag -log-level: must be debug, info, warn or error`,

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +26,8 @@ import (
 type Handler struct {
 	engine  *points.Engine
 	probe   probe
-	updates *updates // nil: not told
+	updates *updates                // nil: not told
+	more    map[string]http.Handler // by path: what else a Server answers
 	logger  *slog.Logger
 
 	phase   atomic.Pointer[phase] // nil: it serves
@@ -41,7 +44,9 @@ type phase struct {
 // NewHandler returns a handler of engine's queries. It asks ping, which may be nil, whether the store can be reached,
 // when /readyz is asked for: at most every half second, for 2 seconds at most.
 func NewHandler(engine *points.Engine, ping func(context.Context) error) *Handler {
-	h := &Handler{engine: engine, probe: probe{ping: ping}, logger: slog.New(slog.DiscardHandler)}
+	h := &Handler{
+		engine: engine, probe: probe{ping: ping}, more: make(map[string]http.Handler), logger: slog.New(slog.DiscardHandler),
+	}
 	h.users.Store(encodeUsers([]points.User{}))
 	h.buffers.New = func() any { return new([]byte) }
 	return h
@@ -92,8 +97,27 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.updates.serve(w)
 		}
 	default:
+		if other, ok := h.more[r.URL.Path]; ok {
+			other.ServeHTTP(w, r)
+			return
+		}
 		writeNotFound(w)
 	}
+}
+
+// paths returns what there is to be asked for.
+func (h *Handler) paths() []string {
+	return append(slices.Collect(maps.Keys(h.more)), "/", "/healthz", "/readyz", "/updates")
+}
+
+// readOnly makes a handler answer GET and HEAD alone.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if allowed(w, r) {
+			w.Header()["X-Content-Type-Options"] = noSniff
+			next.ServeHTTP(w, r)
+		}
+	})
 }
 
 // guard keeps a panic from the client, who would be left without an answer.
@@ -105,7 +129,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request) {
 	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 		panic(p) // nobody is there to be answered
 	}
-	h.logger.Error("a request panicked", "panic", p, "method", r.Method, "path", r.URL.Path,
+	h.logger.ErrorContext(r.Context(), "a request panicked", "panic", p, "method", r.Method, "path", r.URL.Path,
 		"stack", string(debug.Stack()))
 	writeProblem(w, http.StatusInternalServerError, "The server has made a mistake. It is in its log.")
 }

@@ -203,3 +203,11 @@ func assertProblem(t *testing.T, a answer, status int, detail string) {
 	}
 	assert.Equal(t, retry, a.header.Get("Retry-After"))
 }
+
+// untilUpdated waits until the server has updated all users.
+func untilUpdated(t *testing.T, r *running) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return bytes.Contains(r.get(t, "/readyz").body, []byte(`"last_success"`))
+	}, patience, often, "no update succeeds")
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -12,9 +13,9 @@ import (
 func NewLogger(cfg Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: slog.Level(cfg.LogLevel)}
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(w, options)))
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(telemetry.LogHandler(slog.NewTextHandler(w, options)))
 }
 
 // outages logs when reads of the store begin to fail, and when they succeed again: a line for each query that fails

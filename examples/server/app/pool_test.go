@@ -23,7 +23,7 @@ func TestPool(t *testing.T) {
 	} {
 		cfg := Defaults()
 		cfg.DatabaseURL = url
-		backend, err := openPostgres(cfg, slog.New(slog.DiscardHandler))
+		backend, err := openPostgres(cfg, nil, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		p, ok := backend.(*postgres)
 		require.True(t, ok)

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/pgstore"
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -31,7 +32,7 @@ type postgres struct {
 	logger *slog.Logger
 }
 
-func openPostgres(cfg Config, logger *slog.Logger) (backend, error) {
+func openPostgres(cfg Config, tele *telemetry.Telemetry, logger *slog.Logger) (backend, error) {
 	poolConfig, err := cfg.DatabaseURL.parse()
 	if err != nil {
 		return nil, err
@@ -45,9 +46,18 @@ func openPostgres(cfg Config, logger *slog.Logger) (backend, error) {
 	if !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
 		poolConfig.MaxConns = connections
 	}
+	if tele != nil {
+		tele.TracePool(poolConfig)
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when it is first used
 	if err != nil {
 		return nil, err
+	}
+	if tele != nil {
+		if err := tele.MeasurePool(pool); err != nil {
+			pool.Close()
+			return nil, err
+		}
 	}
 	users, err := pgstore.New(pool, pgstore.Config{Logger: logger})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -23,15 +24,16 @@ const (
 
 // A Server is the reference server. It has the two methods of a life: Open and Run.
 type Server struct {
-	cfg      Config
-	stderr   io.Writer
-	logger   *slog.Logger
-	backend  backend
-	engine   *points.Engine
-	handler  *Handler
-	http     *http.Server
-	listener net.Listener
-	ready    chan struct{}
+	cfg       Config
+	stderr    io.Writer
+	logger    *slog.Logger
+	telemetry *telemetry.Telemetry // nil: nothing is measured
+	backend   backend
+	engine    *points.Engine
+	handler   *Handler
+	http      *http.Server
+	listener  net.Listener
+	ready     chan struct{}
 }
 
 // Open listens on cfg.Addr, but does nothing more: the address is known, and a port that is taken is told of at once.
@@ -40,22 +42,31 @@ type Server struct {
 //
 // Its errors, and Run's, are one line each, and have no password in them.
 func Open(cfg Config, stderr io.Writer) (*Server, error) {
-	logger := NewLogger(cfg, stderr)
-	backend, err := openBackend(cfg, logger)
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{cfg: cfg, stderr: stderr, logger: logger, backend: backend, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), ready: make(chan struct{})}
 	if err := s.open(); err != nil {
-		backend.close()
+		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) open() error {
+func (s *Server) open() (err error) {
+	hooks := make([]points.Hooks, 0, 2)
+	if s.cfg.Telemetry {
+		if s.telemetry, err = telemetry.New(context.Background()); err != nil {
+			return err
+		}
+	}
+	if s.backend, err = openBackend(s.cfg, s.telemetry, s.logger); err != nil {
+		return err
+	}
+	if s.telemetry != nil {
+		hooks = append(hooks, s.telemetry.Hooks(s.backend.store()))
+	}
 	outages := outages{logger: s.logger}
 	updates := new(updates)
+	hooks = append(hooks,
+		points.Hooks{BatchEnd: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended})
 	engine, err := points.New(s.backend.store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
@@ -65,7 +76,7 @@ func (s *Server) open() error {
 		// Of the ticks after repeated failures, every other one tries.
 		Updater: points.UpdaterConfig{Cooldown: 2 * time.Duration(s.cfg.Interval)},
 		Logger:  s.logger,
-		Hooks:   points.Hooks{BatchEnd: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
+		Hooks:   joinHooks(hooks...),
 	})
 	if err != nil {
 		return err
@@ -74,9 +85,31 @@ func (s *Server) open() error {
 	s.handler = NewHandler(engine, s.backend.ping)
 	s.handler.updates, s.handler.logger = updates, s.logger
 	s.handler.Starting("the store is being opened")
-	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
+	var served http.Handler = s.handler
+	if s.telemetry != nil {
+		if err := s.telemetry.MeasureEngine(engine); err != nil {
+			return err
+		}
+		s.handler.more["/metrics"] = readOnly(s.telemetry.Metrics())
+		served = s.telemetry.Middleware(s.handler, s.handler.paths())
+	}
+	s.http = NewHTTPServer(served, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.listener, err = listen(s.cfg.Addr)
 	return err
+}
+
+// close closes what has been opened, but for the listener.
+func (s *Server) close() {
+	if s.backend != nil {
+		s.backend.close()
+	}
+	if s.telemetry != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := s.telemetry.Shutdown(ctx); err != nil {
+			s.logger.Warn("the last of the telemetry is lost", "error", oneLine(err))
+		}
+	}
 }
 
 // Addr returns where the server listens.
@@ -87,7 +120,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Close closes a server that will not Run.
 func (s *Server) Close() error {
-	s.backend.close()
+	s.close()
 	return s.listener.Close()
 }
 
@@ -107,7 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	err := group.Wait()
-	s.closeBackend()
+	s.closeInTime()
 	if ctx.Err() == nil {
 		return err
 	}
@@ -155,16 +188,16 @@ func (s *Server) drain(ended context.Context) {
 	}
 }
 
-// closeBackend closes the backend, but does not wait for a connection that hangs.
-func (s *Server) closeBackend() {
+// closeInTime closes everything, but does not wait for a connection that hangs.
+func (s *Server) closeInTime() {
 	closed := make(chan struct{})
 	go func() {
-		s.backend.close()
+		s.close()
 		close(closed)
 	}()
 	select {
 	case <-closed:
-	case <-time.After(closeTimeout):
+	case <-time.After(closeTimeout + closeTimeout/4):
 		s.logger.Warn("the database's connections were cut", "timeout", closeTimeout)
 	}
 }

@@ -120,6 +120,33 @@ func (n *MaxWaiting) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (n MaxWaiting) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
 
+// A Secret is a token that a client has to know. Whatever prints it prints that there is one.
+type Secret string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Secret) UnmarshalText(text []byte) error {
+	const least = 16
+	if len(text) > 0 && len(text) < least {
+		return errors.New("must have at least 16 characters")
+	}
+	*s = Secret(text)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler: it returns what String does.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// String returns whether there is one.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "(hidden)"
+}
+
+// GoString returns what String does, for %#v.
+func (s Secret) GoString() string { return s.String() }
+
 // A Duration is a time.Duration of at least a millisecond. It is written as Go does (1m30s) or in whole milliseconds
 // (90000).
 type Duration time.Duration

@@ -1,0 +1,152 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// seconds are the buckets of all durations: from 0.1 ms to 10 s, each about one and a half times the one before, so that
+// a percentile can be told within a fifth.
+//
+//nolint:gochecknoglobals // a constant, if slices could be
+var seconds = metric.WithExplicitBucketBoundaries(
+	.0001, .00015, .0002, .0003, .0005, .0007, .001, .0015, .002, .003, .005, .007,
+	.01, .015, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 7, 10)
+
+// requests measures requests.
+type requests struct {
+	duration metric.Float64Histogram
+	known    sync.Map // of request: []metric.RecordOption
+}
+
+// A request is what of one is told apart.
+type request struct {
+	method, route string
+	status        int
+}
+
+func (r *requests) create(meter metric.Meter) (err error) {
+	r.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
+		metric.WithDescription("Duration of HTTP requests. Those with status 500 panicked."), seconds)
+	return err
+}
+
+func (r *requests) record(ctx context.Context, what request, took time.Duration) {
+	options, ok := r.known.Load(what)
+	if !ok {
+		attributes := []attribute.KeyValue{
+			attribute.String("http.request.method", what.method),
+			attribute.Int("http.response.status_code", what.status),
+			attribute.String("url.scheme", "http"),
+		}
+		if what.route != "" {
+			attributes = append(attributes, attribute.String("http.route", what.route))
+		}
+		options, _ = r.known.LoadOrStore(what, []metric.RecordOption{
+			metric.WithAttributeSet(attribute.NewSet(attributes...)),
+		})
+	}
+	r.duration.Record(ctx, took.Seconds(), options.([]metric.RecordOption)...) //nolint:forcetypeassert // it is
+}
+
+// Middleware measures and traces what next answers. Routes are the paths that are told apart; all others are one. A
+// request that carries a trace's context (W3C traceparent) belongs to that trace.
+func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler {
+	known := make(map[string]bool)
+	for _, route := range routes {
+		known[route] = true
+	}
+	writers := sync.Pool{New: func() any { return new(writer) }}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		what := request{method: r.Method, route: r.URL.Path}
+		if !known[what.route] {
+			what.route = ""
+		}
+		switch what.method {
+		case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions:
+		default:
+			what.method = "_OTHER" // by the semantic conventions: clients do not make up the names of ours
+		}
+		var query *query
+		if t.traces != nil {
+			r, query = t.startRequest(r, what)
+		}
+		watched := writers.Get().(*writer) //nolint:forcetypeassert // New makes them
+		*watched = writer{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			what.status = watched.status
+			*watched = writer{}
+			writers.Put(watched)
+			query.end(what.status)
+			t.requests.record(r.Context(), what, time.Since(began))
+		}()
+		next.ServeHTTP(watched, r)
+	})
+}
+
+// A writer remembers the status of an answer.
+type writer struct {
+	http.ResponseWriter
+
+	status int
+}
+
+func (w *writer) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *writer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// startRequest begins the span of a request, if it is to be traced.
+func (t *Telemetry) startRequest(r *http.Request, what request) (*http.Request, *query) {
+	ctx := r.Context()
+	if r.Header.Get("Traceparent") != "" {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+	}
+	name := what.method
+	if what.route != "" {
+		name += " " + what.route
+	}
+	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
+	if !span.IsRecording() {
+		return r, nil
+	}
+	span.SetAttributes(
+		attribute.String("http.request.method", what.method),
+		attribute.String("http.route", what.route),
+		attribute.String("url.path", r.URL.Path),
+		attribute.String("url.scheme", "http"),
+	)
+	q := &query{span: span}
+	if what.route == "/" {
+		_, q.wait = t.tracer.Start(ctx, "wait for a batch")
+	}
+	return r.WithContext(context.WithValue(ctx, queryKey{}, q)), q
+}
+
+// end ends a request's span.
+func (q *query) end(status int) {
+	if q == nil {
+		return
+	}
+	if q.wait != nil {
+		q.wait.End() // it was refused, or has given up; else this does nothing
+	}
+	q.span.SetAttributes(attribute.Int("http.response.status_code", status))
+	if status >= http.StatusInternalServerError {
+		q.span.SetAttributes(attribute.String("error.type", strconv.Itoa(status)))
+		q.span.SetStatus(codeError, "")
+	}
+	q.span.End()
+}
