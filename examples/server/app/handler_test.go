@@ -39,10 +39,15 @@ func newHandler(t *testing.T, cfg points.Config, read func(context.Context) ([]p
 	return app.NewHandler(engine, nil)
 }
 
+// serve returns a handler's answer, which conforms to the API's description.
 func serve(ctx context.Context, h http.Handler, method, target string) answer {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, method, target, nil))
-	return answer{w.Code, w.Header(), w.Body.Bytes()}
+	a := answer{w.Code, w.Header(), w.Body.Bytes()}
+	if err := conforms(method, target, a); err != nil {
+		panic(err)
+	}
+	return a
 }
 
 func TestRoutes(t *testing.T) {

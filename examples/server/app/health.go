@@ -33,6 +33,8 @@ type readiness struct {
 	NextTick time.Time `json:"next_tick,omitzero"`
 	Update   struct {
 		RunningSince time.Time `json:"running_since,omitzero"`
+		Done         int64     `json:"done,omitzero"`  // users, if the store tells
+		Total        int64     `json:"total,omitzero"` // users, as an estimate
 		LastSuccess  update    `json:"last_success,omitzero"`
 		LastFailure  update    `json:"last_failure,omitzero"`
 		Breaker      string    `json:"breaker"`
@@ -48,6 +50,7 @@ type update struct {
 func readinessOf(state points.State) readiness {
 	r := readiness{Status: "ready", Waiting: state.Waiting, NextTick: state.NextTick}
 	r.Update.RunningSince = state.Updater.RunningSince
+	r.Update.Done, r.Update.Total = state.Updater.Done, state.Updater.Total
 	r.Update.LastSuccess = updateOf(state.Updater.LastSuccess)
 	r.Update.LastFailure = updateOf(state.Updater.LastFailure)
 	r.Update.Breaker = state.Updater.Breaker

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pointsapp/pointsapp/examples/server/apidoc"
 	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -85,6 +87,16 @@ func (s *Server) open() (err error) {
 	s.handler = NewHandler(engine, s.backend.ping)
 	s.handler.updates, s.handler.logger = updates, s.logger
 	s.handler.Starting("the store is being opened")
+	described, err := apidoc.Handlers()
+	if err != nil {
+		return err
+	}
+	for path, handler := range described {
+		s.handler.more[path] = readOnly(handler)
+	}
+	if s.cfg.ControlToken != "" {
+		maps.Copy(s.handler.more, s.handler.control(s.cfg.ControlToken))
+	}
 	var served http.Handler = s.handler
 	if s.telemetry != nil {
 		if err := s.telemetry.MeasureEngine(engine); err != nil {
