@@ -49,8 +49,8 @@ func openStore(path string, ids []int64) (*store, error) {
 
 func (s *store) close() error { return s.db.Close() }
 
-// UsersAbove implements [points.Store]. A transaction is a moment. It reads users in turn until it has enough. To be fast
-// also when nobody qualifies, it would need an index, as pgstore has, or notes of the most points, as memstore has.
+// UsersAbove implements [points.Store]. A transaction is a moment. It reads users in turn until it has enough. To be
+// fast if nobody qualifies, too, it would need an index, as pgstore has, or notes of the most points, as memstore has.
 func (s *store) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
 	found := []points.User{}
 	err := s.db.View(func(tx *bbolt.Tx) error {

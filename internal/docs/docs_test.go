@@ -23,7 +23,6 @@ const root = "../.."
 var runThem = flag.Bool("commands", false, "run the documents' commands, as commands.txt says")
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	os.Exit(pgtest.Main(m).Run())
 }
 
