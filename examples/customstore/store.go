@@ -84,8 +84,11 @@ func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 		}
 		now, drawing, users := time.Now(), points.NewDrawing(key), usersOf(tx)
 		for i, u := range all {
-			if i%often == 0 && ctx.Err() != nil {
-				return ctx.Err()
+			if i%often == 0 {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				points.ReportProgress(ctx, int64(i), int64(len(all)))
 			}
 			u.Points = drawing.Points(u.ID)
 			u.UpdatedAt = later(now, u.UpdatedAt)
@@ -98,6 +101,7 @@ func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("customstore: updating all users: %w", err)
 	}
+	points.ReportProgress(ctx, int64(len(all)), int64(len(all)))
 	return int64(len(all)), nil
 }
 
