@@ -40,7 +40,7 @@ type Config struct {
 	// seconds.
 	StopTimeout time.Duration
 
-	// Updater configures the engine's updater, which logs to the engine's Logger and calls the engine's Hooks.
+	// Updater configures the engine's updater. Its Logger and Hooks do not count: the updater has the engine's.
 	Updater UpdaterConfig
 
 	// Logger gets a line for each update and for each tick that started none. The default is silent.
@@ -105,10 +105,10 @@ type UpdaterConfig struct {
 	// time.
 	Key func() uint64
 
-	// Logger gets a line for each update. The default is silent. In a Config, the engine's is taken.
+	// Logger gets a line for each update. The default is silent. An engine's updater has the engine's instead.
 	Logger *slog.Logger
 
-	// Hooks are called before and after an update. The default is none. In a Config, the engine's are taken.
+	// Hooks are called before and after an update. The default is none. An engine's updater has the engine's instead.
 	Hooks Hooks
 }
 

@@ -21,5 +21,9 @@
 //   - An update that ends without error has reached every user exactly once.
 //   - Nothing waits without a bound: not a query, not a shutdown, not an update.
 //
-// Stores are in packages memstore and pgstore of this module; package points/storetest tests any other.
+// Stores are in packages memstore and pgstore of this module; package points/storetest tests any other. There is no
+// state at package level: engines know nothing of each other.
+//
+// From version 1.0.0 on, what compiles goes on to compile until 2.0.0, if it names the fields of the structs that it
+// makes: they may get more, and the zero value of each goes on to mean what it does now.
 package points

@@ -43,6 +43,7 @@ type BatchInfo struct {
 
 // TickInfo tells of one tick.
 type TickInfo struct {
+	// Time is when the tick came, in UTC.
 	Time time.Time
 
 	// Skipped says that an update was still running, so that the tick started none.

@@ -13,7 +13,7 @@ type User struct {
 	// ID is unique among the users of a store. It may be any 64-bit number; gaps are usual.
 	ID int64 `json:"id"`
 
-	// Points is in 0..[MaxPoints].
+	// Points is in 0..MaxPoints.
 	Points int `json:"points"`
 
 	// InsertedAt and UpdatedAt are in UTC, with a precision of a microsecond.

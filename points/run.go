@@ -33,9 +33,9 @@ type State struct {
 	Updater  UpdaterState
 }
 
-// Run lets ticks come until ctx ends, and returns nil once a running update has stopped. It fails if it runs already
-// ([ErrRunning]), or if the update has not stopped within Config.StopTimeout. Queries are answered before, during and
-// after it.
+// Run lets ticks come until ctx ends, and returns nil once a running update has stopped. It fails with [ErrRunning] if
+// it runs already, and with an error of its own if the update has not stopped within Config.StopTimeout. Queries are
+// answered before, during and after it.
 //
 // Each tick draws a new hidden number, which takes its place at once, or after the read that is under way; then it
 // starts an update beside the queries, unless one runs.

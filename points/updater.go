@@ -59,8 +59,8 @@ func NewUpdater(store Store, cfg UpdaterConfig) (*Updater, error) {
 	}, nil
 }
 
-// Update gives every user new points and returns once that is done. It fails with ErrUpdateRunning if an update runs
-// already, with ErrUpdatesSuspended if the circuit breaker is open, else with the store's error, wrapped: any part of
+// Update gives every user new points and returns once that is done. It fails with [ErrUpdateRunning] if an update runs
+// already, with [ErrUpdatesSuspended] if the circuit breaker is open, else with the store's error, wrapped: any part of
 // the users may then have new points. A panic of the store becomes an error.
 func (u *Updater) Update(ctx context.Context) (UpdateInfo, error) {
 	run, err := u.claim(ctx)

@@ -34,7 +34,7 @@ This project is under the MIT licence. These are the modules that its packages a
 library (BSD-3-Clause), without what only tests use. Written by ` + "`go test ./internal/licences -update`" + `.
 
 `)
-	for _, of := range []string{"points", "memstore", "pgstore", "examples/server", "loadtest"} {
+	for _, of := range []string{"points", "memstore", "pgstore", "examples/server", "examples/mux", "examples/customstore", "loadtest"} {
 		modules := modulesOf(t, "../../"+of)
 		fmt.Fprintf(&page, "## %s\n\n", of)
 		if len(modules) == 0 {

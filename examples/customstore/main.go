@@ -1,0 +1,53 @@
+// Command customstore serves users from a Store of its own, which keeps them in a file.
+//
+//	go run ./examples/customstore -file /tmp/users
+package main
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:4000", "`host:port` to listen on")
+	file := flag.String("file", "users.bolt", "the `file` of the users; 10,000 are made if it is new")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *addr, *file); err != nil {
+		slog.Error(err.Error())
+		os.Exit(1) //nolint:gocritic // stop has nothing left to do
+	}
+}
+
+func run(ctx context.Context, addr, file string) error {
+	ids := make([]int64, 10_000)
+	for i := range ids {
+		ids[i] = int64(i) + 1
+	}
+	store, err := openStore(file, ids)
+	if err != nil {
+		return err
+	}
+	defer store.close() //nolint:errcheck // what is in it has been written
+	engine, err := points.New(store, points.Config{UpdateOnStart: true})
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	server := app.NewHTTPServer(app.NewHandler(engine, nil), 5*time.Second, slog.Default())
+	go server.Serve(listener) //nolint:errcheck // it ends when it is closed
+	defer server.Close()      //nolint:errcheck // the process ends
+	return engine.Run(ctx)
+}

@@ -1,0 +1,79 @@
+// Command mux has the queries' handler at /points/ in a router that has other things to do, too: the standard library's
+// or, with -chi, chi.
+//
+//	go run ./examples/mux
+//	go run ./examples/mux -chi
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/memstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:4000", "`host:port` to listen on")
+	withChi := flag.Bool("chi", false, "use chi's router")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *addr, *withChi); err != nil {
+		slog.Error(err.Error())
+		os.Exit(1) //nolint:gocritic // stop has nothing left to do
+	}
+}
+
+// standard mounts queries in the standard library's router. The handler is to see / and not /points/.
+func standard(queries http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", home)
+	mux.Handle("/points/", http.StripPrefix("/points", queries))
+	return mux
+}
+
+// withChi does the same in chi's, which has middleware, and answers /points too.
+func withChi(queries http.Handler) http.Handler {
+	router := chi.NewRouter()
+	router.Get("/", home)
+	router.Mount("/points", http.StripPrefix("/points", queries))
+	return router
+}
+
+func home(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprintln(w, "Queries are answered at /points/.")
+}
+
+func run(ctx context.Context, addr string, chi bool) error {
+	store, err := memstore.New(1_000_000)
+	if err != nil {
+		return err
+	}
+	engine, err := points.New(store, points.Config{UpdateOnStart: true})
+	if err != nil {
+		return err
+	}
+	router := standard
+	if chi {
+		router = withChi
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	server := app.NewHTTPServer(router(app.NewHandler(engine, nil)), 5*time.Second, slog.Default())
+	go server.Serve(listener) //nolint:errcheck // it ends when it is closed
+	defer server.Close()      //nolint:errcheck // the process ends
+	return engine.Run(ctx)
+}

@@ -1,0 +1,120 @@
+//go:build unix
+
+package docs
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// TestCommands runs the documents' commands, as commands.txt says, beside a server whose address stands for the
+// documents' one.
+func TestCommands(t *testing.T) {
+	if !*runThem {
+		t.Skip("go test ./internal/docs -commands runs the documents' commands")
+	}
+	address := startServer(t)
+	stand := strings.NewReplacer("localhost:4000", address, "127.0.0.1:4000", address, " URL", " http://"+address+"/",
+		"postgres://user:password@host/db", `"$DATABASE"`)
+	env := append(os.Environ(), "DATABASE="+pgtest.URL(t), "SCRATCH="+t.TempDir())
+	for _, e := range readTable(t) {
+		for _, how := range e.hows {
+			switch how.verb {
+			case "run":
+				if how.what == "" {
+					how.what = e.command
+				}
+				t.Run(how.what, func(t *testing.T) { run(t, stand.Replace(how.what), env) })
+			case "serve":
+				path, command, ok := strings.Cut(how.what, " ")
+				if !ok {
+					command = e.command
+				}
+				t.Run(command, func(t *testing.T) { serve(t, path, stand.Replace(command), env) })
+			}
+		}
+	}
+}
+
+func startServer(t *testing.T) (address string) {
+	t.Helper()
+	cfg := app.Defaults()
+	cfg.Addr = "127.0.0.1:0"
+	server, err := app.Open(cfg, t.Output())
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+	return server.Addr().String()
+}
+
+// run runs a command from the root, as a reader does.
+func run(t *testing.T, command string, env []string) {
+	t.Helper()
+	output, err := shell(t, command, env).CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	t.Logf("%s", output)
+}
+
+// serve runs the command of a server until it has answered at a path, and interrupts it then.
+func serve(t *testing.T, path, command string, env []string) {
+	t.Helper()
+	address := freeAddress(t)
+	cmd := shell(t, command, append(env, "ADDR="+address))
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	require.NoError(t, cmd.Start())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		cmd.Wait() //nolint:errcheck // whether an interrupt is an error is up to the command
+	}()
+	require.Eventually(t, func() bool {
+		answer, err := http.Get("http://" + address + path)
+		if err != nil {
+			return false
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond, "it does not answer")
+	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
+	<-ended
+}
+
+// shell returns a command whose processes end with the test.
+func shell(t *testing.T, command string, env []string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", command)
+	cmd.Dir, cmd.Env = root, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	t.Cleanup(func() {
+		if cmd.Process != nil {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // an error says that there are none
+		}
+	})
+	return cmd
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
