@@ -29,6 +29,10 @@ bench: ## Run the benchmarks of bench, for some 15 minutes; what they print and 
 soak: ## Load, updates, faults and restarts at random, for 30 minutes; prints a table
 	go test ./examples/server/app -run 'TestSoak$$' -v -soak 30m -timeout 45m
 
+.PHONY: compose
+compose: ## Build the containers, start them under a name of their own, ask them for an answer, and take them away
+	.ci/run compose
+
 .PHONY: lint
 lint: ## Run the linters
 	.ci/run lint

@@ -3,8 +3,8 @@
 //	server                                                # in memory, 1,000,000 users
 //	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
 //
-// It logs to standard error. It exits with 0 after SIGTERM or an interrupt, with 2 if a flag or an environment
-// variable is wrong, and with 1 if it cannot start or go on.
+// It logs to standard error; standard output is for what -version and -print-config print. It exits with 0 after
+// SIGTERM or an interrupt, with 2 if a flag or an environment variable is wrong, with 1 if it cannot start or go on.
 package main
 
 import (
@@ -15,17 +15,18 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/pointsapp/pointsapp/examples/server/app"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stderr))
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
-func run(args, environ []string, stderr io.Writer) (code int) {
-	cfg, err := app.ParseConfig(args, environ, stderr)
+func run(args, environ []string, stdout, stderr io.Writer) (code int) {
+	cfg, action, err := app.ParseConfig(args, environ, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -33,6 +34,27 @@ func run(args, environ []string, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "server: %v (-h explains all flags)\n", err)
 		return 2
 	}
+	switch action {
+	case app.ActionVersion:
+		info, _ := debug.ReadBuildInfo()
+		fmt.Fprintln(stdout, version(info))
+		return 0
+	case app.ActionPrintConfig:
+		cfg.Print(stdout)
+		return 0
+	case app.ActionHealthcheck:
+		if err := app.Healthcheck(context.Background(), cfg.Addr); err != nil {
+			fmt.Fprintf(stderr, "server: %v\n", err)
+			return 1
+		}
+		return 0
+	default:
+		return serve(cfg, stderr)
+	}
+}
+
+// serve serves until a signal comes.
+func serve(cfg app.Config, stderr io.Writer) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once

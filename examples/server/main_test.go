@@ -88,6 +88,52 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// What is asked for is all there is on standard output; nothing serves then.
+func TestActions(t *testing.T) {
+	t.Parallel()
+	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points", "USERS=7"}
+	for action, want := range map[string]string{
+		"-version":      `pointsapp \S+, revision .+, go1\.\S+\n`,
+		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
+	} {
+		server, stdout := command(t, []string{action}, environ...)
+		var stderr bytes.Buffer
+		server.Stderr = &stderr
+		require.NoError(t, server.Run())
+		assert.Regexp(t, "^"+want+"$", stdout.String())
+		assert.Empty(t, stderr.String())
+	}
+}
+
+// A server's own program tells whether it can answer.
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+	address, log := startServer(t, server)
+	check := func() (stderr string, err error) {
+		t.Helper()
+		healthcheck, stdout := command(t, []string{"-healthcheck"}, "ADDR="+address)
+		var text bytes.Buffer
+		healthcheck.Stderr = &text
+		err = healthcheck.Run()
+		assert.Empty(t, stdout.String())
+		return text.String(), err
+	}
+	stderr, err := check()
+	require.NoError(t, err)
+	assert.Empty(t, stderr)
+
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	_, err = io.ReadAll(log)
+	require.NoError(t, err)
+	require.NoError(t, server.Wait())
+	stderr, err = check()
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	assert.Equal(t, 1, exit.ExitCode())
+	assert.Regexp(t, `^server: `+address+`: nothing listens there: .*\n$`, stderr)
+}
+
 // startServer starts the server on a free port and waits until it serves. It returns its address, and the log from there.
 func startServer(t *testing.T, server *exec.Cmd) (address string, log *bufio.Reader) {
 	t.Helper()

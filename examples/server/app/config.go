@@ -69,27 +69,40 @@ func Defaults() Config {
 	}
 }
 
+// An Action is what the command is asked to do with its configuration.
+type Action string
+
+// To serve is what it does unless a flag asks for something else; of several such flags, the last one counts.
+const (
+	ActionServe       Action = ""
+	ActionVersion     Action = "version"      // print which version this is
+	ActionPrintConfig Action = "print-config" // Config.Print
+	ActionHealthcheck Action = "healthcheck"  // Healthcheck
+)
+
 // ParseConfig returns the configuration that the flags in args make of the defaults, and before them the environment
-// variables in environ, each key=value; a variable that is empty is as one that is not set. If args ask for it,
-// ParseConfig writes the explanation of all of them to help and returns flag.ErrHelp. Any other error is one line,
-// and has no password in it.
-func ParseConfig(args, environ []string, help io.Writer) (Config, error) {
+// variables in environ, each key=value; a variable that is empty is as one that is not set. It also returns what args
+// ask to do with it. If they ask for help, ParseConfig writes the explanation of all of them to help and returns
+// flag.ErrHelp. Any other error is one line, and has no password in it.
+func ParseConfig(args, environ []string, help io.Writer) (Config, Action, error) {
 	cfg := Defaults()
 	envErr := cfg.setFromEnvironment(environ)
 	flags := cfg.flags()
+	action := addActions(flags)
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		writeHelp(help, flags)
-		return Config{}, err
+		return Config{}, ActionServe, err
 	case err != nil:
-		return Config{}, hideSecrets(err)
+		return Config{}, ActionServe, hideSecrets(err)
 	case flags.NArg() > 0:
-		return Config{}, hideSecrets(fmt.Errorf("unexpected argument %q: flags are given as -name=value", flags.Arg(0)))
+		err = fmt.Errorf("unexpected argument %q: flags are given as -name=value", flags.Arg(0))
+		return Config{}, ActionServe, hideSecrets(err)
 	case envErr != nil:
-		return Config{}, hideSecrets(envErr)
+		return Config{}, ActionServe, hideSecrets(envErr)
 	}
-	return cfg, nil
+	return cfg, *action, nil
 }
 
 // flags returns the flags that set c; what is in it now are their defaults. In a flag's usage its environment
@@ -121,6 +134,39 @@ func (c *Config) flags() *flag.FlagSet {
 	return flags
 }
 
+// addActions adds the flags that ask for an action; they set what it returns. They have no environment variable.
+func addActions(flags *flag.FlagSet) *Action {
+	action := ActionServe
+	for _, a := range []struct {
+		asked Action
+		usage string
+	}{
+		{ActionVersion, "print the version, and exit"},
+		{ActionPrintConfig, "print what all settings come to, as NAME=value without passwords, and exit"},
+		{ActionHealthcheck, "ask the server at -addr whether it can answer, and exit with 0 if so, else with 1"},
+	} {
+		flags.BoolFunc(string(a.asked), a.usage, func(string) error {
+			action = a.asked
+			return nil
+		})
+	}
+	return &action
+}
+
+// Print writes the settings to w, one NAME=value a line, as an env file has them. The names are those of the
+// environment variables; of what is secret there is no more than its MarshalText tells.
+func (c *Config) Print(w io.Writer) {
+	c.flags().VisitAll(func(f *flag.Flag) {
+		fmt.Fprintf(w, "%s=%s\n", variable(f), f.Value)
+	})
+}
+
+// variable returns the environment variable of a flag, or nothing if it has none.
+func variable(f *flag.Flag) string {
+	name, _ := flag.UnquoteUsage(f)
+	return name
+}
+
 func writeHelp(w io.Writer, flags *flag.FlagSet) {
 	fmt.Fprint(w, `Usage: server [flags]
 
@@ -128,7 +174,7 @@ Answers GET / with at most 2 users above a hidden number, and the time of the qu
 GET /healthz tells that it is alive, GET /readyz whether it can answer, GET /updates when updates ran.
 SIGTERM or an interrupt ends it gracefully, a second one at once.
 
-Each flag has an environment variable, named after it here, which counts where the flag is not given:
+Each setting has an environment variable, named after its flag here, which counts where the flag is not given:
 
 `)
 	flags.SetOutput(w)

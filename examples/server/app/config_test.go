@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -71,11 +72,54 @@ func TestParseConfig(t *testing.T) {
 			t.Parallel()
 			want := app.Defaults()
 			test.want(&want)
-			got, err := app.ParseConfig(test.args, test.environ, io.Discard)
+			got, action, err := app.ParseConfig(test.args, test.environ, io.Discard)
 			require.NoError(t, err)
 			assert.Equal(t, want, got)
+			assert.Equal(t, app.ActionServe, action)
 		})
 	}
+}
+
+// What is asked for stands anywhere among the settings; the last one counts.
+func TestParseConfigActions(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]app.Action{
+		"":                               app.ActionServe,
+		"-version":                       app.ActionVersion,
+		"-print-config -users=7":         app.ActionPrintConfig,
+		"-users=7 -healthcheck":          app.ActionHealthcheck,
+		"-version -addr=:1 -healthcheck": app.ActionHealthcheck,
+	} {
+		cfg, got, err := app.ParseConfig(strings.Fields(args), []string{"LOG_FORMAT=json"}, io.Discard)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+		assert.Equal(t, app.LogFormat("json"), cfg.LogFormat)
+	}
+}
+
+// What is printed has a line for each setting, and read as an environment it makes the same configuration, but for
+// what is secret.
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	cfg, _, err := app.ParseConfig(
+		[]string{"-interval=90000", "-log-level=DEBUG", "-update-on-start=f"},
+		[]string{"ADDR=:80", "USERS=7", "DATABASE_URL=host=db user=me password=s3cret dbname=all"},
+		io.Discard,
+	)
+	require.NoError(t, err)
+	var printed strings.Builder
+	cfg.Print(&printed)
+	lines := strings.Split(strings.TrimSuffix(printed.String(), "\n"), "\n")
+	assert.Len(t, lines, reflect.TypeFor[app.Config]().NumField())
+	assert.Subset(t, lines, []string{
+		"ADDR=:80", "DATABASE_URL=postgres://me@db:5432/all", "USERS=7", "TIMER_INTERVAL=1m30s", "UPDATE_ON_START=false",
+		"QUERY_TIMEOUT=5s", "MAX_WAITING=10000", "LOG_FORMAT=text", "LOG_LEVEL=debug",
+	})
+
+	again, _, err := app.ParseConfig(nil, lines, io.Discard)
+	require.NoError(t, err)
+	again.DatabaseURL = cfg.DatabaseURL
+	assert.Equal(t, cfg, again)
 }
 
 // Each error is one line that names the flag or the variable, and the rule.
@@ -128,20 +172,21 @@ func TestParseConfigErrors(t *testing.T) {
 			if given[0] >= 'A' && given[0] <= 'Z' {
 				args, environ = nil, args
 			}
-			_, err := app.ParseConfig(args, environ, io.Discard)
+			_, _, err := app.ParseConfig(args, environ, io.Discard)
 			assert.EqualError(t, err, want)
 		})
 	}
 }
 
-// The help names each flag with its variable and its default. Every field of Config can be set by both.
+// The help names each flag with its variable and its default. Every field of Config can be set by both; what is not a
+// setting has no variable.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var help bytes.Buffer
-	_, err := app.ParseConfig([]string{"-h"}, []string{"USERS=many"}, &help)
+	_, _, err := app.ParseConfig([]string{"-h"}, []string{"USERS=many"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	flags := strings.Count(help.String(), "\n  -")
-	assert.Equal(t, reflect.TypeFor[app.Config]().NumField(), flags)
+	assert.Len(t, regexp.MustCompile(`(?m)^  -[a-z-]+ `).FindAllString(help.String(), -1), reflect.TypeFor[app.Config]().NumField())
+	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -version"}, regexp.MustCompile(`(?m)^  -[a-z-]+$`).FindAllString(help.String(), -1))
 	for field := range reflect.TypeFor[app.Config]().Fields() {
 		variable := field.Tag.Get("env")
 		require.NotEmpty(t, variable, field.Name)
@@ -177,14 +222,15 @@ func TestPasswordsAreHidden(t *testing.T) {
 			if strings.ToUpper(where) == where && where != "" {
 				args, environ = nil, args
 			}
-			cfg, err := app.ParseConfig(args, environ, io.Discard)
+			cfg, _, err := app.ParseConfig(args, environ, io.Discard)
 			var out bytes.Buffer
 			encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // whatever becomes of it
 			require.NoError(t, jsonErr)
 			slog.New(slog.NewTextHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
 			slog.New(slog.NewJSONHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
+			cfg.Print(&out)
 			fmt.Fprintf(&out, "%v %v %+v %#v %s %s", err, cfg, cfg, cfg, cfg.DatabaseURL, encoded)
-			_, helpErr := app.ParseConfig([]string{"-h"}, environ, &out)
+			_, _, helpErr := app.ParseConfig([]string{"-h"}, environ, &out)
 			require.ErrorIs(t, helpErr, flag.ErrHelp)
 			assert.NotContains(t, out.String(), "s3cret", "%s%s", where, url)
 		}

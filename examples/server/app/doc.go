@@ -1,9 +1,9 @@
 // Package app is the reference server: net/http around an engine of package points, on users in memory or in
 // PostgreSQL.
 //
-//	cfg, err := app.ParseConfig(os.Args[1:], os.Environ(), os.Stderr) // or app.Defaults()
-//	server, err := app.Open(cfg, os.Stderr)                           // listens
-//	go server.Run(ctx)                                                // fills the table if need be, and serves
+//	cfg := app.Defaults()                   // or ParseConfig's, made of flags and environment variables
+//	server, err := app.Open(cfg, os.Stderr) // listens
+//	go server.Run(ctx)                      // fills the table if need be, and serves
 //	<-server.Ready()
 //	http.Get("http://" + server.Addr().String())
 //

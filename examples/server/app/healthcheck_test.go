@@ -1,0 +1,90 @@
+package app_test
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/app"
+)
+
+// Whatever a server's address is, its own machine can ask after its health.
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"", "127.0.0.1", "0.0.0.0", "localhost", "[::]", "[::1]"} {
+		t.Run(host, func(t *testing.T) {
+			t.Parallel()
+			cfg := app.Defaults()
+			cfg.Users = 10
+			cfg.Addr = app.Address(host + ":0")
+			if listener, err := net.Listen("tcp", string(cfg.Addr)); err != nil {
+				t.Skipf("this machine has no %s: %v", host, err)
+			} else {
+				require.NoError(t, listener.Close())
+			}
+			r := startReady(t, cfg)
+			_, port, err := net.SplitHostPort(r.server.Addr().String())
+			require.NoError(t, err)
+			addr := app.Address(host + ":" + port)
+			require.NoError(t, app.Healthcheck(t.Context(), addr))
+			require.NoError(t, r.stop())
+			assert.ErrorContains(t, app.Healthcheck(t.Context(), addr), ":"+port+": nothing listens there: start the server, or name its address, see -addr (ADDR)")
+		})
+	}
+}
+
+// An error is one line that says what the matter is.
+func TestHealthcheckErrors(t *testing.T) {
+	t.Parallel()
+	starting := app.NewHandler(nil, nil)
+	starting.Starting("the store is being opened")
+	for name, test := range map[string]struct {
+		handler http.HandlerFunc
+		want    string
+	}{
+		"starting": {
+			starting.ServeHTTP,
+			`503 Service Unavailable: The server is starting: the store is being opened\.`,
+		},
+		"no answer": {
+			func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			"no answer within 2s",
+		},
+		"not HTTP": {
+			func(w http.ResponseWriter, _ *http.Request) {
+				c, _, err := http.NewResponseController(w).Hijack()
+				if assert.NoError(t, err) {
+					_, _ = c.Write([]byte("hello\r\n"))
+					c.Close()
+				}
+			},
+			"no answer: .*malformed HTTP.*",
+		},
+		"another program": {
+			http.NotFound,
+			`404 Not Found: another program listens there, see -addr \(ADDR\)`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(test.handler)
+			defer server.Close()
+			host := strings.TrimPrefix(server.URL, "http://")
+			err := app.Healthcheck(context.Background(), app.Address(host))
+			require.Error(t, err)
+			assert.Regexp(t, "^"+host+": "+test.want+"$", err.Error())
+		})
+	}
+	for addr, want := range map[app.Address]string{
+		":0":        ":0: any free port: name the one that the server took, see -addr (ADDR)",
+		"localhost": "localhost: address localhost: missing port in address: see -addr (ADDR)",
+	} {
+		assert.EqualError(t, app.Healthcheck(t.Context(), addr), want)
+	}
+}
