@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -31,6 +32,8 @@ type Handler struct {
 	logger  *slog.Logger
 
 	phase   atomic.Pointer[phase] // nil: it serves
+	watched atomic.Bool           // somebody wants to see the latest answer
+	latest  atomic.Pointer[[]byte]
 	users   atomic.Pointer[encodedUsers]
 	buffers sync.Pool // of *[]byte
 }
@@ -157,6 +160,10 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 	buffer := h.buffers.Get().(*[]byte) //nolint:forcetypeassert // New makes them
 	*buffer = h.appendResult((*buffer)[:0], result)
 	writeJSON(w, jsonType, http.StatusOK, *buffer)
+	if h.watched.Load() {
+		latest := bytes.Clone(*buffer)
+		h.latest.Store(&latest)
+	}
 	h.buffers.Put(buffer)
 }
 

@@ -54,7 +54,9 @@ func Open(cfg Config, stderr io.Writer) (*Server, error) {
 
 func (s *Server) open() (err error) {
 	hooks := make([]points.Hooks, 0, 2)
+	problems := new(lastLines)
 	if s.cfg.Telemetry {
+		s.logger = problems.logTo(s.logger)
 		if s.telemetry, err = telemetry.New(context.Background()); err != nil {
 			return err
 		}
@@ -97,17 +99,33 @@ func (s *Server) open() (err error) {
 	if s.cfg.ControlToken != "" {
 		maps.Copy(s.handler.more, s.handler.control(s.cfg.ControlToken))
 	}
-	var served http.Handler = s.handler
+	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
 	if s.telemetry != nil {
-		if err := s.telemetry.MeasureEngine(engine); err != nil {
+		if err := s.measure(problems); err != nil {
 			return err
 		}
-		s.handler.more["/metrics"] = readOnly(s.telemetry.Metrics())
-		served = s.telemetry.Middleware(s.handler, s.handler.paths())
 	}
-	s.http = NewHTTPServer(served, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.listener, err = listen(s.cfg.Addr)
 	return err
+}
+
+// measure has all that the server does measured, and shown at /metrics and /dashboard.
+func (s *Server) measure(problems *lastLines) error {
+	if err := s.telemetry.MeasureEngine(s.engine); err != nil {
+		return err
+	}
+	page := s.newDashboard(problems)
+	pages, err := page.Handlers()
+	if err != nil {
+		return err
+	}
+	for path, handler := range pages {
+		s.handler.more[path] = readOnly(handler)
+	}
+	s.handler.more["/metrics"] = readOnly(s.telemetry.Metrics())
+	s.http.Handler = s.telemetry.Middleware(s.handler, s.handler.paths())
+	s.http.RegisterOnShutdown(page.Close) // else it would wait for pages that are open
+	return nil
 }
 
 // close closes what has been opened, but for the listener.

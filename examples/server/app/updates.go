@@ -18,6 +18,9 @@ type updates struct {
 	latest []updateRun // the latest one last
 }
 
+// keptUpdates is how many updates are remembered.
+const keptUpdates = 1000
+
 // updateRun is when one update ran.
 type updateRun struct {
 	StartedAt time.Time  `json:"started_at"`
@@ -27,10 +30,9 @@ type updateRun struct {
 }
 
 func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
-	const keep = 1000
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.latest) == keep {
+	if len(u.latest) == keptUpdates {
 		u.latest = slices.Delete(u.latest, 0, 1)
 	}
 	u.latest = append(u.latest, updateRun{StartedAt: info.Started})
@@ -44,13 +46,17 @@ func (u *updates) ended(info points.UpdateInfo) {
 	u.latest[len(u.latest)-1] = updateRun{info.Started, &ended, info.Users, info.Err != nil}
 }
 
-func (u *updates) serve(w http.ResponseWriter) {
+// last returns the last n updates.
+func (u *updates) last(n int) []updateRun {
 	u.mu.Lock()
-	runs := append([]updateRun{}, u.latest...)
-	u.mu.Unlock()
+	defer u.mu.Unlock()
+	return append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)
+}
+
+func (u *updates) serve(w http.ResponseWriter) {
 	body, err := json.Marshal(struct {
 		Updates []updateRun `json:"updates"`
-	}{runs})
+	}{u.last(keptUpdates)})
 	if err != nil {
 		panic(err) // times and a number
 	}

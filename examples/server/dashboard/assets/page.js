@@ -1,0 +1,121 @@
+"use strict";
+
+const find = (id) => document.getElementById(id);
+const put = (id, text) => {
+  const element = find(id);
+  if (element.textContent !== text) element.textContent = text;
+};
+const whole = new Intl.NumberFormat("en");
+const count = (n) => whole.format(Math.round(n));
+const ms = (n) => (n === 0 ? "–" : n < 10 ? n.toFixed(2) + " ms" : n < 1000 ? n.toFixed(0) + " ms" : (n / 1000).toFixed(1) + " s");
+const seconds = (n) => (n < 1 ? (n * 1000).toFixed(n < 0.1 ? 1 : 0) + " ms" : n < 120 ? n.toFixed(n < 10 ? 2 : 0) + " s" : (n / 60).toFixed(1) + " min");
+const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
+
+const seen = []; // snapshots of the last two minutes
+const kept = 240;
+
+function show(s) {
+  seen.push({ rate: s.rate, p99: s.p99 });
+  if (seen.length > kept) seen.shift();
+  showStatus(s);
+  put("rate", count(s.rate));
+  for (const p of ["p50", "p90", "p99"]) put(p, ms(s[p]));
+  put("waiting", count(s.waiting));
+  put("batch", s.reads > 0 ? s.batch.toFixed(1) : "–");
+  const failing = Object.entries(s.statuses).filter(([status]) => status !== "200");
+  put("statuses", failing.map(([status, rate]) => `${count(rate)}/s are answered with ${status}.`).join(" "));
+  draw("rate");
+  draw("p99");
+  put("rate-most", count(most("rate")));
+  put("p99-most", ms(most("p99")));
+  showUpdate(s);
+  if (s.latest) put("latest", JSON.stringify(s.latest, null, 2));
+  list("problems", s.problems.toReversed(), "None.");
+  find("controls").hidden = !s.controls;
+}
+
+function showStatus(s) {
+  const bad = s.phase !== "" || s.down;
+  const text = s.phase !== "" ? `The server is ${s.phase}.` : s.down ? "The database does not answer: queries are refused." : "Live.";
+  put("status", text);
+  find("status").classList.toggle("bad", bad);
+}
+
+const most = (key) => Math.max(0, ...seen.map((s) => s[key]));
+
+function draw(key) {
+  const top = most(key) || 1;
+  const line = seen.map((s, i) => `${((i + kept - seen.length) * 600 / (kept - 1)).toFixed(1)},${(135 - 130 * s[key] / top).toFixed(1)}`);
+  find(key + "-line").setAttribute("points", line.join(" "));
+}
+
+function showUpdate(s) {
+  const updates = s.updates.toReversed();
+  const bar = find("progress");
+  if (s.running_since) {
+    const share = s.total > 0 ? s.done / s.total : 0;
+    bar.value = share;
+    put("update-text", `Running since ${clock(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * share)}%.`);
+  } else {
+    const last = updates[0];
+    bar.value = last && last.ended_at && !last.failed ? 1 : 0;
+    put("update-text", last ? (last.failed ? "The latest one has failed." : `None runs; the latest one has reached ${count(last.users)} users.`) : "None has run yet.");
+  }
+  const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next tick comes at ${clock(s.next_tick)}.` : "No tick will come.";
+  const skipped = s.skipped > 0 ? ` ${count(s.skipped)} found an update running.` : "";
+  const breaker = s.breaker === "closed" ? "" : ` Too many updates have failed in a row: the circuit breaker is ${s.breaker}.`;
+  put("ticks", `A tick comes every ${seconds(s.interval)}. ${next}${skipped}${breaker}`);
+  showHistory(updates.slice(0, 20));
+}
+
+let history = "";
+
+function showHistory(updates) {
+  const now = JSON.stringify(updates);
+  if (now === history) return;
+  history = now;
+  find("history").replaceChildren(...updates.map((u) => {
+    const row = document.createElement("tr");
+    const ended = u.ended_at !== null;
+    const result = !ended ? "running" : u.failed ? "failed" : "done";
+    const cells = [clock(u.started_at), ended ? seconds((new Date(u.ended_at) - new Date(u.started_at)) / 1000) : "–", ended ? count(u.users) : "–", result];
+    row.append(...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+    row.lastChild.className = result === "failed" ? "bad" : result === "done" ? "good" : "";
+    return row;
+  }));
+}
+
+function list(id, lines, none) {
+  const texts = lines.length > 0 ? lines : [none];
+  const element = find(id);
+  if (element.textContent === texts.join("")) return;
+  element.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+}
+
+function watch() {
+  const events = new EventSource("/dashboard/events");
+  events.onmessage = (event) => show(JSON.parse(event.data));
+  events.onerror = () => {
+    put("status", "The server does not answer. Trying again…");
+    find("status").classList.add("bad");
+    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 1000); // else it tries again by itself
+  };
+}
+
+find("token").value = sessionStorage.getItem("token") ?? "";
+find("control").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const action = event.submitter.value;
+  const token = find("token").value;
+  const body = action === "interval" ? JSON.stringify({ interval: find("interval").value }) : undefined;
+  put("outcome", "…");
+  try {
+    const response = await fetch("/control/" + action, { method: "POST", headers: { Authorization: "Bearer " + token }, body });
+    if (response.ok) sessionStorage.setItem("token", token);
+    put("outcome", response.ok ? "Done." : (await response.json()).detail);
+  } catch {
+    put("outcome", "The server does not answer.");
+  }
+});
+
+watch();
