@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,23 +11,9 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-)
 
-// browser returns the path of a Chromium.
-func browser(t *testing.T) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	const how = "no Chromium to open the report with: install Debian's package chromium"
-	if os.Getenv("CI") != "" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
-	return ""
-}
+	"github.com/pointsapp/pointsapp/internal/browser"
+)
 
 // drawn is what the page's script below tells of a chart.
 type drawn struct {
@@ -48,7 +33,6 @@ const inspect = `[...document.querySelectorAll("figure > div")].map(div => {
 
 // TestBrowser opens the page in a browser that has no network, and finds the charts drawn.
 func TestBrowser(t *testing.T) {
-	path := browser(t)
 	seed, err := Seed()
 	require.NoError(t, err)
 	other := example()
@@ -63,11 +47,7 @@ func TestBrowser(t *testing.T) {
 		"beside another":   {example(), other, map[string]int{"latency": 6, "percentiles": 2, "throughput": 2, "errors": 2}},
 		"nothing measured": {bare, nil, map[string]int{"latency": 0, "percentiles": 0, "throughput": 0, "errors": 0}},
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
-		chromedp.NoSandbox,                  // root has none
-		chromedp.ProxyServer("127.0.0.1:9")) // no network: nothing listens there
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
-	defer cancel()
+	ctx := browser.Start(t)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			for _, chart := range open(ctx, t, tt.run, tt.old) {

@@ -15,6 +15,9 @@ func joinHooks(all ...points.Hooks) points.Hooks {
 		joined.Tick = both(joined.Tick, h.Tick)
 		joined.UpdateStart = chain(joined.UpdateStart, h.UpdateStart)
 		joined.UpdateEnd = both(joined.UpdateEnd, h.UpdateEnd)
+		if h.UpdateProgress != nil {
+			joined.UpdateProgress = h.UpdateProgress // only one of them has it
+		}
 	}
 	return joined
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"time"
@@ -16,6 +17,26 @@ func NewLogger(cfg Config, w io.Writer) *slog.Logger {
 		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(w, options)))
 	}
 	return slog.New(telemetry.LogHandler(slog.NewTextHandler(w, options)))
+}
+
+// longUpdates logs how far an update is that takes long. Its methods are for points.Hooks.
+type longUpdates struct {
+	logger *slog.Logger
+
+	logged time.Time // its begin, or the latest line
+}
+
+func (l *longUpdates) started(ctx context.Context, info points.UpdateInfo) context.Context {
+	l.logged = info.Started
+	return ctx
+}
+
+func (l *longUpdates) progress(done, total int64) {
+	const every = 5 * time.Second
+	if time.Since(l.logged) >= every {
+		l.logger.Info("updating", "users", done, "of", total)
+		l.logged = time.Now()
+	}
 }
 
 // outages logs when reads of the store begin to fail, and when they succeed again: a line for each query that fails

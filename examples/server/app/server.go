@@ -69,8 +69,10 @@ func (s *Server) open() (err error) {
 	}
 	outages := outages{logger: s.logger}
 	updates := new(updates)
+	long := longUpdates{logger: s.logger}
 	hooks = append(hooks,
-		points.Hooks{BatchEnd: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended})
+		points.Hooks{BatchEnd: outages.batch, UpdateStart: updates.started, UpdateEnd: updates.ended},
+		points.Hooks{UpdateStart: long.started, UpdateProgress: long.progress})
 	engine, err := points.New(s.backend.store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),

@@ -8,8 +8,3 @@ SwaggerUIBundle({
   tryItOutEnabled: true,
   validatorUrl: null, // it would ask a server elsewhere
 });
-
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const paint = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", paint);
-paint();
