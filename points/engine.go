@@ -18,7 +18,7 @@ type Engine struct {
 	schedule  schedule
 
 	callers  sync.Pool         // of *caller
-	starting []context.Context //nolint:containedctx // of those for whom the next read is; for Hooks.BatchStart
+	starting []context.Context // of those whom the next read is for; for Hooks.BatchStart
 
 	mu      sync.Mutex
 	min     int         // the hidden number

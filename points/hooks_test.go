@@ -33,7 +33,7 @@ func TestBatchStart(t *testing.T) {
 		}}
 		engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
 			BatchStart: func(ctx context.Context, callers []context.Context) context.Context {
-				var names []any
+				names := make([]any, 0, len(callers))
 				for _, c := range callers {
 					names = append(names, c.Value(named{}))
 				}
@@ -97,7 +97,7 @@ func TestUpdateProgress(t *testing.T) {
 			UpdateStart:    func(ctx context.Context, _ points.UpdateInfo) context.Context { return withName(ctx, "update") },
 			UpdateProgress: func(done, total int64) { told = append(told, [2]int64{done, total}) },
 		}})
-		var shown [][2]int64
+		shown := make([][2]int64, 0, 4)
 		go func() {
 			_, err := updater.Update(t.Context())
 			assert.NoError(t, err)

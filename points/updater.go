@@ -31,7 +31,7 @@ type running struct {
 // UpdaterState is what an updater does and has done.
 type UpdaterState struct {
 	RunningSince time.Time  // in UTC; zero if no update runs
-	Done, Total  int64      // users updated and to be updated by the update that runs, if the store tells; see WithProgress
+	Done, Total  int64      // users that the running update has reached, and will, if the store tells; see WithProgress
 	LastSuccess  UpdateInfo // zero if there was none
 	LastFailure  UpdateInfo // zero if there was none; that an update was cancelled is none
 	Failures     int        // in a row, up to now
@@ -118,7 +118,7 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 		begun = true
 		info.Key = u.cfg.Key()
 		if u.cfg.Hooks.UpdateStart != nil {
-			ctx = u.cfg.Hooks.UpdateStart(ctx, info)
+			ctx = u.cfg.Hooks.UpdateStart(ctx, info) //nolint:fatcontext // once; the log's lines have it, too
 		}
 		return u.updateStore(WithProgress(ctx, u.progress), info.Key)
 	})

@@ -29,7 +29,7 @@ var screenshots = flag.String("screenshots", "", "folder for pictures of the pag
 // A tab is a page that is open.
 type tab struct {
 	t   *testing.T
-	ctx context.Context //nolint:containedctx // it is chromedp's handle of the page
+	ctx context.Context // chromedp's handle of the page
 
 	mu       sync.Mutex
 	mistakes []string // of the page's scripts
@@ -196,7 +196,7 @@ func keepAsking(t *testing.T, r *running, clients int) {
 	for range clients {
 		all.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := r.do(http.MethodGet, "/"); err != nil {
+				if _, err := r.do(http.MethodGet, "/"); err != nil { //nolint:contextcheck // it gets its answer
 					<-time.After(often)
 				}
 			}

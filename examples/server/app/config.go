@@ -125,8 +125,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"database\nat one moment; one more is answered with 503")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "answer /metrics and /dashboard, `TELEMETRY`, and trace if\n"+
 		"OpenTelemetry's variables (OTEL_*) say where to")
-	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: who "+
-		"has it\nmay pause and resume ticks, change their interval and start an update, at /control;\nempty: nobody may")
+	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: "+
+		"who has it\nmay pause and resume ticks, change their interval and start an update, at /control;\nempty: nobody may")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+
 		"text or json")
 	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "least level that is logged, `LOG_LEVEL`:\n"+

@@ -14,8 +14,8 @@ import (
 // control answers the requests of those who have the token, by path: pause, resume, update, interval.
 func (h *Handler) control(token Secret) map[string]http.Handler {
 	actions := map[string]func(http.ResponseWriter, *http.Request){
-		"/control/pause":    func(w http.ResponseWriter, _ *http.Request) { h.engine.Pause(); writeDone(w, http.StatusNoContent) },
-		"/control/resume":   func(w http.ResponseWriter, _ *http.Request) { h.engine.Resume(); writeDone(w, http.StatusNoContent) },
+		"/control/pause":    func(w http.ResponseWriter, _ *http.Request) { h.engine.Pause(); writeDone(w) },
+		"/control/resume":   func(w http.ResponseWriter, _ *http.Request) { h.engine.Resume(); writeDone(w) },
 		"/control/update":   h.updateNow,
 		"/control/interval": h.setInterval,
 	}
@@ -57,7 +57,7 @@ func (h *Handler) updateNow(w http.ResponseWriter, r *http.Request) {
 		writeUnavailable(w, "Updates are suspended for a while, as too many have failed in a row.")
 	default:
 		go h.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the updater logs and tells it
-		writeDone(w, http.StatusAccepted)
+		writeBare(w, http.StatusAccepted)
 	}
 }
 
@@ -77,10 +77,13 @@ func (h *Handler) setInterval(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, http.StatusBadRequest, oneLine(err))
 		return
 	}
-	writeDone(w, http.StatusNoContent)
+	writeDone(w)
 }
 
-func writeDone(w http.ResponseWriter, status int) {
+func writeDone(w http.ResponseWriter) { writeBare(w, http.StatusNoContent) }
+
+// writeBare writes an answer without a body.
+func writeBare(w http.ResponseWriter, status int) {
 	header := w.Header()
 	header["Cache-Control"] = noStore
 	header["X-Content-Type-Options"] = noSniff

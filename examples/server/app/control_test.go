@@ -83,7 +83,7 @@ func TestControlNeedsItsToken(t *testing.T) {
 		} {
 			a := r.post(t, path, authorization, "")
 			assertProblem(t, a, http.StatusUnauthorized, "This needs the control token: Authorization: Bearer TOKEN.")
-			assert.Equal(t, "Bearer", a.header.Get("Www-Authenticate"))
+			assert.Equal(t, "Bearer", a.header.Get("WWW-Authenticate"))
 		}
 		a, err := r.do(http.MethodGet, path)
 		require.NoError(t, err)

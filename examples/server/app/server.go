@@ -46,7 +46,7 @@ type Server struct {
 func Open(cfg Config, stderr io.Writer) (*Server, error) {
 	s := &Server{cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), ready: make(chan struct{})}
 	if err := s.open(); err != nil {
-		s.close()
+		s.close(context.Background())
 		return nil, err
 	}
 	return s, nil
@@ -131,12 +131,12 @@ func (s *Server) measure(problems *lastLines) error {
 }
 
 // close closes what has been opened, but for the listener.
-func (s *Server) close() {
+func (s *Server) close(ctx context.Context) {
 	if s.backend != nil {
 		s.backend.close()
 	}
 	if s.telemetry != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 		defer cancel()
 		if err := s.telemetry.Shutdown(ctx); err != nil {
 			s.logger.Warn("the last of the telemetry is lost", "error", oneLine(err))
@@ -152,7 +152,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Close closes a server that will not Run.
 func (s *Server) Close() error {
-	s.close()
+	s.close(context.Background())
 	return s.listener.Close()
 }
 
@@ -172,7 +172,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	err := group.Wait()
-	s.closeInTime()
+	s.closeInTime(ctx)
 	if ctx.Err() == nil {
 		return err
 	}
@@ -221,10 +221,10 @@ func (s *Server) drain(ended context.Context) {
 }
 
 // closeInTime closes everything, but does not wait for a connection that hangs.
-func (s *Server) closeInTime() {
+func (s *Server) closeInTime(ended context.Context) {
 	closed := make(chan struct{})
 	go func() {
-		s.close()
+		s.close(context.WithoutCancel(ended))
 		close(closed)
 	}()
 	select {

@@ -82,7 +82,7 @@ func guarded(next http.Handler) http.Handler {
 
 // events tells a page what there is to see, until it goes away.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
-	watcher, ok := d.watch()
+	watcher, ok := d.watch() //nolint:contextcheck // the sampling is for all watchers
 	if !ok {
 		http.Error(w, "Too many pages are open.", http.StatusServiceUnavailable)
 		return

@@ -35,9 +35,11 @@ func newFake() *fake {
 	f := &fake{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_server_request_duration_seconds", Buckets: []float64{.001, .01, .1},
+			Name: "http_server_request_duration_seconds", Help: "As telemetry's.", Buckets: []float64{.001, .01, .1},
 		}, []string{"http_route", "http_response_status_code"}),
-		batches: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "points_batch_size", Buckets: []float64{1, 10}}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "points_batch_size", Help: "As telemetry's.", Buckets: []float64{1, 10},
+		}),
 	}
 	f.registry.MustRegister(f.requests, f.batches)
 	return f

@@ -69,7 +69,8 @@ func (s Source) look(before counts) (snapshot, counts) {
 		Waiting: state.Waiting, Down: state.Down,
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: state.Updater.RunningSince, Done: state.Updater.Done, Total: state.Updater.Total,
-		Breaker: state.Updater.Breaker, Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(), Controls: s.Controls,
+		Breaker: state.Updater.Breaker, Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
+		Controls: s.Controls,
 	}
 	if before.at.IsZero() {
 		return seen, now
@@ -88,7 +89,8 @@ func (s Source) look(before counts) (snapshot, counts) {
 	for bound, n := range now.buckets {
 		buckets[bound] = n - before.buckets[bound]
 	}
-	seen.P50, seen.P90, seen.P99 = 1000*percentile(buckets, .5), 1000*percentile(buckets, .9), 1000*percentile(buckets, .99)
+	ms := func(share float64) float64 { return 1000 * percentile(buckets, share) }
+	seen.P50, seen.P90, seen.P99 = ms(.5), ms(.9), ms(.99)
 	return seen, now
 }
 

@@ -14,7 +14,7 @@ import (
 
 // engine measures an engine.
 type engine struct {
-	batchSize, batchDuration, batchWait, updateDuration metricHistogram
+	batchSize, batchDuration, batchWait, updateDuration metric.Float64Histogram
 	ticks, users                                        metric.Int64Counter
 
 	answered, failed   []metric.RecordOption
@@ -25,9 +25,7 @@ type engine struct {
 	drawnAt atomic.Int64 // when the hidden number was, in ns since 1970
 }
 
-type metricHistogram = metric.Float64Histogram
-
-func (e *engine) create(meter metric.Meter) error {
+func (e *engine) create(ctx context.Context, meter metric.Meter) error {
 	var errs [6]error
 	e.batchSize, errs[0] = meter.Float64Histogram("points.batch.size", metric.WithUnit("{query}"),
 		metric.WithDescription("Queries that one read of the store is for."),
@@ -38,11 +36,12 @@ func (e *engine) create(meter metric.Meter) error {
 		metric.WithDescription("Time from the arrival of the first of a batch's queries to the begin of its read."), seconds)
 	e.updateDuration, errs[3] = meter.Float64Histogram("points.update.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of an update of all users."),
-		metric.WithExplicitBucketBoundaries(.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600))
+		metric.WithExplicitBucketBoundaries(
+			.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600))
 	e.users, errs[4] = meter.Int64Counter("points.update.users", metric.WithUnit("{user}"),
 		metric.WithDescription("Users that updates have given new points."))
 	e.ticks, errs[5] = meter.Int64Counter("points.ticks", metric.WithUnit("{tick}"),
-		metric.WithDescription("Ticks, each with a new hidden number; outcome skipped: an update was running, none was started."))
+		metric.WithDescription("Ticks, each with a new hidden number. Skipped: an update was running, none was started."))
 	outcome := func(what string) []metric.RecordOption {
 		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", what)))}
 	}
@@ -51,7 +50,13 @@ func (e *engine) create(meter metric.Meter) error {
 	e.started = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "update")))}
 	e.skipped = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "skipped")))}
 	e.drawnAt.Store(time.Now().UnixNano())
-	return errors.Join(errs[:]...)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	// They are there before the first one, so that what they increase by can be told.
+	e.ticks.Add(ctx, 0, e.started...)
+	e.ticks.Add(ctx, 0, e.skipped...)
+	return nil
 }
 
 // Hooks returns the hooks of an engine on store that is measured and traced. Reads of an Immediate store are not

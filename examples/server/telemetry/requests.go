@@ -13,8 +13,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// seconds are the buckets of all durations: from 0.1 ms to 10 s, each about one and a half times the one before, so that
-// a percentile can be told within a fifth.
+// seconds are the buckets of all durations: from 0.1 ms to 10 s, each about one and a half times the one before, so
+// that a percentile can be told within a fifth.
 //
 //nolint:gochecknoglobals // a constant, if slices could be
 var seconds = metric.WithExplicitBucketBoundaries(
@@ -80,6 +80,7 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 		if t.traces != nil {
 			r, query = t.startRequest(r, what)
 		}
+		ctx := r.Context()
 		watched := writers.Get().(*writer) //nolint:forcetypeassert // New makes them
 		*watched = writer{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
@@ -87,7 +88,7 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 			*watched = writer{}
 			writers.Put(watched)
 			query.end(what.status)
-			t.requests.record(r.Context(), what, time.Since(began))
+			t.requests.record(ctx, what, time.Since(began))
 		}()
 		next.ServeHTTP(watched, r)
 	})
@@ -130,7 +131,7 @@ func (t *Telemetry) startRequest(r *http.Request, what request) (*http.Request, 
 	)
 	q := &query{span: span}
 	if what.route == "/" {
-		_, q.wait = t.tracer.Start(ctx, "wait for a batch")
+		_, q.wait = t.tracer.Start(ctx, "wait for a batch") //nolint:spancheck // startBatch or end ends it
 	}
 	return r.WithContext(context.WithValue(ctx, queryKey{}, q)), q
 }

@@ -71,7 +71,7 @@ func New(ctx context.Context) (*Telemetry, error) {
 			readers = append(readers, reader)
 		}
 	}
-	return newTelemetry(exporter, readers...)
+	return newTelemetry(ctx, exporter, readers)
 }
 
 // pushes reports whether a signal is to be pushed somewhere.
@@ -87,7 +87,9 @@ func pushes(signal string) bool {
 }
 
 // newTelemetry returns a telemetry that exports spans to exporter, unless it is nil.
-func newTelemetry(exporter sdktrace.SpanExporter, readers ...sdkmetric.Reader) (*Telemetry, error) {
+func newTelemetry(
+	ctx context.Context, exporter sdktrace.SpanExporter, readers []sdkmetric.Reader,
+) (*Telemetry, error) {
 	about, err := resource.Merge(
 		resource.NewSchemaless(attribute.String("service.name", "points-server")),
 		resource.Environment(),
@@ -112,7 +114,7 @@ func newTelemetry(exporter sdktrace.SpanExporter, readers ...sdkmetric.Reader) (
 			sdktrace.WithResource(about), sdktrace.WithBatcher(exporter))...)
 		t.tracer = t.traces.Tracer(scope)
 	}
-	return t, errors.Join(t.requests.create(t.meter), t.engine.create(t.meter))
+	return t, errors.Join(t.requests.create(t.meter), t.engine.create(ctx, t.meter))
 }
 
 // Metrics answers with all metrics, in Prometheus's format.

@@ -21,8 +21,8 @@ const codeError = codes.Error
 // updateName is the name of an update's span.
 const updateName = "update all users"
 
-// sampling samples as OTEL_TRACES_SAMPLER says; unless it says anything, one request in a hundred, and every update: there
-// are few of them.
+// sampling samples as OTEL_TRACES_SAMPLER says; unless it says anything, one request in a hundred, and every update:
+// there are few of them.
 func sampling() []sdktrace.TracerProviderOption {
 	if os.Getenv("OTEL_TRACES_SAMPLER") != "" {
 		return nil // the SDK heeds it
@@ -75,7 +75,8 @@ func (t *Telemetry) startBatch(ctx context.Context, callers []context.Context) c
 	for _, q := range others {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: q.span.SpanContext()}))
 	}
-	ctx, t.batch = t.tracer.Start(trace.ContextWithSpan(ctx, first.span), "read for a batch", options...)
+	ctx = trace.ContextWithSpan(ctx, first.span)
+	ctx, t.batch = t.tracer.Start(ctx, "read for a batch", options...) //nolint:spancheck // endBatch ends it
 	for _, q := range others {
 		q.span.AddLink(trace.Link{SpanContext: t.batch.SpanContext()})
 	}
@@ -95,7 +96,7 @@ func (t *Telemetry) endBatch(info points.BatchInfo) {
 }
 
 func (t *Telemetry) startUpdate(ctx context.Context) context.Context {
-	ctx, t.update = t.tracer.Start(ctx, updateName, trace.WithNewRoot())
+	ctx, t.update = t.tracer.Start(ctx, updateName, trace.WithNewRoot()) //nolint:spancheck // endUpdate ends it
 	return ctx
 }
 
