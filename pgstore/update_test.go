@@ -282,3 +282,31 @@ func TestUpdateReportsProgress(t *testing.T) {
 		})
 	}
 }
+
+// An update that rests between two batches ends when its context does.
+func TestUpdateIsStoppedWhileItRests(t *testing.T) {
+	t.Parallel()
+	store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{Workers: 1, Pause: time.Hour})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(t.Context(), 2000, nil))
+	ctx, cancel := context.WithCancel(t.Context())
+	users, err := store.UpdateAll(points.WithProgress(ctx, func(_, _ int64) { cancel() }), 1)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.EqualValues(t, 1000, users, "the first batch is there")
+}
+
+// Who waits for another Seed to end waits no longer than its context.
+func TestSeedWaitsForAnotherWithinItsContext(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.Pool(t)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	err = store.Seed(t.Context(), 1, func(_, _ int64) { // while it has the lock
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		assert.ErrorIs(t, store.Seed(ctx, 1, nil), context.DeadlineExceeded)
+	})
+	require.NoError(t, err)
+}
