@@ -61,7 +61,7 @@ type running struct {
 }
 
 // start starts a server, on a free port unless cfg names one. It is stopped at the end of the test.
-func start(t *testing.T, cfg app.Config) *running {
+func start(t testing.TB, cfg app.Config) *running {
 	t.Helper()
 	if cfg.Addr == app.Defaults().Addr {
 		cfg.Addr = "127.0.0.1:0"
@@ -98,7 +98,7 @@ func start(t *testing.T, cfg app.Config) *running {
 }
 
 // startReady starts a server, and waits until it answers.
-func startReady(t *testing.T, cfg app.Config) *running {
+func startReady(t testing.TB, cfg app.Config) *running {
 	t.Helper()
 	r := start(t, cfg)
 	select {
@@ -138,7 +138,7 @@ func (r *running) do(method, path string) (answer, error) {
 	return a, err
 }
 
-func (r *running) get(t *testing.T, path string) answer {
+func (r *running) get(t testing.TB, path string) answer {
 	t.Helper()
 	a, err := r.do(http.MethodGet, path)
 	require.NoError(t, err)
