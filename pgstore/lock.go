@@ -107,11 +107,19 @@ func (s *Store) lease(ctx context.Context, tx pgx.Tx, number int) (*lease, error
 // exec executes a statement in a transaction of its own, unless the lock has been lost, and returns how many rows it
 // has changed. It costs one round trip.
 func (l *lease) exec(ctx context.Context, sql string, args ...any) (rows int64, err error) {
+	err = l.with(ctx, func(conn *pgx.Conn) (err error) {
+		rows, err = l.execOn(ctx, conn, sql, args...)
+		return err
+	})
+	return rows, err
+}
+
+func (l *lease) execOn(ctx context.Context, conn *pgx.Conn, sql string, args ...any) (rows int64, err error) {
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue("SELECT pg_advisory_xact_lock_shared($1)", l.key)
 	batch.Queue("SELECT 1 / count(*) FROM pg_locks WHERE virtualxid = $1", l.holder) // fails, and so ends the batch
 	batch.Queue(sql, args...)
-	results := l.pool.SendBatch(ctx, batch)
+	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {
 			rows, err = 0, closeErr

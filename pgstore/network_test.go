@@ -73,6 +73,30 @@ func TestUpdateDoesNotHang(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond, "the next one succeeds")
 }
 
+// A connection whose other end is silent takes no place in the pool once a read has given up on it: pgx would wait for 15
+// seconds for its orderly end, and after an outage all reads with it.
+func TestSilentConnectionsLeaveThePool(t *testing.T) {
+	pool, _, proxy := proxied(t)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NotZero(t, pool.Stat().TotalConns())
+	for _, stream := range []string{"downstream", "upstream"} {
+		t.Cleanup(pgtest.Toxic(t, proxy, "timeout", stream, map[string]int{"timeout": 0}))
+	}
+	for _, do := range map[string]func(context.Context) error{
+		"read": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 50, 2); return err },
+		"ping": store.Ping,
+	} {
+		for pool.Stat().IdleConns() > 0 {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			require.Error(t, do(ctx))
+			cancel()
+		}
+	}
+	require.Eventually(t, func() bool { return pool.Stat().TotalConns() == 0 }, 10*time.Second, time.Millisecond)
+}
+
 // Wherever connections are cut, in mid-answer, whatever was under way fails or is done again; and when they are not cut
 // any more, all of it succeeds from where it was.
 func TestCutAnywhere(t *testing.T) {

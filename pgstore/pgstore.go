@@ -99,9 +99,27 @@ func (s *Store) names(suffix string) (name, quoted string) {
 	return name, ident.Sanitize()
 }
 
+// with does something with a connection of the pool. One that is broken leaves the pool at once: pgx keeps its place
+// there until it has closed it in good order, for up to 15 seconds if nobody answers, and a few of these would keep all
+// others waiting when an outage is over.
+func (s *Store) with(ctx context.Context, do func(*pgx.Conn) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if conn.Conn().IsClosed() {
+			conn.Hijack() // what closes it goes on without the pool
+			return
+		}
+		conn.Release()
+	}()
+	return do(conn.Conn())
+}
+
 // Ping returns nil if the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.pool.Ping(ctx); err != nil {
+	if err := s.with(ctx, func(conn *pgx.Conn) error { return conn.Ping(ctx) }); err != nil {
 		return fmt.Errorf("pgstore: the database does not answer: %w", err)
 	}
 	return nil

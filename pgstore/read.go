@@ -32,10 +32,14 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 		return []points.User{}, nil
 	}
 	above = max(above, -1) // also for a points column that is a smallint
-	users, err := s.readHead(ctx, above, limit)
-	if err == nil && len(users) < limit {
-		users, err = s.readAll(ctx, above, limit)
-	}
+	var users []points.User
+	err := s.with(ctx, func(conn *pgx.Conn) (err error) {
+		users, err = s.readHead(ctx, conn, above, limit)
+		if err == nil && len(users) < limit {
+			users, err = s.readAll(ctx, conn, above, limit)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, err)
 	}
@@ -52,19 +56,19 @@ func (s *Store) allQuery(limit int) string {
 	return "SELECT id, points, inserted_at, updated_at FROM " + s.table + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
 }
 
-func (s *Store) readHead(ctx context.Context, above, limit int) ([]points.User, error) {
-	rows, err := s.pool.Query(ctx, s.headQuery(limit), above)
+func (s *Store) readHead(ctx context.Context, conn *pgx.Conn, above, limit int) ([]points.User, error) {
+	rows, err := conn.Query(ctx, s.headQuery(limit), above)
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, limit)
 }
 
-func (s *Store) readAll(ctx context.Context, above, limit int) (users []points.User, err error) {
+func (s *Store) readAll(ctx context.Context, conn *pgx.Conn, above, limit int) (users []points.User, err error) {
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(steer)
 	batch.Queue(s.allQuery(limit), above)
-	results := s.pool.SendBatch(ctx, batch)
+	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {
 			users, err = nil, closeErr

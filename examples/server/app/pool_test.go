@@ -17,7 +17,7 @@ func TestPool(t *testing.T) {
 		connections int32
 		application string
 	}{
-		"postgres://db/points": {2 * time.Second, 5, "points-server"},
+		"postgres://db/points": {2 * time.Second, 10, "points-server"},
 		"postgres://db/points?connect_timeout=3&pool_max_conns=9&application_name=mine": {3 * time.Second, 9, "mine"},
 		"host=db connect_timeout=60 pool_max_conns=4":                                   {time.Minute, 4, "points-server"},
 	} {

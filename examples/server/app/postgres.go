@@ -20,8 +20,12 @@ import (
 const connectTimeout = 2 * time.Second
 
 // connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an
-// update's two workers, one for its lock, one for reads, one for /readyz.
-const connections = 5
+// update's two workers, one for its lock, one for reads, one for /readyz, and as many again for when those hang.
+const connections = 10
+
+// pingTimeout is how long a connection that has been idle may take to show that it is alive, unless the connection
+// string has a pool_ping_timeout. It is less than a trial of a store that is down may take.
+const pingTimeout = 200 * time.Millisecond
 
 // postgres is the backend of users in a PostgreSQL table.
 type postgres struct {
@@ -45,6 +49,9 @@ func openPostgres(cfg Config, tele *telemetry.Telemetry, logger *slog.Logger) (b
 	}
 	if !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
 		poolConfig.MaxConns = connections
+	}
+	if poolConfig.PingTimeout == 0 {
+		poolConfig.PingTimeout = pingTimeout
 	}
 	if tele != nil {
 		tele.TracePool(poolConfig)

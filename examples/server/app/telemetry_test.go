@@ -169,7 +169,7 @@ func TestMetrics(t *testing.T) {
 		assert.Contains(t, metrics, "\n"+line+"\n")
 	}
 	assert.Regexp(t, `\npoints_min_number_age_seconds \d`, metrics)
-	assert.Regexp(t, `\npgxpool_max_connections\{.*\} 5\n`, metrics)
+	assert.Regexp(t, `\npgxpool_max_connections\{.*\} 10\n`, metrics)
 	assert.NotContains(t, metrics, "secret")
 	for line := range strings.Lines(metrics) {
 		if strings.Contains(line, "min_number") {
