@@ -94,7 +94,7 @@ func TestActions(t *testing.T) {
 	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points", "USERS=7"}
 	for action, want := range map[string]string{
 		"-version":      `pointsapp \S+, revision .+, go1\.\S+\n`,
-		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
+		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nCONTROL_TOKEN=\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
 	} {
 		server, stdout := command(t, []string{action}, environ...)
 		var stderr bytes.Buffer

@@ -40,6 +40,10 @@ type Config struct {
 	// is 10,000.
 	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
 
+	// MaxConnections is how many connections may be open at one moment; one more is answered with 503 and closed. The
+	// default is 10,000.
+	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
+
 	// Telemetry measures requests, the engine and the database, answers /metrics and /dashboard, and traces if
 	// OpenTelemetry's environment variables (OTEL_*) say so. The default is true.
 	Telemetry bool `env:"TELEMETRY"`
@@ -58,14 +62,15 @@ type Config struct {
 // Defaults returns the default configuration.
 func Defaults() Config {
 	return Config{
-		Addr:          "127.0.0.1:4000",
-		Users:         1_000_000,
-		Interval:      Duration(time.Minute),
-		UpdateOnStart: true,
-		QueryTimeout:  Duration(5 * time.Second),
-		MaxWaiting:    10_000,
-		Telemetry:     true,
-		LogFormat:     "text",
+		Addr:           "127.0.0.1:4000",
+		Users:          1_000_000,
+		Interval:       Duration(time.Minute),
+		UpdateOnStart:  true,
+		QueryTimeout:   Duration(5 * time.Second),
+		MaxWaiting:     10_000,
+		MaxConnections: 10_000,
+		Telemetry:      true,
+		LogFormat:      "text",
 	}
 }
 
@@ -123,6 +128,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"as a duration (500ms) or in milliseconds (500)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "number of queries, `MAX_WAITING`, that may wait for the "+
 		"database\nat one moment; one more is answered with 503")
+	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "number of connections, `MAX_CONNECTIONS`, that "+
+		"may be open\nat one moment; one more is answered with 503 and closed")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "answer /metrics and /dashboard, `TELEMETRY`, and trace if\n"+
 		"OpenTelemetry's variables (OTEL_*) say where to")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: "+

@@ -29,12 +29,12 @@ func TestParseConfig(t *testing.T) {
 		"all flags": {
 			[]string{
 				"-addr", ":8080", "-database-url=postgres://db/points", "-users=0", "-interval=90s", "-update-on-start=false",
-				"-query-timeout", "250ms", "-max-waiting=9", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
+				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
 			}, nil,
 			func(c *app.Config) {
 				*c = app.Config{
 					Addr: ":8080", DatabaseURL: "postgres://db/points", Users: 0, Interval: app.Duration(90 * time.Second),
-					UpdateOnStart: false, QueryTimeout: app.Duration(250 * time.Millisecond), MaxWaiting: 9,
+					UpdateOnStart: false, QueryTimeout: app.Duration(250 * time.Millisecond), MaxWaiting: 9, MaxConnections: 7,
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelDebug),
 				}
@@ -44,12 +44,12 @@ func TestParseConfig(t *testing.T) {
 			nil,
 			[]string{
 				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "USERS=7", "TIMER_INTERVAL=60000",
-				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
+				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
 			},
 			func(c *app.Config) {
 				*c = app.Config{
 					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Users: 7, Interval: app.Duration(time.Minute),
-					UpdateOnStart: false, QueryTimeout: app.Duration(1500 * time.Millisecond), MaxWaiting: 8,
+					UpdateOnStart: false, QueryTimeout: app.Duration(1500 * time.Millisecond), MaxWaiting: 8, MaxConnections: 6,
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: app.LogLevel(slog.LevelError),
 				}
@@ -155,6 +155,7 @@ func TestParseConfigErrors(t *testing.T) {
 		"QUERY_TIMEOUT=0":             `invalid value "0" for environment variable QUERY_TIMEOUT: ` + duration,
 		"-max-waiting=0":              `invalid value "0" for flag -max-waiting: must be a whole number, 1 or more`,
 		"MAX_WAITING=all":             `invalid value "all" for environment variable MAX_WAITING: must be a whole number, 1 or more`,
+		"-max-connections=0":          `invalid value "0" for flag -max-connections: must be a whole number, 1 or more`,
 		"-update-on-start=maybe":      `invalid boolean value "maybe" for -update-on-start: parse error`,
 		"UPDATE_ON_START=maybe":       `invalid value "maybe" for environment variable UPDATE_ON_START: must be true or false`,
 		"-control-token=short":        `invalid value (hidden, as it may hold a password) for flag -control-token: must have at least 16 characters`,

@@ -17,12 +17,16 @@ type problem struct {
 	Detail string `json:"detail"`
 }
 
-func writeProblem(w http.ResponseWriter, status int, detail string) {
+func problemOf(status int, detail string) []byte {
 	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail})
 	if err != nil {
 		panic(err) // strings and a number
 	}
-	writeJSON(w, problemType, status, body)
+	return body
+}
+
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	writeJSON(w, problemType, status, problemOf(status, detail))
 }
 
 func writeNotFound(w http.ResponseWriter) {

@@ -35,6 +35,7 @@ type Server struct {
 	handler   *Handler
 	http      *http.Server
 	listener  net.Listener
+	gate      *gate // on the listener
 	ready     chan struct{}
 }
 
@@ -107,8 +108,15 @@ func (s *Server) open() (err error) {
 			return err
 		}
 	}
-	s.listener, err = listen(s.cfg.Addr)
-	return err
+	if s.listener, err = listen(s.cfg.Addr); err != nil {
+		return err
+	}
+	s.gate = newGate(s.listener, int(s.cfg.MaxConnections))
+	s.http.ConnState = s.gate.state
+	if s.telemetry == nil {
+		return nil
+	}
+	return s.telemetry.MeasureConnections(s.gate.open.Load, s.gate.refused.Load)
 }
 
 // measure has all that the server does measured, and shown at /metrics and /dashboard.
@@ -184,7 +192,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve() error {
-	if err := Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := Serve(s.http, s.gate); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
 	}
 	return nil

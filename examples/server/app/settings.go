@@ -108,17 +108,36 @@ func (n Users) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int
 type MaxWaiting int
 
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (n *MaxWaiting) UnmarshalText(text []byte) error {
-	value, err := strconv.Atoi(string(text))
-	if err != nil || value < 1 {
-		return errors.New("must be a whole number, 1 or more")
-	}
-	*n = MaxWaiting(value)
-	return nil
+func (n *MaxWaiting) UnmarshalText(text []byte) (err error) {
+	*n, err = atLeastOne(*n, text)
+	return err
 }
 
 // MarshalText implements encoding.TextMarshaler.
 func (n MaxWaiting) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
+
+// MaxConnections is how many connections may be open: 1 or more.
+type MaxConnections int
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (n *MaxConnections) UnmarshalText(text []byte) (err error) {
+	*n, err = atLeastOne(*n, text)
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (n MaxConnections) MarshalText() ([]byte, error) {
+	return strconv.AppendInt(nil, int64(n), 10), nil
+}
+
+// atLeastOne returns the number that text is, or before if it is none.
+func atLeastOne[T ~int](before T, text []byte) (T, error) {
+	value, err := strconv.Atoi(string(text))
+	if err != nil || value < 1 {
+		return before, errors.New("must be a whole number, 1 or more")
+	}
+	return T(value), nil
+}
 
 // A Secret is a token that a client has to know. Whatever prints it prints that there is one.
 type Secret string

@@ -143,6 +143,17 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) error {
 	return err
 }
 
+// MeasureConnections adds to the metrics how many of a server's connections are open, and have been refused.
+func (t *Telemetry) MeasureConnections(open, refused func() int64) error {
+	_, err1 := t.meter.Int64ObservableGauge("points.connections.open", metric.WithUnit("{connection}"),
+		metric.WithDescription("Connections of clients that are open."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error { o.Observe(open()); return nil }))
+	_, err2 := t.meter.Int64ObservableCounter("points.connections.refused", metric.WithUnit("{connection}"),
+		metric.WithDescription("Connections that were answered with 503 and closed, as too many were open."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error { o.Observe(refused()); return nil }))
+	return errors.Join(err1, err2)
+}
+
 func oneIf(is bool) float64 {
 	if is {
 		return 1
