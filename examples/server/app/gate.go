@@ -18,12 +18,12 @@ type gate struct {
 	most     int64
 	open     atomic.Int64
 	refused  atomic.Int64
-	refusing chan struct{} // its capacity is how many are told at one moment; any more are just closed
+	refusing chan struct{} // its capacity is how many are waited for at one moment
 }
 
 func newGate(listener net.Listener, most int) *gate {
-	const told = 256
-	return &gate{Listener: listener, most: int64(most), refusing: make(chan struct{}, told)}
+	const waited = 4096
+	return &gate{Listener: listener, most: int64(most), refusing: make(chan struct{}, waited)}
 }
 
 // Accept returns the next connection that is let in.
@@ -42,7 +42,8 @@ func (g *gate) Accept() (net.Conn, error) {
 		case g.refusing <- struct{}{}:
 			go g.refuse(c)
 		default:
-			c.Close() //nolint:errcheck // nobody could be told
+			c.Write(refusal) //nolint:errcheck // as the next line's: it fits into an empty buffer, and does not wait
+			c.Close()
 		}
 	}
 }
