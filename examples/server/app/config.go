@@ -128,8 +128,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"as a duration (500ms) or in milliseconds (500)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "number of queries, `MAX_WAITING`, that may wait for the "+
 		"database\nat one moment; one more is answered with 503")
-	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "number of connections, `MAX_CONNECTIONS`, that "+
-		"may be open\nat one moment; one more is answered with 503 and closed")
+	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "number of connections, `MAX_CONNECTIONS`, "+
+		"that may be open\nat one moment; one more is answered with 503 and closed")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "answer /metrics and /dashboard, `TELEMETRY`, and trace if\n"+
 		"OpenTelemetry's variables (OTEL_*) say where to")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: "+

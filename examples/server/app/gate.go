@@ -42,8 +42,8 @@ func (g *gate) Accept() (net.Conn, error) {
 		case g.refusing <- struct{}{}:
 			go g.refuse(c)
 		default:
-			c.Write(refusal) //nolint:errcheck // as the next line's: it fits into an empty buffer, and does not wait
-			c.Close()
+			c.Write(refusal) //nolint:errcheck // it fits into an empty buffer, and so does not wait
+			c.Close()        //nolint:errcheck // there is nothing left to do about it
 		}
 	}
 }
@@ -68,7 +68,7 @@ var refusal = func() []byte { //nolint:gochecknoglobals // a constant, if slices
 func (g *gate) refuse(c net.Conn) {
 	const patience = time.Second
 	defer func() { <-g.refusing }()
-	defer c.Close()
+	defer c.Close()                         //nolint:errcheck // as above
 	c.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // then what follows fails
 	if _, err := c.Write(refusal); err != nil {
 		return

@@ -15,7 +15,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/app"
 )
 
-// More connections than may be open: those that are are served, each one more is told to come again, and let in once
+// More connections than may be open: the first ones are served, each one more is told to come again, and let in once
 // one has gone.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
@@ -30,6 +30,7 @@ func TestTooManyConnections(t *testing.T) {
 		require.NoError(t, err)
 		response, err := http.ReadResponse(bufio.NewReader(c), nil)
 		require.NoError(t, err)
+		defer response.Body.Close()
 		body, err := io.ReadAll(response.Body)
 		require.NoError(t, err)
 		return answer{response.StatusCode, response.Header, body}
@@ -55,6 +56,7 @@ func TestTooManyConnections(t *testing.T) {
 			defer c.Close()
 			response, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if assert.NoError(t, err) {
+				defer response.Body.Close()
 				assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 				assert.True(t, response.Close)
 			}

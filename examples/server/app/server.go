@@ -54,7 +54,6 @@ func Open(cfg Config, stderr io.Writer) (*Server, error) {
 }
 
 func (s *Server) open() (err error) {
-	hooks := make([]points.Hooks, 0, 2)
 	problems := new(lastLines)
 	if s.cfg.Telemetry {
 		s.logger = problems.logTo(s.logger)
@@ -65,6 +64,29 @@ func (s *Server) open() (err error) {
 	if s.backend, err = openBackend(s.cfg, s.telemetry, s.logger); err != nil {
 		return err
 	}
+	if err = s.answer(); err != nil {
+		return err
+	}
+	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
+	if s.telemetry != nil {
+		if err := s.measure(problems); err != nil {
+			return err
+		}
+	}
+	if s.listener, err = listen(s.cfg.Addr); err != nil {
+		return err
+	}
+	s.gate = newGate(s.listener, int(s.cfg.MaxConnections))
+	s.http.ConnState = s.gate.state
+	if s.telemetry == nil {
+		return nil
+	}
+	return s.telemetry.MeasureConnections(s.gate.open.Load, s.gate.refused.Load)
+}
+
+// answer makes the engine, and the handler of all that there is to be asked for.
+func (s *Server) answer() error {
+	var hooks []points.Hooks
 	if s.telemetry != nil {
 		hooks = append(hooks, s.telemetry.Hooks(s.backend.store()))
 	}
@@ -102,21 +124,7 @@ func (s *Server) open() (err error) {
 	if s.cfg.ControlToken != "" {
 		maps.Copy(s.handler.more, s.handler.control(s.cfg.ControlToken))
 	}
-	s.http = NewHTTPServer(s.handler, time.Duration(s.cfg.QueryTimeout), s.logger)
-	if s.telemetry != nil {
-		if err := s.measure(problems); err != nil {
-			return err
-		}
-	}
-	if s.listener, err = listen(s.cfg.Addr); err != nil {
-		return err
-	}
-	s.gate = newGate(s.listener, int(s.cfg.MaxConnections))
-	s.http.ConnState = s.gate.state
-	if s.telemetry == nil {
-		return nil
-	}
-	return s.telemetry.MeasureConnections(s.gate.open.Load, s.gate.refused.Load)
+	return nil
 }
 
 // measure has all that the server does measured, and shown at /metrics and /dashboard.
