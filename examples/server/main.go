@@ -18,6 +18,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"go.opentelemetry.io/otel"
+
 	"github.com/pointsapp/pointsapp/examples/server/app"
 )
 
@@ -59,12 +61,14 @@ func serve(cfg app.Config, stderr io.Writer) (code int) {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
+	logger := app.NewLogger(cfg, stderr)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("telemetry is lost", "error", err) }))
 	server, err := app.Open(cfg, stderr)
 	if err == nil {
 		err = server.Run(ctx)
 	}
 	if err != nil {
-		app.NewLogger(cfg, stderr).Error(err.Error())
+		logger.Error(err.Error())
 		return 1
 	}
 	return 0

@@ -6,6 +6,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -202,4 +203,22 @@ func TestSecondSignal(t *testing.T) {
 			_ = server.Process.Signal(syscall.SIGTERM)
 		}
 	}
+}
+
+// What OpenTelemetry cannot push is told in the log, in its form.
+func TestTelemetryIsNotTaken(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"},
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1", "OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_SCHEDULE_DELAY=1")
+	address, log := startServer(t, server)
+	response, err := http.Get("http://" + address)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	line, err := log.ReadString('\n')
+	require.NoError(t, err)
+	assert.Regexp(t, `^time=\S+ level=WARN msg="telemetry is lost" error=.*connection refused`, line)
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	_, err = io.ReadAll(log)
+	require.NoError(t, err)
+	require.NoError(t, server.Wait())
 }

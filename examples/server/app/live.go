@@ -10,7 +10,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/dashboard"
 )
 
-// dashboard returns the page that shows what the server does.
+// newDashboard returns the page that shows what the server does.
 func (s *Server) newDashboard(problems *lastLines) *dashboard.Dashboard {
 	return dashboard.New(dashboard.Source{
 		Metrics:  s.telemetry.Registry(),
@@ -24,7 +24,10 @@ func (s *Server) newDashboard(problems *lastLines) *dashboard.Dashboard {
 			}
 			return nil
 		},
-		Watch:    s.handler.watched.Store,
+		Watch: func(on bool) {
+			s.handler.latest.Store(nil) // what somebody has seen before is not the latest any more
+			s.handler.watched.Store(on)
+		},
 		Controls: s.cfg.ControlToken != "",
 	})
 }
