@@ -14,6 +14,8 @@ import (
 	"github.com/swaggest/swgui/v5/static"
 	"github.com/vearutop/statigz"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/pointsapp/pointsapp/examples/server/page"
 )
 
 // YAML is the description, in OpenAPI 3.1.
@@ -45,19 +47,19 @@ func Handlers() (map[string]http.Handler, error) {
 		"/openapi.json": describe,
 		"/openapi.yaml": bytesOf("application/yaml", YAML),
 	}
-	page, err := fs.ReadFile(own, "doc.html")
+	doc, err := fs.ReadFile(own, "doc.html")
 	if err != nil {
 		return nil, err
 	}
-	handlers["/doc"] = bytesOf("text/html; charset=utf-8", page)
+	handlers["/doc"] = bytesOf("text/html; charset=utf-8", doc)
 	handlers["/doc/"] = handlers["/doc"]
 	ui := http.StripPrefix("/doc", statigz.FileServer(static.FS))
 	for _, name := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"} {
-		handlers["/doc/"+name] = guarded(ui)
+		handlers["/doc/"+name] = page.Guarded(policy, ui)
 	}
 	files := http.StripPrefix("/doc", http.FileServerFS(own))
 	for _, name := range []string{"doc.js", "doc.css"} {
-		handlers["/doc/"+name] = guarded(files)
+		handlers["/doc/"+name] = page.Guarded(policy, files)
 	}
 	return handlers, nil
 }
@@ -71,20 +73,8 @@ func toJSON(description []byte) ([]byte, error) {
 }
 
 func bytesOf(contentType string, content []byte) http.Handler {
-	return guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return page.Guarded(policy, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
 	}))
-}
-
-// guarded adds the headers that all answers have.
-func guarded(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", policy)
-		header.Set("Cache-Control", "no-cache")
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
 }

@@ -12,10 +12,16 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/pointsapp/pointsapp/examples/server/page"
 )
 
 //go:embed assets
 var assets embed.FS
+
+// policy allows the page what is this server's alone.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 const (
 	every       = 500 * time.Millisecond // there is something new to see
@@ -47,37 +53,24 @@ func (d *Dashboard) Handlers() (map[string]http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	handlers := map[string]http.Handler{"/dashboard/events": guarded(http.HandlerFunc(d.events))}
+	handlers := map[string]http.Handler{"/dashboard/events": page.Guarded(policy, http.HandlerFunc(d.events))}
 	names, err := fs.ReadDir(files, ".")
 	if err != nil {
 		return nil, err
 	}
 	served := http.StripPrefix("/dashboard", http.FileServerFS(files))
 	for _, name := range names {
-		handlers["/dashboard/"+name.Name()] = guarded(served)
+		handlers["/dashboard/"+name.Name()] = page.Guarded(policy, served)
 	}
-	page, err := fs.ReadFile(files, "page.html")
+	html, err := fs.ReadFile(files, "page.html")
 	if err != nil {
 		return nil, err
 	}
-	handlers["/dashboard"] = guarded(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handlers["/dashboard"] = page.Guarded(policy, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(page) //nolint:errcheck // the client went away
+		w.Write(html) //nolint:errcheck // the client went away
 	}))
 	return handlers, nil
-}
-
-// guarded adds headers that allow the page what is this server's alone.
-func guarded(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
-			"img-src 'self'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
-		header.Set("Cache-Control", "no-cache")
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		next.ServeHTTP(w, r)
-	})
 }
 
 // events tells a page what there is to see, until it goes away.
