@@ -24,7 +24,9 @@ var seconds = metric.WithExplicitBucketBoundaries(
 // requests measures requests.
 type requests struct {
 	duration metric.Float64Histogram
-	known    sync.Map // of request: []metric.RecordOption
+
+	mu    sync.RWMutex
+	known map[request][]metric.RecordOption // not a sync.Map, which would allocate each time it is asked
 }
 
 // A request is what of one is told apart.
@@ -34,13 +36,21 @@ type request struct {
 }
 
 func (r *requests) create(meter metric.Meter) (err error) {
+	r.known = make(map[request][]metric.RecordOption)
 	r.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of HTTP requests. Those with status 500 panicked."), seconds)
 	return err
 }
 
 func (r *requests) record(ctx context.Context, what request, took time.Duration) {
-	options, ok := r.known.Load(what)
+	r.duration.Record(ctx, took.Seconds(), r.options(what)...)
+}
+
+// options returns the attributes of a request: made once for each kind of them.
+func (r *requests) options(what request) []metric.RecordOption {
+	r.mu.RLock()
+	options, ok := r.known[what]
+	r.mu.RUnlock()
 	if !ok {
 		attributes := []attribute.KeyValue{
 			attribute.String("http.request.method", what.method),
@@ -50,11 +60,12 @@ func (r *requests) record(ctx context.Context, what request, took time.Duration)
 		if what.route != "" {
 			attributes = append(attributes, attribute.String("http.route", what.route))
 		}
-		options, _ = r.known.LoadOrStore(what, []metric.RecordOption{
-			metric.WithAttributeSet(attribute.NewSet(attributes...)),
-		})
+		options = []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}
+		r.mu.Lock()
+		r.known[what] = options
+		r.mu.Unlock()
 	}
-	r.duration.Record(ctx, took.Seconds(), options.([]metric.RecordOption)...) //nolint:forcetypeassert // it is
+	return options
 }
 
 // Middleware measures and traces what next answers. Routes are the paths that are told apart; all others are one. A
