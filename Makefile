@@ -29,6 +29,12 @@ bench: ## Run the benchmarks of bench, for some 15 minutes; what they print and 
 soak: ## Load, updates, faults and restarts at random, for 30 minutes; prints a table
 	go test ./examples/server/app -run 'TestSoak$$' -v -soak 30m -timeout 45m
 
+.PHONY: faults
+faults: ## Run the tests of faults, overload and kills 20 times in a row under the race detector, for an hour or so
+	go test -race -p 1 -count 20 -timeout 3h -v ./examples/server/... ./pgstore \
+		-run 'Fault|Failover|Disk|LongTransaction|Overload|Slow|TooMany|OneOrder|Killed|Hang|Silent|Cut|Lock' \
+		| grep -E '^(---|ok|FAIL|panic| +[a-z_]+\.go)'
+
 .PHONY: compose
 compose: ## Build the containers, start them under a name of their own, ask them for an answer, and take them away
 	.ci/run compose
