@@ -35,6 +35,10 @@ faults: ## Run the tests of faults, overload and kills 20 times in a row under t
 		-run 'Fault|Failover|Disk|LongTransaction|Overload|Slow|TooMany|OneOrder|Killed|Hang|Silent|Cut|Lock' \
 		| grep -E '^(---|ok|FAIL|panic| +[a-z_]+\.go)'
 
+.PHONY: overload
+overload: ## Three times the load that a server can carry, on 20,000 connections, for three minutes; prints what became of it
+	OVERLOAD_SECONDS=180 .ci/run overload
+
 .PHONY: compose
 compose: ## Build the containers, start them under a name of their own, ask them for an answer, and take them away
 	.ci/run compose

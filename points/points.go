@@ -54,7 +54,8 @@ type Result struct {
 	Users []User
 
 	// Previous is when the query before this one was stamped, in UTC: zero for the engine's first query. Over all
-	// queries it strictly increases, by at least a microsecond.
+	// queries it strictly increases, by at least a microsecond: while more than one query comes in a microsecond, it
+	// runs ahead of the clock.
 	Previous time.Time
 
 	// Batch is the number of the store read that answered, counted from 1. Results with the same Batch have the same

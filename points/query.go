@@ -201,7 +201,8 @@ func (e *Engine) answer(number uint64, users []User, err, down error) {
 	var refused *caller
 	switch {
 	case err == nil:
-		// A batch's stamps end now, rather than begin now: nobody is told of a time that is yet to come.
+		// A batch's stamps end now, rather than begin now: nobody is told of a time that is yet to come, unless more
+		// than one query comes in a microsecond.
 		stamp := max(e.last, time.Now().UnixMicro()-int64(e.reading.length))
 		for c := e.reading.first; c != nil; c = c.next {
 			stamp++

@@ -26,24 +26,29 @@ func newGate(listener net.Listener, most int) *gate {
 	return &gate{Listener: listener, most: int64(most), refusing: make(chan struct{}, waited)}
 }
 
-// Accept returns the next connection that is let in.
+// Accept returns the next connection that is let in. To refuse others takes it about a tenth of its time at most:
+// however many come, the processor is for those who are in. The kernel has the rest wait, and drops what is too much.
 func (g *gate) Accept() (net.Conn, error) {
+	const burst, rest = time.Millisecond, 9 * time.Millisecond
+	var busy time.Duration
 	for {
 		c, err := g.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
+		if abandoned(c) {
+			c.Close() //nolint:errcheck // there is nobody to tell
+			continue
+		}
 		if g.open.Add(1) <= g.most {
 			return c, nil
 		}
 		g.open.Add(-1)
-		g.refused.Add(1)
-		select {
-		case g.refusing <- struct{}{}:
-			go g.refuse(c)
-		default:
-			c.Write(refusal) //nolint:errcheck // it fits into an empty buffer, and so does not wait
-			c.Close()        //nolint:errcheck // there is nothing left to do about it
+		began := time.Now()
+		g.refuse(c)
+		if busy += time.Since(began); busy > burst {
+			<-time.After(rest)
+			busy = 0
 		}
 	}
 }
@@ -63,17 +68,27 @@ var refusal = func() []byte { //nolint:gochecknoglobals // a constant, if slices
 		"\r\nConnection: close\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"), body...)
 }()
 
-// refuse answers a connection, and waits a little for its other end to close it: if what it has sent were not read, the
-// answer could be lost.
+// refuse answers a connection, which needs no waiting, as its buffer is empty.
 func (g *gate) refuse(c net.Conn) {
+	g.refused.Add(1)
+	_, err := c.Write(refusal)
+	if half, ok := c.(interface{ CloseWrite() error }); ok && err == nil && half.CloseWrite() == nil {
+		select {
+		case g.refusing <- struct{}{}:
+			go g.dismiss(c)
+			return
+		default:
+		}
+	}
+	c.Close() //nolint:errcheck // there is nothing left to do about it
+}
+
+// dismiss waits a little for a connection's other end to close it: if what it has sent were not read, the answer could
+// be lost.
+func (g *gate) dismiss(c net.Conn) {
 	const patience = time.Second
-	defer func() { <-g.refusing }()
-	defer c.Close()                         //nolint:errcheck // as above
-	c.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // then what follows fails
-	if _, err := c.Write(refusal); err != nil {
-		return
-	}
-	if half, ok := c.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		io.Copy(io.Discard, io.LimitReader(c, 64<<10)) //nolint:errcheck // it went away, or its time is up
-	}
+	c.SetDeadline(time.Now().Add(patience))        //nolint:errcheck // then what follows fails
+	io.Copy(io.Discard, io.LimitReader(c, 64<<10)) //nolint:errcheck // it went away, or its time is up
+	c.Close()                                      //nolint:errcheck // as above
+	<-g.refusing
 }

@@ -14,7 +14,7 @@ import (
 
 // listen listens on addr. Its error says what to do.
 func listen(addr Address) (net.Listener, error) {
-	var config net.ListenConfig
+	config := net.ListenConfig{KeepAlive: -1} // the timeouts of NewHTTPServer end what is idle, at no cost to others
 	listener, err := config.Listen(context.Background(), "tcp", string(addr))
 	const see = "see -addr (ADDR)"
 	switch {

@@ -1,0 +1,25 @@
+package app
+
+import (
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// abandoned reports whether the other side has closed the connection, or reset it, though there may be something to
+// read that it has sent before.
+func abandoned(c net.Conn) bool {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return true
+	}
+	var info *unix.TCPInfo
+	err = raw.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	return err == nil && info != nil && (info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_CLOSE)
+}
