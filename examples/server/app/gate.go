@@ -29,7 +29,7 @@ func newGate(listener net.Listener, most int) *gate {
 // Accept returns the next connection that is let in. To refuse others takes it about a tenth of its time at most:
 // however many come, the processor is for those who are in. The kernel has the rest wait, and drops what is too much.
 func (g *gate) Accept() (net.Conn, error) {
-	const burst, rest = time.Millisecond, 9 * time.Millisecond
+	const burst, rest, longest = time.Millisecond, 9, 50 * time.Millisecond
 	var busy time.Duration
 	for {
 		c, err := g.Listener.Accept()
@@ -46,8 +46,8 @@ func (g *gate) Accept() (net.Conn, error) {
 		g.open.Add(-1)
 		began := time.Now()
 		g.refuse(c)
-		if busy += time.Since(began); busy > burst {
-			<-time.After(rest)
+		if busy += time.Since(began); busy > burst { // which counts the time in which it had no processor, too
+			<-time.After(min(rest*busy, longest))
 			busy = 0
 		}
 	}
