@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
@@ -87,11 +88,7 @@ func pgBouncer(t *testing.T) string {
 			return path
 		}
 	}
-	const how = "there is no pgbouncer: install the package pgbouncer"
-	if os.Getenv("CI") != "" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
+	testenv.SkipOrFail(t, "there is no pgbouncer: install the package pgbouncer")
 	return ""
 }
 

@@ -3,11 +3,12 @@ package browser
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // Start starts a Chromium that reaches nothing but this machine, and returns its context: [chromedp.NewContext] of it
@@ -30,10 +31,6 @@ func find(t *testing.T) string {
 			return path
 		}
 	}
-	const how = "no Chromium to open a page with: install Debian's package chromium"
-	if os.Getenv("CI") != "" {
-		t.Fatal(how)
-	}
-	t.Skip(how)
+	testenv.SkipOrFail(t, "no Chromium to open a page with: install Debian's package chromium")
 	return ""
 }

@@ -1,9 +1,7 @@
 package app
 
 import (
-	"io"
 	"net"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,7 +20,7 @@ func TestRefusingLeavesTimeForTheOthers(t *testing.T) {
 		_, err := newGate(l, 0).Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
 		busy, all := knocks*each, time.Since(began)
-		assert.InEpsilon(t, 10, all/busy, 0.1, "busy for %v of %v", busy, all)
+		assert.InEpsilon(t, 0.1, busy.Seconds()/all.Seconds(), 0.1, "busy for %v of %v", busy, all)
 		assert.Zero(t, l.open, "connections are left open")
 	})
 }
@@ -58,38 +56,4 @@ func (k knock) Write(p []byte) (int, error) {
 func (k knock) Close() error {
 	k.l.open--
 	return nil
-}
-
-// Connections whose clients have gone before their turn came take nobody's place.
-func TestAbandonedConnectionsAreNotServed(t *testing.T) {
-	t.Parallel()
-	if runtime.GOOS != "linux" {
-		t.Skip("on other systems than Linux they are served, in vain")
-	}
-	listener, err := listen("127.0.0.1:0")
-	require.NoError(t, err)
-	g := newGate(listener, 1)
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", listener.Addr().String())
-		require.NoError(t, err)
-		_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-		require.NoError(t, err)
-		return c
-	}
-	for range 10 {
-		require.NoError(t, dial().Close())
-		reset := dial()
-		require.NoError(t, reset.(*net.TCPConn).SetLinger(0))
-		require.NoError(t, reset.Close())
-	}
-	patient := dial()
-	defer patient.Close()
-	served, err := g.Accept()
-	require.NoError(t, err)
-	defer served.Close()
-	assert.Equal(t, patient.LocalAddr(), served.RemoteAddr())
-	assert.Zero(t, g.refused.Load())
-	require.NoError(t, listener.Close())
-	_, err = g.Accept()
-	require.ErrorIs(t, err, net.ErrClosed)
 }
