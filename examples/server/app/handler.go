@@ -152,9 +152,11 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 		writeUnavailable(w, "The server is "+p.what+".")
 		return
 	}
-	result, err := h.engine.Query(r.Context())
+	ctx, cancel := queryContext(r)
+	defer cancel()
+	result, err := h.engine.Query(ctx)
 	if err != nil {
-		writeQueryError(w, r, err)
+		writeQueryError(ctx, w, err)
 		return
 	}
 	buffer := h.buffers.Get().(*[]byte) //nolint:forcetypeassert // New makes them
@@ -167,16 +169,15 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 	h.buffers.Put(buffer)
 }
 
-// writeQueryError tells the client what went wrong, but no detail of the store's: that is in the log.
-func writeQueryError(w http.ResponseWriter, r *http.Request, err error) {
+// writeQueryError writes what a client may know of a query's error. Details of the store are in the log alone. ctx is
+// the query's context.
+func writeQueryError(ctx context.Context, w http.ResponseWriter, err error) {
 	switch {
-	case r.Context().Err() == context.Canceled:
-		// Nobody is there to be told, or they have half closed the connection: then nothing is better than an empty
-		// 200.
-		panic(http.ErrAbortHandler)
+	case ctx.Err() == context.Canceled: //nolint:errorlint // a context's error is never wrapped
+		panic(http.ErrAbortHandler) // the client has gone; without the panic, net/http would send an empty 200
 	case errors.Is(err, points.ErrOverloaded):
 		writeUnavailable(w, "Too many queries are waiting. Try again later.")
-	case errors.Is(err, points.ErrQueryTimeout), r.Context().Err() != nil:
+	case errors.Is(err, points.ErrQueryTimeout), ctx.Err() != nil:
 		writeProblem(w, http.StatusGatewayTimeout, "The users could not be read in time. Try again later.")
 	default:
 		writeUnavailable(w, "The users cannot be read at the moment. Try again later.")

@@ -35,7 +35,7 @@ type Server struct {
 	handler   *Handler
 	http      *http.Server
 	listener  net.Listener
-	gate      *gate // on the listener
+	limit     *limitListener // wraps listener
 	ready     chan struct{}
 }
 
@@ -76,12 +76,12 @@ func (s *Server) open() (err error) {
 	if s.listener, err = listen(s.cfg.Addr); err != nil {
 		return err
 	}
-	s.gate = newGate(s.listener, int(s.cfg.MaxConnections))
-	s.http.ConnState = s.gate.state
+	s.limit = newLimitListener(s.listener, int(s.cfg.MaxConnections))
+	s.http.ConnState = s.limit.state
 	if s.telemetry == nil {
 		return nil
 	}
-	return s.telemetry.MeasureConnections(s.gate.open.Load, s.gate.refused.Load)
+	return s.telemetry.MeasureConnections(s.limit.open.Load, s.limit.rejected.Load)
 }
 
 // answer makes the engine, and the handler of all that there is to be asked for.
@@ -200,7 +200,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve() error {
-	if err := Serve(s.http, s.gate); !errors.Is(err, http.ErrServerClosed) {
+	if err := Serve(s.http, s.limit); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
 	}
 	return nil

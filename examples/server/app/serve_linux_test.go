@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,34 +29,45 @@ func serveHandler(t *testing.T, handler http.HandlerFunc) string {
 	return listener.Addr().String()
 }
 
-func TestServeLearnsThatTheClientHasGone(t *testing.T) {
-	for name, leave := range map[string]func(*net.TCPConn) error{
-		"closes": (*net.TCPConn).Close,
-		"resets": func(c *net.TCPConn) error { return orElse(c.SetLinger(0), c.Close()) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			called, ended := make(chan struct{}), make(chan struct{})
-			address := serveHandler(t, func(_ http.ResponseWriter, r *http.Request) {
-				close(called)
-				<-r.Context().Done()
-				close(ended)
-			})
-			c, err := net.Dial("tcp", address)
-			require.NoError(t, err)
-			_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
-			require.NoError(t, err)
-			<-called
-			require.NoError(t, leave(c.(*net.TCPConn)))
-			<-ended
-		})
-	}
+// A reset ends the context of the request. A client that closes its connection, or its sending side, may still wait for
+// the answer.
+func TestServeEndsRequestsOfResetConnections(t *testing.T) {
+	t.Parallel()
+	called, ended := make(chan context.Context), make(chan struct{})
+	address := serveHandler(t, func(_ http.ResponseWriter, r *http.Request) {
+		called <- r.Context()
+		<-r.Context().Done()
+		close(ended)
+	})
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	ctx := <-called
+	assert.False(t, ClientClosed(ctx))
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, c.Close())
+	<-ended
+	assert.True(t, ClientClosed(ctx))
 }
 
-func orElse(err, other error) error {
-	if err != nil {
-		return err
-	}
-	return other
+func TestClientClosed(t *testing.T) {
+	t.Parallel()
+	called, end := make(chan context.Context), make(chan struct{})
+	address := serveHandler(t, func(_ http.ResponseWriter, r *http.Request) {
+		called <- r.Context()
+		<-end
+	})
+	c := halfClosed(t, address)
+	ctx := <-called
+	require.Eventually(t, func() bool { return ClientClosed(ctx) }, time.Minute, time.Millisecond)
+	assert.NoError(t, ctx.Err())
+	close(end)
+	requireAnswer(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	assert.False(t, ClientClosed(ctx))
+	cancel()
+	assert.True(t, ClientClosed(ctx))
 }
 
 // A client that waits is not taken for one that has gone, and one that sends its next requests before it has the answer
@@ -64,7 +76,7 @@ func TestServeKeepsClientsThatWait(t *testing.T) {
 	address := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
-		case <-time.After(3 * watchAfter):
+		case <-time.After(3 * checkInterval):
 		}
 		fmt.Fprint(w, r.URL.Path)
 	})

@@ -17,7 +17,7 @@ func TestRefusingLeavesTimeForTheOthers(t *testing.T) {
 		const each, knocks = 40 * time.Microsecond, 1000
 		l := &knocking{left: knocks, each: each}
 		began := time.Now()
-		_, err := newGate(l, 0).Accept()
+		_, err := newLimitListener(l, 0).Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
 		busy, all := knocks*each, time.Since(began)
 		assert.InEpsilon(t, 0.1, busy.Seconds()/all.Seconds(), 0.1, "busy for %v of %v", busy, all)

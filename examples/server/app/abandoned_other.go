@@ -1,7 +1,0 @@
-//go:build !linux
-
-package app
-
-import "net"
-
-func abandoned(net.Conn) bool { return false }

@@ -1,9 +1,0 @@
-//go:build !unix
-
-package app
-
-import "net"
-
-const canPeek = false
-
-func closed(*net.TCPConn) bool { return false }
