@@ -270,7 +270,7 @@ func TestErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"-n", "5", "http://unknown.invalid/"}, exitFailed, `there is no host "unknown.invalid"`},
+		{[]string{"-n", "5", "http://no..host/"}, exitFailed, `there is no host "no..host"`},
 		{[]string{refused}, exitFailed, "nothing listens at 127.0.0.1:"},
 		{[]string{"-json", "/nowhere/r.json", url}, exitFailed, "cannot write the output: open /nowhere/r.json"},
 		{[]string{"-html", "/", url}, exitFailed, "cannot write the output"},
