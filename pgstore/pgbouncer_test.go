@@ -4,10 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -111,16 +108,12 @@ func startPgBouncer(t *testing.T, database, setting string) (url string) {
 	server, err := pgxpool.ParseConfig(database)
 	require.NoError(t, err)
 	port := freePort(t)
-	dir, err := os.MkdirTemp("", "pgbouncer") //nolint:usetesting // other users may not enter t.TempDir
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
-	config := filepath.Join(dir, "pgbouncer.ini")
 	conn := server.ConnConfig
 	password := ""
 	if conn.Password != "" { // an empty one is a syntax error
 		password = " password='" + conn.Password + "'"
 	}
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `[databases]
+	config := fmt.Sprintf(`[databases]
 points = host=%s port=%d dbname=%s user=%s%s
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -130,19 +123,11 @@ pool_mode = transaction
 default_pool_size = 5
 unix_socket_dir =
 %s
-`, conn.Host, conn.Port, conn.Database, conn.User, password, port, setting), 0o600))
+`, conn.Host, conn.Port, conn.Database, conn.User, password, port, setting)
 
-	cmd := exec.Command(path, config)
+	cmd := exec.Command(path, "pgbouncer.ini")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
-	if os.Geteuid() == 0 { // as which it refuses to run
-		nobody, err := user.Lookup("nobody")
-		require.NoError(t, err)
-		uid, err := strconv.Atoi(nobody.Uid)
-		require.NoError(t, err)
-		require.NoError(t, os.Chown(dir, uid, -1))
-		require.NoError(t, os.Chown(config, uid, -1))
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}
-	}
+	pgtest.Unprivileged(t, cmd, map[string]string{"pgbouncer.ini": config})
 	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {

@@ -9,6 +9,8 @@ import (
 
 func detach(*exec.Cmd) {}
 
-func runUnprivileged(*exec.Cmd, string) error {
-	return errors.New("pgtest starts PostgreSQL's binaries on Unix only")
+func unprivilegedDir(*exec.Cmd) (string, error) {
+	return "", errors.New("pgtest starts PostgreSQL's programs on Unix only")
 }
+
+func chown(*exec.Cmd, string) error { return nil }

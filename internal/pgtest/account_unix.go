@@ -4,6 +4,7 @@ package pgtest
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
@@ -11,38 +12,80 @@ import (
 	"syscall"
 )
 
-// detach keeps the terminal's signals from the command: an interrupt ends the tests, and the guard clears up then.
+// detach puts the command into a process group of its own, so that the terminal's signals do not reach it: an interrupt
+// ends the tests, and the guard cleans up then.
 func detach(command *exec.Cmd) {
 	attributes(command).Setpgid = true
 }
 
-// runUnprivileged makes the command run under an account that PostgreSQL accepts, which is any but root's, and gives
-// this account the directory.
-func runUnprivileged(command *exec.Cmd, directory string) error {
+// unprivilegedDir makes the command run under an account that PostgreSQL accepts, which is any but root, and returns a
+// new folder that this account owns and can reach.
+func unprivilegedDir(command *exec.Cmd) (string, error) {
+	const pattern = "points-test-"
 	if os.Geteuid() != 0 {
-		return nil
+		return os.MkdirTemp("", pattern)
 	}
-	account, err := unprivileged()
+	credential, err := unprivileged()
 	if err != nil {
-		return err
+		return "", err
 	}
-	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	parent, err := reachable(credential)
 	if err != nil {
-		return err
+		return "", err
 	}
-	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	directory, err := os.MkdirTemp(parent, pattern)
 	if err != nil {
-		return err
+		return "", err
 	}
-	attributes(command).Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(directory, int(uid), int(gid))
+	attributes(command).Credential = credential
+	if err := chown(command, directory); err != nil {
+		return "", errors.Join(err, os.Remove(directory))
+	}
+	return directory, nil
 }
 
-func unprivileged() (*user.User, error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		if account, err := user.Lookup(name); err == nil {
-			return account, nil
+// chown gives a file to the account that the command runs under.
+func chown(command *exec.Cmd, path string) error {
+	credential := attributes(command).Credential
+	if credential == nil {
+		return nil
+	}
+	return os.Chown(path, int(credential.Uid), int(credential.Gid))
+}
+
+// reachable returns the first folder for temporary files that the account can enter: TMPDIR may be below a folder that
+// only root can enter.
+func reachable(credential *syscall.Credential) (string, error) {
+	var errs error
+	for _, directory := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
+		enter := exec.Command("sh", "-c", `cd "$1"`, "sh", directory) //nolint:noctx // it takes no time
+		enter.Dir = "/"
+		attributes(enter).Credential = credential
+		output, err := enter.CombinedOutput()
+		if err == nil {
+			return directory, nil
 		}
+		errs = errors.Join(errs, fmt.Errorf("%s: %w: %s", directory, err, output))
+	}
+	return "", fmt.Errorf("uid %d, which runs PostgreSQL, can enter no folder for temporary files: set TMPDIR: %w",
+		credential.Uid, errs)
+}
+
+func unprivileged() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		account, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err := strconv.ParseUint(account.Uid, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		gid, err := strconv.ParseUint(account.Gid, 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
 	return nil, errors.New("PostgreSQL does not run as root, and there is no account postgres or nobody to run it")
 }

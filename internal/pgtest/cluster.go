@@ -15,10 +15,10 @@ import (
 	"strconv"
 )
 
-// installed is where Debian and its like install PostgreSQL's programs, one folder for each version and not in PATH.
+// installed is where Debian installs PostgreSQL's programs: one folder per version, none of them in PATH.
 const installed = "/usr/lib/postgresql/*/bin"
 
-// runCluster is what the guard of a cluster does. There is no socket: its path could be too long.
+// runCluster is the guard script of a cluster. There is no Unix socket: its path could be too long.
 const runCluster = `
 bin=$1 directory=$2 port=$3
 trap 'rm -rf "$directory"' EXIT
@@ -30,7 +30,7 @@ control() {
 	"$bin/pg_ctl" "$@" --pgdata="$directory/data" --log="$directory/log" --wait \
 		--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null
 }
-again() { # after a crash it takes a moment until the other processes have noticed, and have ended
+restart() { # after a crash it takes a moment until all processes of the old server have ended
 	for attempt in 1 2 3 4 5 6 7 8 9; do
 		if control start 2>/dev/null; then return; fi
 		sleep 0.$attempt
@@ -41,7 +41,7 @@ control start || { cat "$directory/log"; exit 1; }
 echo ready
 while read -r order; do
 	case $order in
-	start) again ;;
+	start) restart ;;
 	stop) control stop --mode=fast ;;
 	kill) kill -KILL "$(head -n 1 "$directory/data/postmaster.pid")" ;;
 	esac && echo ready || echo failed
@@ -49,38 +49,28 @@ done
 if control status; then control stop --mode=immediate; fi
 `
 
-// startCluster starts a throwaway cluster with the newest PostgreSQL programs that the folders, or else PATH, have.
+// startCluster starts a throwaway cluster with the newest PostgreSQL programs in the folders, or else in PATH.
 func startCluster(folders string) (*server, error) {
 	bin, err := programs(folders)
 	if err != nil {
 		return nil, err
 	}
-	directory, err := os.MkdirTemp("", "points-test-")
-	if err != nil {
-		return nil, err
-	}
-	cluster, err := startClusterIn(directory, bin)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", bin, err), os.RemoveAll(directory))
-	}
-	return cluster, nil
-}
-
-func startClusterIn(directory, bin string) (*server, error) {
 	password := rand.Text()
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	script := guardScript(runCluster, bin, directory, port)
-	script.Dir = directory
-	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "PASSWORD=" + password} // no PGPORT and the like
-	if err := runUnprivileged(script, directory); err != nil {
-		return nil, err
-	}
-	guard, err := startGuard(script)
+	script := guardScript(runCluster)
+	directory, err := unprivilegedDir(script)
 	if err != nil {
 		return nil, err
+	}
+	script.Args = append(script.Args, bin, directory, port)
+	script.Dir = directory
+	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "PASSWORD=" + password} // no PGPORT and the like
+	guard, err := startGuard(script)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", bin, err), os.RemoveAll(directory))
 	}
 	return &server{
 		origin: "a throwaway cluster of " + bin,
@@ -90,7 +80,7 @@ func startClusterIn(directory, bin string) (*server, error) {
 	}, nil
 }
 
-// programs returns the folder that has initdb, pg_ctl and postgres.
+// programs returns the folder of initdb, pg_ctl and postgres.
 func programs(folders string) (string, error) {
 	found, err := filepath.Glob(filepath.Join(folders, "initdb"))
 	if err != nil {
@@ -104,14 +94,14 @@ func programs(folders string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("no initdb in %s or PATH", folders)
 	}
-	// It may be a link: the other programs are where it leads.
+	// It may be a link: the other programs are beside its target.
 	if initdb, err = filepath.EvalSymlinks(initdb); err != nil {
 		return "", err
 	}
 	return filepath.Dir(initdb), nil
 }
 
-// version returns the version in /usr/lib/postgresql/VERSION/bin/initdb; 0 if it is none.
+// version returns the version in /usr/lib/postgresql/VERSION/bin/initdb, 0 if there is none.
 func version(initdb string) float64 {
 	number, err := strconv.ParseFloat(filepath.Base(filepath.Dir(filepath.Dir(initdb))), 64)
 	if err != nil {
@@ -120,8 +110,8 @@ func version(initdb string) float64 {
 	return number
 }
 
-// freePort returns a port that nobody listens on. It is not one that the system gives to connections, which a busy
-// test beside this one would take before the server does.
+// freePort returns a free port. It is outside of the range of ephemeral ports, which connections of other tests could take
+// before the server listens.
 func freePort() (string, error) {
 	var config net.ListenConfig
 	var last error

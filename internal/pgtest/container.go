@@ -26,10 +26,10 @@ const (
 	runTimeout  = 2 * time.Minute
 )
 
-// smallDisk is a disk of 16 MB in a container, that a test can fill.
+// smallDisk is the path of a 16 MB file system in a container, for tests that fill it.
 const smallDisk = "/small"
 
-// guardContainer is what the guard of a container does. The orders are commands of docker.
+// guardContainer is the guard script of a container. Its orders are docker commands.
 const guardContainer = `
 echo ready
 while read -r order; do
@@ -38,7 +38,7 @@ done
 docker rm --force --volumes "$1" >/dev/null
 `
 
-// startContainer starts PostgreSQL in Docker, on a port that stays the same when it is started again.
+// startContainer starts PostgreSQL in Docker, on a port that stays the same over restarts.
 func startContainer() (*server, error) {
 	image := image()
 	if err := haveImage(image); err != nil {
@@ -52,7 +52,7 @@ func startContainer() (*server, error) {
 	return server, nil
 }
 
-// startGuarded runs a container, which is given its name and returns its connection string, with a guard.
+// startGuarded starts a guard and then the container. run is given the container's name and returns the connection string.
 func startGuarded(image string, run func(name string) (string, error)) (*server, error) {
 	name := "points-test-" + strings.ToLower(rand.Text())
 	guard, err := startGuard(guardScript(guardContainer, name))
@@ -73,7 +73,7 @@ func image() string {
 	return cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), "postgres:17")
 }
 
-// haveImage pulls the image unless it is there. testcontainers would do so too, but retry for minutes where there is no
+// haveImage pulls the image unless it is there. testcontainers would do so too, but retries for minutes where there is no
 // registry.
 func haveImage(image string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), pullTimeout)
@@ -87,7 +87,7 @@ func haveImage(image string) error {
 	return docker(ctx, "pull", "--quiet", image)
 }
 
-// docker runs a command of Docker. Its error is one line.
+// docker runs a docker command. Its error is one line.
 func docker(ctx context.Context, args ...string) error {
 	command := exec.CommandContext(ctx, "docker", args...)
 	var stderr bytes.Buffer
@@ -101,7 +101,7 @@ func docker(ctx context.Context, args ...string) error {
 
 // runContainer runs the image and returns the server's connection string.
 func runContainer(image, name string) (string, error) {
-	// The guard does the work of testcontainers' reaper, which is one more image to pull and to run.
+	// The guard replaces testcontainers' reaper, which is one more image to pull and run.
 	if _, set := os.LookupEnv("TESTCONTAINERS_RYUK_DISABLED"); !set {
 		if err := os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true"); err != nil {
 			return "", err
@@ -124,7 +124,7 @@ func runContainer(image, name string) (string, error) {
 			c.Tmpfs = map[string]string{smallDisk: "size=16m,mode=0777"}
 			c.PortBindings = network.PortMap{network.MustParsePort("5432/tcp"): {{HostPort: hostPort}}}
 		}),
-		// The first server, which sets the cluster up, is ready too.
+		// The server that initialises the cluster logs this too.
 		testcontainers.WithWaitStrategyAndDeadline(runTimeout,
 			wait.ForLog("database system is ready to accept connections").WithOccurrence(2)),
 	)
@@ -139,8 +139,8 @@ func runContainer(image, name string) (string, error) {
 		connectionString(password, "127.0.0.1", hostPort), connectionString(password, host, hostPort))
 }
 
-// firstToAnswer returns the first of the connection strings at which a server answers. What testcontainers takes for
-// Docker's host is wrong on a host that has a file /.dockerenv, and the loopback address is wrong in a container.
+// firstToAnswer returns the first connection string at which a server answers. testcontainers finds the wrong host where
+// there is a file /.dockerenv; the loopback address is wrong inside a container.
 func firstToAnswer(ctx context.Context, urls ...string) (string, error) {
 	for {
 		var errs error

@@ -16,10 +16,10 @@ const (
 	endTimeout   = time.Minute
 )
 
-// A guard is a shell script that looks after a server. It prints "ready" once the server is, and again for each order,
-// a line of its standard input, that it has carried out, or else "failed". When its standard input ends it removes the
-// server: that is when this process says so, and also when this process ends, however that comes to pass: it may be
-// killed. (Linux's parent death signal would come when a thread ends.)
+// A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each order, a line
+// on its standard input, "ready" or "failed". At the end of its standard input it removes the server. So the server goes
+// when this process says so, and also when this process is killed. (Linux's parent death signal would come when a thread
+// ends.)
 type guard struct {
 	script *exec.Cmd
 	stdin  io.WriteCloser
@@ -34,7 +34,7 @@ func guardScript(script string, args ...string) *exec.Cmd {
 	return command
 }
 
-// startGuard starts the script and waits until it is ready. If it ends instead, the error is what it printed.
+// startGuard starts the script and waits until it is ready. If the script ends instead, the error is its output.
 func startGuard(script *exec.Cmd) (*guard, error) {
 	output, theirs, err := os.Pipe()
 	if err != nil {
@@ -77,7 +77,7 @@ func (g *guard) untilReady() error {
 	return errors.New(strings.Join(printed, "; "))
 }
 
-// order has the script carry out an order.
+// order sends an order to the script and waits until it is done.
 func (g *guard) order(order string) error {
 	if _, err := io.WriteString(g.stdin, order+"\n"); err != nil {
 		return err

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A Server is a PostgreSQL that one test has for itself, to do with as it likes. It is not safe for concurrent use.
+// A Server is a PostgreSQL server that belongs to one test, which may stop or break it. It is not safe for concurrent use.
 type Server struct {
 	URL       string // connection string of its superuser
 	SmallDisk string // a folder on a disk of 16 MB that the server can write to; empty if it has none
@@ -14,8 +14,8 @@ type Server struct {
 	server *server
 }
 
-// NewServer starts a server as URL does, and removes it at the end of the test. Without Docker, and without
-// PostgreSQL's programs, the test is skipped, or fails where CI is set.
+// NewServer starts a server, in Docker or else with PostgreSQL's programs, and removes it at the end of the test. With
+// neither of them the test is skipped, or fails where CI is set.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
 	server, err := startOwn()
@@ -36,8 +36,8 @@ func own(t testing.TB, server *server) *Server {
 	return &Server{server.url, server.smallDisk, t, server}
 }
 
-// Standby starts another server that follows this one, a streaming standby: it has all that this one commits, a moment
-// later, and is read only until it is promoted. Only a server in Docker can have one; else the test is skipped.
+// Standby starts a streaming standby of this server, which is read-only until it is promoted. Only a server in Docker
+// can have one; otherwise the test is skipped.
 func (s *Server) Standby() *Server {
 	s.t.Helper()
 	if s.server.container == "" {
@@ -50,7 +50,7 @@ func (s *Server) Standby() *Server {
 	return own(s.t, standby)
 }
 
-// Promote makes a standby a primary, and waits until it is one.
+// Promote promotes a standby and waits until it is a primary.
 func (s *Server) Promote() {
 	s.t.Helper()
 	if err := s.server.exec("SELECT pg_promote()"); err != nil {
@@ -58,13 +58,13 @@ func (s *Server) Promote() {
 	}
 }
 
-// Stop stops the server as an operator does: it cuts all connections, and writes everything to the disk.
+// Stop shuts the server down in fast mode: it closes all connections and writes a checkpoint.
 func (s *Server) Stop() { s.order("stop") }
 
-// Kill kills the server, as if the power had failed.
+// Kill kills the server, as a power failure would.
 func (s *Server) Kill() { s.order("kill") }
 
-// Start starts the server, which does not run, and waits until it answers.
+// Start starts the stopped server and waits until it answers.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.order("start")

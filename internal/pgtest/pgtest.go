@@ -9,15 +9,15 @@
 //		goleak.VerifyTestMain(pgtest.Main(m)) // or os.Exit(pgtest.Main(m).Run())
 //	}
 //
-// The server is the first of these that can be had:
+// The server is the first of these that is available:
 //
 //  1. the one that POINTS_TEST_DATABASE_URL names, whose user must be allowed to create databases;
 //  2. a container of the image POINTS_TEST_POSTGRES_IMAGE (the default is postgres:17), if there is Docker;
 //  3. a throwaway cluster made by the newest PostgreSQL binaries of this machine.
 //
-// With none of them a test is skipped, and says how to get one; where CI is set it fails. The second and third are
-// started by the first test that asks, once for a test binary, with PostgreSQL's default settings. They are gone once
-// Main has run the tests, and also when the test binary has been killed.
+// With none of them a test is skipped with a message that says how to get one, or fails where CI is set. The second and
+// third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings. They are
+// removed when Main has run the tests, and also when the test binary is killed.
 package pgtest
 
 import (
@@ -37,11 +37,11 @@ import (
 	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
-// timeout bounds the making and the dropping of a database.
+// timeout bounds creating and dropping a database.
 const timeout = time.Minute
 
 // started is the server of this test binary. It is started once, by the first test that needs it.
-var started struct { //nolint:gochecknoglobals // tests have nothing else in common
+var started struct { //nolint:gochecknoglobals // shared by all tests of a binary
 	once   sync.Once
 	server *server
 	err    error
@@ -91,8 +91,8 @@ type Tests struct {
 	m interface{ Run() int }
 }
 
-// Run runs the tests, stops the server if one was started, and returns the exit code. That the server cannot be stopped
-// is a failure.
+// Run runs the tests, stops the server if one was started, and returns the exit code. Failing to stop the server is a
+// failure.
 func (tests Tests) Run() int {
 	code := tests.m.Run()
 	if started.server == nil || started.server.remove == nil {
@@ -105,7 +105,7 @@ func (tests Tests) Run() int {
 	return code
 }
 
-// unavailable ends a test that has no server.
+// unavailable skips or fails a test that has no server.
 func unavailable(t testing.TB, err error) {
 	t.Helper()
 	testenv.SkipOrFail(t, "pgtest: no PostgreSQL to test with: %v", err)

@@ -10,8 +10,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Proxy starts a proxy before the server at an address, host:port, whose connections a test can disturb. It is stopped
-// at the end of the test.
+// Proxy starts a TCP proxy to the server at an address, host:port. [Toxic] injects faults into it. It is stopped at the
+// end of the test.
 func Proxy(t testing.TB, address string) *toxiproxy.Proxy {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
@@ -23,7 +23,7 @@ func Proxy(t testing.TB, address string) *toxiproxy.Proxy {
 	return proxy
 }
 
-// Toxic disturbs what goes one way through a proxy, as toxiproxy's documentation has it, and returns how to end that.
+// Toxic adds a toxic of toxiproxy to one direction ("upstream" or "downstream") of a proxy. undo removes it.
 func Toxic(t testing.TB, proxy *toxiproxy.Proxy, kind, stream string, attributes map[string]int) (undo func()) {
 	t.Helper()
 	name := kind + " " + stream

@@ -8,7 +8,7 @@ import (
 
 // A server is a running PostgreSQL.
 type server struct {
-	origin string // where it comes from, for people
+	origin string // for messages
 	url    string // connection string of a user that may create databases
 
 	container string // its name; empty if it is not in Docker
@@ -24,7 +24,7 @@ func connectionString(password, host, port string) string {
 	return fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable", password, net.JoinHostPort(host, port))
 }
 
-// start returns the first server that can be had. Its error says how to get one, and why there is none.
+// start returns the first available server. Its error says why there is none and how to get one.
 func start() (*server, error) {
 	if url := os.Getenv("POINTS_TEST_DATABASE_URL"); url != "" {
 		return &server{origin: "POINTS_TEST_DATABASE_URL", url: url}, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -77,6 +78,20 @@ func TestCluster(t *testing.T) {
 	})
 	require.NoError(t, server.remove())
 	assert.Error(t, ping(t.Context(), server.url))
+	assert.Empty(t, files(t, os.TempDir()))
+}
+
+// As root, the server runs under another account, which cannot enter a folder that is root's alone.
+func TestClusterWhereTMPDIRIsPrivate(t *testing.T) {
+	needPrograms(t)
+	private := filepath.Join(publicDir(t), "private")
+	require.NoError(t, os.MkdirAll(filepath.Join(private, "tmp"), 0o777))
+	require.NoError(t, os.Chmod(private, 0o700))
+	t.Setenv("TMPDIR", filepath.Join(private, "tmp"))
+	server, err := startCluster(installed)
+	require.NoError(t, err)
+	require.NoError(t, ping(t.Context(), server.url))
+	require.NoError(t, server.remove())
 	assert.Empty(t, files(t, os.TempDir()))
 }
 
@@ -191,10 +206,10 @@ func query(t *testing.T, url, sql string) (answer string) {
 	return answer
 }
 
-// publicDir returns a folder that is open to all, as /tmp is: PostgreSQL's account has no access to t.TempDir's.
+// publicDir returns a folder that is open to all, as /tmp is: PostgreSQL's account cannot enter t.TempDir's.
 func publicDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pgtest-") //nolint:usetesting // see above
+	dir, err := unprivilegedDir(exec.Command("true"))
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o777|os.ModeSticky))
@@ -204,11 +219,15 @@ func publicDir(t *testing.T) string {
 // programFolder returns a folder VERSION/bin of shell scripts.
 func programFolder(t *testing.T, version string, scripts map[string]string) string {
 	t.Helper()
-	bin := filepath.Join(publicDir(t), version, "bin")
+	parent := filepath.Join(publicDir(t), version)
+	bin := filepath.Join(parent, "bin")
 	require.NoError(t, os.MkdirAll(bin, 0o755))
 	for name, script := range scripts {
 		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+		require.NoError(t, os.Chmod(filepath.Join(bin, name), 0o755)) // whatever the umask is
 	}
+	require.NoError(t, os.Chmod(parent, 0o755))
+	require.NoError(t, os.Chmod(bin, 0o755))
 	return bin
 }
 

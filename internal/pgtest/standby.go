@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// becomeStandby is what a standby's container does: it copies the primary at the address $1, and follows it.
+// becomeStandby is the command of a standby's container: it copies the primary at the address $1 and follows it.
 const becomeStandby = `
 install --directory --owner=postgres --mode=0700 "$PGDATA"
 exec gosu postgres sh -c 'pg_basebackup --host="$1" --username=postgres --pgdata="$PGDATA" --write-recovery-conf &&
@@ -22,7 +22,7 @@ func startStandby(primary *server) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The image lets everybody in with a password, but not for replication.
+	// The image's pg_hba.conf allows no replication connections from other hosts.
 	for _, statement := range []string{
 		`COPY (SELECT 'host replication all 0.0.0.0/0 scram-sha-256') TO PROGRAM 'cat >>"$PGDATA/pg_hba.conf"'`,
 		"SELECT pg_reload_conf()",
