@@ -120,11 +120,13 @@ var (
 		`],"timestamp":"2026-01-01T10:00:00.123456Z"}`)
 )
 
-// An eachStore reads once for each call of its engine, one after the other: it says that it is Immediate, so the engine
+// An eachStore reads once for each call of its engine, one after the other: it has ImmediateReads, so the engine
 // has each caller read under its lock. That is a GenServer that asks the database itself.
 type eachStore struct{ store points.Store }
 
-func (s *eachStore) ImmediateReads() {}
+func (s *eachStore) Capabilities() points.Capabilities {
+	return points.Capabilities{ImmediateReads: true}
+}
 
 func (s *eachStore) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
 	return s.store.UsersAbove(ctx, above, limit)

@@ -15,7 +15,7 @@ import (
 // maxUsers is more than a machine has memory for, and few enough for make not to panic, on 32 bits too.
 const maxUsers = min(math.MaxInt32, math.MaxInt/16)
 
-// A Store keeps users in memory. It is safe for concurrent use, and is [points.Immediate].
+// A Store keeps users in memory. It is safe for concurrent use.
 type Store struct {
 	ids        []int64   // ascending
 	insertedAt time.Time // of every user
@@ -24,7 +24,7 @@ type Store struct {
 	current  atomic.Pointer[version]
 }
 
-var _ points.Immediate = (*Store)(nil)
+var _ points.Store = (*Store)(nil)
 
 // New returns a store of n users with 0 points, whose ids are 1..n. A negative n is an error, and so is one above
 // 2,147,483,647.
@@ -62,8 +62,8 @@ func newStore(ids []int64) *Store {
 // Len returns the number of users.
 func (s *Store) Len() int { return len(s.ids) }
 
-// ImmediateReads makes the store [points.Immediate].
-func (s *Store) ImmediateReads() {}
+// Capabilities implements [points.Store]: reads are immediate.
+func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{ImmediateReads: true} }
 
 // UsersAbove implements [points.Store]: the users come in the order of their ids. It waits for nothing and allocates
 // the slice that it returns, of just that size. A context that has ended is an error; one that ends later is not

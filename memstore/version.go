@@ -36,7 +36,7 @@ func newVersion(users int) *version {
 // draw returns the version that the update with this key makes, without its time.
 func draw(ctx context.Context, ids []int64, key uint64) (*version, error) {
 	v := newVersion(len(ids))
-	drawing := points.NewDrawing(key)
+	drawing := points.NewGenerator(key)
 	var taken atomic.Int64 // blocks
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(v.tops)) {
@@ -63,7 +63,7 @@ func draw(ctx context.Context, ids []int64, key uint64) (*version, error) {
 }
 
 // fill draws the points of ids, of which there is one at least, and returns the most of them.
-func fill(block []uint8, ids []int64, drawing points.Drawing) uint8 {
+func fill(block []uint8, ids []int64, drawing points.Generator) uint8 {
 	block = block[:len(ids)] // spares a bounds check for each user
 	for i, id := range ids {
 		block[i] = uint8(drawing.Points(id)) //nolint:gosec // at most MaxPoints

@@ -15,6 +15,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
+// Capabilities implements [points.Store]: there are none.
+func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 // UpdateAll implements [points.Store]. It updates in batches by id range, each of them a short transaction of its
 // own, so reads see what has been committed so far; after each it reports its progress ([points.WithProgress]), with
 // the table's statistics for an estimate of the total. A batch that fails for a passing reason is repeated, with the

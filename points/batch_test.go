@@ -63,7 +63,7 @@ func TestLoneCallerWaitsForNobody(t *testing.T) {
 			began := time.Now()
 			query(t, engine)
 			assert.Equal(t, time.Millisecond, time.Since(began), "a query takes as long as its read")
-			assert.Equal(t, points.BatchInfo{Batch: uint64(i) + 1, Callers: 1, Duration: time.Millisecond}, told[i])
+			assert.Equal(t, points.BatchInfo{Batch: uint64(i) + 1, Queries: 1, Duration: time.Millisecond}, told[i])
 		}
 	})
 }
@@ -97,8 +97,8 @@ func TestCallersThatWaitAreAnsweredFromOneRead(t *testing.T) {
 			previous = result.Previous
 		}
 		assert.Equal(t, []points.BatchInfo{
-			{Batch: 1, Callers: 1, Users: 1, Duration: 2 * time.Second},
-			{Batch: 2, Callers: 5, Users: 1, Waited: time.Second, Duration: time.Second},
+			{Batch: 1, Queries: 1, Users: 1, Duration: 2 * time.Second},
+			{Batch: 2, Queries: 5, Users: 1, Waited: time.Second, Duration: time.Second},
 		}, told)
 	})
 }
@@ -161,7 +161,7 @@ func TestCancelledWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var callers []int
 		engine, store, gate := heldUp(t, points.Config{
-			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { callers = append(callers, info.Callers) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { callers = append(callers, info.Queries) }},
 		})
 		first := ask(t.Context(), engine)
 		for _, leaver := range []int{0, 1, 2} { // the first, one in the middle, the last

@@ -16,44 +16,28 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		cfg  points.Config
 		want string
 	}{
-		{points.Config{Interval: -time.Second}, "points: Config.Interval cannot be shorter than 1ms: -1s"},
-		{points.Config{Interval: time.Millisecond - 1}, "points: Config.Interval cannot be shorter than 1ms: 999.999µs"},
-		{points.Config{Limit: -1}, "points: Config.Limit cannot be less than 1: -1"},
-		{points.Config{TrialTimeout: -1}, "points: Config.TrialTimeout cannot be negative: -1ns"},
-		{points.Config{QueryTimeout: -1}, "points: Config.QueryTimeout cannot be negative: -1ns"},
-		{points.Config{MaxWaiting: -1}, "points: Config.MaxWaiting cannot be less than 1: -1"},
-		{points.Config{StopTimeout: -1}, "points: Config.StopTimeout cannot be negative: -1ns"},
+		{points.Config{Interval: -time.Second}, "points: Config.Interval must be at least 1ms, got -1s"},
+		{points.Config{Interval: time.Millisecond - 1}, "points: Config.Interval must be at least 1ms, got 999.999µs"},
+		{points.Config{Limit: -1}, "points: Config.Limit must be at least 1, got -1"},
+		{points.Config{ProbeTimeout: -1}, "points: Config.ProbeTimeout must not be negative, got -1ns"},
+		{points.Config{QueryTimeout: -1}, "points: Config.QueryTimeout must not be negative, got -1ns"},
+		{points.Config{MaxWaiting: -1}, "points: Config.MaxWaiting must be at least 1, got -1"},
+		{points.Config{StopTimeout: -1}, "points: Config.StopTimeout must not be negative, got -1ns"},
 		{points.Config{MinNumber: func() int { return -1 }}, "points: Config.MinNumber must return 0..100: it returned -1"},
 		{points.Config{MinNumber: func() int { return 101 }}, "points: Config.MinNumber must return 0..100: it returned 101"},
-		{
-			points.Config{Updater: points.UpdaterConfig{Timeout: -1}},
-			"points: UpdaterConfig.Timeout cannot be negative: -1ns",
-		},
+		{updaterConfig(points.UpdaterConfig{Timeout: -1}), "points: Config.Updater.Timeout must not be negative, got -1ns"},
+		{updaterConfig(points.UpdaterConfig{MaxFailures: -1}), "points: Config.Updater.MaxFailures must be at least 1, got -1"},
+		{updaterConfig(points.UpdaterConfig{Cooldown: -1}), "points: Config.Updater.Cooldown must not be negative, got -1ns"},
 	} {
 		engine, err := points.New(&fake{}, test.cfg)
 		require.EqualError(t, err, test.want)
 		assert.Nil(t, engine)
 	}
 	_, err := points.New(nil, points.Config{})
-	assert.EqualError(t, err, "points: New needs a store: it is nil")
+	assert.EqualError(t, err, "points: New needs a store, got nil")
 }
 
-func TestNewUpdaterNamesWhatIsWrong(t *testing.T) {
-	for _, test := range []struct {
-		cfg  points.UpdaterConfig
-		want string
-	}{
-		{points.UpdaterConfig{Timeout: -1}, "points: UpdaterConfig.Timeout cannot be negative: -1ns"},
-		{points.UpdaterConfig{MaxFailures: -1}, "points: UpdaterConfig.MaxFailures cannot be less than 1: -1"},
-		{points.UpdaterConfig{Cooldown: -1}, "points: UpdaterConfig.Cooldown cannot be negative: -1ns"},
-	} {
-		updater, err := points.NewUpdater(&fake{}, test.cfg)
-		require.EqualError(t, err, test.want)
-		assert.Nil(t, updater)
-	}
-	_, err := points.NewUpdater(nil, points.UpdaterConfig{})
-	assert.EqualError(t, err, "points: NewUpdater needs a store: it is nil")
-}
+func updaterConfig(cfg points.UpdaterConfig) points.Config { return points.Config{Updater: cfg} }
 
 func TestStoreIsAskedForTheLimitAboveTheHiddenNumber(t *testing.T) {
 	for _, test := range []struct {
@@ -93,6 +77,6 @@ func TestDefaultsAreTheZeroValue(t *testing.T) {
 	state := newEngine(t, &fake{}, points.Config{}).State()
 	assert.Equal(t, points.State{
 		Interval: time.Minute,
-		Updater:  points.UpdaterState{Breaker: "closed"},
+		Updater:  points.UpdaterState{Breaker: points.BreakerClosed},
 	}, state)
 }

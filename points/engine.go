@@ -14,7 +14,7 @@ type Engine struct {
 	store     Store
 	immediate bool // the store is Immediate
 	cfg       Config
-	updater   *Updater
+	updater   *updater
 	schedule  schedule
 
 	callers  sync.Pool         // of *caller
@@ -44,22 +44,19 @@ type drawn struct {
 // Its error names the field of cfg that is wrong.
 func New(store Store, cfg Config) (*Engine, error) {
 	if store == nil {
-		return nil, errors.New("points: New needs a store: it is nil")
+		return nil, errors.New("points: New needs a store, got nil")
 	}
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	updater, err := NewUpdater(store, cfg.Updater)
-	if err != nil {
-		return nil, err
-	}
-	e := &Engine{store: store, cfg: cfg, updater: updater, waiting: new(line), reading: new(line)}
+	e := &Engine{store: store, cfg: cfg, updater: newUpdater(store, cfg), waiting: new(line), reading: new(line)}
 	e.callers.New = func() any { return &caller{answered: make(chan struct{}, 1)} }
-	_, e.immediate = store.(Immediate)
+	e.immediate = store.Capabilities().ImmediateReads
 	e.schedule.interval = cfg.Interval
 	e.schedule.ticker = time.NewTicker(cfg.Interval)
 	e.schedule.ticker.Stop()
+	var err error
 	if e.min, err = e.draw(); err != nil {
 		return nil, err
 	}

@@ -160,8 +160,8 @@ func TestBatchHook(t *testing.T) {
 		_, err := engine.Query(t.Context())
 		require.Error(t, err)
 		assert.Equal(t, []points.BatchInfo{
-			{Batch: 1, Callers: 1, Users: 2},
-			{Batch: 2, Callers: 1, Err: err},
+			{Batch: 1, Queries: 1, Users: 2},
+			{Batch: 2, Queries: 1, Err: err},
 		}, told)
 	})
 }

@@ -6,25 +6,27 @@ import (
 	"fmt"
 )
 
-// What callers may want to tell apart, with errors.Is.
+// Errors to test for with errors.Is.
 var (
-	// ErrOverloaded: Config.MaxWaiting callers wait already. The query was refused at once and changed nothing.
-	ErrOverloaded = errors.New("points: overloaded: too many queries wait")
+	// ErrOverloaded: Config.MaxWaiting queries are waiting. The query was rejected at once and changed nothing.
+	ErrOverloaded = errors.New("points: overloaded: too many queries are waiting")
 
-	// ErrQueryTimeout: there was no answer within Config.QueryTimeout. It is a context.DeadlineExceeded too.
+	// ErrQueryTimeout: there was no answer within Config.QueryTimeout. It wraps context.DeadlineExceeded.
 	ErrQueryTimeout = fmt.Errorf("points: query timeout: %w", context.DeadlineExceeded)
 
-	// ErrStoreDown: the store does not answer, as the latest reads have shown; the query was refused at once, or was a
-	// trial that failed. What the store said is wrapped, too. See Config.TrialTimeout.
+	// ErrStoreDown: the store is down. The query was rejected at once, or was a probe that failed. The error of the
+	// latest read is wrapped, too. See Config.ProbeTimeout.
 	ErrStoreDown = errors.New("points: the store is down")
 
-	// ErrUpdateRunning: an update runs already; updates never queue.
+	// ErrUpdateRunning: another update is running. Updates never queue.
 	ErrUpdateRunning = errors.New("points: an update is running")
 
-	// ErrUpdatesSuspended: so many updates failed in a row that the circuit breaker is open; it lets a trial through
-	// after UpdaterConfig.Cooldown.
+	// ErrUpdatesSuspended: the circuit breaker is open after repeated failures. See UpdaterConfig.Cooldown.
 	ErrUpdatesSuspended = errors.New("points: updates are suspended after repeated failures")
 
-	// ErrRunning: Engine.Run was called while it runs.
-	ErrRunning = errors.New("points: the engine runs already")
+	// ErrRunning: Engine.Run was called while it is running.
+	ErrRunning = errors.New("points: the engine is already running")
+
+	// ErrStopTimeout: Engine.Run has ended, but a running update did not stop within Config.StopTimeout.
+	ErrStopTimeout = errors.New("points: an update did not stop within Config.StopTimeout")
 )

@@ -27,6 +27,8 @@ func (r *roster) UsersAbove(_ context.Context, minimum, limit int) ([]points.Use
 	return found, nil
 }
 
+func (r *roster) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 func (r *roster) UpdateAll(_ context.Context, key uint64) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -37,7 +39,7 @@ func (r *roster) UpdateAll(_ context.Context, key uint64) (int64, error) {
 	return int64(len(r.users)), nil
 }
 
-// A Store needs two methods. Package storetest tells whether they do all that an engine relies on.
+// A Store has three methods. Package storetest tells whether they do all that an engine relies on.
 func ExampleStore() {
 	var store points.Store = &roster{users: []points.User{{ID: 1, Points: 10}, {ID: 2, Points: 60}, {ID: 3, Points: 90}}}
 
@@ -110,18 +112,18 @@ func ExampleEngine_Update() {
 	// Output:
 	// <nil>
 	// 3 <nil>
-	// 1s points: Config.Interval cannot be shorter than 1ms: 0s
+	// 1s points: the interval must be at least 1ms, got 0s
 }
 
-// An updater does without an engine, and an update can be checked user by user: its key says what each must have.
-func ExampleUpdater() {
+// An update can be verified user by user: its key determines the points of each.
+func ExampleUpdateInfo() {
 	store := &roster{users: []points.User{{ID: 1}, {ID: 2}, {ID: 3}}}
-	updater, err := points.NewUpdater(store, points.UpdaterConfig{})
+	engine, err := points.New(store, points.Config{})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	info, err := updater.Update(context.Background())
+	info, err := engine.Update(context.Background())
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -145,8 +147,8 @@ func ExampleDraw() {
 }
 
 // For many users, what depends on the key alone is computed once.
-func ExampleNewDrawing() {
-	drawing := points.NewDrawing(7)
-	fmt.Println(drawing.Points(1) == points.Draw(1, 7))
+func ExampleNewGenerator() {
+	generator := points.NewGenerator(7)
+	fmt.Println(generator.Points(1) == points.Draw(1, 7))
 	// Output: true
 }

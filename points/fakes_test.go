@@ -46,6 +46,8 @@ func (f *fake) UsersAbove(ctx context.Context, minimum, limit int) ([]points.Use
 	return read(ctx, minimum, limit)
 }
 
+func (f *fake) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 func (f *fake) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	f.updates.Add(1)
 	f.mu.Lock()
@@ -60,7 +62,9 @@ func (f *fake) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 // immediateFake is a fake whose reads an engine takes to be immediate.
 type immediateFake struct{ *fake }
 
-func (immediateFake) ImmediateReads() {}
+func (immediateFake) Capabilities() points.Capabilities {
+	return points.Capabilities{ImmediateReads: true}
+}
 
 // inBothModes runs test in a bubble for each way in which an engine reads: in batches, and each caller for itself.
 func inBothModes(t *testing.T, test func(t *testing.T, mode func(*fake) points.Store)) {
@@ -78,11 +82,14 @@ func newEngine(t require.TestingT, store points.Store, cfg points.Config) *point
 	return engine
 }
 
-func newUpdater(t require.TestingT, store points.Store, cfg points.UpdaterConfig) *points.Updater {
-	updater, err := points.NewUpdater(store, cfg)
-	require.NoError(t, err)
-	return updater
+// An updater is an engine that is used for its updates alone.
+type updater struct{ *points.Engine }
+
+func newUpdater(t require.TestingT, store points.Store, cfg points.Config) updater {
+	return updater{newEngine(t, store, cfg)}
 }
+
+func (u updater) State() points.UpdaterState { return u.Engine.State().Updater }
 
 // pass lets a bubble's time pass, and all that happens at its end happen.
 func pass(d time.Duration) {

@@ -5,56 +5,107 @@ import (
 	"time"
 )
 
-// Hooks are called when something happens, for telemetry. Any of them may be nil. They are called from the goroutine
-// that does the work, which waits for them: they must be quick, and must not call the engine or the updater. Batch
-// hooks come one at a time, and so do Update hooks; a Batch hook may run beside a Tick or an Update hook.
+// Hooks are functions that an [Engine] calls when something happens, for telemetry. Any of them may be nil. They run in
+// the goroutine that does the work, which waits for them: they must be quick, and must not call the engine. Batch hooks
+// are called one at a time, and so are Update hooks; a Batch hook may run concurrently with a Tick or an Update hook.
 type Hooks struct {
-	// BatchStart is called before each read of the store, with the contexts of the callers that it is made for, in the
-	// order in which they came, valid until it returns. What it returns is the read's context: ctx, or one made from it
-	// that carries something more, such as a trace's span.
-	BatchStart func(ctx context.Context, callers []context.Context) context.Context
+	// BatchStart is called before each read of the store. queries are the contexts of the queries that the read
+	// answers, in order of arrival; the slice is valid until BatchStart returns. The read gets the context that
+	// BatchStart returns: ctx, or one derived from it, for example with a span.
+	BatchStart func(ctx context.Context, queries []context.Context) context.Context
 
-	// BatchEnd is called after each read of the store, before its callers are told.
+	// BatchEnd is called after each read of the store, before its queries return.
 	BatchEnd func(BatchInfo)
 
-	// Tick is called at each tick of the engine.
+	// Tick is called at each tick, after its update has been started or skipped.
 	Tick func(TickInfo)
 
-	// UpdateStart is called before the store is updated: Users, Duration and Err are not known yet. What it returns is
-	// the update's context: ctx, or one made from it.
+	// UpdateStart is called before each update. info has only Key and Started. The update gets the context that
+	// UpdateStart returns: ctx, or one derived from it.
 	UpdateStart func(ctx context.Context, info UpdateInfo) context.Context
 
-	// UpdateProgress is called whenever the store tells how far it is: done users of total, which may be an estimate.
+	// UpdateProgress is called when the store reports its progress: done users of total, which may be an estimate.
 	UpdateProgress func(done, total int64)
 
-	// UpdateEnd is called when the store has been updated, or has failed to be.
+	// UpdateEnd is called after each update, successful or not.
 	UpdateEnd func(UpdateInfo)
 }
 
-// BatchInfo tells of one read of the store.
+// BatchInfo describes one read of the store.
 type BatchInfo struct {
-	Batch    uint64        // the number of the read, counted from 1
-	Callers  int           // callers that it was made for; 1 with an Immediate store
+	Batch    uint64        // number of the read, counted from 1
+	Queries  int           // queries that it answers; 1 for a store with ImmediateReads
 	Users    int           // users that it found
-	Waited   time.Duration // from the first of the callers' arrival to the read's begin
+	Waited   time.Duration // from the arrival of the first query to the start of the read
 	Duration time.Duration // of the read
-	Err      error         // as the callers get it; nil if they were answered
+	Err      error         // as the queries return it; nil on success
 }
 
-// TickInfo tells of one tick.
+// TickInfo describes one tick.
 type TickInfo struct {
-	// Time is when the tick came, in UTC.
+	// Time is when the tick was due, in UTC.
 	Time time.Time
 
-	// Skipped says that an update was still running, so that the tick started none.
+	// Skipped: the tick started no update, because one was running.
 	Skipped bool
 }
 
-// UpdateInfo tells of one update.
+// UpdateInfo describes one update.
 type UpdateInfo struct {
 	Key      uint64        // each user's points are Draw(id, Key)
 	Started  time.Time     // in UTC
 	Users    int64         // users updated
-	Duration time.Duration // from Started to its end
+	Duration time.Duration // from Started to the end
 	Err      error         // nil if every user was updated
+}
+
+// JoinHooks returns hooks that call the hooks of all, in this order. Of BatchStart and UpdateStart, each gets the context
+// that the one before it has returned.
+func JoinHooks(all ...Hooks) Hooks {
+	var joined Hooks
+	for _, h := range all {
+		joined.BatchStart = chain(joined.BatchStart, h.BatchStart)
+		joined.BatchEnd = both(joined.BatchEnd, h.BatchEnd)
+		joined.Tick = both(joined.Tick, h.Tick)
+		joined.UpdateStart = chain(joined.UpdateStart, h.UpdateStart)
+		joined.UpdateProgress = bothProgress(joined.UpdateProgress, h.UpdateProgress)
+		joined.UpdateEnd = both(joined.UpdateEnd, h.UpdateEnd)
+	}
+	return joined
+}
+
+func both[T any](first, second func(T)) func(T) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(info T) {
+		first(info)
+		second(info)
+	}
+}
+
+func bothProgress(first, second func(done, total int64)) func(done, total int64) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(done, total int64) {
+		first(done, total)
+		second(done, total)
+	}
+}
+
+func chain[T any](first, second func(context.Context, T) context.Context) func(context.Context, T) context.Context {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) context.Context { return second(first(ctx, info), info) }
 }

@@ -32,9 +32,9 @@ func TestBatchStart(t *testing.T) {
 			return nil, gate.pass(ctx)
 		}}
 		engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
-			BatchStart: func(ctx context.Context, callers []context.Context) context.Context {
-				names := make([]any, 0, len(callers))
-				for _, c := range callers {
+			BatchStart: func(ctx context.Context, queries []context.Context) context.Context {
+				names := make([]any, 0, len(queries))
+				for _, c := range queries {
 					names = append(names, c.Value(named{}))
 				}
 				told = append(told, names)
@@ -66,9 +66,9 @@ func TestBatchStartOfImmediateReads(t *testing.T) {
 		return nil, nil
 	}}}
 	engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
-		BatchStart: func(ctx context.Context, callers []context.Context) context.Context {
-			require.Len(t, callers, 1)
-			told = append(told, callers[0].Value(named{}))
+		BatchStart: func(ctx context.Context, queries []context.Context) context.Context {
+			require.Len(t, queries, 1)
+			told = append(told, queries[0].Value(named{}))
 			return withName(ctx, "read")
 		},
 	}})
@@ -93,7 +93,7 @@ func TestUpdateProgress(t *testing.T) {
 			}
 			return 2, nil
 		}}
-		updater := newUpdater(t, store, points.UpdaterConfig{Hooks: points.Hooks{
+		updater := newUpdater(t, store, points.Config{Hooks: points.Hooks{
 			UpdateStart:    func(ctx context.Context, _ points.UpdateInfo) context.Context { return withName(ctx, "update") },
 			UpdateProgress: func(done, total int64) { told = append(told, [2]int64{done, total}) },
 		}})
@@ -115,4 +115,40 @@ func TestUpdateProgress(t *testing.T) {
 
 func TestReportProgressToNobody(*testing.T) {
 	points.ReportProgress(context.Background(), 1, 2)
+}
+
+func TestJoinHooks(t *testing.T) {
+	type key struct{}
+	var calls []string
+	hooks := func(name string) points.Hooks {
+		note := func(what string) { calls = append(calls, name+" "+what) }
+		start := func(ctx context.Context, what string) context.Context {
+			before, _ := ctx.Value(key{}).(string)
+			note(what + before)
+			return context.WithValue(ctx, key{}, before+" after "+name)
+		}
+		return points.Hooks{
+			BatchStart: func(ctx context.Context, _ []context.Context) context.Context { return start(ctx, "batch start") },
+			BatchEnd:   func(points.BatchInfo) { note("batch end") },
+			Tick:       func(points.TickInfo) { note("tick") },
+			UpdateStart: func(ctx context.Context, _ points.UpdateInfo) context.Context {
+				return start(ctx, "update start")
+			},
+			UpdateProgress: func(int64, int64) { note("progress") },
+			UpdateEnd:      func(points.UpdateInfo) { note("update end") },
+		}
+	}
+	joined := points.JoinHooks(points.Hooks{}, hooks("a"), points.Hooks{}, hooks("b"), points.Hooks{})
+	joined.BatchStart(t.Context(), nil)
+	joined.BatchEnd(points.BatchInfo{})
+	joined.Tick(points.TickInfo{})
+	joined.UpdateStart(t.Context(), points.UpdateInfo{})
+	joined.UpdateProgress(1, 2)
+	joined.UpdateEnd(points.UpdateInfo{})
+	assert.Equal(t, []string{
+		"a batch start", "b batch start after a", "a batch end", "b batch end", "a tick", "b tick",
+		"a update start", "b update start after a", "a progress", "b progress", "a update end", "b update end",
+	}, calls)
+
+	assert.Equal(t, points.Hooks{}, points.JoinHooks(points.Hooks{}, points.Hooks{}), "no hook, no call")
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/internal/history"
+	"github.com/pointsapp/pointsapp/internal/linearizability"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -61,7 +61,7 @@ func lookalikeSystem(fault fault) builder {
 // A scene is a system on a table of four users, whose reads can be held up.
 type scene struct {
 	system
-	recorder      *history.Recorder
+	recorder      *linearizability.Recorder
 	before, after gate // of a read, before and after it finds its users
 	updateKey     uint64
 }
@@ -71,7 +71,7 @@ func newScene(t *testing.T, build builder) *scene {
 	t.Helper()
 	s := &scene{}
 	users := []points.User{{ID: 1, Points: 80}, {ID: 2, Points: 20}, {ID: 3, Points: 60}, {ID: 4, Points: 40}}
-	s.recorder = history.New(users)
+	s.recorder = linearizability.New(users)
 	store := s.recorder.Store(&table{users: users, hold: func(at place) {
 		switch at {
 		case beforeUsers:
@@ -213,7 +213,7 @@ func playAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 		for i := range users {
 			users[i].ID = int64(i)
 		}
-		recorder := history.New(users)
+		recorder := linearizability.New(users)
 		store := recorder.Store(&table{users: users, hold: func(at place) {
 			if at == inUpdate {
 				sleep(tickInterval / 50)
@@ -265,7 +265,7 @@ func TestOneOrderForReal(t *testing.T) {
 			for i := range users {
 				users[i].ID = int64(i)
 			}
-			recorder := history.New(users)
+			recorder := linearizability.New(users)
 			store := recorder.Store(mode(&table{users: users, hold: func(place) { runtime.Gosched() }}))
 			ticked := make(chan struct{}, 1000)
 			engine := newEngine(t, store, recorder.Config(points.Config{
@@ -298,7 +298,7 @@ func TestOneOrderForReal(t *testing.T) {
 // the error and has none.
 func TestContextEndsAsTheAnswerComes(t *testing.T) {
 	users := []points.User{{ID: 1, Points: 50}}
-	recorder := history.New(users)
+	recorder := linearizability.New(users)
 	var cancel context.CancelFunc
 	engine := newEngine(t, &table{users: users, hold: func(at place) {
 		if at == afterUsers {

@@ -70,16 +70,16 @@ type breakerModel struct {
 	openedAt time.Time // zero if it is closed
 }
 
-func (b *breakerModel) state() string { return b.stateAt(time.Now()) }
+func (b *breakerModel) state() points.BreakerState { return b.stateAt(time.Now()) }
 
-func (b *breakerModel) stateAt(now time.Time) string {
+func (b *breakerModel) stateAt(now time.Time) points.BreakerState {
 	switch {
 	case b.openedAt.IsZero():
-		return "closed"
+		return points.BreakerClosed
 	case now.Sub(b.openedAt) <= modelCooldown:
-		return "open"
+		return points.BreakerOpen
 	default:
-		return "half-open"
+		return points.BreakerHalfOpen
 	}
 }
 
@@ -95,7 +95,7 @@ func (b *breakerModel) end(info points.UpdateInfo) {
 	}
 	b.inARow++
 	b.counted++
-	if b.stateAt(now) == "half-open" || b.counted == modelMaxFailures {
+	if b.stateAt(now) == points.BreakerHalfOpen || b.counted == modelMaxFailures {
 		b.openedAt, b.counted = now, 0
 	}
 }

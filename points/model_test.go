@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/pointsapp/pointsapp/internal/history"
+	"github.com/pointsapp/pointsapp/internal/linearizability"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -42,7 +42,7 @@ func TestModel(t *testing.T) {
 type machine struct {
 	engine   *points.Engine
 	store    *moody
-	recorder *history.Recorder
+	recorder *linearizability.Recorder
 	release  func() // whatever waits in the store, now and later
 
 	queries []*cancellable[points.Result] // not answered yet
@@ -63,7 +63,7 @@ type machine struct {
 // The machine's configuration.
 const (
 	modelQueryTimeout  = 5 * time.Second
-	modelTrialTimeout  = 500 * time.Millisecond
+	modelProbeTimeout  = 500 * time.Millisecond
 	modelMaxWaiting    = 5
 	modelStopTimeout   = 10 * time.Second
 	modelUpdateTimeout = 30 * time.Second
@@ -79,7 +79,7 @@ func newMachine(t *rapid.T) *machine {
 	}
 	m := &machine{
 		store:    &moody{table: table{users: users}},
-		recorder: history.New(users),
+		recorder: linearizability.New(users),
 		schedule: scheduleModel{interval: modelInterval, due: make(map[int64]bool)},
 	}
 	m.store.reads.released, m.store.updates.released = make(chan mood), make(chan mood)
@@ -97,7 +97,7 @@ func newMachine(t *rapid.T) *machine {
 			return random.IntN(points.MaxPoints+3) - 1 // now and then out of range
 		},
 		QueryTimeout: modelQueryTimeout,
-		TrialTimeout: modelTrialTimeout,
+		ProbeTimeout: modelProbeTimeout,
 		MaxWaiting:   modelMaxWaiting,
 		StopTimeout:  modelStopTimeout,
 		Updater: points.UpdaterConfig{
@@ -107,7 +107,7 @@ func newMachine(t *rapid.T) *machine {
 			BatchEnd: func(info points.BatchInfo) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				m.down = info.Err != nil && (m.down || info.Duration > modelTrialTimeout)
+				m.down = info.Err != nil && (m.down || info.Duration > modelProbeTimeout)
 				if m.down {
 					m.downs++
 				}
@@ -208,7 +208,7 @@ func (m *machine) Update(t *rapid.T) {
 	switch {
 	case !m.store.updates.idle():
 		want = points.ErrUpdateRunning
-	case m.breaker.state() == "open":
+	case m.breaker.state() == points.BreakerOpen:
 		want = points.ErrUpdatesSuspended
 	}
 	update := startCancellable(m.engine.Update)
@@ -284,7 +284,7 @@ func (m *machine) SetInterval(t *rapid.T) {
 	interval := rapid.SampledFrom([]time.Duration{-1, 0, time.Second, 10 * time.Second, time.Minute}).Draw(t, "interval")
 	err := m.engine.SetInterval(interval)
 	if interval <= 0 {
-		require.ErrorContains(t, err, "points: Config.Interval cannot be shorter than 1ms")
+		require.ErrorContains(t, err, "points: the interval must be at least 1ms")
 		return
 	}
 	require.NoError(t, err)
@@ -427,7 +427,7 @@ func (m *machine) checkRun(t *rapid.T) {
 		require.Less(t, time.Since(m.running.ended), modelStopTimeout)
 	default:
 		if m.running.err != nil {
-			require.ErrorContains(t, m.running.err, "points: an update has not stopped within Config.StopTimeout")
+			require.ErrorIs(t, m.running.err, points.ErrStopTimeout)
 			require.Equal(t, modelStopTimeout, m.running.began.Add(m.running.took).Sub(m.running.ended))
 		}
 		m.running = nil

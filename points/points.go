@@ -5,60 +5,63 @@ import (
 	"time"
 )
 
-// MaxPoints is the most points that a user can have; the least is 0.
+// MaxPoints is the largest number of points that a user can have. The smallest is 0.
 const MaxPoints = 100
 
 // A User is one row of the table that an [Engine] answers from.
 type User struct {
-	// ID is unique among the users of a store. It may be any 64-bit number; gaps are usual.
+	// ID is unique within a store. It may be any 64-bit number; gaps are normal.
 	ID int64 `json:"id"`
 
 	// Points is in 0..MaxPoints.
 	Points int `json:"points"`
 
-	// InsertedAt and UpdatedAt are in UTC, with a precision of a microsecond.
+	// InsertedAt and UpdatedAt are in UTC, with microsecond precision.
 	InsertedAt time.Time `json:"inserted_at"`
 	UpdatedAt  time.Time `json:"updated_at"`
 }
 
-// A Store holds the users. Package storetest tells whether an implementation keeps what is said here.
+// A Store holds the users. Package storetest checks that an implementation follows the rules below.
 //
 // Its methods are safe for concurrent use, and return soon after ctx ends.
 type Store interface {
-	// UsersAbove returns at most limit users that have strictly more points than min, in any order, all as they were
-	// at one moment between the call and its return. It returns fewer only if there are no more of them, and an empty
-	// slice rather than nil. The slice belongs to the caller. min may be any number; limit is at least 1.
+	// UsersAbove returns at most limit users with strictly more than min points, in any order, all read at one moment
+	// between the call and its return. It returns fewer only if there are no more such users, and an empty slice
+	// rather than nil. The caller owns the slice. min may be any number; limit is at least 1.
 	UsersAbove(ctx context.Context, min, limit int) ([]User, error)
 
-	// UpdateAll gives every user Draw(id, key) points and returns how many it updated: each user that was there when
-	// it began, once. It may be called beside UsersAbove, which sees what of the update has been committed. When it
-	// fails or ctx ends, any part of the users may have been updated. Two calls at once do not mix: one waits for the
-	// other, or fails with an error that wraps ErrUpdateRunning.
+	// UpdateAll sets the points of every user to Draw(id, key). It returns the number of users updated: each user
+	// that existed when it began, once. It may run concurrently with UsersAbove, which sees the part of the update
+	// that is committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent
+	// calls do not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
 	UpdateAll(ctx context.Context, key uint64) (int64, error)
+
+	// Capabilities returns what this store can do beyond the rules above. The value never changes. A store that wraps
+	// another one returns the Capabilities of that store; embedding the Store interface does so.
+	Capabilities() Capabilities
 }
 
-// An Immediate store answers reads from memory, without waiting for anything, in less time than it takes to wake a
-// goroutine (about 1 µs). An [Engine] then has each caller read for itself, one after the other under a lock, which is
-// faster than batching such reads. A read of an Immediate store is not cut short by the caller's context.
-type Immediate interface {
-	Store
-
-	// ImmediateReads does nothing: that a store has it is the promise.
-	ImmediateReads()
+// Capabilities are the optional abilities of a [Store]. The zero value is correct for every store. More fields may be
+// added: name the fields when you set them.
+type Capabilities struct {
+	// ImmediateReads: reads come from memory and wait for nothing, not even for an update, so that one takes less time
+	// than waking a goroutine (about 1 µs). An [Engine] then lets each query read for itself, one after the other under
+	// a lock, which is faster than batching. The query's context does not interrupt such a read.
+	ImmediateReads bool
 }
 
 // A Result is the answer to one query.
 type Result struct {
-	// Users holds at most Config.Limit users that had more points than the hidden number at one moment during the
-	// query. It is never nil. All callers of a batch share it: it must not be modified.
+	// Users holds at most Config.Limit users that had more points than the min number at one moment during the query.
+	// It is never nil. All queries of a batch share it: do not modify it.
 	Users []User
 
-	// Previous is when the query before this one was stamped, in UTC: zero for the engine's first query. Over all
-	// queries it strictly increases, by at least a microsecond: while more than one query comes in a microsecond, it
-	// runs ahead of the clock.
+	// Previous is the timestamp of the query before this one, in UTC; zero for the engine's first query. It strictly
+	// increases from query to query, by at least a microsecond, so it runs ahead of the clock while there is more than
+	// one query per microsecond.
 	Previous time.Time
 
-	// Batch is the number of the store read that answered, counted from 1. Results with the same Batch have the same
-	// Users, so what is computed from Users can be kept for the batch.
+	// Batch is the number of the store read that this answer comes from, counted from 1. Results with the same Batch
+	// have the same Users, so anything derived from Users can be cached per batch.
 	Batch uint64
 }

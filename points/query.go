@@ -122,7 +122,7 @@ func (e *Engine) serve() {
 		users, err := e.read(e.start(ctx), batch.min)
 		took := time.Since(began)
 		var down error
-		if err != nil && (batch.trial || took > e.cfg.TrialTimeout) {
+		if err != nil && (batch.trial || took > e.cfg.ProbeTimeout) {
 			down = fmt.Errorf("%w: %w", ErrStoreDown, err)
 		}
 		switch {
@@ -134,7 +134,7 @@ func (e *Engine) serve() {
 		cancel()
 		if e.cfg.Hooks.BatchEnd != nil {
 			e.cfg.Hooks.BatchEnd(BatchInfo{
-				Batch: batch.number, Callers: batch.callers, Users: len(users),
+				Batch: batch.number, Queries: batch.callers, Users: len(users),
 				Waited: began.Sub(batch.arrived), Duration: took, Err: err,
 			})
 		}
@@ -173,7 +173,7 @@ func (e *Engine) take() (batch, bool) {
 		trial:    e.down != nil,
 	}
 	if b.trial {
-		b.deadline = time.Now().Add(e.cfg.TrialTimeout)
+		b.deadline = time.Now().Add(e.cfg.ProbeTimeout)
 	}
 	if e.cfg.Hooks.BatchStart != nil {
 		for c := e.reading.first; c != nil; c = c.next {
@@ -248,7 +248,7 @@ func (e *Engine) readAlone(ctx context.Context) (Result, error) {
 	users, err := e.read(e.start(ctx), e.min)
 	if e.cfg.Hooks.BatchEnd != nil {
 		e.cfg.Hooks.BatchEnd(BatchInfo{
-			Batch: e.batches, Callers: 1, Users: len(users), Duration: time.Since(began), Err: err,
+			Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(began), Err: err,
 		})
 	}
 	if err != nil {

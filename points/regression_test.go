@@ -45,8 +45,8 @@ func TestNextTickAfterSetIntervalDuringATick(t *testing.T) {
 }
 
 func TestPanickedUpdateIsASuccess(t *testing.T) {
-	for name, cfg := range map[string]points.UpdaterConfig{
-		"Key":         {Key: func() uint64 { panic("out of keys") }},
+	for name, cfg := range map[string]points.Config{
+		"Key":         {Updater: points.UpdaterConfig{Key: func() uint64 { panic("out of keys") }}},
 		"UpdateStart": {Hooks: points.Hooks{UpdateStart: noStart}},
 	} {
 		t.Run(name, func(t *testing.T) {

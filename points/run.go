@@ -59,7 +59,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			case <-e.updater.stop():
 				return nil
 			case <-time.After(e.cfg.StopTimeout):
-				return fmt.Errorf("points: an update has not stopped within Config.StopTimeout (%v)", e.cfg.StopTimeout)
+				return fmt.Errorf("%w (%v)", ErrStopTimeout, e.cfg.StopTimeout)
 			}
 		}
 	}
@@ -78,17 +78,17 @@ func (e *Engine) Resume() {
 // SetInterval changes the time between two ticks; the next comes after a whole interval from now. An interval shorter
 // than 1 millisecond is an error and changes nothing. It may be called at any time.
 func (e *Engine) SetInterval(interval time.Duration) error {
-	if err := validateInterval(interval); err != nil {
-		return err
+	if interval < minInterval {
+		return fmt.Errorf("points: the interval must be at least %v, got %v", minInterval, interval)
 	}
 	e.setSchedule(func(s *schedule) bool { s.interval = interval; return true })
 	return nil
 }
 
-// Update gives every user new points now, as [Updater.Update] does; ticks and hidden number stay as they are. It may be
+// Update gives every user new points now, TODO; ticks and hidden number stay as they are. It may be
 // called at any time. The end of Run stops it.
 func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
-	return e.updater.Update(ctx)
+	return e.updater.update(ctx)
 }
 
 // State returns what the engine does.
@@ -103,7 +103,7 @@ func (e *Engine) State() State {
 	state.Ticks, state.Skipped = s.ticks, s.skipped
 	s.mu.Unlock()
 
-	state.Updater = e.updater.State()
+	state.Updater = e.updater.currentState()
 	return state
 }
 
@@ -150,7 +150,7 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	s.mu.Unlock()
 
 	if !started {
-		e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.State().RunningSince)
+		e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
 	}
 	if e.cfg.Hooks.Tick != nil {
 		e.cfg.Hooks.Tick(TickInfo{Time: now.UTC(), Skipped: !started})

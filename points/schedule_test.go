@@ -104,8 +104,8 @@ func TestSchedule(t *testing.T) {
 
 func TestSetIntervalNamesWhatIsWrong(t *testing.T) {
 	engine := newEngine(t, &fake{}, points.Config{})
-	require.EqualError(t, engine.SetInterval(0), "points: Config.Interval cannot be shorter than 1ms: 0s")
-	require.EqualError(t, engine.SetInterval(-time.Hour), "points: Config.Interval cannot be shorter than 1ms: -1h0m0s")
+	require.EqualError(t, engine.SetInterval(0), "points: the interval must be at least 1ms, got 0s")
+	require.EqualError(t, engine.SetInterval(-time.Hour), "points: the interval must be at least 1ms, got -1h0m0s")
 	assert.Equal(t, time.Minute, engine.State().Interval)
 	require.NoError(t, engine.SetInterval(time.Millisecond))
 	assert.Equal(t, time.Millisecond, engine.State().Interval)

@@ -48,6 +48,8 @@ func (s *table) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return int64(len(s.users)), nil
 }
 
+func (s *table) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 func (s *table) at(at place) {
 	if s.hold != nil {
 		s.hold(at)
@@ -64,4 +66,6 @@ func above(users []points.User, minimum, limit int) []points.User {
 // immediateTable is a table whose reads an engine takes to be immediate.
 type immediateTable struct{ *table }
 
-func (immediateTable) ImmediateReads() {}
+func (immediateTable) Capabilities() points.Capabilities {
+	return points.Capabilities{ImmediateReads: true}
+}

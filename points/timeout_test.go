@@ -193,7 +193,7 @@ func requireDown(t *testing.T, c *call[points.Result], after time.Duration) {
 // While the store does not answer, only the first callers wait for it.
 func TestStoreThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{TrialTimeout: 300 * time.Millisecond})
+		engine, store, gate := heldUp(t, points.Config{ProbeTimeout: 300 * time.Millisecond})
 		first := ask(t.Context(), engine)
 		pass(3 * time.Second)
 		waits := ask(t.Context(), engine)

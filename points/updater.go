@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -11,10 +12,12 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// An Updater gives all users of a store new points, one update at a time. It is safe for concurrent use.
-type Updater struct {
+// An updater runs the updates of a store, one at a time. It is safe for concurrent use.
+type updater struct {
 	store   Store
 	cfg     UpdaterConfig
+	logger  *slog.Logger
+	hooks   Hooks
 	breaker *gobreaker.CircuitBreaker[int64]
 
 	mu      sync.Mutex
@@ -28,41 +31,34 @@ type running struct {
 	ended  chan struct{}
 }
 
-// UpdaterState is what an updater does and has done.
+// UpdaterState describes the updates of an engine.
 type UpdaterState struct {
-	RunningSince time.Time  // in UTC; zero if no update runs
-	Done, Total  int64      // users that the running update has reached, and will, if the store tells; see WithProgress
-	LastSuccess  UpdateInfo // zero if there was none
-	LastFailure  UpdateInfo // zero if there was none; that an update was cancelled is none
-	Failures     int        // in a row, up to now
-	Breaker      string     // "closed": updates run; "open": they are refused; "half-open": the next one is a trial
+	RunningSince time.Time    // in UTC; zero if no update is running
+	Done, Total  int64        // progress of the running update in users, if the store reports it; see WithProgress
+	LastSuccess  UpdateInfo   // zero if there was none
+	LastFailure  UpdateInfo   // zero if there was none; a cancelled update is no failure
+	Failures     int          // consecutive failures up to now
+	Breaker      BreakerState // of the circuit breaker
 }
 
-// NewUpdater returns an updater of store. Its error names the field of cfg that is wrong.
-func NewUpdater(store Store, cfg UpdaterConfig) (*Updater, error) {
-	if store == nil {
-		return nil, errors.New("points: NewUpdater needs a store: it is nil")
-	}
-	cfg = cfg.withDefaults()
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	return &Updater{
-		store: store,
-		cfg:   cfg,
+func newUpdater(store Store, cfg Config) *updater {
+	return &updater{
+		store:  store,
+		cfg:    cfg.Updater,
+		logger: cfg.Logger,
+		hooks:  cfg.Hooks,
 		breaker: gobreaker.NewCircuitBreaker[int64](gobreaker.Settings{
-			Timeout:     cfg.Cooldown,
-			ReadyToTrip: func(c gobreaker.Counts) bool { return int64(c.ConsecutiveFailures) >= int64(cfg.MaxFailures) },
+			Timeout: cfg.Updater.Cooldown,
+			ReadyToTrip: func(c gobreaker.Counts) bool {
+				return int64(c.ConsecutiveFailures) >= int64(cfg.Updater.MaxFailures)
+			},
 			// That somebody stopped an update says nothing about the store.
 			IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
 		}),
-	}, nil
+	}
 }
 
-// Update gives every user new points and returns once that is done. It fails with [ErrUpdateRunning] if an update runs
-// already, with [ErrUpdatesSuspended] if the circuit breaker is open, else with the store's error, wrapped: any part of
-// the users may then have new points. A panic of the store becomes an error.
-func (u *Updater) Update(ctx context.Context) (UpdateInfo, error) {
+func (u *updater) update(ctx context.Context) (UpdateInfo, error) {
 	run, err := u.claim(ctx)
 	if err != nil {
 		return UpdateInfo{}, err
@@ -70,17 +66,18 @@ func (u *Updater) Update(ctx context.Context) (UpdateInfo, error) {
 	return run()
 }
 
-// State returns what the updater does and has done.
-func (u *Updater) State() UpdaterState {
+func (u *updater) currentState() UpdaterState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	state := u.state
-	state.Breaker = u.breaker.State().String()
+	state.Breaker = map[gobreaker.State]BreakerState{
+		gobreaker.StateClosed: BreakerClosed, gobreaker.StateOpen: BreakerOpen, gobreaker.StateHalfOpen: BreakerHalfOpen,
+	}[u.breaker.State()]
 	return state
 }
 
 // claim makes the update that it returns, which must be called, the only one.
-func (u *Updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
+func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
 	}
@@ -96,7 +93,7 @@ func (u *Updater) claim(ctx context.Context) (run func() (UpdateInfo, error), er
 }
 
 // stop cancels the update that runs, if one does, and returns a channel that is closed once none does.
-func (u *Updater) stop() <-chan struct{} {
+func (u *updater) stop() <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.running == nil {
@@ -108,7 +105,7 @@ func (u *Updater) stop() <-chan struct{} {
 	return u.running.ended
 }
 
-func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
+func (u *updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	// Deferred, so that nothing that panics in here (a hook, Key) leaves the updater taken for good.
 	begun, ended := false, false
 	defer func() { u.release(info, ended) }()
@@ -117,13 +114,13 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	info.Users, err = u.breaker.Execute(func() (int64, error) {
 		begun = true
 		info.Key = u.cfg.Key()
-		if u.cfg.Hooks.UpdateStart != nil {
-			ctx = u.cfg.Hooks.UpdateStart(ctx, info) //nolint:fatcontext // once; the log's lines have it, too
+		if u.hooks.UpdateStart != nil {
+			ctx = u.hooks.UpdateStart(ctx, info) //nolint:fatcontext // once; the log's lines have it, too
 		}
 		return u.updateStore(WithProgress(ctx, u.progress), info.Key)
 	})
 	if !begun {
-		u.cfg.Logger.WarnContext(ctx, "update refused: too many have failed in a row", "breaker", u.breaker.State().String())
+		u.logger.WarnContext(ctx, "update refused: too many have failed in a row", "breaker", u.breaker.State().String())
 		return UpdateInfo{}, ErrUpdatesSuspended
 	}
 	info.Duration = time.Since(info.Started)
@@ -131,22 +128,22 @@ func (u *Updater) run(ctx context.Context) (info UpdateInfo, err error) {
 	ended = true
 	switch {
 	case err == nil:
-		u.cfg.Logger.InfoContext(ctx, "update done", "users", info.Users, "duration", info.Duration)
+		u.logger.InfoContext(ctx, "update done", "users", info.Users, "duration", info.Duration)
 	case errors.Is(err, context.Canceled):
-		u.cfg.Logger.InfoContext(ctx, "update stopped", "duration", info.Duration)
+		u.logger.InfoContext(ctx, "update stopped", "duration", info.Duration)
 	default:
-		u.cfg.Logger.ErrorContext(ctx, "update failed", "error", err, "duration", info.Duration)
+		u.logger.ErrorContext(ctx, "update failed", "error", err, "duration", info.Duration)
 	}
-	if u.cfg.Hooks.UpdateEnd != nil {
-		u.cfg.Hooks.UpdateEnd(info)
+	if u.hooks.UpdateEnd != nil {
+		u.hooks.UpdateEnd(info)
 	}
 	return info, err
 }
 
-func (u *Updater) updateStore(ctx context.Context, key uint64) (users int64, err error) {
+func (u *updater) updateStore(ctx context.Context, key uint64) (users int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			u.cfg.Logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
+			u.logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("points: updating all users: the store panicked: %v", p)
 		}
 	}()
@@ -158,19 +155,19 @@ func (u *Updater) updateStore(ctx context.Context, key uint64) (users int64, err
 }
 
 // progress notes how far the update is.
-func (u *Updater) progress(done, total int64) {
+func (u *updater) progress(done, total int64) {
 	u.mu.Lock()
 	if u.running != nil {
 		u.state.Done, u.state.Total = done, total
 	}
 	u.mu.Unlock()
-	if u.cfg.Hooks.UpdateProgress != nil {
-		u.cfg.Hooks.UpdateProgress(done, total)
+	if u.hooks.UpdateProgress != nil {
+		u.hooks.UpdateProgress(done, total)
 	}
 }
 
 // release frees the updater, and notes how the update has ended, if it has.
-func (u *Updater) release(info UpdateInfo, ended bool) {
+func (u *updater) release(info UpdateInfo, ended bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.running.cancel()

@@ -81,10 +81,10 @@ func TestUpdate(t *testing.T) {
 		}}
 		note := func(info points.UpdateInfo) { told = append(told, info) }
 		start := func(ctx context.Context, info points.UpdateInfo) context.Context { note(info); return ctx }
-		updater := newUpdater(t, store, points.UpdaterConfig{
-			Key:    func() uint64 { return 7 },
-			Logger: log.logger(),
-			Hooks:  points.Hooks{UpdateStart: start, UpdateEnd: note},
+		updater := newUpdater(t, store, points.Config{
+			Updater: points.UpdaterConfig{Key: func() uint64 { return 7 }},
+			Logger:  log.logger(),
+			Hooks:   points.Hooks{UpdateStart: start, UpdateEnd: note},
 		})
 		began := time.Now().UTC()
 		want := points.UpdateInfo{Key: 7, Started: began, Users: 42, Duration: time.Second}
@@ -92,14 +92,14 @@ func TestUpdate(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, info)
 		assert.Equal(t, []points.UpdateInfo{{Key: 7, Started: began}, want}, told)
-		assert.Equal(t, points.UpdaterState{LastSuccess: want, Breaker: "closed"}, updater.State())
+		assert.Equal(t, points.UpdaterState{LastSuccess: want, Breaker: points.BreakerClosed}, updater.State())
 		assert.Equal(t, []string{`level=INFO msg="update done" users=42 duration=1s`}, log.read())
 	})
 }
 
 func TestUpdateKeysDifferByDefault(t *testing.T) {
 	keys := make(map[uint64]bool)
-	updater := newUpdater(t, &fake{}, points.UpdaterConfig{})
+	updater := newUpdater(t, &fake{}, points.Config{})
 	for range 1000 {
 		info, err := updater.Update(t.Context())
 		require.NoError(t, err)
@@ -113,11 +113,11 @@ func TestOneUpdateAtATime(t *testing.T) {
 		g := &gate{}
 		g.close()
 		store := updatesAt(g)
-		updater := newUpdater(t, store, points.UpdaterConfig{})
+		updater := newUpdater(t, store, points.Config{})
 		began := time.Now().UTC()
 		first := startUpdate(t.Context(), updater)
 		pass(time.Minute)
-		assert.Equal(t, points.UpdaterState{RunningSince: began, Breaker: "closed"}, updater.State())
+		assert.Equal(t, points.UpdaterState{RunningSince: began, Breaker: points.BreakerClosed}, updater.State())
 
 		second := startUpdate(t.Context(), updater)
 		require.True(t, second.hasReturned(), "updates never queue")
@@ -143,7 +143,7 @@ func TestOneOfManyUpdatesRuns(t *testing.T) {
 		defer at.Add(-1)
 		return 0, nil
 	}}
-	updater := newUpdater(t, store, points.UpdaterConfig{})
+	updater := newUpdater(t, store, points.Config{})
 	var done atomic.Int64
 	var all sync.WaitGroup
 	for range 50 {
@@ -193,10 +193,10 @@ func TestFailedUpdateFreesTheUpdater(t *testing.T) {
 				var ended []points.UpdateInfo
 				var log lines
 				store := &fake{update: test.update}
-				updater := newUpdater(t, store, points.UpdaterConfig{
-					Key:    func() uint64 { return 7 },
-					Logger: log.logger(),
-					Hooks:  points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info) }},
+				updater := newUpdater(t, store, points.Config{
+					Updater: points.UpdaterConfig{Key: func() uint64 { return 7 }},
+					Logger:  log.logger(),
+					Hooks:   points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info) }},
 				})
 				began := time.Now().UTC()
 				info, err := updater.Update(t.Context())
@@ -207,14 +207,14 @@ func TestFailedUpdateFreesTheUpdater(t *testing.T) {
 				assert.Equal(t, test.took, time.Since(began))
 				assert.Equal(t, points.UpdateInfo{Key: 7, Started: began, Users: info.Users, Duration: test.took, Err: err}, info)
 				assert.Equal(t, []points.UpdateInfo{info}, ended)
-				assert.Equal(t, points.UpdaterState{LastFailure: info, Failures: 1, Breaker: "closed"}, updater.State())
+				assert.Equal(t, points.UpdaterState{LastFailure: info, Failures: 1, Breaker: points.BreakerClosed}, updater.State())
 				logged := log.read()
 				assert.Equal(t, test.log, logged[len(logged)-1])
 
 				store.onUpdate(nil)
 				success, err := updater.Update(t.Context())
 				require.NoError(t, err)
-				assert.Equal(t, points.UpdaterState{LastSuccess: success, LastFailure: info, Breaker: "closed"}, updater.State())
+				assert.Equal(t, points.UpdaterState{LastSuccess: success, LastFailure: info, Breaker: points.BreakerClosed}, updater.State())
 			})
 		})
 	}
@@ -237,8 +237,8 @@ func TestPanicOfAStoreIsLoggedWithItsStack(t *testing.T) {
 }
 
 func TestPanicOfAHookOrKeyFreesTheUpdater(t *testing.T) {
-	for name, cfg := range map[string]points.UpdaterConfig{
-		"Key":         {Key: func() uint64 { panic("out of keys") }},
+	for name, cfg := range map[string]points.Config{
+		"Key":         {Updater: points.UpdaterConfig{Key: func() uint64 { panic("out of keys") }}},
 		"UpdateStart": {Hooks: points.Hooks{UpdateStart: noStart}},
 		"UpdateEnd":   {Hooks: points.Hooks{UpdateEnd: func(points.UpdateInfo) { panic("no end") }}},
 	} {
@@ -259,7 +259,9 @@ func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
 		g.close()
 		held, failing := updatesAt(g), failingUpdates()
 		store := &fake{update: failing.update}
-		updater := newUpdater(t, store, points.UpdaterConfig{MaxFailures: 2, Cooldown: time.Minute, Logger: log.logger()})
+		updater := newUpdater(t, store, points.Config{
+			Updater: points.UpdaterConfig{MaxFailures: 2, Cooldown: time.Minute}, Logger: log.logger(),
+		})
 		cancelOne := func() {
 			t.Helper()
 			store.onUpdate(held.update)
@@ -286,15 +288,15 @@ func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
 
 		fail()
 		cancelOne()
-		assert.Equal(t, "closed", updater.State().Breaker)
+		assert.Equal(t, points.BreakerClosed, updater.State().Breaker)
 		fail()
-		assert.Equal(t, "open", updater.State().Breaker, "two failures in a row, but for one that was cancelled")
+		assert.Equal(t, points.BreakerOpen, updater.State().Breaker, "two failures in a row, but for one that was cancelled")
 
 		pass(time.Minute + 1)
 		cancelOne()
-		assert.Equal(t, "half-open", updater.State().Breaker, "a trial that was cancelled was none")
+		assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker, "a trial that was cancelled was none")
 		fail()
-		assert.Equal(t, "open", updater.State().Breaker)
+		assert.Equal(t, points.BreakerOpen, updater.State().Breaker)
 	})
 }
 
@@ -310,15 +312,15 @@ func TestBreaker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var log lines
-				test.cfg.Logger = log.logger()
 				hooks := 0
-				test.cfg.Hooks.UpdateStart = func(ctx context.Context, _ points.UpdateInfo) context.Context {
+				cfg := points.Config{Updater: test.cfg, Logger: log.logger()}
+				cfg.Hooks.UpdateStart = func(ctx context.Context, _ points.UpdateInfo) context.Context {
 					hooks++
 					return ctx
 				}
 				store := failingUpdates()
-				updater := newUpdater(t, store, test.cfg)
-				update := func(want error, breaker string, failures int) {
+				updater := newUpdater(t, store, cfg)
+				update := func(want error, breaker points.BreakerState, failures int) {
 					t.Helper()
 					log.read()
 					_, err := updater.Update(t.Context())
@@ -329,12 +331,12 @@ func TestBreaker(t *testing.T) {
 				}
 
 				for i := range test.failures - 1 {
-					update(errStore, "closed", i+1)
+					update(errStore, points.BreakerClosed, i+1)
 				}
-				update(errStore, "open", test.failures)
+				update(errStore, points.BreakerOpen, test.failures)
 				last := updater.State()
 				pass(test.cooldown - 1)
-				update(points.ErrUpdatesSuspended, "open", test.failures)
+				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures)
 				assert.Equal(t, []string{
 					`level=WARN msg="update refused: too many have failed in a row" breaker=open`,
 				}, log.read())
@@ -342,18 +344,18 @@ func TestBreaker(t *testing.T) {
 				assert.EqualValues(t, test.failures, store.updates.Load(), "and no update")
 
 				pass(2)
-				assert.Equal(t, "half-open", updater.State().Breaker)
-				update(errStore, "open", test.failures+1)
-				update(points.ErrUpdatesSuspended, "open", test.failures+1)
+				assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker)
+				update(errStore, points.BreakerOpen, test.failures+1)
+				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures+1)
 
 				pass(test.cooldown + 1)
 				store.onUpdate(nil)
-				update(nil, "closed", 0)
+				update(nil, points.BreakerClosed, 0)
 				store.onUpdate(failingUpdates().update)
 				for i := range test.failures - 1 {
-					update(errStore, "closed", i+1)
+					update(errStore, points.BreakerClosed, i+1)
 				}
-				update(errStore, "open", test.failures)
+				update(errStore, points.BreakerOpen, test.failures)
 			})
 		})
 	}
@@ -361,7 +363,7 @@ func TestBreaker(t *testing.T) {
 
 func TestSuccessCloses(t *testing.T) {
 	store := &fake{}
-	updater := newUpdater(t, store, points.UpdaterConfig{MaxFailures: 2})
+	updater := newUpdater(t, store, points.Config{Updater: points.UpdaterConfig{MaxFailures: 2}})
 	for range 3 {
 		store.onUpdate(failingUpdates().update)
 		_, err := updater.Update(t.Context())
@@ -377,7 +379,7 @@ func TestDeafUpdateStaysTheOnlyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		g.close()
-		updater := newUpdater(t, deafUpdatesAt(g), points.UpdaterConfig{Timeout: time.Second})
+		updater := newUpdater(t, deafUpdatesAt(g), points.Config{Updater: points.UpdaterConfig{Timeout: time.Second}})
 		c := startUpdate(t.Context(), updater)
 		pass(time.Hour)
 		require.False(t, c.hasReturned())

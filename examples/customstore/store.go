@@ -67,6 +67,9 @@ func (s *store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 	return found, nil
 }
 
+// Capabilities implements [points.Store]: there are none.
+func (s *store) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 // UpdateAll implements [points.Store]. It is one transaction: all users are updated, or none.
 func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	// bbolt would have the second of two updates wait, and its context could not end that.
@@ -82,7 +85,7 @@ func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 		if err != nil {
 			return err
 		}
-		now, drawing, users := time.Now(), points.NewDrawing(key), usersOf(tx)
+		now, drawing, users := time.Now(), points.NewGenerator(key), usersOf(tx)
 		for i, u := range all {
 			if i%often == 0 {
 				if ctx.Err() != nil {

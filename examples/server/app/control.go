@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // control answers the requests of those who have the token, by path: pause, resume, update, interval.
@@ -53,7 +55,7 @@ func (h *Handler) updateNow(w http.ResponseWriter, r *http.Request) {
 		writeUnavailable(w, "The server is "+p.what+".")
 	case !state.RunningSince.IsZero():
 		writeProblem(w, http.StatusConflict, "An update runs already.")
-	case state.Breaker == "open":
+	case state.Breaker == points.BreakerOpen:
 		writeUnavailable(w, "Updates are suspended for a while, as too many have failed in a row.")
 	default:
 		go h.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the updater logs and tells it

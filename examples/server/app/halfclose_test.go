@@ -101,3 +101,5 @@ func (s delayedStore) UsersAbove(ctx context.Context, _, _ int) ([]points.User, 
 }
 
 func (delayedStore) UpdateAll(context.Context, uint64) (int64, error) { return 0, nil }
+
+func (delayedStore) Capabilities() points.Capabilities { return points.Capabilities{} }

@@ -26,7 +26,9 @@ func newTwoUsers() twoUsers {
 
 func (s twoUsers) UsersAbove(context.Context, int, int) ([]points.User, error) { return s.users, nil }
 func (s twoUsers) UpdateAll(context.Context, uint64) (int64, error)            { return 2, nil }
-func (s twoUsers) ImmediateReads()                                             {}
+func (s twoUsers) Capabilities() points.Capabilities {
+	return points.Capabilities{ImmediateReads: true}
+}
 
 // discard is an http.ResponseWriter that costs nothing: what is left is the handler.
 type discard struct{ header http.Header }

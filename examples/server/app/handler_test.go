@@ -25,6 +25,7 @@ func (s scripted) UsersAbove(ctx context.Context, _, _ int) ([]points.User, erro
 	return s.read(ctx)
 }
 func (s scripted) UpdateAll(context.Context, uint64) (int64, error) { return 0, nil }
+func (s scripted) Capabilities() points.Capabilities                { return points.Capabilities{} }
 
 // hangs is a read that ends when its context does.
 func hangs(ctx context.Context) ([]points.User, error) {

@@ -53,7 +53,7 @@ func readinessOf(state points.State) readiness {
 	r.Update.Done, r.Update.Total = state.Updater.Done, state.Updater.Total
 	r.Update.LastSuccess = updateOf(state.Updater.LastSuccess)
 	r.Update.LastFailure = updateOf(state.Updater.LastFailure)
-	r.Update.Breaker = state.Updater.Breaker
+	r.Update.Breaker = state.Updater.Breaker.String()
 	return r
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/examples/server/app"
-	"github.com/pointsapp/pointsapp/internal/history"
+	"github.com/pointsapp/pointsapp/internal/linearizability"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/pgstore"
@@ -25,14 +25,14 @@ func TestOneOrderOverHTTP(t *testing.T) {
 	t.Run("memstore", func(t *testing.T) {
 		store, err := memstore.New(len(users))
 		require.NoError(t, err)
-		history.Drive(t, store, users, overHTTP(t))
+		linearizability.Drive(t, store, users, overHTTP(t))
 	})
 	t.Run("pgstore", func(t *testing.T) {
 		store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{BatchSize: 2})
 		require.NoError(t, err)
 		require.NoError(t, store.Migrate(t.Context()))
 		require.NoError(t, store.Seed(t.Context(), int64(len(users)), nil))
-		history.Drive(t, store, users, overHTTP(t))
+		linearizability.Drive(t, store, users, overHTTP(t))
 	})
 }
 

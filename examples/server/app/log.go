@@ -55,7 +55,7 @@ func (o *outages) batch(info points.BatchInfo) {
 			o.since = time.Now()
 			o.logger.Error("queries fail", "error", oneLine(info.Err))
 		}
-		o.queries += info.Callers
+		o.queries += info.Queries
 	case !o.since.IsZero():
 		o.logger.Info("queries are answered again", "failed", o.queries, "after", time.Since(o.since))
 		o.since, o.queries = time.Time{}, 0

@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"strings"
 	"testing"
@@ -32,29 +31,6 @@ func TestLongUpdates(t *testing.T) {
 		}
 		assert.Len(t, lines, 4)
 	})
-}
-
-func TestJoinHooks(t *testing.T) {
-	t.Parallel()
-	var told []string
-	note := func(text string) { told = append(told, text) }
-	one := func(name string) points.Hooks {
-		return points.Hooks{
-			BatchStart: func(ctx context.Context, _ []context.Context) context.Context {
-				note(name + " batch starts")
-				return ctx
-			},
-			BatchEnd: func(points.BatchInfo) { note(name + " batch") },
-			Tick:     func(points.TickInfo) { note(name + " tick") },
-		}
-	}
-	hooks := joinHooks(points.Hooks{}, one("a"), points.Hooks{}, one("b"))
-	hooks.BatchStart(t.Context(), nil)
-	hooks.BatchEnd(points.BatchInfo{})
-	hooks.Tick(points.TickInfo{})
-	assert.Equal(t, []string{"a batch starts", "b batch starts", "a batch", "b batch", "a tick", "b tick"}, told)
-	assert.Nil(t, hooks.UpdateStart)
-	assert.Nil(t, hooks.UpdateEnd)
 }
 
 func TestLastLines(t *testing.T) {

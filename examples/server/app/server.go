@@ -105,7 +105,7 @@ func (s *Server) answer() error {
 		// Of the ticks after repeated failures, every other one tries.
 		Updater: points.UpdaterConfig{Cooldown: 2 * time.Duration(s.cfg.Interval)},
 		Logger:  s.logger,
-		Hooks:   joinHooks(hooks...),
+		Hooks:   points.JoinHooks(hooks...),
 	})
 	if err != nil {
 		return err

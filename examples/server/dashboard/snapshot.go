@@ -69,7 +69,7 @@ func (s Source) look(before counts) (snapshot, counts) {
 		Waiting: state.Waiting, Down: state.Down,
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: state.Updater.RunningSince, Done: state.Updater.Done, Total: state.Updater.Total,
-		Breaker: state.Updater.Breaker, Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
+		Breaker: state.Updater.Breaker.String(), Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
 		Controls: s.Controls,
 	}
 	if before.at.IsZero() {

@@ -59,12 +59,12 @@ func (e *engine) create(ctx context.Context, meter metric.Meter) error {
 	return nil
 }
 
-// Hooks returns the hooks of an engine on store that is measured and traced. Reads of an Immediate store are not
+// Hooks returns the hooks of an engine on store that is measured and traced. Reads of a store with ImmediateReads are not
 // measured: each query is one, and takes less time than to measure it.
 func (t *Telemetry) Hooks(store points.Store) points.Hooks {
 	hooks := points.Hooks{Tick: t.engine.tick, UpdateEnd: t.engine.update}
 	measured := func(points.BatchInfo) {}
-	if _, immediate := store.(points.Immediate); !immediate {
+	if !store.Capabilities().ImmediateReads {
 		measured = t.engine.batch
 		hooks.BatchEnd = measured
 	}
@@ -83,7 +83,7 @@ func (e *engine) batch(info points.BatchInfo) {
 	if info.Err != nil {
 		outcome = e.failed
 	}
-	e.batchSize.Record(ctx, float64(info.Callers))
+	e.batchSize.Record(ctx, float64(info.Queries))
 	e.batchDuration.Record(ctx, info.Duration.Seconds(), outcome...)
 	e.batchWait.Record(ctx, info.Waited.Seconds())
 }
@@ -133,9 +133,9 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) error {
 		o.ObserveFloat64(running, oneIf(!state.Updater.RunningSince.IsZero()))
 		o.ObserveFloat64(progress, float64(state.Updater.Done)/float64(max(state.Updater.Total, 1)))
 		o.ObserveFloat64(failures, float64(state.Updater.Failures))
-		for _, name := range []string{"closed", "open", "half-open"} {
-			o.ObserveFloat64(breaker, oneIf(state.Updater.Breaker == name),
-				metric.WithAttributes(attribute.String("state", name)))
+		for _, breakerState := range []points.BreakerState{points.BreakerClosed, points.BreakerOpen, points.BreakerHalfOpen} {
+			o.ObserveFloat64(breaker, oneIf(state.Updater.Breaker == breakerState),
+				metric.WithAttributes(attribute.String("state", breakerState.String())))
 		}
 		o.ObserveFloat64(age, time.Since(time.Unix(0, t.engine.drawnAt.Load())).Seconds())
 		return nil

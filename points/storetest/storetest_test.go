@@ -110,7 +110,7 @@ func TestFaultyStoresFail(t *testing.T) {
 		{"stops without an error", "cancelled update", "users do not after the update", stopsSilently},
 		{"goes on where it was stopped", "cancelled update", "users do not after the update", resumes},
 		{"stays taken when it is stopped", "cancelled update", "points: an update is running", staysTaken},
-		{"immediate reads wait for an update", "immediate reads", "a read of an Immediate store must not wait", locksOutReads},
+		{"immediate reads wait for an update", "immediate reads", "a read of a store with ImmediateReads must not wait", locksOutReads},
 	}
 	for _, c := range checks() {
 		assert.True(t, slices.ContainsFunc(faults, func(f fault) bool { return f.check == c.name }), "%q finds no fault", c.name)

@@ -79,6 +79,8 @@ func pick(from []points.User, above, limit int) []points.User {
 	return users
 }
 
+func (p *plain) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 func (p *plain) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	p.updating.Lock()
 	defer p.updating.Unlock()
@@ -130,7 +132,7 @@ func (p *plain) replace(users []points.User) {
 // An immediate store promises that reads wait for nothing (or, here, for no more than a batch).
 type immediate struct{ points.Store }
 
-func (immediate) ImmediateReads() {}
+func (immediate) Capabilities() points.Capabilities { return points.Capabilities{ImmediateReads: true} }
 
 // A changed store is made of another one's methods and of such as change what it does.
 type changed struct {
@@ -141,6 +143,8 @@ type changed struct {
 func (c changed) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
 	return c.read(ctx, above, limit)
 }
+
+func (c changed) Capabilities() points.Capabilities { return points.Capabilities{} }
 
 func (c changed) UpdateAll(ctx context.Context, key uint64) (int64, error) { return c.update(ctx, key) }
 

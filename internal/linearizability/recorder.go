@@ -1,7 +1,7 @@
-// Package history records what an engine is asked and what happens to it, and judges whether one order explains it all:
+// Package linearizability records what an engine is asked and what happens to it, and judges whether one order explains it all:
 // a linearizability check of points.Engine, on any store and from any distance.
 //
-//	recorder := history.New(users)                              // the store's users, as they are now
+//	recorder := linearizability.New(users)                              // the store's users, as they are now
 //	engine, err := points.New(recorder.Store(store), recorder.Config(points.Config{}))
 //	// … run the engine; from many goroutines:
 //	recorder.Query(func() (points.Result, error) { return engine.Query(ctx) })
@@ -9,7 +9,7 @@
 //	err = recorder.Check()
 //
 // The check follows each user, of whom there may be few.
-package history
+package linearizability
 
 import (
 	"cmp"
@@ -134,11 +134,7 @@ func (r *Recorder) placed() {
 
 // Store returns store, its updates recorded.
 func (r *Recorder) Store(store points.Store) points.Store {
-	recorded := recorded{store, r}
-	if _, ok := store.(points.Immediate); ok {
-		return immediate{recorded}
-	}
-	return recorded
+	return recorded{store, r}
 }
 
 type recorded struct {
@@ -146,10 +142,6 @@ type recorded struct {
 
 	recorder *Recorder
 }
-
-type immediate struct{ recorded }
-
-func (immediate) ImmediateReads() {}
 
 func (s recorded) UpdateAll(ctx context.Context, key uint64) (users int64, err error) {
 	update := s.recorder.begin(key)

@@ -6,20 +6,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/pointsapp/pointsapp/points"
 )
 
 // patience is how long a read that waits for nothing may take, on however busy a machine.
 const patience = 5 * time.Second
 
-// immediateReads tests what an Immediate store promises: a read waits for nothing, not for an update either. So it
+// immediateReads tests what a store with ImmediateReads promises: a read waits for nothing, not for an update either. So it
 // returns also while an update stands still, as it does when it looks at its context and that does not answer.
 func immediateReads(t tester, open opener) {
 	ids := upTo(many)
-	store, ok := open(ids).(points.Immediate)
-	if !ok {
-		t.Skip("the store is not points.Immediate")
+	store := open(ids)
+	if !store.Capabilities().ImmediateReads {
+		t.Skip("the store has no ImmediateReads")
 	}
 	update(t, store, ids, 1)
 
@@ -42,7 +40,7 @@ func immediateReads(t tester, open opener) {
 	reads.Wait()
 	require.NoError(t, err, "UpdateAll")
 	require.False(t, ctx.blocked,
-		"a read of an Immediate store must not wait for an update: beside one it had not returned after %v", patience)
+		"a read of a store with ImmediateReads must not wait for an update: beside one it had not returned after %v", patience)
 	requireDrawn(t, store, ids, 2)
 }
 

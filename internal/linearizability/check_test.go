@@ -1,4 +1,4 @@
-package history_test
+package linearizability_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/internal/history"
+	"github.com/pointsapp/pointsapp/internal/linearizability"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -35,7 +35,7 @@ func TestKey(t *testing.T) {
 // script plays a history of users 1, 2 and 3, at first with their old points, and with hidden number 50. Time passes
 // only where a script says so.
 type script struct {
-	*history.Recorder
+	*linearizability.Recorder
 
 	last time.Time // the latest stamp
 }
@@ -83,6 +83,8 @@ type updating struct {
 	meanwhile func()
 }
 
+func (updating) Capabilities() points.Capabilities { return points.Capabilities{} }
+
 func (updating) UsersAbove(context.Context, int, int) ([]points.User, error) { return nil, nil }
 
 func (s updating) UpdateAll(context.Context, uint64) (int64, error) {
@@ -106,7 +108,7 @@ func (scripts scripts) check(t *testing.T) {
 	for _, test := range scripts {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &script{Recorder: history.New(old())}
+				s := &script{Recorder: linearizability.New(old())}
 				s.Drawn(50)
 				test.play(s)
 				err := s.Check()
@@ -202,7 +204,7 @@ func TestCheckOfNumbers(t *testing.T) {
 		}, "user 2 is not above 70"},
 	}.check(t)
 
-	s := &script{Recorder: history.New(old())}
+	s := &script{Recorder: linearizability.New(old())}
 	s.told(old()[1:]...)
 	assert.ErrorContains(t, s.Check(), "there is no hidden number")
 }
@@ -246,13 +248,13 @@ func TestCheckOfUpdates(t *testing.T) {
 }
 
 func TestCheckFollowsSomeUsers(t *testing.T) {
-	require.NoError(t, history.New(make([]points.User, history.MaxUsers)).Check())
-	require.ErrorContains(t, history.New(make([]points.User, history.MaxUsers+1)).Check(), "at most 64 users")
+	require.NoError(t, linearizability.New(make([]points.User, linearizability.MaxUsers)).Check())
+	require.ErrorContains(t, linearizability.New(make([]points.User, linearizability.MaxUsers+1)).Check(), "at most 64 users")
 }
 
 func TestConfigKeepsWhatItIsGiven(t *testing.T) {
 	numbers, ticks := 0, 0
-	cfg := history.New(old()).Config(points.Config{
+	cfg := linearizability.New(old()).Config(points.Config{
 		MinNumber: func() int { numbers++; return 7 },
 		Hooks:     points.Hooks{Tick: func(points.TickInfo) { ticks++ }},
 	})
@@ -260,18 +262,16 @@ func TestConfigKeepsWhatItIsGiven(t *testing.T) {
 	cfg.Hooks.Tick(points.TickInfo{})
 	assert.Equal(t, []int{1, 1}, []int{numbers, ticks})
 
-	number := history.New(old()).Config(points.Config{}).MinNumber()
+	number := linearizability.New(old()).Config(points.Config{}).MinNumber()
 	assert.True(t, number >= 0 && number <= points.MaxPoints)
 }
 
 type immediate struct{ updating }
 
-func (immediate) ImmediateReads() {}
+func (immediate) Capabilities() points.Capabilities { return points.Capabilities{ImmediateReads: true} }
 
 func TestStoreStaysImmediate(t *testing.T) {
-	recorder := history.New(old())
-	_, is := recorder.Store(updating{}).(points.Immediate)
-	assert.False(t, is)
-	_, is = recorder.Store(immediate{}).(points.Immediate)
-	assert.True(t, is)
+	recorder := linearizability.New(old())
+	assert.False(t, recorder.Store(updating{}).Capabilities().ImmediateReads)
+	assert.True(t, recorder.Store(immediate{}).Capabilities().ImmediateReads)
 }
