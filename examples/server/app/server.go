@@ -132,6 +132,7 @@ func (s *Server) measure(problems *lastLines) error {
 	if err := s.telemetry.MeasureEngine(s.engine); err != nil {
 		return err
 	}
+	s.telemetry.ClientClosed = ClientClosed
 	page := s.newDashboard(problems)
 	pages, err := page.Handlers()
 	if err != nil {

@@ -75,6 +75,11 @@ func (d *Dashboard) Handlers() (map[string]http.Handler, error) {
 
 // events tells a page what there is to see, until it goes away.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead { // a response without a body would never end
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Cache-Control", "no-store")
+		return
+	}
 	watcher, ok := d.watch() //nolint:contextcheck // the sampling is for all watchers
 	if !ok {
 		http.Error(w, "Too many pages are open.", http.StatusServiceUnavailable)

@@ -125,6 +125,29 @@ func TestItCostsNothingWhileNobodyWatches(t *testing.T) {
 	})
 }
 
+// HEAD has the headers of the stream of events, and ends.
+func TestHeadOfEvents(t *testing.T) {
+	d := New(newFake().source())
+	ended := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		d.events(w, r)
+	}))
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	response, err := http.Head(server.URL)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+	assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		d.Close()
+		require.Fail(t, "the handler does not end")
+	}
+}
+
 func TestTooMany(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -38,7 +38,7 @@ type request struct {
 func (r *requests) create(meter metric.Meter) (err error) {
 	r.known = make(map[request][]metric.RecordOption)
 	r.duration, err = meter.Float64Histogram("http.server.request.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of HTTP requests. Those with status 500 panicked."), seconds)
+		metric.WithDescription("Duration of HTTP requests. Status 500 is a panic; 499 is a client that closed its connection before it had the answer."), seconds)
 	return err
 }
 
@@ -95,11 +95,12 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 		watched := writers.Get().(*writer) //nolint:forcetypeassert // New makes them
 		*watched = writer{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
-			what.status = watched.status
+			took := time.Since(began)
+			what.status = t.recordedStatus(ctx, watched.status, took)
 			*watched = writer{}
 			writers.Put(watched)
 			query.end(what.status)
-			t.requests.record(ctx, what, time.Since(began))
+			t.requests.record(ctx, what, took)
 		}()
 		next.ServeHTTP(watched, r)
 	})

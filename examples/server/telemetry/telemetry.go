@@ -36,6 +36,10 @@ const scope = "github.com/pointsapp/pointsapp/examples/server"
 
 // A Telemetry measures one server. It is safe for concurrent use.
 type Telemetry struct {
+	// ClientClosed reports whether the client of the request with this context has closed the connection. It may be
+	// nil, and must be set before Middleware is called.
+	ClientClosed func(context.Context) bool
+
 	registry *prometheus.Registry
 	metrics  *sdkmetric.MeterProvider
 	meter    metric.Meter
