@@ -9,28 +9,27 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// README.md begins with this.
+// The first example of README.md.
 func Example() {
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	store, err := memstore.New(1_000_000)
-	if err != nil {
-		log.Fatal(err)
-	}
-	engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }}) // by default a random one
-	if err != nil {
-		log.Fatal(err)
-	}
-	go engine.Run(ctx) // from now on, every minute: a new hidden number, new points for every user
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 
-	update, err := engine.Update(ctx) // and new points at once
+	store, err := memstore.New(1_000_000) // or pgstore.New(pool, pgstore.Config{})
+	check(err)
+	engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }}) // default: random
+	check(err)
+	go engine.Run(ctx) // every minute: a new min number, and new points for every user
+
+	update, err := engine.Update(ctx) // rewrite every user now
+	check(err)
+	result, err := engine.Query(ctx) // at most 2 users with more points than the min number
+	check(err)
+	fmt.Println(update.Users, "users updated,", len(result.Users), "found, first query:", result.Previous.IsZero())
+	// Output: 1000000 users updated, 2 found, first query: true
+}
+
+func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	result, err := engine.Query(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(update.Users, "users updated;", len(result.Users), "found; asked before:", !result.Previous.IsZero())
-	// Output: 1000000 users updated; 2 found; asked before: false
 }
