@@ -3,44 +3,56 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## Show this
-	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## List the targets
+	@awk -F ': ## ' '/^[a-z-]+: ## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: ## Run the reference server on http://127.0.0.1:4000/, with 1,000,000 users in memory
+run: ## Run the reference server on http://127.0.0.1:4000/ with 1,000,000 users in memory
 	go run ./examples/server
 
 .PHONY: load
-load: ## Run the seed's benchmark against a server in the same process, and print ab's report
+load: ## Run the original's benchmark against a server in the same process and print ab's report
 	go run ./loadtest
 
 .PHONY: test
 test: ## Run all tests under the race detector
-	go test -race ./...
+	go test -race -timeout 30m ./...
+
+.PHONY: flaky
+flaky: ## Run all tests 5 times beside two busy loops and once on one processor (up to 2 hours); print what failed
+	timeout --foreground 2h .ci/flaky
+
+.PHONY: fuzz
+fuzz: ## Fuzz each fuzz test for a minute; new failing inputs are kept in testdata/fuzz
+	.ci/fuzz 1m
 
 .PHONY: bench
-bench: ## Run the benchmarks of bench, for some 15 minutes; what they print and draw is kept there
+bench: ## Run the benchmarks of bench (15 minutes); results and chart are kept in bench
 	go test -run '^$$' -bench 'Engine|Stores|Sixty' -timeout 1h ./bench | tee bench/results.txt
 	go test -run '^$$' -bench 'Update$$|Seed' -benchtime 5x -timeout 1h ./bench | tee -a bench/results.txt
 	go test -run '^$$' -bench 'Serving|Concurrency' -benchtime 10x -timeout 1h ./bench -chart concurrency.svg \
 		| tee -a bench/results.txt
 
+.PHONY: bench-compare
+bench-compare: ## Run the fast benchmarks and compare them with bench/baseline.txt by benchstat (5 minutes)
+	.ci/bench-compare
+
 .PHONY: soak
-soak: ## Load, updates, faults and restarts at random, for 30 minutes; prints a table
-	go test ./examples/server/app -run 'TestSoak$$' -v -soak 30m -timeout 45m
+soak: ## Load, updates, faults and restarts at random for 30 minutes; print a table
+	SOAK=30m .ci/run soak
 
 .PHONY: faults
-faults: ## Run the tests of faults, overload and kills 20 times in a row under the race detector, for an hour or so
+faults: ## Run the tests of faults, overload and kills 20 times under the race detector (an hour)
 	go test -race -p 1 -count 20 -timeout 3h -v ./examples/server/... ./pgstore \
 		-run 'Fault|Failover|Disk|LongTransaction|Overload|Slow|TooMany|OneOrder|Killed|Hang|Silent|Cut|Lock' \
 		| grep -E '^(---|ok|FAIL|panic| +[a-z_]+\.go)'
 
 .PHONY: overload
-overload: ## Three times the load that a server can carry, on 20,000 connections, for three minutes; prints what became of it
-	OVERLOAD_SECONDS=180 .ci/run overload
+overload: ## Send a server three times the load it can handle, on 20,000 connections, for three minutes; print the results
+	OVERLOAD=3m .ci/run overload
 
 .PHONY: compose
-compose: ## Build the containers, start them under a name of their own, ask them for an answer, and take them away
+compose: ## Build and start the containers under a name of their own, test them, and remove them
 	.ci/run compose
 
 .PHONY: lint
@@ -52,9 +64,9 @@ fmt: ## Format the code
 	gofmt -w .
 
 .PHONY: image
-image: ## Make sure that Docker has the image postgres:17, built from Debian's packages if it cannot be pulled
+image: ## Pull the image postgres:17, or build it from Debian's packages where there is no registry
 	.ci/postgres-image 17
 
 .PHONY: ci
-ci: ## Run everything that must hold before a change is merged
+ci: ## Run all checks that a change must pass
 	.ci/run

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// programs are what a command begins with. A line of a block that is marked as sh is one in any case.
+// programs are the first words of commands.
 var programs = []string{
 	".ci/run", "ab", "chromium", "curl", "docker", "docker-compose", "git", "go", "gofmt", "kubectl", "loadtest", "make",
 	"psql", "server",
@@ -24,10 +24,9 @@ var (
 	assignments = regexp.MustCompile(`^([A-Z_]+=('[^']*'|\S*)\s+)*`)
 )
 
-// commandsOf returns the commands in a document: in its blocks of code and, if they have more than one word, in its
-// text.
+// commandsOf returns the commands in a document: those in code blocks, and inline code of two words or more.
 func commandsOf(document string) (commands []string) {
-	var text strings.Builder // what is in no block
+	var text strings.Builder // outside of code blocks
 	add := func(line string, least int) {
 		line = strings.TrimSpace(comment.ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(line), "$ "), ""))
 		words := strings.Fields(assignments.ReplaceAllString(line, ""))
@@ -68,7 +67,7 @@ func TestCommandsOf(t *testing.T) {
 		"```sh\ncurl localhost:4000/\n```\n```\nab -n 1 \\\nURL\n```\n```go\ngo engine.Run(ctx)\n```\n"))
 }
 
-// An entry of commands.txt: a command, and how CI runs it.
+// An entry of commands.txt is a command and how CI runs it.
 type entry struct {
 	command string
 	hows    []how
@@ -100,7 +99,7 @@ func readTable(t *testing.T) (table []entry) {
 	return table
 }
 
-// known reports whether there is such a way to run a command.
+// known reports whether the phase or test exists.
 func known(t *testing.T, h how) bool {
 	t.Helper()
 	switch h.verb {

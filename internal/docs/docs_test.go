@@ -1,5 +1,4 @@
-// Package docs keeps the documents true: each of their commands is run by CI, their Go is compiled, their links lead
-// somewhere.
+// Package docs tests the documents: CI runs each of their commands, their Go compiles, their links lead somewhere.
 package docs
 
 import (
@@ -20,7 +19,7 @@ import (
 
 const root = "../.."
 
-var runThem = flag.Bool("commands", false, "run the documents' commands, as commands.txt says")
+var runThem = flag.Bool("commands", false, "run the commands of the documents as commands.txt says")
 
 func TestMain(m *testing.M) {
 	os.Exit(pgtest.Main(m).Run())
@@ -35,17 +34,32 @@ func TestCommandsAreRun(t *testing.T) {
 			documented[command] = true
 			assert.True(t, slices.ContainsFunc(table, func(e entry) bool { return e.command == command }),
 				"%s has a command that CI does not run. Add these two lines to internal/docs/commands.txt "+
-					"(its head tells what else may be in the second one):\n\n%s\n\trun\n\n", path, command)
+					"(its first lines say what else the second one can be):\n\n%s\n\trun\n\n", path, command)
 		}
 	}
 	for _, e := range table {
 		assert.True(t, documented[e.command],
-			"internal/docs/commands.txt has a command that is in no document any longer: take it out:\n\n%s\n", e.command)
+			"internal/docs/commands.txt has a command that is in no document: remove it:\n\n%s\n", e.command)
 		for _, how := range e.hows {
-			assert.True(t, known(t, how), "internal/docs/commands.txt: there is no such phase or test: %s %s, for\n\n%s\n",
+			assert.True(t, known(t, how), "internal/docs/commands.txt: no such phase or test: %s %s, for\n\n%s\n",
 				how.verb, how.what, e.command)
 		}
 	}
+}
+
+// GitHub runs every phase of .ci/run.
+func TestWorkflowRunsAllPhases(t *testing.T) {
+	script, err := os.ReadFile(root + "/.ci/run")
+	require.NoError(t, err)
+	workflow, err := os.ReadFile(root + "/.github/workflows/ci.yml")
+	require.NoError(t, err)
+	var run []string
+	for _, line := range regexp.MustCompile(`run: \.ci/run (.*)`).FindAllStringSubmatch(string(workflow), -1) {
+		run = append(run, strings.Fields(line[1])...)
+	}
+	all := regexp.MustCompile(`(?m)^all=\((.*)\)$`).FindStringSubmatch(string(script))
+	require.Len(t, all, 2, ".ci/run has no line all=(...)")
+	assert.ElementsMatch(t, strings.Fields(all[1]), run)
 }
 
 // The README's first Go block is the package example of points, its output included.
@@ -59,7 +73,7 @@ func TestQuickstart(t *testing.T) {
 	assert.Contains(t, block, "// Output: ", "show the output of the Example, too")
 }
 
-// Whatever Go is in a document is in a Go file, too, and so is compiled.
+// The Go in the documents is copied from Go files, which compile.
 func TestGoIsCompiled(t *testing.T) {
 	sources := files(t, ".go")
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```")
@@ -69,7 +83,7 @@ func TestGoIsCompiled(t *testing.T) {
 			for _, source := range sources {
 				found = found || strings.Contains(unindented(source), unindented(block[1]))
 			}
-			assert.True(t, found, "%s has Go that is in no Go file. Copy it from one that is compiled:\n\n%s", path, block[1])
+			assert.True(t, found, "%s has Go code that is in no Go file. Copy it from one:\n\n%s", path, block[1])
 		}
 	}
 }
@@ -78,7 +92,7 @@ func unindented(text string) string {
 	return regexp.MustCompile(`(?m)^[\t ]+`).ReplaceAllString(text, "")
 }
 
-// Links to files, and to headings of documents, lead there.
+// Relative links lead to a file, and to a heading that it has.
 func TestLinks(t *testing.T) {
 	documents := files(t, ".md")
 	links := regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -93,9 +107,9 @@ func TestLinks(t *testing.T) {
 				target = filepath.Join(filepath.Dir(path), file)
 			}
 			_, err := os.Stat(filepath.Join(root, target))
-			assert.NoError(t, err, "%s links to a file that is not there: %s", path, link[1])
+			assert.NoError(t, err, "%s links to a file that does not exist: %s", path, link[1])
 			if heading != "" && strings.HasSuffix(target, ".md") {
-				assert.Contains(t, headingsOf(documents[target]), heading, "%s links to a heading that is not there", path)
+				assert.Contains(t, headingsOf(documents[target]), heading, "%s links to a heading that does not exist", path)
 			}
 		}
 	}
@@ -110,7 +124,7 @@ func headingsOf(text string) (headings []string) {
 	return headings
 }
 
-// files returns the text of all files of a kind, by their paths from the root.
+// files returns the contents of all files with the extension, by path from the root.
 func files(t *testing.T, extension string) map[string]string {
 	t.Helper()
 	texts := map[string]string{}

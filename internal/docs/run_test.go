@@ -20,11 +20,11 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// TestCommands runs the documents' commands, as commands.txt says, beside a server whose address stands for the
-// documents' one.
+// TestCommands runs the commands of the documents as commands.txt says. The address of a server of its own replaces the
+// one in the documents.
 func TestCommands(t *testing.T) {
 	if !*runThem {
-		t.Skip("go test ./internal/docs -commands runs the documents' commands")
+		t.Skip("go test ./internal/docs -commands runs the commands of the documents")
 	}
 	address := startServer(t)
 	stand := strings.NewReplacer("localhost:4000", address, "127.0.0.1:4000", address, " URL", " http://"+address+"/",
@@ -65,7 +65,7 @@ func startServer(t *testing.T) (address string) {
 	return server.Addr().String()
 }
 
-// run runs a command from the root, as a reader does.
+// run runs a command in the root of the repository.
 func run(t *testing.T, command string, env []string) {
 	t.Helper()
 	output, err := shell(t, command, env).CombinedOutput()
@@ -73,7 +73,7 @@ func run(t *testing.T, command string, env []string) {
 	t.Logf("%s", output)
 }
 
-// serve runs the command of a server until it has answered at a path, and interrupts it then.
+// serve runs the command of a server until it answers at the path, and then interrupts it.
 func serve(t *testing.T, path, command string, env []string) {
 	t.Helper()
 	address := freeAddress(t)
@@ -83,7 +83,7 @@ func serve(t *testing.T, path, command string, env []string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		cmd.Wait() //nolint:errcheck // whether an interrupt is an error is up to the command
+		cmd.Wait() //nolint:errcheck // an interrupt may be an error
 	}()
 	require.Eventually(t, func() bool {
 		answer, err := http.Get("http://" + address + path)
@@ -97,7 +97,7 @@ func serve(t *testing.T, path, command string, env []string) {
 	<-ended
 }
 
-// shell returns a command whose processes end with the test.
+// shell returns a command whose processes are killed at the end of the test.
 func shell(t *testing.T, command string, env []string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("bash", "-euo", "pipefail", "-c", command)
@@ -105,7 +105,7 @@ func shell(t *testing.T, command string, env []string) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	t.Cleanup(func() {
 		if cmd.Process != nil {
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // an error says that there are none
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // the error of a group that has ended
 		}
 	})
 	return cmd

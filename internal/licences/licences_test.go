@@ -1,4 +1,4 @@
-// Package licences keeps the list of the dependencies' licences true.
+// Package licences checks that the list of the dependencies' licences is up to date.
 package licences
 
 import (
@@ -25,8 +25,8 @@ const list = "../../docs/licences.md"
 
 var update = flag.Bool("update", false, "write docs/licences.md")
 
-// What somebody imports or runs, and what all of it is under licences that ask for no more than to be named.
-func TestListIsTrue(t *testing.T) {
+// docs/licences.md lists the modules that each package and program compiles. All licences are permissive.
+func TestList(t *testing.T) {
 	var page bytes.Buffer
 	page.WriteString(`# Licences of what is compiled
 
@@ -58,7 +58,7 @@ library (BSD-3-Clause), without what only tests use. Written by ` + "`go test ./
 	assert.Equal(t, string(written), text, "run go test ./internal/licences -update")
 }
 
-// modulesOf returns the folders of the modules that a package compiles, by path.
+// modulesOf returns the folders of the modules that a package compiles, by module path.
 func modulesOf(t *testing.T, of string) map[string]string {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Module", of).Output()
@@ -83,7 +83,7 @@ func modulesOf(t *testing.T, of string) map[string]string {
 	}
 }
 
-// licenceOf returns the licence in a module's folder, by its name in SPDX's list.
+// licenceOf returns the SPDX identifier of the licence in a module's folder.
 func licenceOf(t *testing.T, folder string) string {
 	t.Helper()
 	for _, pattern := range []string{"LICEN[SC]E*", "licen[sc]e*", "COPYING*"} {

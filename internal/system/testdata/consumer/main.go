@@ -1,4 +1,4 @@
-// Command stranger uses the library as a program of another module does.
+// Command consumer uses the library as a program of another module does.
 package main
 
 import (
@@ -31,7 +31,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Printf("%d users updated; %d are above the hidden number\n", update.Users, len(result.Users))
+	fmt.Printf("%d users updated; %d have points above the min number\n", update.Users, len(result.Users))
 	for _, user := range result.Users {
 		if user.Points != points.Draw(user.ID, update.Key) {
 			log.Fatalf("user %d has %d points", user.ID, user.Points)
