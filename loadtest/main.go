@@ -1,6 +1,6 @@
-// Command loadtest measures an HTTP server as ab does, with ab's flags and ab's report, and as ab cannot: at a rate
-// instead of with a number of clients, in search of the highest rate that keeps a promise, and with an eye on whether
-// the answers of a PointsApp server are right.
+// Command loadtest measures an HTTP server with the flags and the report of ab, Apache's HTTP server benchmarking tool.
+// Beyond ab it has open loops (a constant rate instead of a number of clients), a search for the highest rate that
+// meets an SLO, and checks of the responses of a PointsApp server against its contract.
 //
 //	go run ./loadtest -h
 package main
@@ -10,12 +10,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/cli"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	p := program{stdout: os.Stdout, stderr: os.Stderr}
-	code := p.run(ctx, os.Args[1:])
+	code := cli.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

@@ -1,0 +1,101 @@
+// Package cli is the loadtest command: it parses the flags, runs the load, and writes the reports.
+//
+//	code := cli.Run(ctx, []string{"-n", "10000", "-c", "100", "http://127.0.0.1:4000/"}, os.Stdout, os.Stderr)
+//
+// cli.go decides what to do, load.go runs one load, findmax.go searches for the highest rate, and run.go connects the
+// packages that generate load (attack, transport) with those that evaluate it (record, contract).
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // unreachable target, failed check, or interrupted run
+	exitUsage  = 2
+)
+
+// Run executes the command with the arguments after the program's name, and returns the exit code. Errors are one line
+// on stderr.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	cfg, err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, flags.Usage())
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "loadtest: %v\n", err)
+		return exitUsage
+	}
+	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
+	err = c.run(ctx)
+	switch {
+	case errors.Is(err, errCheckFailed): // already in the report
+		return exitFailed
+	case err != nil:
+		fmt.Fprintf(stderr, "loadtest: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// errCheckFailed reports a failed assertion, SLO or contract check.
+var errCheckFailed = errors.New("check failed")
+
+// A command is one execution of loadtest.
+type command struct {
+	cfg            *flags.Config
+	stdout, stderr io.Writer
+	target         target
+	out            *outputs
+}
+
+func (c *command) run(ctx context.Context) (err error) {
+	if c.out, err = openOutputs(c.cfg); err != nil {
+		return err
+	}
+	defer c.out.close()
+	if c.cfg.Reference {
+		server, err := startReferenceServer(ctx)
+		if err != nil {
+			return err
+		}
+		defer server.close()
+		c.cfg.URL = server.url
+	}
+	if c.target, err = resolve(ctx, c.cfg); err != nil {
+		return err
+	}
+	defer limitCPUs(c.cfg, c.target)()
+	fmt.Fprintf(c.stdout, "%s\n\n", title(c.cfg))
+	if c.cfg.FindMax {
+		return c.findMax(ctx)
+	}
+	return c.load(ctx)
+}
+
+// title is the first line of the report: the kind of load, and from when latency is measured.
+func title(cfg *flags.Config) string {
+	switch {
+	case cfg.FindMax:
+		return fmt.Sprintf("This is loadtest, searching for the highest rate that meets %s, with open loops of %v.",
+			cfg.SLOText, cfg.Duration)
+	case cfg.Rate != nil:
+		return fmt.Sprintf("This is loadtest, open loop: %v requests per second for %v.\n"+
+			"Latency is measured from when a request was due, so it includes the time spent waiting for a free client.",
+			cfg.Rate, cfg.Duration)
+	case cfg.Clients == 1:
+		return "This is loadtest, closed loop like ab: 1 client.\nLatency is measured from when a request was sent."
+	default:
+		return fmt.Sprintf("This is loadtest, closed loop like ab: %d clients.\n"+
+			"Latency is measured from when a request was sent.", cfg.Clients)
+	}
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// load runs one load and reports it.
+func (c *command) load(ctx context.Context) error {
+	cfg := c.cfg
+	r := run{cfg: cfg, target: c.target}
+	requests := cfg.Requests
+	if cfg.Rate != nil {
+		var err error
+		if r.schedule, err = attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {
+			return err
+		}
+		requests = r.schedule.Requests()
+	}
+	progress := newProgress(c.stderr, requests, cfg.Quiet)
+	r.progress = progress.completed
+	c.printBenchmarking(progress)
+	if err := r.execute(ctx); err != nil {
+		return err
+	}
+	progress.finish(r.summary.Complete)
+	if progress.step == 0 {
+		fmt.Fprint(c.stdout, "..done\n")
+	}
+	fmt.Fprint(c.stdout, "\n\n")
+
+	result := r.result(requests)
+	result.Updates = fetchUpdates(ctx, &r)
+	var pass bool
+	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
+	if err := c.print(&r, result); err != nil {
+		return err
+	}
+	if err := c.out.write(result, r.summary.Total); err != nil {
+		return err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted after %d of %d requests", r.summary.Attempts(), requests)
+	case r.summary.Attempts() == r.summary.Failed() && len(r.summary.Failures) > 0:
+		return fmt.Errorf("no request was answered: %s", r.summary.Failures[0])
+	case !pass || r.contract.Violations > 0:
+		return errCheckFailed
+	}
+	return nil
+}
+
+// printBenchmarking prints the line that ab prints at the start.
+func (c *command) printBenchmarking(progress *progress) {
+	end := "\n"
+	if progress.step == 0 {
+		end = "..."
+	}
+	fmt.Fprintf(c.stdout, "Benchmarking %s (be patient)%s", c.cfg.URL.Hostname(), end)
+}
+
+// result returns the results of the run as they are written to files.
+func (r *run) result(requests int64) *report.Run {
+	cfg := r.cfg
+	host, _ := os.Hostname() // left empty on an error
+	result := &report.Run{
+		Schema: report.Schema, Name: cfg.URL.Host + " " + r.start.Format(time.DateTime),
+		Date: r.start.UTC().Truncate(time.Millisecond), Command: cfg.Command, Contract: r.contract,
+		Host: report.Host{
+			Name: host, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPUsUsed: runtime.GOMAXPROCS(0),
+			GoVersion: runtime.Version(),
+		},
+		Target: report.Target{
+			URL: cfg.URL.String(), Method: cfg.Method,
+			Hostname: cfg.URL.Hostname(), Port: cfg.Port(), Path: cfg.URL.RequestURI(),
+		},
+		Load: report.Load{
+			Mode: "closed", Requests: requests, Unsent: r.unsent, Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive,
+			AnyLength: cfg.AnyLength, Transport: cfg.Transport,
+		},
+	}
+	if cfg.Rate != nil {
+		result.Load.Mode, result.Load.Rate = "open", cfg.Rate.String()
+	}
+	result.Fill(&r.summary)
+	return result
+}
+
+// write writes the requested files.
+func (o *outputs) write(result *report.Run, total *record.Distribution) error {
+	if err := replace(o.csv, func(w io.Writer) error { return ab.WriteCSV(w, total) }); err != nil {
+		return err
+	}
+	if err := replace(o.json, result.WriteJSON); err != nil {
+		return err
+	}
+	return replace(o.html, func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) })
+}

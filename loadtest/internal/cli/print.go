@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
+)
+
+// print writes the text report: ab's, followed by what ab does not have.
+func (c *command) print(r *run, result *report.Run) error {
+	abReport := ab.Report{
+		Summary: r.summary, Hostname: result.Target.Hostname, Port: result.Target.Port, Path: result.Target.Path,
+		Concurrency: r.cfg.Clients, AnyLength: r.cfg.AnyLength, KeepAlive: r.cfg.KeepAlive, Open: r.schedule != nil,
+	}
+	if err := abReport.Write(c.stdout); err != nil {
+		return err
+	}
+	if r.schedule != nil {
+		c.printLatency(r.summary.Latency)
+	}
+	c.printNotes(r)
+	for _, a := range result.Assertions {
+		verdict := "PASS"
+		if !a.Met {
+			verdict = "FAIL"
+		}
+		fmt.Fprintf(c.stdout, "%s %s: %s\n", verdict, a.Clause, a.Measured)
+	}
+	if c.out.baseline == nil {
+		return nil
+	}
+	fmt.Fprintln(c.stdout)
+	return report.Compare(c.stdout, c.out.baseline, result)
+}
+
+// printLatency writes the latency percentiles of an open loop.
+func (c *command) printLatency(d *record.Distribution) {
+	fmt.Fprint(c.stdout, "\nLatency from when a request was due (ms)\n")
+	fmt.Fprintf(c.stdout, "%9s %10.3f\n", "mean", milliseconds(d.Mean()))
+	for _, percent := range []float64{50, 75, 90, 95, 99, 99.9, 99.99, 99.999} {
+		fmt.Fprintf(c.stdout, "%8v%% %10.3f\n", percent, milliseconds(d.Percentile(percent)))
+	}
+	fmt.Fprintf(c.stdout, "%9s %10.3f\n", "max", milliseconds(d.Max()))
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// printNotes explains what ab's figures leave open.
+func (c *command) printNotes(r *run) {
+	fmt.Fprintln(c.stdout)
+	if n := r.summary.Length; n > 0 {
+		fmt.Fprintf(c.stdout, "Length: %d bodies differ in size from the first one. ab counts them as failed, loadtest "+
+			"does not; -l omits them.\n", n)
+	}
+	if r.unsent > 0 {
+		fmt.Fprintf(c.stdout, "Unsent: %d requests were due but not sent, because all %d clients were waiting for responses. "+
+			"Raise -c to allow more.\n", r.unsent, r.cfg.Clients)
+	}
+	for _, failure := range r.summary.Failures {
+		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)
+	}
+	if checked := r.contract; checked.Checked {
+		fmt.Fprintf(c.stdout, "Contract: %d responses checked against PointsApp's contract, %d violations.\n",
+			checked.Responses, checked.Violations)
+	}
+	for _, example := range r.contract.Examples {
+		fmt.Fprintf(c.stdout, "Violation: %s\n", example)
+	}
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// requestsPerHit is how many requests a client sends per hit of vegeta; README.md has the reason.
+const requestsPerHit = 16
+
+// A run is one load on the target and its results.
+type run struct {
+	cfg      *flags.Config
+	target   target
+	schedule *attack.Schedule // nil for a closed loop
+	warmUp   time.Duration    // the first part of the schedule, which is not recorded
+	progress func(completed int64)
+
+	start    time.Time
+	summary  record.Summary
+	contract contract.Result
+	unsent   int64
+}
+
+// execute returns when the load is complete or has been stopped by -t or ctx. An error means that it did not start.
+func (r *run) execute(ctx context.Context) error {
+	if r.cfg.TimeLimit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.cfg.TimeLimit)
+		defer cancel()
+	}
+	var checker *contract.Checker
+	recorder := record.New(r.recordOptions(func(x *transport.Exchange) { checker.Check(x) }))
+	r.start = time.Now() // only now: allocating the recorder takes time in which requests would already be due
+	checker = contract.New(r.cfg.Verify, r.start, r.target.local)
+	var loop interface {
+		Run(ctx context.Context, transport http.RoundTripper)
+	}
+	var next func() bool
+	if r.schedule != nil {
+		loop = attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
+	} else {
+		closed := attack.NewClosed(r.cfg.Clients, r.cfg.Requests)
+		loop, next = closed, closed.Next
+	}
+	sender, err := r.newTransport(recorder.Observe, next)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, sender.Close)
+	loop.Run(ctx, sender)
+	elapsed := time.Since(r.start)
+	stop()
+	sender.Close()
+
+	r.summary = recorder.Summary(elapsed - r.warmUp)
+	r.contract = checker.Result()
+	if r.schedule != nil {
+		r.unsent = max(r.schedule.Requests()-r.schedule.DueBefore(r.warmUp)-r.summary.Attempts(), 0)
+	}
+	return nil
+}
+
+func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
+	opts := record.Options{AnyLength: r.cfg.AnyLength, Check: check, Progress: r.progress, WarmUp: r.warmUp}
+	if r.schedule != nil {
+		opts.Due = r.schedule.Due
+	}
+	return opts
+}
+
+// roundTripCloser is implemented by both transports.
+type roundTripCloser interface {
+	http.RoundTripper
+	Close()
+}
+
+func (r *run) newTransport(observe func(*transport.Exchange), next func() bool) (roundTripCloser, error) {
+	opts := transport.Options{
+		Method: r.cfg.Method, URL: r.cfg.URL, Header: r.cfg.Header, Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive,
+		Timeout: r.cfg.Timeout, Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
+	}
+	if r.cfg.Transport == flags.NetHTTP {
+		return transport.NewNetHTTP(opts)
+	}
+	return transport.NewHTTP1(opts)
+}
+
+// metrics are the measurements that SLOs and assertions refer to.
+func (r *run) metrics() *slo.Metrics {
+	s := &r.summary
+	return &slo.Metrics{
+		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
+		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Violations: r.contract.Violations,
+	}
+}
+
+// rate returns the completed requests per second.
+func (r *run) rate() float64 {
+	return float64(r.summary.Complete) / max(r.summary.Elapsed.Seconds(), 1e-9)
+}

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
+)
+
+// fetchUpdates asks a PointsApp server when it updated its users during the run. Servers need not support this; any
+// error means no updates.
+//
+//	GET /updates
+//	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},
+//	            {"started_at":"2026-01-01T10:01:00Z","ended_at":null}]}
+func fetchUpdates(ctx context.Context, r *run) []report.Update {
+	const timeout, maxSize = 2 * time.Second, 1 << 20
+	if !r.contract.Checked {
+		return nil // not a PointsApp server
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	u := *r.cfg.URL
+	u.Path, u.RawQuery = "/updates", ""
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close() //nolint:errcheck // read errors show up in Decode
+	if resp.StatusCode != http.StatusOK {
+		return nil
+	}
+	var body struct {
+		Updates []struct {
+			StartedAt time.Time  `json:"started_at"`
+			EndedAt   *time.Time `json:"ended_at"`
+		} `json:"updates"`
+	}
+	if json.NewDecoder(io.LimitReader(resp.Body, maxSize)).Decode(&body) != nil {
+		return nil
+	}
+	var updates []report.Update
+	for _, u := range body.Updates {
+		end := r.start.Add(r.summary.Elapsed) // if it is still running
+		if u.EndedAt != nil {
+			end = *u.EndedAt
+		}
+		update := report.Update{Start: u.StartedAt.Sub(r.start).Seconds(), End: end.Sub(r.start).Seconds()}
+		if update.End > 0 && update.Start < r.summary.Elapsed.Seconds() {
+			updates = append(updates, update)
+		}
+	}
+	return updates
+}

@@ -1,0 +1,142 @@
+package flags
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// Defaults of flags that depend on the mode.
+const (
+	timedRequests    = 50_000 // -n with -t, as in ab
+	openClients      = 1000   // -c with -rate or -find-max
+	openDuration     = 10 * time.Second
+	stepDuration     = 5 * time.Second // of each step of -find-max
+	originalRequests = 10_000          // the benchmark in the original's README
+	originalClients  = 100
+)
+
+// Values of -transport.
+const (
+	HTTP1   = "http1"
+	NetHTTP = "net/http"
+)
+
+// Original is the value of -compare that stands for the figures in the original's README.
+const Original = "original"
+
+// A Config is a parsed command line.
+type Config struct {
+	Command []string // the command line itself
+	URL     *url.URL // nil with Reference, until the server runs
+
+	// Reference means that no URL was given: measure the reference server, run in this process.
+	Reference bool
+
+	Requests  int64
+	Clients   int
+	TimeLimit time.Duration // 0: none
+	Timeout   time.Duration // per request
+	KeepAlive bool
+	AnyLength bool
+	Header    http.Header
+	Method    string
+	Quiet     bool
+	CSV       string // file name; "" means none
+
+	Rate     *attack.Rate // nil for a closed loop
+	Duration time.Duration
+	FindMax  bool
+	SLO      []slo.Clause
+	SLOText  string // SLO as given
+
+	Verify     contract.Mode
+	Assertions []slo.Clause
+	JSON, HTML string // file names; "" means none
+	Compare    string // file name or Original; "" means none
+	Transport  string // HTTP1 or NetHTTP
+	CPUs       int    // 0: choose
+}
+
+// OpenLoop reports whether requests are sent on a schedule instead of after the previous response.
+func (cfg *Config) OpenLoop() bool { return cfg.Rate != nil || cfg.FindMax }
+
+// Port returns the port of the URL, or the default port of its scheme.
+func (cfg *Config) Port() string {
+	return cmp.Or(cfg.URL.Port(), map[string]string{"http": "80", "https": "443"}[cfg.URL.Scheme])
+}
+
+// setDefaults sets the fields whose default depends on other flags. given holds the names of the flags on the command
+// line.
+func (cfg *Config) setDefaults(given map[string]bool) {
+	open := cfg.OpenLoop()
+	switch {
+	case open && !given["c"]:
+		cfg.Clients = openClients
+	case !open && cfg.Reference && !given["c"]:
+		cfg.Clients = originalClients
+		if !given["n"] {
+			cfg.Requests = originalRequests
+		}
+	}
+	if cfg.TimeLimit > 0 && !given["n"] {
+		cfg.Requests = timedRequests
+	}
+	if cfg.Duration == 0 {
+		cfg.Duration = openDuration
+		if cfg.FindMax {
+			cfg.Duration = stepDuration
+		}
+	}
+	if cfg.Reference && !open && cfg.Compare == "" {
+		cfg.Compare = Original
+	}
+	if cfg.Transport == "" {
+		cfg.Transport = HTTP1
+		if cfg.URL != nil && cfg.URL.Scheme == "https" {
+			cfg.Transport = NetHTTP
+		}
+	}
+	if cfg.Method == http.MethodHead && cfg.Verify == contract.Auto {
+		cfg.Verify = contract.Off
+	}
+}
+
+// validate returns the first rule that the flags break.
+func (cfg *Config) validate(given map[string]bool) error {
+	open := cfg.OpenLoop()
+	switch {
+	case cfg.Requests < 1:
+		return fmt.Errorf("-n must be at least 1, got %d", cfg.Requests)
+	case cfg.Clients < 1 || cfg.Clients > math.MaxUint16:
+		return fmt.Errorf("-c must be from 1 to %d, got %d", math.MaxUint16, cfg.Clients)
+	case !open && int64(cfg.Clients) > cfg.Requests:
+		return fmt.Errorf("-c must be at most -n (%d), got %d", cfg.Requests, cfg.Clients)
+	case cfg.Transport != HTTP1 && cfg.Transport != NetHTTP:
+		return fmt.Errorf("-transport must be %s or %s, got %q", HTTP1, NetHTTP, cfg.Transport)
+	case cfg.Transport == HTTP1 && cfg.URL != nil && cfg.URL.Scheme == "https":
+		return fmt.Errorf("-transport must be %s for an https URL, got %s", NetHTTP, HTTP1)
+	case open && (given["n"] || given["t"]):
+		return fmt.Errorf("-n and -t cannot be used with -rate or -find-max: use -duration")
+	case !open && given["duration"]:
+		return fmt.Errorf("-duration needs -rate or -find-max: for a closed loop, use -t")
+	case cfg.Duration < 0:
+		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
+	case cfg.FindMax && cfg.SLOText == "":
+		return fmt.Errorf("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%%'")
+	case !cfg.FindMax && cfg.SLOText != "":
+		return fmt.Errorf("-slo needs -find-max: to check a single run, use -assert")
+	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
+		return fmt.Errorf("-rate must be constant with -find-max, got the ramp %v", cfg.Rate)
+	case cfg.CPUs < 0:
+		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package flags
+
+import (
+	"strings"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// Usage returns the text of -h.
+func Usage() string {
+	return strings.Replace(usageText, "CLAUSES", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
+}
+
+const usageText = `loadtest measures an HTTP server with ab's flags and report. Beyond ab it has open loops, SLOs, and contract checks.
+
+  go run ./loadtest                                             the original's benchmark against the reference server, run
+                                                                in this process, compared with the original's figures
+  go run ./loadtest -n 10000 -c 100 http://127.0.0.1:4000/      closed loop, like ab
+  go run ./loadtest -rate 5000 -duration 30s URL                open loop: a constant rate
+  go run ./loadtest -find-max -slo 'p99<50ms' URL               the highest rate that meets an SLO
+
+Closed loop (each client sends its next request after the response to the previous one):
+  -n N              number of requests (default 1)
+  -c N              number of concurrent clients (default 1); in an open loop, the maximum (default 1000)
+  -t SECONDS        stop after this time; implies -n 50000
+  -s SECONDS        timeout of a request (default 30)
+  -k=false          use a new connection for each request (default: keep-alive)
+  -l                do not count responses of different lengths as failures
+  -H 'NAME: VALUE'  add a request header; repeatable
+  -m METHOD         request method (default GET)
+  -i                use HEAD
+  -q                no progress
+  -e FILE           write a CSV with the time within which each percentage of the requests was served
+
+Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
+  -rate N           offered rate in requests per second, or a ramp such as 1000:20000
+  -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
+  -find-max         double the rate, starting at -rate (default 1000), until the SLO is missed, then bisect
+  -slo CLAUSES      the SLO of -find-max
+
+Checks:
+  -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
+      CLAUSES
+  -verify           check responses against PointsApp's contract and exit with 1 on a violation; by default only if the
+                    first response looks like PointsApp's; -verify=false turns it off
+
+Output:
+  -json FILE        write all results as JSON
+  -html FILE        write a self-contained page with charts
+  -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
+
+Client:
+  -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
+  -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
+
+Exit codes: 0 success; 1 failed assertion, SLO or contract check, unreachable target, or interrupted run; 2 usage error.
+`

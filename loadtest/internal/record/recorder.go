@@ -1,0 +1,203 @@
+package record
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// Options configure a Recorder.
+type Options struct {
+	// Due, if set, returns when hit seq was due, counted from the start of the run; latency is measured from then. The
+	// default is to measure from when the request was sent.
+	Due func(seq uint64) time.Duration
+
+	// WarmUp excludes requests that are due within this time from the start. The timeline starts at its end.
+	WarmUp time.Duration
+
+	// AnyLength turns Counts.Length off.
+	AnyLength bool
+
+	// Check, if set, is called for each complete response, by one goroutine at a time.
+	Check func(x *transport.Exchange)
+
+	// Progress, if set, is called after each request with the number of completed requests, by one goroutine at a time.
+	Progress func(completed int64)
+}
+
+// A Recorder aggregates exchanges. It is safe for concurrent use.
+type Recorder struct {
+	opts Options
+
+	mu       sync.Mutex
+	counts   Counts
+	times    Times
+	timeline timeline
+	server   string
+	length   int64 // of the first body; -1 if there is none yet
+	failures []string
+}
+
+// maxFailures is the number of distinct errors that are kept.
+const maxFailures = 10
+
+// Counts are the numbers of requests by outcome, and of bytes.
+type Counts struct {
+	// Complete counts all requests that had a connection, whether or not the response was complete, as in ab.
+	Complete int64 `json:"complete"`
+
+	// Connect, Receive and Exceptions count failed requests (see transport.Failure). Length counts bodies that differ in
+	// size from the first one, which are failures only in ab.
+	Connect    int64 `json:"connect"`
+	Receive    int64 `json:"receive"`
+	Length     int64 `json:"length"`
+	Exceptions int64 `json:"exceptions"`
+
+	// Non2xx counts complete responses with such a status; KeptAlive those after which the connection was reusable.
+	Non2xx    int64 `json:"non_2xx"`
+	KeptAlive int64 `json:"keep_alive"`
+
+	// Received and Body are in bytes: everything received, and the bodies only.
+	Received int64 `json:"received_bytes"`
+	Body     int64 `json:"body_bytes"`
+}
+
+// Failed returns the number of requests without a complete response.
+func (c Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
+
+// Attempts returns the number of requests.
+func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
+
+// Times are the distributions of a run. Connect, Processing (from connected to done), Waiting (from sent to the first
+// byte) and Total (Connect and Processing) are ab's. Latency is measured from when a request was due; in a closed loop it
+// is Total.
+type Times struct {
+	Connect, Processing, Waiting, Total, Latency *Distribution
+}
+
+// A Summary is the result of a recorder.
+type Summary struct {
+	Counts
+	Times
+	Elapsed        time.Duration // until the last response
+	ServerSoftware string        // Server header of the first response
+	DocumentLength int64         // bytes of the first body; 0 if there was none
+	Failures       []string      // the first distinct errors
+	Timeline       []Interval
+}
+
+// New returns an empty recorder.
+func New(opts Options) *Recorder {
+	r := &Recorder{opts: opts, length: -1, timeline: newTimeline()}
+	r.times = Times{
+		Connect: NewDistribution(), Processing: NewDistribution(), Waiting: NewDistribution(), Total: NewDistribution(),
+	}
+	r.times.Latency = r.times.Total
+	if opts.Due != nil {
+		r.times.Latency = NewDistribution()
+	}
+	return r
+}
+
+// Observe records an exchange.
+func (r *Recorder) Observe(x *transport.Exchange) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.due(x) < r.opts.WarmUp {
+		return
+	}
+	latency := r.addTimes(x)
+	r.count(x)
+	r.timeline.add(x.Done-r.opts.WarmUp, latency, x.Failure == transport.None && is2xx(x.Status))
+	if x.Failure == transport.None && r.opts.Check != nil {
+		r.opts.Check(x)
+	}
+	if r.opts.Progress != nil {
+		r.opts.Progress(r.counts.Complete)
+	}
+}
+
+// addTimes adds the times of x and returns its latency. As in ab, failed connections have no times.
+func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
+	latency := x.Done - x.Start
+	if x.Failure != transport.Connect {
+		r.times.Connect.Add(x.Connected - x.Start)
+		r.times.Processing.Add(x.Done - x.Connected)
+		r.times.Waiting.Add(x.FirstByte - x.Sent)
+		r.times.Total.Add(latency)
+	}
+	if r.opts.Due != nil {
+		latency = x.Done - r.due(x)
+		r.times.Latency.Add(latency)
+	}
+	return latency
+}
+
+// due returns when x was due. vegeta numbers hits as workers take them, so two concurrent hits may have swapped numbers:
+// a request was not due after it was sent.
+func (r *Recorder) due(x *transport.Exchange) time.Duration {
+	if r.opts.Due == nil {
+		return x.Start
+	}
+	return min(r.opts.Due(x.Seq), x.Start)
+}
+
+func is2xx(status int) bool { return status >= 200 && status <= 299 }
+
+func (r *Recorder) count(x *transport.Exchange) {
+	c := &r.counts
+	c.Received += x.Received
+	c.Body += x.BodyBytes
+	if x.Failure == transport.Connect {
+		c.Connect++
+	} else {
+		c.Complete++
+	}
+	switch x.Failure {
+	case transport.None:
+		r.countResponse(x)
+	case transport.Receive:
+		c.Receive++
+	case transport.Exception:
+		c.Exceptions++
+	case transport.Connect:
+	}
+	if x.Err != nil {
+		r.keepFailure(x.Err.Error())
+	}
+}
+
+func (r *Recorder) countResponse(x *transport.Exchange) {
+	if r.length < 0 {
+		r.length = x.BodyBytes
+		r.server = string(x.Server)
+	}
+	if x.BodyBytes != r.length && !r.opts.AnyLength {
+		r.counts.Length++
+	}
+	if !is2xx(x.Status) {
+		r.counts.Non2xx++
+	}
+	if x.KeptAlive {
+		r.counts.KeptAlive++
+	}
+}
+
+func (r *Recorder) keepFailure(failure string) {
+	if len(r.failures) < maxFailures && !slices.Contains(r.failures, failure) {
+		r.failures = append(r.failures, failure)
+	}
+}
+
+// Summary returns the results of a run that took elapsed. The distributions are not copied: do not call Observe after
+// it.
+func (r *Recorder) Summary(elapsed time.Duration) Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Summary{
+		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
+		Failures: r.failures, Timeline: r.timeline.intervals(elapsed),
+	}
+}

@@ -1,0 +1,141 @@
+package record
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// response returns an exchange with a complete response.
+func response(start, took time.Duration) *transport.Exchange {
+	return &transport.Exchange{
+		Start: start, Connected: start, Sent: start, FirstByte: start + took, Done: start + took,
+		Status: 200, Received: 100, BodyBytes: 10, KeptAlive: true,
+	}
+}
+
+func TestDistributionAgainstSorted(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 100, 9999} {
+		random := rand.New(rand.NewPCG(uint64(n), 1))
+		d := NewDistribution()
+		values := make([]time.Duration, n)
+		sum := time.Duration(0)
+		for i := range values {
+			values[i] = time.Duration(random.ExpFloat64()*20_000) * time.Microsecond
+			sum += values[i]
+			d.Add(values[i])
+		}
+		slices.Sort(values)
+		assert.EqualValues(t, n, d.Count())
+		assert.Equal(t, values[0], d.Min())
+		assert.Equal(t, values[n-1], d.Max())
+		assert.InDelta(t, sum/time.Duration(n), d.Mean(), float64(time.Microsecond))
+		for _, p := range []float64{0, 1, 50, 66, 75, 90, 99, 99.9, 100} {
+			want := values[min(int(float64(n)*p/100), n-1)]
+			assert.InEpsilon(t, want+time.Microsecond, d.Percentile(p)+time.Microsecond, 0.001, "p%v of %d", p, n)
+		}
+	}
+}
+
+func TestDistributionDeviation(t *testing.T) {
+	d := NewDistribution()
+	assert.Zero(t, d.Deviation())
+	assert.Zero(t, d.Percentile(50))
+	for _, ms := range []int{2, 4, 4, 4, 5, 5, 7, 9} {
+		d.Add(time.Duration(ms) * time.Millisecond)
+	}
+	assert.InDelta(t, 2.13809, d.Deviation().Seconds()*1000, 1e-4) // sqrt(32/7)
+}
+
+func TestCounts(t *testing.T) {
+	r := New(Options{})
+	failed := func(kind transport.Failure) *transport.Exchange {
+		x := response(0, time.Second)
+		x.Status, x.Failure, x.Err, x.KeptAlive, x.BodyBytes, x.Received = 0, kind, errors.New("no"), false, 0, 7
+		return x
+	}
+	other := response(0, time.Second)
+	other.Status, other.BodyBytes, other.KeptAlive = 503, 12, false
+	first := response(0, time.Second)
+	first.Server = []byte("s/1")
+	for _, x := range []*transport.Exchange{
+		first, response(1, time.Second), other, failed(transport.Connect), failed(transport.Receive), failed(transport.Exception),
+	} {
+		r.Observe(x)
+	}
+	s := r.Summary(2 * time.Second)
+	assert.Equal(t, Counts{
+		Complete: 5, Connect: 1, Receive: 1, Exceptions: 1, Length: 1, Non2xx: 1, KeptAlive: 2, Received: 321, Body: 32,
+	}, s.Counts)
+	assert.EqualValues(t, 3, s.Failed())
+	assert.EqualValues(t, 6, s.Attempts())
+	assert.Equal(t, "s/1", s.ServerSoftware)
+	assert.EqualValues(t, 10, s.DocumentLength)
+	assert.Equal(t, []string{"no"}, s.Failures)
+	assert.EqualValues(t, 5, s.Total.Count(), "failed connections have no times")
+}
+
+func TestLatencyCountsFromDue(t *testing.T) {
+	r := New(Options{Due: func(seq uint64) time.Duration { return time.Duration(seq) * time.Second }, WarmUp: time.Second})
+	for seq := range uint64(3) {
+		x := response(3*time.Second, time.Second) // all sent at 3 s, but due at 0, 1 and 2 s
+		x.Seq = seq
+		r.Observe(x)
+	}
+	s := r.Summary(3 * time.Second)
+	assert.EqualValues(t, 2, s.Complete, "the first was due during the warm-up")
+	assert.Equal(t, 2*time.Second, s.Latency.Min())
+	assert.Equal(t, 3*time.Second, s.Latency.Max())
+	assert.Equal(t, time.Second, s.Total.Max())
+	last := s.Timeline[len(s.Timeline)-1]
+	assert.EqualValues(t, 2, last.Requests)
+	assert.LessOrEqual(t, last.Start, 3*time.Second)
+}
+
+func TestTimelineMergesIntervals(t *testing.T) {
+	r := New(Options{})
+	const seconds = 100
+	for i := range seconds * 10 {
+		x := response(time.Duration(i)*100*time.Millisecond, time.Millisecond)
+		if i == 500 {
+			x.Status = 500
+			x.Done += 2 * time.Second
+		}
+		r.Observe(x)
+	}
+	timeline := r.Summary(seconds * time.Second).Timeline
+	assert.LessOrEqual(t, len(timeline), maxIntervals)
+	assert.Greater(t, len(timeline), maxIntervals/2)
+	var requests, errs int64
+	longest := time.Duration(0)
+	for i, interval := range timeline {
+		requests += interval.Requests
+		errs += interval.Errors
+		longest = max(longest, interval.Max)
+		if i > 0 {
+			before := timeline[i-1]
+			require.Equal(t, before.Start+before.Width, interval.Start)
+		}
+	}
+	assert.EqualValues(t, seconds*10, requests)
+	assert.EqualValues(t, 1, errs)
+	assert.InEpsilon(t, 2*time.Second, longest, 0.01)
+}
+
+// TestObserveDoesNotAllocate ensures that memory does not depend on the number of requests.
+func TestObserveDoesNotAllocate(t *testing.T) {
+	r := New(Options{})
+	i := 0
+	allocated := testing.AllocsPerRun(10_000, func() {
+		r.Observe(response(time.Duration(i)*time.Microsecond, time.Duration(i)*time.Microsecond))
+		i++
+	})
+	assert.LessOrEqual(t, allocated, 1.0, "only the exchange itself")
+}

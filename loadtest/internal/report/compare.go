@@ -1,0 +1,104 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"text/tabwriter"
+)
+
+// A row of a comparison is a figure of both runs; NaN if a run does not have it.
+type row struct {
+	Label    string
+	Unit     string
+	Old, New float64
+}
+
+// Ratio formats New/Old; "" if it is undefined.
+func (r row) Ratio() string {
+	if math.IsNaN(r.Old) || math.IsNaN(r.New) || r.Old == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(r.New/r.Old, 'g', 3, 64) + "x"
+}
+
+// Compare writes the figures of two runs side by side, with the ratios of the second to the first.
+func Compare(w io.Writer, old, current *Run) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(t, "\t%s\t%s\tratio\t\n", old.Name, current.Name)
+	for _, r := range rows(old, current) {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", r.Label+unitSuffix(r.Unit), number(r.Old), number(r.New), r.Ratio())
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("cannot write the comparison: %w", err)
+	}
+	return nil
+}
+
+func unitSuffix(unit string) string {
+	if unit == "" {
+		return ""
+	}
+	return " [" + unit + "]"
+}
+
+// rows returns ab's figures in ab's order, followed by higher percentiles.
+func rows(old, current *Run) []row {
+	var rows []row
+	add := func(label, unit string, figure func(*Run) float64) {
+		rows = append(rows, row{Label: label, Unit: unit, Old: figure(old), New: figure(current)})
+	}
+	add("Concurrency", "", func(r *Run) float64 { return float64(r.Load.Concurrency) })
+	add("Time taken", "s", func(r *Run) float64 { return r.Seconds })
+	add("Complete requests", "", func(r *Run) float64 { return float64(r.Counts.Complete) })
+	add("Failed (without Length)", "", func(r *Run) float64 { return float64(r.Counts.Failed()) })
+	add("Length differs from the first", "", func(r *Run) float64 { return float64(r.Counts.Length) })
+	add("Non-2xx responses", "", func(r *Run) float64 { return float64(r.Counts.Non2xx) })
+	add("Total transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Received) })
+	add("HTML transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Body) })
+	add("Requests per second", "", func(r *Run) float64 { return r.RequestsPerSecond })
+	add("Time per request", "ms", func(r *Run) float64 { return r.PerRequestMS })
+	add("Time per request, across all", "ms", func(r *Run) float64 { return r.PerRequestAllMS })
+	add("Transfer rate", "Kbytes/s", func(r *Run) float64 { return r.KBytesPerSecond })
+	add("Connect, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Connect.Mean })
+	add("Processing, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Processing.Mean })
+	add("Waiting, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Waiting.Mean })
+	add("Total, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Total.Mean })
+	add("Total, sd", "ms", func(r *Run) float64 { return r.ConnectionTimes.Total.SD })
+	for _, p := range current.Percentiles {
+		add(percentLabel(p.Percent), "ms", func(r *Run) float64 { return orNaN(at(r.Percentiles, p.Percent)) })
+	}
+	for _, percent := range []float64{99.9, 99.99, 99.999} {
+		add(percentLabel(percent), "ms", func(r *Run) float64 { return orNaN(at(r.LatencyPercentiles, percent)) })
+	}
+	return rows
+}
+
+func percentLabel(p float64) string {
+	if p == 100 {
+		return "100% (longest request)"
+	}
+	return strconv.FormatFloat(p, 'f', -1, 64) + "%"
+}
+
+// orNaN returns v, or NaN if it is unknown.
+func orNaN(v float64, ok bool) float64 {
+	if !ok {
+		return math.NaN()
+	}
+	return v
+}
+
+// number formats a figure with about four significant digits.
+func number(v float64) string {
+	switch {
+	case math.IsNaN(v):
+		return "-"
+	case v == math.Trunc(v):
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case math.Abs(v) >= 100:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 3, 64)
+}

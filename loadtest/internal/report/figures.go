@@ -1,0 +1,65 @@
+package report
+
+import (
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+)
+
+// curve returns the percentages of LatencyPercentiles, denser towards 100.
+func curve() []float64 {
+	return []float64{
+		0, 1, 5, 10, 20, 30, 40, 50, 60, 66, 70, 75, 80, 85, 90, 92.5, 95, 97.5, 98, 99,
+		99.5, 99.9, 99.95, 99.99, 99.995, 99.999, 100,
+	}
+}
+
+// Fill sets the figures of the run from its summary. Load and Target must be set before.
+func (r *Run) Fill(s *record.Summary) {
+	rates := ab.RatesOf(s, r.Load.Concurrency)
+	r.Seconds = s.Elapsed.Seconds()
+	r.Counts = s.Counts
+	r.Failures = s.Failures
+	r.RequestsPerSecond, r.KBytesPerSecond = rates.Requests, rates.Transfer
+	r.PerRequestMS, r.PerRequestAllMS = rates.PerRequest, rates.PerRequestAcross
+	r.Target.ServerSoftware, r.Target.DocumentLength = s.ServerSoftware, s.DocumentLength
+	r.ConnectionTimes = ConnectionTimes{
+		Connect: times(s.Times.Connect), Processing: times(s.Processing), Waiting: times(s.Waiting), Total: times(s.Total),
+	}
+	for _, p := range ab.Percentages() {
+		r.Percentiles = append(r.Percentiles, percentile(s.Total, float64(p)))
+	}
+	r.LatencyMeanMS = ms(s.Latency.Mean())
+	for _, p := range curve() {
+		r.LatencyPercentiles = append(r.LatencyPercentiles, percentile(s.Latency, p))
+	}
+	for _, i := range s.Timeline {
+		r.Timeline = append(r.Timeline, Interval{
+			Start: i.Start.Seconds(), Width: i.Width.Seconds(), Requests: i.Requests, Errors: i.Errors,
+			P50: ms(i.P50), P99: ms(i.P99), Max: ms(i.Max),
+		})
+	}
+}
+
+func times(d *record.Distribution) Times {
+	return Times{
+		Min: ms(d.Min()), Mean: ms(d.Mean()), SD: ms(d.Deviation()), Median: ms(d.Percentile(50)), Max: ms(d.Max()),
+	}
+}
+
+func percentile(d *record.Distribution, p float64) Percentile {
+	return Percentile{Percent: p, MS: ms(d.Percentile(p))}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// at returns the value of a percentile, and whether there is one.
+func at(percentiles []Percentile, percent float64) (float64, bool) {
+	for _, p := range percentiles {
+		if p.Percent == percent {
+			return p.MS, true
+		}
+	}
+	return 0, false
+}

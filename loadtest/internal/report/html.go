@@ -1,0 +1,47 @@
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strings"
+	"time"
+)
+
+// The page contains everything it needs, including uPlot (github.com/leeoniya/uPlot, MIT), which draws the charts.
+var (
+	//go:embed assets/uPlot.min.js
+	plotJS string
+	//go:embed assets/uPlot.min.css
+	plotCSS string
+	//go:embed assets/page.js
+	pageJS string
+	//go:embed assets/page.css
+	pageCSS string
+	//go:embed assets/page.html
+	pageHTML string
+)
+
+//nolint:gochecknoglobals // parsed once, never changed
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"number": number,
+	"rows":   rows,
+	"figure": func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
+	"join":   strings.Join,
+	"date":   func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	"label":  func(r row) string { return r.Label + unitSuffix(r.Unit) },
+}).Parse(pageHTML))
+
+// WriteHTML writes the run as a self-contained page, compared with old unless that is nil.
+func WriteHTML(w io.Writer, run, old *Run) error {
+	err := page.Execute(w, map[string]any{
+		"Run": run, "Old": old, "Percents": []float64{50, 90, 95, 99, 99.9, 99.99, 99.999, 100},
+		"PlotCSS": template.CSS(plotCSS), "PageCSS": template.CSS(pageCSS), //nolint:gosec // embedded
+		"PlotJS": template.JS(plotJS), "PageJS": template.JS(pageJS), //nolint:gosec // embedded
+	})
+	if err != nil {
+		return fmt.Errorf("cannot write the HTML page: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// example returns a run of three seconds in which every field is set.
+func example() *Run {
+	recorder := record.New(record.Options{})
+	for i := range 3000 {
+		start := time.Duration(i) * time.Millisecond
+		x := transport.Exchange{
+			Start: start, Connected: start, Sent: start, FirstByte: start + 2*time.Millisecond,
+			Done: start + time.Duration(2+i%50)*time.Millisecond, Status: 200, Received: 400, BodyBytes: 240, KeptAlive: true,
+			Server: []byte("test"),
+		}
+		if i%100 == 7 {
+			x.Status = 503
+		}
+		recorder.Observe(&x)
+	}
+	summary := recorder.Summary(3 * time.Second)
+	run := &Run{
+		Schema: Schema, Name: "example", Date: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC),
+		Command: []string{"loadtest", "-H", "X: </script><script>alert(1)</script>"},
+		Host:    Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
+		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/"},
+		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
+		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
+		Contract: contract.Result{
+			Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},
+		},
+		Assertions: []slo.Result{{Clause: "p99<50ms", Measured: "51ms"}},
+		Search: &Search{
+			SLO: "p99<50ms", Highest: 1000,
+			Steps: []Step{{Rate: 1000, Reached: 999.5, P99: 12, Met: true}, {Rate: 2000, Reached: 1500, P99: 300, Reason: "p99<50ms: 300ms"}},
+		},
+	}
+	run.Fill(&summary)
+	return run
+}
+
+var update = flag.Bool("update", false, "update the golden files")
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o600))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got)
+}
+
+func TestJSON(t *testing.T) {
+	run := example()
+	var b bytes.Buffer
+	require.NoError(t, run.WriteJSON(&b))
+	again, err := ReadJSON(&b)
+	require.NoError(t, err)
+	assert.Equal(t, run, again)
+}
+
+// TestFieldNames guards the JSON field names, which other programs depend on.
+func TestFieldNames(t *testing.T) {
+	var b bytes.Buffer
+	require.NoError(t, example().WriteJSON(&b))
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(b.Bytes(), &fields))
+	golden(t, "fields.txt", strings.Join(fieldPaths("", fields), "\n")+"\n")
+}
+
+// fieldPaths returns the sorted paths of all members; for a list, those of its first element.
+func fieldPaths(prefix string, value any) []string {
+	switch value := value.(type) {
+	case map[string]any:
+		all := make([]string, 0, 2*len(value))
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			all = append(all, prefix+key)
+			all = append(all, fieldPaths(prefix+key+".", value[key])...)
+		}
+		return all
+	case []any:
+		return fieldPaths(prefix, value[0])
+	}
+	return nil
+}
+
+func TestReadJSONErrors(t *testing.T) {
+	for name, s := range map[string]string{
+		"empty": "", "text": "hello", "another JSON": "{}", "a list": "[]", "later": `{"schema":2}`,
+		"negative": `{"schema":1,"seconds":-1}`, "wrong type": `{"schema":1,"counts":5}`,
+	} {
+		_, err := ReadJSON(strings.NewReader(s))
+		require.ErrorContains(t, err, "not the JSON of a load test", name)
+		require.NotContains(t, err.Error(), "\n")
+	}
+}
+
+func FuzzReadJSON(f *testing.F) {
+	var b bytes.Buffer
+	require.NoError(f, example().WriteJSON(&b))
+	f.Add(b.Bytes())
+	f.Add(originalJSON)
+	f.Add([]byte(`{"schema":1,"timeline":null,"search":{}}`))
+	current := example()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		run, err := ReadJSON(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		require.NoError(t, Compare(&bytes.Buffer{}, run, current))
+		require.NoError(t, Compare(&bytes.Buffer{}, current, run))
+		require.NoError(t, WriteHTML(&bytes.Buffer{}, run, current))
+	})
+}
+
+func TestOriginal(t *testing.T) {
+	run, err := Original()
+	require.NoError(t, err)
+	assert.InDelta(t, 200.92, run.RequestsPerSecond, 0)
+	assert.EqualValues(t, 1634, run.Counts.Length)
+	p99, ok := at(run.Percentiles, 99)
+	assert.True(t, ok)
+	assert.InDelta(t, 1462, p99, 0)
+}
+
+func TestCompareGolden(t *testing.T) {
+	old, err := Original()
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, Compare(&b, old, example()))
+	golden(t, "compare.txt", b.String())
+}
+
+// TestHTMLIsSelfContained looks for anything that a browser would fetch.
+func TestHTMLIsSelfContained(t *testing.T) {
+	old, err := Original()
+	require.NoError(t, err)
+	var b bytes.Buffer
+	require.NoError(t, WriteHTML(&b, example(), old))
+	for _, s := range []string{"src=", "<link", "@import", "url(", "fetch(", "XMLHttpRequest"} {
+		assert.NotContains(t, b.String(), s)
+	}
+	assert.NotContains(t, b.String(), "<script>alert(1)", "user input is escaped")
+}

@@ -1,0 +1,177 @@
+package report
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// Schema is the version of the JSON format. Within a version, fields may be added, but not renamed or redefined.
+const Schema = 1
+
+// A Run holds the results of a load test. Unknown figures are omitted or 0.
+type Run struct {
+	Schema  int       `json:"schema"`
+	Name    string    `json:"name"`          // label in comparisons
+	Date    time.Time `json:"date,omitzero"` // start of the run
+	Command []string  `json:"command,omitempty"`
+	Host    Host      `json:"host"`
+	Target  Target    `json:"target"`
+	Load    Load      `json:"load"`
+
+	Seconds           float64         `json:"seconds"`
+	Counts            record.Counts   `json:"counts"`
+	RequestsPerSecond float64         `json:"requests_per_second"`
+	PerRequestMS      float64         `json:"ms_per_request"`
+	PerRequestAllMS   float64         `json:"ms_per_request_across_all"`
+	KBytesPerSecond   float64         `json:"kbytes_per_second"`
+	ConnectionTimes   ConnectionTimes `json:"connection_times"`
+	Failures          []string        `json:"failures,omitempty"`
+
+	// Percentiles are ab's, of the total time.
+	Percentiles []Percentile `json:"percentiles"`
+
+	// LatencyMeanMS and LatencyPercentiles describe the latency; in an open loop it is measured from when a request was
+	// due. Percentile 100 is the maximum.
+	LatencyMeanMS      float64      `json:"latency_mean_ms,omitempty"`
+	LatencyPercentiles []Percentile `json:"latency_percentiles,omitempty"`
+
+	Timeline   []Interval      `json:"timeline,omitempty"`
+	Updates    []Update        `json:"updates,omitempty"`
+	Contract   contract.Result `json:"contract"`
+	Assertions []slo.Result    `json:"assertions,omitempty"`
+	Search     *Search         `json:"search,omitempty"`
+}
+
+// Host describes the machine that generated the load.
+type Host struct {
+	Name      string `json:"name,omitempty"`
+	OS        string `json:"os,omitempty"`
+	Arch      string `json:"arch,omitempty"`
+	CPUs      int    `json:"cpus,omitempty"`      // of the machine
+	CPUsUsed  int    `json:"cpus_used,omitempty"` // by the load test
+	GoVersion string `json:"go_version,omitempty"`
+}
+
+// Target describes the request and the server.
+type Target struct {
+	URL            string `json:"url"`
+	Method         string `json:"method"`
+	Hostname       string `json:"hostname"`
+	Port           string `json:"port"`
+	Path           string `json:"path"`
+	ServerSoftware string `json:"server_software"`
+	DocumentLength int64  `json:"document_length"` // of the first body, in bytes
+}
+
+// Load describes how requests were sent.
+type Load struct {
+	// Mode is "closed" or "open".
+	Mode string `json:"mode"`
+
+	// Requests is the number of requests planned. Unsent is the number of those that an open loop did not send because
+	// all clients were waiting for responses.
+	Requests int64 `json:"requests"`
+	Unsent   int64 `json:"unsent,omitempty"`
+
+	// Concurrency is the number of clients; in an open loop, the maximum.
+	Concurrency int    `json:"concurrency"`
+	Rate        string `json:"rate,omitempty"` // offered rate of an open loop in requests/s: "5000" or "1000:20000"
+	KeepAlive   bool   `json:"keep_alive"`
+	AnyLength   bool   `json:"any_length"`
+	Transport   string `json:"transport,omitempty"`
+}
+
+// ConnectionTimes are the rows of ab's table.
+type ConnectionTimes struct {
+	Connect    Times `json:"connect"`
+	Processing Times `json:"processing"`
+	Waiting    Times `json:"waiting"`
+	Total      Times `json:"total"`
+}
+
+// Times summarizes a distribution, in milliseconds.
+type Times struct {
+	Min    float64 `json:"min_ms"`
+	Mean   float64 `json:"mean_ms"`
+	SD     float64 `json:"sd_ms"`
+	Median float64 `json:"median_ms"`
+	Max    float64 `json:"max_ms"`
+}
+
+// A Percentile means that Percent % of the requests took at most MS milliseconds.
+type Percentile struct {
+	Percent float64 `json:"percent"`
+	MS      float64 `json:"ms"`
+}
+
+// An Interval summarizes a part of the run.
+type Interval struct {
+	Start    float64 `json:"start_s"` // from the start of the run
+	Width    float64 `json:"width_s"`
+	Requests int64   `json:"requests"` // that ended in the interval
+	Errors   int64   `json:"errors"`   // of them, failed or non-2xx
+	P50      float64 `json:"p50_ms"`
+	P99      float64 `json:"p99_ms"`
+	Max      float64 `json:"max_ms"`
+}
+
+// An Update is a period during which the server updated its users, in seconds from the start of the run. It may begin
+// before the run and end after it.
+type Update struct {
+	Start float64 `json:"start_s"`
+	End   float64 `json:"end_s"`
+}
+
+// A Search documents the search for the highest rate that meets an SLO.
+type Search struct {
+	SLO   string `json:"slo"`
+	Steps []Step `json:"steps"`
+
+	// Highest is the highest rate that met the SLO, in requests per second; 0 if none did.
+	Highest int `json:"highest_rate"`
+}
+
+// A Step is one run of a search.
+type Step struct {
+	Rate    int     `json:"rate"`
+	Reached float64 `json:"requests_per_second"`
+	P50     float64 `json:"p50_ms"`
+	P99     float64 `json:"p99_ms"`
+	Errors  int64   `json:"errors"`
+	Met     bool    `json:"met"`
+	Reason  string  `json:"reason,omitempty"` // why the SLO was missed
+}
+
+// WriteJSON writes the run as JSON.
+func (r *Run) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("cannot write the JSON: %w", err)
+	}
+	return nil
+}
+
+// ReadJSON reads a run written by WriteJSON.
+func ReadJSON(r io.Reader) (*Run, error) {
+	var run Run
+	if err := json.NewDecoder(r).Decode(&run); err != nil {
+		return nil, fmt.Errorf("not the JSON of a load test: %w", err)
+	}
+	if run.Schema != Schema {
+		return nil, fmt.Errorf("not the JSON of a load test: schema must be %d, got %d",
+			Schema, run.Schema)
+	}
+	if run.Seconds < 0 || run.Counts.Complete < 0 {
+		return nil, errors.New("not the JSON of a load test: seconds and counts.complete must not be negative")
+	}
+	return &run, nil
+}

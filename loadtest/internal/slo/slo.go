@@ -1,0 +1,203 @@
+// Package slo parses and evaluates service-level objectives such as "p99<50ms,errors<0.1%". They are used as the SLO of
+// a search for the highest rate, and as assertions on a single run.
+//
+//	clauses, err := slo.Parse("p99<50ms,errors<0.1%")
+//	results, met := slo.Evaluate(clauses, &slo.Metrics{Latency: latency, Requests: 1000, Failed: 2})
+package slo
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+)
+
+// Usage describes the clauses in a few lines.
+const Usage = `comma-separated clauses METRIC OP VALUE, where OP is one of < <= > >= = !=
+p50 p99.9 ... min mean max   latency, with a unit: p99<50ms
+rps                          completed requests per second: rps>3000
+failed                       requests without a complete response: failed=0 or failed<0.1%
+errors                       failed requests and non-2xx responses: errors<0.1%
+non2xx length violations     counts, or % of all requests`
+
+// A Clause is a bound on one metric.
+type Clause struct {
+	metric string
+	op     string
+	limit  float64 // seconds for a latency, a fraction for a percentage
+	share  bool    // the value is a percentage of all requests
+	text   string
+}
+
+// Metrics are the measurements of a run that clauses refer to.
+type Metrics struct {
+	Latency *record.Distribution
+	Rate    float64 // completed requests per second
+
+	Requests                           int64 // all of them
+	Failed, Non2xx, Length, Violations int64
+}
+
+// A Result is the outcome of a clause.
+type Result struct {
+	Clause   string `json:"clause"`
+	Measured string `json:"measured"`
+	Met      bool   `json:"met"`
+}
+
+// operators returns the operators, longest first.
+func operators() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
+
+// counts returns the metrics that are counts or percentages of requests.
+func counts() []string { return []string{"failed", "errors", "non2xx", "length", "violations"} }
+
+// Parse parses comma-separated clauses. The error quotes the clause and names the rule it breaks.
+func Parse(s string) ([]Clause, error) {
+	var clauses []Clause
+	for text := range strings.SplitSeq(s, ",") {
+		c, err := parseClause(strings.TrimSpace(text))
+		if err != nil {
+			return nil, err
+		}
+		clauses = append(clauses, c)
+	}
+	return clauses, nil
+}
+
+func parseClause(text string) (Clause, error) {
+	at, op := findOperator(text)
+	if at < 0 {
+		return Clause{}, fmt.Errorf("%q: a clause must have the form METRIC OP VALUE, e.g. p99<50ms", text)
+	}
+	c := Clause{text: text, op: op, metric: strings.ToLower(strings.TrimSpace(text[:at]))}
+	value := strings.TrimSpace(text[at+len(op):])
+	switch {
+	case c.isLatency():
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return Clause{}, fmt.Errorf("%q: a latency must have a unit, e.g. 50ms, got %q", text, value)
+		}
+		c.limit = d.Seconds()
+		return c, nil
+	case c.metric == "rps", slices.Contains(counts(), c.metric):
+		var err error
+		if c.share = c.metric != "rps" && strings.HasSuffix(value, "%"); c.share {
+			value = strings.TrimSuffix(value, "%")
+		}
+		c.limit, err = strconv.ParseFloat(value, 64)
+		if err != nil || math.IsNaN(c.limit) || c.limit < 0 {
+			return Clause{}, fmt.Errorf("%q: the value must be a number, at least 0, got %q", text, value)
+		}
+		if c.share {
+			c.limit /= 100
+		}
+		return c, nil
+	}
+	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of min, mean, max, rps, %s; got %q",
+		text, strings.Join(counts(), ", "), c.metric)
+}
+
+// findOperator returns the position of the first operator of a clause, and the operator; -1 if there is none.
+func findOperator(text string) (int, string) {
+	at := strings.IndexAny(text, "<>=!")
+	if at < 0 {
+		return -1, ""
+	}
+	for _, op := range operators() {
+		if strings.HasPrefix(text[at:], op) {
+			return at, op
+		}
+	}
+	return -1, ""
+}
+
+func (c *Clause) isLatency() bool {
+	if _, ok := c.percentile(); ok {
+		return true
+	}
+	return slices.Contains([]string{"min", "mean", "max"}, c.metric)
+}
+
+// percentile returns the number in a metric such as p99.9.
+func (c *Clause) percentile() (float64, bool) {
+	digits, ok := strings.CutPrefix(c.metric, "p")
+	if !ok || strings.Trim(digits, "0123456789.") != "" {
+		return 0, false
+	}
+	p, err := strconv.ParseFloat(digits, 64)
+	return p, err == nil && p <= 100
+}
+
+// Evaluate returns the outcome of each clause, and whether all of them are met.
+func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
+	met = true
+	for _, c := range clauses {
+		measured := c.measure(m)
+		r := Result{Clause: c.text, Measured: c.format(measured), Met: c.holds(measured)}
+		met = met && r.Met
+		results = append(results, r)
+	}
+	return results, met
+}
+
+func (c *Clause) measure(m *Metrics) float64 {
+	if c.metric == "rps" {
+		return m.Rate
+	}
+	if c.isLatency() {
+		return c.latency(m.Latency).Seconds()
+	}
+	n := map[string]int64{
+		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "violations": m.Violations,
+	}[c.metric]
+	if c.share {
+		return float64(n) / float64(max(m.Requests, 1))
+	}
+	return float64(n)
+}
+
+func (c *Clause) latency(d *record.Distribution) time.Duration {
+	switch c.metric {
+	case "min":
+		return d.Min()
+	case "mean":
+		return d.Mean()
+	case "max":
+		return d.Max()
+	}
+	p, _ := c.percentile()
+	return d.Percentile(p)
+}
+
+func (c *Clause) holds(measured float64) bool {
+	switch c.op {
+	case "<":
+		return measured < c.limit
+	case "<=":
+		return measured <= c.limit
+	case ">":
+		return measured > c.limit
+	case ">=":
+		return measured >= c.limit
+	case "=":
+		return measured == c.limit
+	default:
+		return measured != c.limit
+	}
+}
+
+func (c *Clause) format(measured float64) string {
+	switch {
+	case c.isLatency():
+		return time.Duration(measured * float64(time.Second)).Round(100 * time.Nanosecond).String()
+	case c.share:
+		return strconv.FormatFloat(measured*100, 'g', 4, 64) + "%"
+	case c.metric == "rps":
+		return strconv.FormatFloat(measured, 'f', 2, 64)
+	}
+	return strconv.FormatInt(int64(measured), 10)
+}

@@ -1,0 +1,74 @@
+package transport
+
+import (
+	"errors"
+	"net"
+	"time"
+)
+
+// Failure is the column of ab's report that counts a failed request.
+type Failure int
+
+const (
+	// None means a complete response, whatever its status.
+	None Failure = iota
+	// Connect means that no connection could be established.
+	Connect
+	// Receive means a missing, truncated or malformed response.
+	Receive
+	// Exception means that the response was not complete within Options.Timeout.
+	Exception
+)
+
+// An Exchange is one request and its outcome. Times count from Options.Epoch.
+type Exchange struct {
+	// Seq is vegeta's number of the hit, from 0 in each Attacker.
+	Seq uint64
+
+	// Start is when the request began, Connected when it had a connection (equal to Start if it was reused), Sent when
+	// the request was written, FirstByte when the response began, and Done when it was complete or had failed. A step
+	// that was not reached has the time of the previous one.
+	Start, Connected, Sent, FirstByte, Done time.Duration
+
+	// Status is the status code; 0 without a response.
+	Status int
+
+	// KeptAlive means that the connection was reusable after the response.
+	KeptAlive bool
+
+	// Received counts the bytes read from the connection, BodyBytes those of the decoded body.
+	Received, BodyBytes int64
+
+	// Server is the Server header. Body is the body, truncated to 16 KiB. Both are valid until Observe returns.
+	Server, Body []byte
+
+	// Failure classifies Err, which is nil if the response is complete.
+	Failure Failure
+	Err     error
+}
+
+// setConnected sets Connected and the times of all later steps, which may not be reached.
+func (x *Exchange) setConnected(at time.Duration) {
+	x.Connected, x.Sent, x.FirstByte, x.Done = at, at, at, at
+}
+
+// setSent is like setConnected, from Sent on.
+func (x *Exchange) setSent(at time.Duration) { x.Sent, x.FirstByte, x.Done = at, at, at }
+
+// setFirstByte is like setConnected, from FirstByte on.
+func (x *Exchange) setFirstByte(at time.Duration) { x.FirstByte, x.Done = at, at }
+
+// fail records err as a failure of the given kind, or as an Exception if it is a timeout.
+func (x *Exchange) fail(kind Failure, err error) {
+	var timeout net.Error
+	var operation *net.OpError
+	switch {
+	case errors.As(err, &timeout) && timeout.Timeout():
+		kind, err = Exception, errTimeout
+	case errors.As(err, &operation):
+		err = operation.Err // without the addresses, so that equal errors have equal text
+	}
+	x.Failure, x.Err, x.KeptAlive = kind, err, false
+}
+
+var errTimeout = errors.New("no complete response within the timeout")

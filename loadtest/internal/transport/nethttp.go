@@ -1,0 +1,180 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// NetHTTP is net/http's transport, with TLS, HTTP/2 and proxies. It is safe for concurrent use.
+type NetHTTP struct {
+	opts     Options
+	base     *http.Transport
+	request  *http.Request   // each request is a copy of it
+	received atomic.Int64    // bytes not yet attributed to an exchange
+	bodies   sync.Pool       // of *[]byte
+	ctx      context.Context //nolint:containedctx // ends with Close
+	cancel   context.CancelFunc
+}
+
+// NewNetHTTP returns a transport. The caller must close it.
+func NewNetHTTP(opts Options) (*NetHTTP, error) {
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	n := &NetHTTP{opts: opts}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.request, err = http.NewRequestWithContext(n.ctx, opts.Method, opts.URL.String(), nil)
+	if err != nil {
+		n.cancel()
+		return nil, err
+	}
+	n.request.Header, n.request.Host = opts.headers()
+	n.base = &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         n.dial,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		DisableKeepAlives:   !opts.KeepAlive,
+		DisableCompression:  true, // count the bytes on the wire
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 1 << 20, // keep all
+	}
+	n.bodies.New = func() any { b := make([]byte, bigReadSize); return &b }
+	return n, nil
+}
+
+// dial connects to Options.Addr instead of the URL's host, and to addr otherwise, which is a proxy then.
+func (n *NetHTTP) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if addr == hostPort(n.opts.URL) {
+		addr = n.opts.Addr
+	}
+	dialer := net.Dialer{Timeout: n.opts.Timeout}
+	c, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return &countedConn{Conn: c, received: &n.received}, nil
+}
+
+// RoundTrip sends the request, and returns once the response has been read and observed.
+func (n *NetHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
+	var x Exchange
+	x.Seq, _ = strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
+	x.setConnected(n.opts.now())
+	x.Start = x.Connected
+	buf := n.bodies.Get().(*[]byte) //nolint:forcetypeassert // the type of all entries
+	defer n.bodies.Put(buf)
+
+	status, err := n.exchange(&x, *buf)
+	if n.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	n.opts.Observe(&x)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{Status: status, StatusCode: x.Status, Body: http.NoBody}, nil
+}
+
+func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
+	ctx, cancel := context.WithTimeout(n.ctx, n.opts.Timeout)
+	defer cancel()
+	var steps steps
+	ctx = httptrace.WithClientTrace(ctx, steps.trace(&n.opts))
+	resp, err := n.base.RoundTrip(n.request.WithContext(ctx))
+	if err == nil {
+		x.Status = resp.StatusCode
+		x.Server = []byte(resp.Header.Get("Server"))
+		x.KeptAlive = n.opts.KeepAlive && !resp.Close
+		err = errors.Join(readBody(x, resp.Body, buf), resp.Body.Close())
+		status = resp.Status
+	}
+	steps.fill(x)
+	x.Done = n.opts.now()
+	x.Received = n.received.Swap(0) // may belong to another exchange; only the sum is used
+	switch {
+	case err != nil && steps.gotConn.Load() == 0:
+		x.fail(Connect, err)
+	case err != nil:
+		x.fail(Receive, err)
+	}
+	return status, err
+}
+
+// readBody reads all of body, and keeps its first bytes in x.
+func readBody(x *Exchange, body io.Reader, buf []byte) error {
+	for {
+		to := buf[len(x.Body):maxBody]
+		if len(to) == 0 {
+			to = buf[maxBody:]
+		}
+		n, err := body.Read(to)
+		if len(x.Body) < maxBody {
+			x.Body = buf[:len(x.Body)+n]
+		}
+		x.BodyBytes += int64(n)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Close closes all connections. Pending and later requests fail with ErrClosed and are not observed.
+func (n *NetHTTP) Close() {
+	n.cancel()
+	n.base.CloseIdleConnections()
+}
+
+// steps holds the times of the steps of a request, relative to Options.Epoch; 0 if a step was not reached. net/http calls
+// the hooks from other goroutines.
+type steps struct {
+	gotConn, wrote, firstByte atomic.Int64
+	reused                    atomic.Bool
+}
+
+func (s *steps) trace(o *Options) *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			s.gotConn.Store(int64(o.now()))
+			s.reused.Store(info.Reused)
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { s.wrote.Store(int64(o.now())) },
+		GotFirstResponseByte: func() { s.firstByte.Store(int64(o.now())) },
+	}
+}
+
+func (s *steps) fill(x *Exchange) {
+	if at := time.Duration(s.gotConn.Load()); at > x.Start && !s.reused.Load() {
+		x.setConnected(at)
+	}
+	if at := time.Duration(s.wrote.Load()); at > x.Connected {
+		x.setSent(at)
+	}
+	if at := time.Duration(s.firstByte.Load()); at > x.Sent {
+		x.setFirstByte(at)
+	}
+}
+
+// A countedConn counts the bytes it receives.
+type countedConn struct {
+	net.Conn
+	received *atomic.Int64
+}
+
+func (c *countedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.received.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,100 @@
+package transport
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// ErrClosed is returned for requests that were pending when Close was called, or were made after it. They are not
+// observed.
+var ErrClosed = errors.New("transport: closed")
+
+// Options configure a transport.
+type Options struct {
+	// Method and URL are those of the request. The default method is GET; the URL must have a host.
+	Method string
+	URL    *url.URL
+
+	// Header is added to the request, and replaces the default headers Host, User-Agent and Accept.
+	Header http.Header
+
+	// Addr is the host:port to connect to. The default is that of the URL.
+	Addr string
+
+	// KeepAlive reuses connections. The default is one connection per request.
+	KeepAlive bool
+
+	// Timeout bounds a request, including the time to connect. The default is 30 seconds, like ab's. HTTP1 may wait up
+	// to an eighth longer.
+	Timeout time.Duration
+
+	// Epoch is the zero of all times in an Exchange. The default is when the transport was created.
+	Epoch time.Time
+
+	// Observe is called at the end of each exchange, before RoundTrip returns, by many goroutines concurrently. The
+	// exchange is valid until it returns.
+	Observe func(*Exchange)
+
+	// Next, if set, reports whether HTTP1 may send another request at once on the connection that it has just used, up
+	// to RequestsPerHit requests for one hit of vegeta. This divides the CPU cost of a hit.
+	Next           func() bool
+	RequestsPerHit int
+}
+
+func (o Options) withDefaults() (Options, error) {
+	o.Method = cmp.Or(o.Method, http.MethodGet)
+	o.Timeout = cmp.Or(o.Timeout, 30*time.Second)
+	if o.Epoch.IsZero() {
+		o.Epoch = time.Now()
+	}
+	if o.Observe == nil {
+		o.Observe = func(*Exchange) {}
+	}
+	if o.URL == nil || o.URL.Hostname() == "" {
+		return o, errors.New("the URL must have a host")
+	}
+	if o.Timeout < 0 {
+		return o, fmt.Errorf("the timeout must not be negative, got %v", o.Timeout)
+	}
+	if !httpguts.ValidHeaderFieldName(o.Method) { // both are tokens
+		return o, fmt.Errorf("the method must be an HTTP token, got %q", o.Method)
+	}
+	for name, values := range o.Header {
+		if !httpguts.ValidHeaderFieldName(name) {
+			return o, fmt.Errorf("a header name must be an HTTP token, got %q", name)
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return o, fmt.Errorf("the value of header %s must not have control characters, got %q", name, value)
+			}
+		}
+	}
+	o.Addr = cmp.Or(o.Addr, hostPort(o.URL))
+	return o, nil
+}
+
+func hostPort(u *url.URL) string {
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// now returns the current time relative to Epoch.
+func (o Options) now() time.Duration { return time.Since(o.Epoch) }
+
+// headers returns the headers to send in a new map, and separately the value of Host.
+func (o Options) headers() (header http.Header, host string) {
+	header = http.Header{"User-Agent": {"pointsapp-loadtest"}, "Accept": {"*/*"}}
+	for name, values := range o.Header {
+		header[http.CanonicalHeaderKey(name)] = values
+	}
+	host = cmp.Or(header.Get("Host"), o.URL.Host)
+	header.Del("Host")
+	return header, host
+}
