@@ -14,7 +14,7 @@ WORKDIR /src
 # go.mod names, ten times what the server compiles.
 COPY . .
 ENV CGO_ENABLED=0
-RUN ["go", "build", "-trimpath", "-ldflags=-s -w", "-o=/server", "./examples/server"]
+RUN ["go", "build", "-tags=otlp", "-trimpath", "-ldflags=-s -w", "-o=/server", "./examples/server"]
 
 FROM scratch
 LABEL org.opencontainers.image.title="PointsApp" \

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/examples/server/telemetry"
+	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -35,7 +37,7 @@ func addTelemetry(mux map[string]http.Handler, store, memory points.Store) error
 				return err
 			}
 		}
-		t, err := telemetry.New(context.Background())
+		t, err := telemetry.New(context.Background(), otlp.New, slog.Default())
 		if err != nil {
 			return err
 		}

@@ -18,16 +18,17 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"go.opentelemetry.io/otel"
-
 	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, newExporter()))
 }
 
-func run(args, environ []string, stdout, stderr io.Writer) (code int) {
+// run runs the command and returns its exit code. newExporter exports traces and metrics; nil if the program is built
+// without that.
+func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
 	cfg, action, err := app.ParseConfig(args, environ, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -51,19 +52,18 @@ func run(args, environ []string, stdout, stderr io.Writer) (code int) {
 		}
 		return 0
 	default:
-		return serve(cfg, stderr)
+		return serve(cfg, stderr, newExporter)
 	}
 }
 
 // serve serves until a signal comes.
-func serve(cfg app.Config, stderr io.Writer) (code int) {
+func serve(cfg app.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	logger := app.NewLogger(cfg, stderr)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { logger.Warn("telemetry is lost", "error", err) }))
-	server, err := app.Open(cfg, stderr)
+	server, err := app.Open(cfg, stderr, app.WithExporter(newExporter))
 	if err == nil {
 		err = server.Run(ctx)
 	}

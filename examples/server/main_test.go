@@ -18,15 +18,19 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// beServer makes the test binary be the server: the real program, but for how it was built.
+// beServer is the variable that makes the test binary run as the server.
 const beServer = "POINTS_TEST_BE_SERVER"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beServer) != "" {
+	switch os.Getenv(beServer) {
+	case "default":
 		main()
+	case "otlp": // as built with -tags otlp
+		os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, otlp.New))
 	}
 	os.Exit(pgtest.Main(m).Run())
 }
@@ -39,7 +43,7 @@ func command(t *testing.T, args []string, environ ...string) (server *exec.Cmd, 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	server = exec.CommandContext(ctx, program, args...)
-	server.Env = append([]string{beServer + "=1"}, environ...)
+	server.Env = append([]string{beServer + "=default"}, environ...) // of a variable that is there twice, the last counts
 	stdout = new(bytes.Buffer)
 	server.Stdout = stdout
 	return server, stdout
@@ -62,6 +66,7 @@ func TestExitCodes(t *testing.T) {
 		"bad flag":       {[]string{"-users=-1"}, nil, 2, `server: invalid value "-1" for flag -users: must be .* \(-h explains all flags\)\n`},
 		"bad variable":   {nil, []string{"TIMER_INTERVAL=x"}, 2, `server: invalid value "x" for environment variable TIMER_INTERVAL: .*\n`},
 		"bad URL":        {nil, []string{"DATABASE_URL=postgres://me:s3cret@db:x/y"}, 2, `server: invalid value \(hidden.*\) for environment variable DATABASE_URL: .*\n`},
+		"no exporter":    {nil, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1"}, 1, `time=\S+ level=ERROR msg="OTEL_EXPORTER_OTLP_ENDPOINT is set, .*-tags otlp.*"\n`},
 		"taken port":     {[]string{"-addr", taken.Addr().String()}, nil, 1, `time=\S+ level=ERROR msg="\S+: another program listens there: .*"\n`},
 		"unreachable": {
 			[]string{"-addr=127.0.0.1:0", "-log-format=json"}, []string{"DATABASE_URL=postgres://me:s3cret@127.0.0.1:1/y"}, 1,
@@ -205,18 +210,18 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// What OpenTelemetry cannot push is told in the log, in its form.
-func TestTelemetryIsNotTaken(t *testing.T) {
+// An export that fails is logged, in the format of the log.
+func TestFailedExportIsLogged(t *testing.T) {
 	t.Parallel()
 	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"},
-		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1", "OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_SCHEDULE_DELAY=1")
+		beServer+"=otlp", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:1", "OTEL_TRACES_SAMPLER=always_on", "OTEL_BSP_SCHEDULE_DELAY=1")
 	address, log := startServer(t, server)
 	response, err := http.Get("http://" + address)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	line, err := log.ReadString('\n')
 	require.NoError(t, err)
-	assert.Regexp(t, `^time=\S+ level=WARN msg="telemetry is lost" error=.*connection refused`, line)
+	assert.Regexp(t, `^time=\S+ level=WARN msg="export of telemetry failed" error=.*connection refused`, line)
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	_, err = io.ReadAll(log)
 	require.NoError(t, err)

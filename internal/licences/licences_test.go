@@ -34,7 +34,7 @@ This project is under the MIT licence. These are the modules that its packages a
 library (BSD-3-Clause), without what only tests use. Written by ` + "`go test ./internal/licences -update`" + `.
 
 `)
-	for _, of := range []string{"points", "memstore", "pgstore", "examples/server", "examples/mux", "examples/customstore", "loadtest"} {
+	for _, of := range []string{"points", "memstore", "pgstore", "examples/server", "examples/server -tags otlp", "examples/mux", "examples/customstore", "loadtest"} {
 		modules := modulesOf(t, "../../"+of)
 		fmt.Fprintf(&page, "## %s\n\n", of)
 		if len(modules) == 0 {
@@ -58,10 +58,12 @@ library (BSD-3-Clause), without what only tests use. Written by ` + "`go test ./
 	assert.Equal(t, string(written), text, "run go test ./internal/licences -update")
 }
 
-// modulesOf returns the folders of the modules that a package compiles, by module path.
+// modulesOf returns the folders, by path, of the modules that a package compiles; flags of go list may follow its path.
 func modulesOf(t *testing.T, of string) map[string]string {
 	t.Helper()
-	output, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Module", of).Output()
+	path, flags, _ := strings.Cut(of, " ")
+	args := append([]string{"list", "-deps", "-json=Module"}, strings.Fields(flags)...)
+	output, err := exec.CommandContext(t.Context(), "go", append(args, path)...).Output()
 	require.NoError(t, err)
 	modules := make(map[string]string)
 	for packages := json.NewDecoder(bytes.NewReader(output)); ; {

@@ -70,7 +70,7 @@ func TestOverload(t *testing.T) {
 	stopOthers()
 	_, err = get(url)
 	require.NoError(t, err, "the first query afterwards")
-	rejected := metric(url, "points_connections_refused_total")
+	rejected := metric(url, "points_connections_rejected_total")
 	t.Logf("rejected connections: %d", rejected)
 	assert.Greater(t, rejected, 100, "the server was not overloaded")
 }

@@ -24,7 +24,7 @@ func TestClosedClientsAreCounted(t *testing.T) {
 	store := &heldStore{reads: make(chan struct{}, 10), release: make(chan struct{})}
 	engine, err := points.New(store, points.Config{QueryTimeout: time.Hour})
 	require.NoError(t, err)
-	tele, err := telemetry.New(t.Context())
+	tele, err := telemetry.New(t.Context(), nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, tele.Shutdown(t.Context())) }()
 	tele.ClientClosed = ClientClosed

@@ -44,8 +44,8 @@ type Config struct {
 	// default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
 
-	// Telemetry measures requests, the engine and the database, answers /metrics and /dashboard, and traces if
-	// OpenTelemetry's environment variables (OTEL_*) say so. The default is true.
+	// Telemetry measures requests, the engine and the database, and serves /metrics and /dashboard. With an exporter
+	// ([WithExporter]), OpenTelemetry's environment variables (OTEL_*) configure an export. The default is true.
 	Telemetry bool `env:"TELEMETRY"`
 
 	// ControlToken allows those who have it to pause and resume ticks, to change their interval and to start an
@@ -130,8 +130,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"database\nat one moment; one more is answered with 503")
 	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "number of connections, `MAX_CONNECTIONS`, "+
 		"that may be open\nat one moment; one more is answered with 503 and closed")
-	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "answer /metrics and /dashboard, `TELEMETRY`, and trace if\n"+
-		"OpenTelemetry's variables (OTEL_*) say where to")
+	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "serve /metrics and /dashboard, `TELEMETRY`, and export\n"+
+		"traces if OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters: "+
 		"who has it\nmay pause and resume ticks, change their interval and start an update, at /control;\nempty: nobody may")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+

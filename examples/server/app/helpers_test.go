@@ -61,13 +61,13 @@ type running struct {
 }
 
 // start starts a server, on a free port unless cfg names one. It is stopped at the end of the test.
-func start(t testing.TB, cfg app.Config) *running {
+func start(t testing.TB, cfg app.Config, options ...app.Option) *running {
 	t.Helper()
 	if cfg.Addr == app.Defaults().Addr {
 		cfg.Addr = "127.0.0.1:0"
 	}
 	log := new(log)
-	server, err := app.Open(cfg, log)
+	server, err := app.Open(cfg, log, options...)
 	require.NoError(t, err)
 
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,9 +98,9 @@ func start(t testing.TB, cfg app.Config) *running {
 }
 
 // startReady starts a server, and waits until it answers.
-func startReady(t testing.TB, cfg app.Config) *running {
+func startReady(t testing.TB, cfg app.Config, options ...app.Option) *running {
 	t.Helper()
-	r := start(t, cfg)
+	r := start(t, cfg, options...)
 	select {
 	case <-r.server.Ready():
 	case <-r.ended:

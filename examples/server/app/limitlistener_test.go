@@ -78,5 +78,5 @@ func TestTooManyConnections(t *testing.T) {
 		return string(a.body)
 	}()
 	assert.Contains(t, metrics, "\npoints_connections_open 5\n")
-	assert.Regexp(t, `\npoints_connections_refused_total (5[1-9]|[6-9]\d|\d{3,})\n`, metrics)
+	assert.Regexp(t, `\npoints_connections_rejected_total (5[1-9]|[6-9]\d|\d{3,})\n`, metrics)
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/pointsapp/pointsapp/examples/server/telemetry"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -14,9 +13,9 @@ import (
 func NewLogger(cfg Config, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: slog.Level(cfg.LogLevel)}
 	if cfg.LogFormat == "json" {
-		return slog.New(telemetry.LogHandler(slog.NewJSONHandler(w, options)))
+		return slog.New(slog.NewJSONHandler(w, options))
 	}
-	return slog.New(telemetry.LogHandler(slog.NewTextHandler(w, options)))
+	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // longUpdates logs how far an update is that takes long. Its methods are for points.Hooks.

@@ -61,10 +61,7 @@ func openPostgres(cfg Config, tele *telemetry.Telemetry, logger *slog.Logger) (b
 		return nil, err
 	}
 	if tele != nil {
-		if err := tele.MeasurePool(pool); err != nil {
-			pool.Close()
-			return nil, err
-		}
+		tele.MeasurePool(pool)
 	}
 	users, err := pgstore.New(pool, pgstore.Config{Logger: logger})
 	if err != nil {

@@ -26,17 +26,18 @@ const (
 
 // A Server is the reference server. It has the two methods of a life: Open and Run.
 type Server struct {
-	cfg       Config
-	stderr    io.Writer
-	logger    *slog.Logger
-	telemetry *telemetry.Telemetry // nil: nothing is measured
-	backend   backend
-	engine    *points.Engine
-	handler   *Handler
-	http      *http.Server
-	listener  net.Listener
-	limit     *limitListener // wraps listener
-	ready     chan struct{}
+	cfg         Config
+	stderr      io.Writer
+	logger      *slog.Logger
+	telemetry   *telemetry.Telemetry  // nil: nothing is measured
+	newExporter telemetry.NewExporter // nil: nothing can be exported
+	backend     backend
+	engine      *points.Engine
+	handler     *Handler
+	http        *http.Server
+	listener    net.Listener
+	limit       *limitListener // wraps listener
+	ready       chan struct{}
 }
 
 // Open listens on cfg.Addr, but does nothing more: the address is known, and a port that is taken is told of at once.
@@ -44,8 +45,11 @@ type Server struct {
 // or Close.
 //
 // Its errors, and Run's, are one line each, and have no password in them.
-func Open(cfg Config, stderr io.Writer) (*Server, error) {
+func Open(cfg Config, stderr io.Writer, options ...Option) (*Server, error) {
 	s := &Server{cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), ready: make(chan struct{})}
+	for _, option := range options {
+		option(s)
+	}
 	if err := s.open(); err != nil {
 		s.close(context.Background())
 		return nil, err
@@ -53,13 +57,23 @@ func Open(cfg Config, stderr io.Writer) (*Server, error) {
 	return s, nil
 }
 
+// An Option configures a [Server] beyond its Config.
+type Option func(*Server)
+
+// WithExporter makes the server export traces and metrics if OpenTelemetry's environment variables (OTEL_*) ask for it.
+// Without it, such a variable is an error.
+func WithExporter(newExporter telemetry.NewExporter) Option {
+	return func(s *Server) { s.newExporter = newExporter }
+}
+
 func (s *Server) open() (err error) {
 	problems := new(lastLines)
 	if s.cfg.Telemetry {
 		s.logger = problems.logTo(s.logger)
-		if s.telemetry, err = telemetry.New(context.Background()); err != nil {
+		if s.telemetry, err = telemetry.New(context.Background(), s.newExporter, s.logger); err != nil {
 			return err
 		}
+		s.logger = slog.New(s.telemetry.LogHandler(s.logger.Handler()))
 	}
 	if s.backend, err = openBackend(s.cfg, s.telemetry, s.logger); err != nil {
 		return err
@@ -78,10 +92,10 @@ func (s *Server) open() (err error) {
 	}
 	s.limit = newLimitListener(s.listener, int(s.cfg.MaxConnections))
 	s.http.ConnState = s.limit.state
-	if s.telemetry == nil {
-		return nil
+	if s.telemetry != nil {
+		s.telemetry.MeasureConnections(s.limit.open.Load, s.limit.rejected.Load)
 	}
-	return s.telemetry.MeasureConnections(s.limit.open.Load, s.limit.rejected.Load)
+	return nil
 }
 
 // answer makes the engine, and the handler of all that there is to be asked for.
@@ -129,9 +143,7 @@ func (s *Server) answer() error {
 
 // measure has all that the server does measured, and shown at /metrics and /dashboard.
 func (s *Server) measure(problems *lastLines) error {
-	if err := s.telemetry.MeasureEngine(s.engine); err != nil {
-		return err
-	}
+	s.telemetry.MeasureEngine(s.engine)
 	s.telemetry.ClientClosed = ClientClosed
 	page := s.newDashboard(problems)
 	pages, err := page.Handlers()

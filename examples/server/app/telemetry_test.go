@@ -11,37 +11,59 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	metricscollector "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	tracecollector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	commonv1 "go.opentelemetry.io/proto/otlp/common/v1"
+	metricsv1 "go.opentelemetry.io/proto/otlp/metrics/v1"
 	tracev1 "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/pointsapp/pointsapp/examples/server/app"
+	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// collected is what an OpenTelemetry collector has received.
-type collected struct {
-	mu    sync.Mutex
-	spans []*tracev1.Span
+// A collector is an OpenTelemetry collector that keeps what it receives.
+type collector struct {
+	mu      sync.Mutex
+	spans   []*tracev1.Span
+	metrics map[string]*metricsv1.Metric // by name, the latest export
+	service string                       // of the latest export of metrics
 }
 
-// collect starts a collector, and makes servers push to it.
-func collect(t *testing.T) *collected {
+// startCollector starts a collector, and sets the variable that makes servers push to it.
+func startCollector(t *testing.T) *collector {
 	t.Helper()
-	c := new(collected)
+	c := new(collector)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v1/traces" {
-			return
-		}
 		body, err := io.ReadAll(r.Body)
 		assert.NoError(t, err)
-		var request collector.ExportTraceServiceRequest
-		assert.NoError(t, proto.Unmarshal(body, &request))
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		for _, resource := range request.GetResourceSpans() {
-			for _, scope := range resource.GetScopeSpans() {
-				c.spans = append(c.spans, scope.GetSpans()...)
+		switch r.URL.Path {
+		case "/v1/traces":
+			var request tracecollector.ExportTraceServiceRequest
+			assert.NoError(t, proto.Unmarshal(body, &request))
+			for _, resource := range request.GetResourceSpans() {
+				for _, scope := range resource.GetScopeSpans() {
+					c.spans = append(c.spans, scope.GetSpans()...)
+				}
+			}
+		case "/v1/metrics":
+			var request metricscollector.ExportMetricsServiceRequest
+			assert.NoError(t, proto.Unmarshal(body, &request))
+			c.metrics = make(map[string]*metricsv1.Metric)
+			for _, resource := range request.GetResourceMetrics() {
+				for _, a := range resource.GetResource().GetAttributes() {
+					if a.GetKey() == "service.name" {
+						c.service = a.GetValue().GetStringValue()
+					}
+				}
+				for _, scope := range resource.GetScopeMetrics() {
+					for _, metric := range scope.GetMetrics() {
+						c.metrics[metric.GetName()] = metric
+					}
+				}
 			}
 		}
 	}))
@@ -50,8 +72,8 @@ func collect(t *testing.T) *collected {
 	return c
 }
 
-// find returns a span with this name: in this trace, with this parent, unless they are nil.
-func (c *collected) find(t *testing.T, trace, parent []byte, name string) *tracev1.Span {
+// find returns a span by its name, trace and parent; nil is any trace or parent.
+func (c *collector) find(t *testing.T, trace, parent []byte, name string) *tracev1.Span {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -66,7 +88,7 @@ func (c *collected) find(t *testing.T, trace, parent []byte, name string) *trace
 			}
 		}
 	}
-	require.NotEmpty(t, found, "%q is not among %q", name, names)
+	require.NotEmpty(t, found, "no span %q among %q", name, names)
 	return found[0]
 }
 
@@ -79,13 +101,13 @@ func attribute(span *tracev1.Span, key string) string {
 	return ""
 }
 
-// A request that is part of a trace shows how long it waited for its batch, its batch, and its SQL; an update shows its
-// SQL, and its log line leads there. No hidden number is among it.
+// A traced request has spans for its wait, its batch and its SQL. An update has spans for its SQL, and its log line has
+// the trace ID. No span has the min number or the password.
 func TestTrace(t *testing.T) {
-	traces := collect(t)
+	traces := startCollector(t)
 	cfg := configFor(pgtest.URL(t))
 	cfg.Users = 1000
-	r := startReady(t, cfg)
+	r := startReady(t, cfg, app.WithExporter(otlp.New))
 	untilUpdated(t, r)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.url+"/", nil)
 	require.NoError(t, err)
@@ -117,13 +139,13 @@ func TestTrace(t *testing.T) {
 	}
 }
 
-// Of those who share a batch, one has its read in its trace, and the others are linked with it.
+// The span of a batch belongs to the trace of one of its queries, and has links from and to the others.
 func TestTracesOfABatch(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "always_on")
-	traces := collect(t)
+	traces := startCollector(t)
 	cfg := configFor(pgtest.URL(t))
 	cfg.Users = 1000
-	r := startReady(t, cfg)
+	r := startReady(t, cfg, app.WithExporter(otlp.New))
 	var all sync.WaitGroup
 	for range 20 {
 		all.Go(func() {
@@ -146,7 +168,33 @@ func TestTracesOfABatch(t *testing.T) {
 	assert.NotZero(t, linked)
 }
 
-// What an operator needs is in /metrics, by the names that the dashboard and the alerts of ../observability have.
+// The metrics that /metrics serves are pushed as well, by the same names.
+func TestPushedMetrics(t *testing.T) {
+	pushed := startCollector(t)
+	cfg := app.Defaults()
+	cfg.Users = 1000
+	r := startReady(t, cfg, app.WithExporter(otlp.New))
+	untilUpdated(t, r)
+	for range 3 {
+		r.get(t, "/")
+	}
+	require.NoError(t, r.stop())
+	assert.Equal(t, "points-server", pushed.service)
+	requests := pushed.metrics["http_server_request_duration_seconds"].GetHistogram().GetDataPoints()
+	queries := slices.IndexFunc(requests, func(point *metricsv1.HistogramDataPoint) bool {
+		return slices.ContainsFunc(point.GetAttributes(), func(a *commonv1.KeyValue) bool {
+			return a.GetKey() == "http_route" && a.GetValue().GetStringValue() == "/"
+		})
+	})
+	require.GreaterOrEqual(t, queries, 0)
+	assert.EqualValues(t, 3, requests[queries].GetCount())
+	users := pushed.metrics["points_update_users_total"].GetSum()
+	require.Len(t, users.GetDataPoints(), 1)
+	assert.True(t, users.GetIsMonotonic())
+	assert.InDelta(t, 1000, users.GetDataPoints()[0].GetAsDouble(), 0)
+}
+
+// /metrics has what an operator needs, by the names that the dashboard and the alerts in ../observability use.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	cfg := configFor(pgtest.URL(t))
@@ -159,21 +207,21 @@ func TestMetrics(t *testing.T) {
 	metrics := string(r.get(t, "/metrics").body)
 	for _, line := range []string{
 		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200",http_route="/",url_scheme="http"} 2`,
-		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="404",url_scheme="http"} 1`,
+		`http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="404",http_route="",url_scheme="http"} 1`,
 		`points_batch_size_count 2`, `points_batch_duration_seconds_count{outcome="success"} 2`, `points_batch_wait_seconds_count 2`,
-		`points_queries_waiting 0`, `points_store_down_ratio 0`, `points_ticks_paused_ratio 0`,
+		`points_queries_waiting 0`, `points_store_down 0`, `points_ticks_paused 0`,
 		`points_update_duration_seconds_count{outcome="success"} 1`, `points_update_users_total 1000`,
-		`points_update_running_ratio 0`, `points_update_progress_ratio 0`, `points_update_failures 0`,
-		`points_update_breaker_ratio{state="closed"} 1`, `points_update_breaker_ratio{state="open"} 0`,
+		`points_update_running 0`, `points_update_progress_ratio 0`, `points_update_failures 0`,
+		`points_update_breaker{state="closed"} 1`, `points_update_breaker{state="open"} 0`,
 	} {
 		assert.Contains(t, metrics, "\n"+line+"\n")
 	}
 	assert.Regexp(t, `\npoints_min_number_age_seconds \d`, metrics)
-	assert.Regexp(t, `\npgxpool_max_connections\{.*\} 10\n`, metrics)
+	assert.Regexp(t, `\npgxpool_max_connections 10\n`, metrics)
 	assert.NotContains(t, metrics, "secret")
 	for line := range strings.Lines(metrics) {
 		if strings.Contains(line, "min_number") {
-			assert.Contains(t, line, "points_min_number_age_seconds", "its value is hidden")
+			assert.Contains(t, line, "points_min_number_age_seconds", "the min number is hidden")
 		}
 	}
 }
@@ -189,7 +237,7 @@ func TestNoTelemetry(t *testing.T) {
 
 func TestTelemetryErrors(t *testing.T) {
 	t.Setenv("OTEL_TRACES_EXPORTER", "pigeon")
-	_, err := app.Open(app.Defaults(), io.Discard)
-	require.ErrorContains(t, err, "see OTEL_TRACES_EXPORTER")
+	_, err := app.Open(app.Defaults(), io.Discard, app.WithExporter(otlp.New))
+	require.ErrorContains(t, err, "OTEL_TRACES_EXPORTER")
 	assert.NotContains(t, err.Error(), "\n")
 }

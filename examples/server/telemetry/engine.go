@@ -6,156 +6,169 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// engine measures an engine.
+// The values of the label outcome.
+const (
+	outcomeSuccess = "success"
+	outcomeFailure = "failure"
+	outcomeStopped = "stopped" // an update that was canceled
+	outcomeSkipped = "skipped" // nothing was done, as another update was running
+	outcomeUpdate  = "update"  // a tick that started an update
+)
+
+// engine measures an engine by its hooks.
 type engine struct {
-	batchSize, batchDuration, batchWait, updateDuration metric.Float64Histogram
-	ticks, users                                        metric.Int64Counter
+	batchSize, batchWait          prometheus.Histogram
+	batchDuration, updateDuration *prometheus.HistogramVec
+	ticks                         *prometheus.CounterVec
+	users                         prometheus.Counter
 
-	answered, failed   []metric.RecordOption
-	started, skipped   []metric.AddOption
-	updated, updateErr []metric.RecordOption
-	stopped            []metric.RecordOption
+	answered, failed prometheus.Observer // of batchDuration
 
-	drawnAt atomic.Int64 // when the hidden number was, in ns since 1970
+	minNumberSet atomic.Int64 // when the min number was set, in ns since 1970
 }
 
-func (e *engine) create(ctx context.Context, meter metric.Meter) error {
-	var errs [6]error
-	e.batchSize, errs[0] = meter.Float64Histogram("points.batch.size", metric.WithUnit("{query}"),
-		metric.WithDescription("Queries that one read of the store is for."),
-		metric.WithExplicitBucketBoundaries(1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000, 10_000))
-	e.batchDuration, errs[1] = meter.Float64Histogram("points.batch.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of one read of the store."), seconds)
-	e.batchWait, errs[2] = meter.Float64Histogram("points.batch.wait", metric.WithUnit("s"),
-		metric.WithDescription("Time from the arrival of the first of a batch's queries to the begin of its read."), seconds)
-	e.updateDuration, errs[3] = meter.Float64Histogram("points.update.duration", metric.WithUnit("s"),
-		metric.WithDescription("Duration of an update of all users."),
-		metric.WithExplicitBucketBoundaries(
-			.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600))
-	e.users, errs[4] = meter.Int64Counter("points.update.users", metric.WithUnit("{user}"),
-		metric.WithDescription("Users that updates have given new points."))
-	e.ticks, errs[5] = meter.Int64Counter("points.ticks", metric.WithUnit("{tick}"),
-		metric.WithDescription("Ticks, each with a new hidden number. Skipped: an update was running, none was started."))
-	outcome := func(what string) []metric.RecordOption {
-		return []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", what)))}
+func (e *engine) register(registry *prometheus.Registry) {
+	e.batchSize = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "points_batch_size", Help: "Queries answered from one read of the store.",
+		Buckets: []float64{1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000, 10_000},
+	})
+	e.batchDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "points_batch_duration_seconds", Help: "Duration of one read of the store.", Buckets: durationBuckets,
+	}, []string{"outcome"})
+	e.batchWait = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "points_batch_wait_seconds", Help: "Time from the arrival of a batch's first query to the start of its read.",
+		Buckets: durationBuckets,
+	})
+	e.updateDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "points_update_duration_seconds", Help: "Duration of an update of all users.",
+		Buckets: []float64{.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600},
+	}, []string{"outcome"})
+	e.users = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "points_update_users_total", Help: "Users that updates have given new points.",
+	})
+	e.ticks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "points_ticks_total",
+		Help: `Ticks. Outcome "update": started an update; "skipped": an update was still running.`,
+	}, []string{"outcome"})
+	e.answered, e.failed = e.batchDuration.WithLabelValues(outcomeSuccess), e.batchDuration.WithLabelValues(outcomeFailure)
+	for _, outcome := range []string{outcomeUpdate, outcomeSkipped} {
+		e.ticks.WithLabelValues(outcome) // from 0 on, so that increase() counts the first one
 	}
-	e.answered, e.failed = outcome("success"), outcome("failure")
-	e.updated, e.updateErr, e.stopped = outcome("success"), outcome("failure"), outcome("stopped")
-	e.started = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "update")))}
-	e.skipped = []metric.AddOption{metric.WithAttributeSet(attribute.NewSet(attribute.String("outcome", "skipped")))}
-	e.drawnAt.Store(time.Now().UnixNano())
-	if err := errors.Join(errs[:]...); err != nil {
-		return err
+	for _, outcome := range []string{outcomeSuccess, outcomeFailure, outcomeSkipped, outcomeStopped} {
+		e.updateDuration.WithLabelValues(outcome)
 	}
-	// They are there before the first one, so that what they increase by can be told.
-	e.ticks.Add(ctx, 0, e.started...)
-	e.ticks.Add(ctx, 0, e.skipped...)
-	return nil
+	e.minNumberSet.Store(time.Now().UnixNano())
+	registry.MustRegister(e.batchSize, e.batchDuration, e.batchWait, e.updateDuration, e.users, e.ticks)
 }
 
-// Hooks returns the hooks of an engine on store that is measured and traced. Reads of a store with ImmediateReads are not
-// measured: each query is one, and takes less time than to measure it.
+// Hooks returns the hooks that measure and trace an engine on store. They leave out the batches of a store with
+// immediate reads: each query is one, and measuring it would take longer than the read.
 func (t *Telemetry) Hooks(store points.Store) points.Hooks {
 	hooks := points.Hooks{Tick: t.engine.tick, UpdateEnd: t.engine.update}
-	measured := func(points.BatchInfo) {}
 	if !store.Capabilities().ImmediateReads {
-		measured = t.engine.batch
-		hooks.BatchEnd = measured
+		hooks.BatchEnd = t.engine.batch
 	}
-	if t.traces == nil {
+	if t.exporter == nil {
 		return hooks
 	}
-	hooks.BatchStart = t.startBatch
-	hooks.BatchEnd = func(info points.BatchInfo) { t.endBatch(info); measured(info) }
-	hooks.UpdateStart = func(ctx context.Context, _ points.UpdateInfo) context.Context { return t.startUpdate(ctx) }
-	hooks.UpdateEnd = func(info points.UpdateInfo) { t.endUpdate(info); t.engine.update(info) }
-	return hooks
+	return points.JoinHooks(t.exporter.Hooks(), hooks)
 }
 
 func (e *engine) batch(info points.BatchInfo) {
-	ctx, outcome := context.Background(), e.answered
+	duration := e.answered
 	if info.Err != nil {
-		outcome = e.failed
+		duration = e.failed
 	}
-	e.batchSize.Record(ctx, float64(info.Queries))
-	e.batchDuration.Record(ctx, info.Duration.Seconds(), outcome...)
-	e.batchWait.Record(ctx, info.Waited.Seconds())
+	e.batchSize.Observe(float64(info.Queries))
+	duration.Observe(info.Duration.Seconds())
+	e.batchWait.Observe(info.Waited.Seconds())
 }
 
 func (e *engine) tick(info points.TickInfo) {
-	e.drawnAt.Store(info.Time.UnixNano())
-	outcome := e.started
+	e.minNumberSet.Store(info.Time.UnixNano())
+	outcome := outcomeUpdate
 	if info.Skipped {
-		outcome = e.skipped
+		outcome = outcomeSkipped
 	}
-	e.ticks.Add(context.Background(), 1, outcome...)
+	e.ticks.WithLabelValues(outcome).Inc()
 }
 
 func (e *engine) update(info points.UpdateInfo) {
-	ctx, outcome := context.Background(), e.updated
+	outcome := outcomeSuccess
 	switch {
+	case errors.Is(info.Err, points.ErrUpdateRunning): // another process was updating the table
+		outcome = outcomeSkipped
 	case errors.Is(info.Err, context.Canceled):
-		outcome = e.stopped
+		outcome = outcomeStopped
 	case info.Err != nil:
-		outcome = e.updateErr
+		outcome = outcomeFailure
 	}
-	e.updateDuration.Record(ctx, info.Duration.Seconds(), outcome...)
-	e.users.Add(ctx, info.Users)
+	e.updateDuration.WithLabelValues(outcome).Observe(info.Duration.Seconds())
+	e.users.Add(float64(info.Users))
 }
 
-// MeasureEngine adds to the metrics what an engine's State tells.
-func (t *Telemetry) MeasureEngine(engine *points.Engine) error {
-	gauge := func(name, unit, description string) (metric.Float64ObservableGauge, error) {
-		return t.meter.Float64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
-	}
-	waiting, err1 := gauge("points.queries.waiting", "{query}", "Queries that wait for an answer.")
-	down, err2 := gauge("points.store.down", "1", "1 while the store does not answer, and queries are refused.")
-	paused, err3 := gauge("points.ticks.paused", "1", "1 while no ticks come.")
-	running, err4 := gauge("points.update.running", "1", "1 while an update runs.")
-	progress, err5 := gauge("points.update.progress", "1", "Share of the users that the running update has reached.")
-	failures, err6 := gauge("points.update.failures", "{update}", "Updates that have failed in a row, up to now.")
-	breaker, err7 := gauge("points.update.breaker", "1", "1 for the state that the updates' circuit breaker is in.")
-	age, err8 := gauge("points.min_number.age", "s", "Time since the hidden number was drawn.")
-	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
-		return err
-	}
-	_, err := t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		state := engine.State()
-		o.ObserveFloat64(waiting, float64(state.Waiting))
-		o.ObserveFloat64(down, oneIf(state.Down))
-		o.ObserveFloat64(paused, oneIf(state.Paused))
-		o.ObserveFloat64(running, oneIf(!state.Updater.RunningSince.IsZero()))
-		o.ObserveFloat64(progress, float64(state.Updater.Done)/float64(max(state.Updater.Total, 1)))
-		o.ObserveFloat64(failures, float64(state.Updater.Failures))
-		for _, breakerState := range []points.BreakerState{points.BreakerClosed, points.BreakerOpen, points.BreakerHalfOpen} {
-			o.ObserveFloat64(breaker, oneIf(state.Updater.Breaker == breakerState),
-				metric.WithAttributes(attribute.String("state", breakerState.String())))
-		}
-		o.ObserveFloat64(age, time.Since(time.Unix(0, t.engine.drawnAt.Load())).Seconds())
-		return nil
-	}, waiting, down, paused, running, progress, failures, breaker, age)
-	return err
+// MeasureEngine adds the state of an engine to the metrics. It may be called once.
+func (t *Telemetry) MeasureEngine(engine *points.Engine) {
+	t.registry.MustRegister(&stateCollector{
+		state: engine.State, minNumberSet: &t.engine.minNumberSet,
+		waiting:  prometheus.NewDesc("points_queries_waiting", "Queries in the wait queue.", nil, nil),
+		down:     prometheus.NewDesc("points_store_down", "1 while reads of the store fail and queries are rejected.", nil, nil),
+		paused:   prometheus.NewDesc("points_ticks_paused", "1 while ticks are paused.", nil, nil),
+		running:  prometheus.NewDesc("points_update_running", "1 while an update is running.", nil, nil),
+		progress: prometheus.NewDesc("points_update_progress_ratio", "Share of users that the running update has reached.", nil, nil),
+		failures: prometheus.NewDesc("points_update_failures", "Consecutive failed updates.", nil, nil),
+		breaker:  prometheus.NewDesc("points_update_breaker", "1 for the current state of the updates' circuit breaker.", []string{"state"}, nil),
+		age:      prometheus.NewDesc("points_min_number_age_seconds", "Time since the min number was set.", nil, nil),
+	})
 }
 
-// MeasureConnections adds to the metrics how many of a server's connections are open, and have been refused.
-func (t *Telemetry) MeasureConnections(open, refused func() int64) error {
-	_, err1 := t.meter.Int64ObservableGauge("points.connections.open", metric.WithUnit("{connection}"),
-		metric.WithDescription("Connections of clients that are open."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error { o.Observe(open()); return nil }))
-	_, err2 := t.meter.Int64ObservableCounter("points.connections.refused", metric.WithUnit("{connection}"),
-		metric.WithDescription("Connections that were answered with 503 and closed, as too many were open."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error { o.Observe(refused()); return nil }))
-	return errors.Join(err1, err2)
+// A stateCollector collects metrics from one State of an engine, so that they agree with each other.
+type stateCollector struct {
+	state        func() points.State
+	minNumberSet *atomic.Int64
+
+	waiting, down, paused, running, progress, failures, breaker, age *prometheus.Desc
 }
 
-func oneIf(is bool) float64 {
-	if is {
+func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+
+func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	state := c.state()
+	gauge(c.waiting, float64(state.Waiting))
+	gauge(c.down, boolValue(state.Down))
+	gauge(c.paused, boolValue(state.Paused))
+	gauge(c.running, boolValue(!state.Updater.RunningSince.IsZero()))
+	gauge(c.progress, float64(state.Updater.Done)/float64(max(state.Updater.Total, 1)))
+	gauge(c.failures, float64(state.Updater.Failures))
+	for _, breaker := range []points.BreakerState{points.BreakerClosed, points.BreakerOpen, points.BreakerHalfOpen} {
+		gauge(c.breaker, boolValue(state.Updater.Breaker == breaker), breaker.String())
+	}
+	gauge(c.age, time.Since(time.Unix(0, c.minNumberSet.Load())).Seconds())
+}
+
+// MeasureConnections adds the number of open connections and that of rejected ones to the metrics. It may be called
+// once.
+func (t *Telemetry) MeasureConnections(open, rejected func() int64) {
+	t.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "points_connections_open", Help: "Open client connections.",
+		}, func() float64 { return float64(open()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "points_connections_rejected_total",
+			Help: "Connections answered with 503 and closed because too many were open.",
+		}, func() float64 { return float64(rejected()) }))
+}
+
+func boolValue(b bool) float64 {
+	if b {
 		return 1
 	}
 	return 0

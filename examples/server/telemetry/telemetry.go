@@ -1,38 +1,25 @@
-// Package telemetry measures and traces the reference server with OpenTelemetry, through the hooks of an engine, a
-// middleware and a tracer of pgx: the library itself knows nothing of it.
+// Package telemetry measures the reference server: requests, the engine, connections and the connection pool. It
+// gets its figures from [points.Hooks], an HTTP middleware and callbacks; the library itself has no metrics.
 //
-// Metrics are always there for Prometheus to fetch ([Telemetry.Metrics]). OpenTelemetry's own environment variables say
-// where else to: with OTEL_EXPORTER_OTLP_ENDPOINT, metrics and traces are pushed there; OTEL_TRACES_EXPORTER,
-// OTEL_METRICS_EXPORTER, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and so on have the meaning
-// that the OpenTelemetry specification gives them. Unless a sampler is set, one request in a hundred is traced, and
-// every update.
+// Prometheus scrapes the metrics ([Telemetry.Metrics]). Traces, and metrics that are pushed, need an [Exporter]: package
+// otlp has one. It is not part of the default build, because OpenTelemetry's exporters, with gRPC, add a fifth to the
+// time that the server takes to compile.
 package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 
-	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
-	"go.opentelemetry.io/otel/attribute"
-	promexporter "go.opentelemetry.io/otel/exporters/prometheus"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/metric/noop"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
-)
 
-// scope is the name of what measures and traces.
-const scope = "github.com/pointsapp/pointsapp/examples/server"
+	"github.com/pointsapp/pointsapp/points"
+)
 
 // A Telemetry measures one server. It is safe for concurrent use.
 type Telemetry struct {
@@ -41,114 +28,114 @@ type Telemetry struct {
 	ClientClosed func(context.Context) bool
 
 	registry *prometheus.Registry
-	metrics  *sdkmetric.MeterProvider
-	meter    metric.Meter
 	requests requests
 	engine   engine
-
-	traces *sdktrace.TracerProvider // nil: nothing is traced
-	tracer trace.Tracer
-	batch  trace.Span // of the read under way; nil if it is not traced
-	update trace.Span // of the update that runs
+	exporter Exporter // nil if nothing is exported
 }
 
-// New returns a telemetry that is set up by OpenTelemetry's environment variables. Its error is one line that names the
-// variable that is wrong. Shutdown must be called.
-func New(ctx context.Context) (*Telemetry, error) {
-	var exporter sdktrace.SpanExporter
-	var readers []sdkmetric.Reader
-	var err error
-	if pushes("TRACES") {
-		if exporter, err = autoexport.NewSpanExporter(ctx); err != nil {
-			return nil, fmt.Errorf("tracing, see OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_*: %w", err)
-		}
-		if autoexport.IsNoneSpanExporter(exporter) {
-			exporter = nil
-		}
-	}
-	if pushes("METRICS") {
-		reader, err := autoexport.NewMetricReader(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("metrics, see OTEL_METRICS_EXPORTER and OTEL_EXPORTER_OTLP_*: %w", err)
-		}
-		if !autoexport.IsNoneMetricReader(reader) {
-			readers = append(readers, reader)
-		}
-	}
-	return newTelemetry(ctx, exporter, readers)
+// An Exporter traces requests, batches, updates and SQL, and pushes traces and metrics. Its methods are safe for
+// concurrent use.
+type Exporter interface {
+	// StartRequest starts a request's span and returns the request with the span in its context. The function ends the
+	// span, with the status of the response; it is nil if the request is not sampled.
+	StartRequest(r *http.Request, method, route string) (*http.Request, func(status int))
+
+	// Hooks returns the hooks that trace an engine's batches and updates.
+	Hooks() points.Hooks
+
+	// TracePool configures the connections of a pool to trace their SQL.
+	TracePool(cfg *pgxpool.Config)
+
+	// LogHandler returns a handler that adds the trace ID and span ID to records before it passes them to next.
+	LogHandler(next slog.Handler) slog.Handler
+
+	// Shutdown pushes what has not been pushed yet, until ctx ends.
+	Shutdown(ctx context.Context) error
 }
 
-// pushes reports whether a signal is to be pushed somewhere.
-func pushes(signal string) bool {
-	for _, name := range []string{
-		"OTEL_" + signal + "_EXPORTER", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT",
-	} {
-		if value := os.Getenv(name); value != "" {
-			return value != "prometheus" // which it is in any case, at /metrics
-		}
-	}
-	return false
+// ExporterConfig configures an [Exporter].
+type ExporterConfig struct {
+	Traces, Metrics bool                // the signals to export
+	Gatherer        prometheus.Gatherer // the metrics
+	Logger          *slog.Logger        // logs export errors
 }
 
-// newTelemetry returns a telemetry that exports spans to exporter, unless it is nil.
-func newTelemetry(
-	ctx context.Context, exporter sdktrace.SpanExporter, readers []sdkmetric.Reader,
-) (*Telemetry, error) {
-	about, err := resource.Merge(
-		resource.NewSchemaless(attribute.String("service.name", "points-server")),
-		resource.Environment(),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("see OTEL_RESOURCE_ATTRIBUTES: %w", err)
-	}
+// NewExporter returns an exporter that is configured by OpenTelemetry's environment variables. Its error is one line.
+type NewExporter func(ctx context.Context, cfg ExporterConfig) (Exporter, error)
+
+// New returns a Telemetry. If OpenTelemetry's environment variables ask for an export, it uses newExporter; a nil
+// newExporter is then an error that names the variable. Shutdown must be called.
+func New(ctx context.Context, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
 	t := &Telemetry{registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	fetched, err := promexporter.New(promexporter.WithRegisterer(t.registry), promexporter.WithoutScopeInfo())
+	t.requests.register(t.registry)
+	t.engine.register(t.registry)
+	traces, metrics := exportVariable("TRACES"), exportVariable("METRICS")
+	if traces == "" && metrics == "" {
+		return t, nil
+	}
+	if newExporter == nil {
+		variable := traces
+		if variable == "" {
+			variable = metrics
+		}
+		return nil, fmt.Errorf("%s is set, but this program cannot export: build it with -tags otlp, or unset it", variable)
+	}
+	var err error
+	t.exporter, err = newExporter(ctx, ExporterConfig{
+		Traces: traces != "", Metrics: metrics != "", Gatherer: t.registry, Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
-	options := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithReader(fetched)}
-	for _, reader := range readers {
-		options = append(options, sdkmetric.WithReader(reader))
-	}
-	t.metrics = sdkmetric.NewMeterProvider(options...)
-	t.meter = t.metrics.Meter(scope)
-	if exporter != nil {
-		t.traces = sdktrace.NewTracerProvider(append(sampling(),
-			sdktrace.WithResource(about), sdktrace.WithBatcher(exporter))...)
-		t.tracer = t.traces.Tracer(scope)
-	}
-	return t, errors.Join(t.requests.create(t.meter), t.engine.create(ctx, t.meter))
+	return t, nil
 }
 
-// Metrics answers with all metrics, in Prometheus's format.
+// exportVariable returns the environment variable that asks to export a signal, TRACES or METRICS, or "" if none does.
+func exportVariable(signal string) string {
+	for _, name := range []string{
+		"OTEL_" + signal + "_EXPORTER", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT",
+	} {
+		switch os.Getenv(name) {
+		case "":
+		case "none", "prometheus": // /metrics is served in any case
+			return ""
+		default:
+			return name
+		}
+	}
+	return ""
+}
+
+// Metrics returns a handler that serves all metrics in Prometheus' formats.
 func (t *Telemetry) Metrics() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// Registry is where the metrics are.
+// Registry returns the metrics.
 func (t *Telemetry) Registry() prometheus.Gatherer { return t.registry }
 
-// TracePool makes a pool that is yet to be opened trace what is done on behalf of a traced request or update: with the
-// SQL, but not with its parameters, among which is the hidden number. It does nothing if nothing is traced.
+// TracePool configures the connections of a pool that is yet to be created to trace the SQL of traced requests and
+// updates. It leaves out the parameters of statements: the min number is one.
 func (t *Telemetry) TracePool(cfg *pgxpool.Config) {
-	if t.traces == nil {
-		return
+	if t.exporter != nil {
+		t.exporter.TracePool(cfg)
 	}
-	cfg.ConnConfig.Tracer = otelpgx.NewTracer(
-		otelpgx.WithTracerProvider(t.traces), otelpgx.WithMeterProvider(noop.NewMeterProvider()))
 }
 
-// MeasurePool adds a pool's statistics to the metrics.
-func (t *Telemetry) MeasurePool(pool *pgxpool.Pool) error {
-	return otelpgx.RecordStats(pool, otelpgx.WithStatsMeterProvider(t.metrics))
+// LogHandler returns a handler that adds the trace ID and the span ID to records of traced requests and updates before
+// it passes them to next.
+func (t *Telemetry) LogHandler(next slog.Handler) slog.Handler {
+	if t.exporter == nil {
+		return next
+	}
+	return t.exporter.LogHandler(next)
 }
 
-// Shutdown pushes what is yet to be pushed, until ctx ends.
+// Shutdown pushes what has not been pushed yet, until ctx ends.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	err := t.metrics.Shutdown(ctx)
-	if t.traces != nil {
-		err = errors.Join(err, t.traces.Shutdown(ctx))
+	if t.exporter == nil {
+		return nil
 	}
-	return err
+	return t.exporter.Shutdown(ctx)
 }
