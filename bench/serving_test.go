@@ -65,7 +65,7 @@ func database(b *testing.B) string {
 	store, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(b, err)
 	require.NoError(b, store.Migrate(b.Context()))
-	require.NoError(b, store.Seed(b.Context(), users, nil))
+	require.NoError(b, store.Seed(b.Context(), users))
 	_, err = store.UpdateAll(b.Context(), 1)
 	require.NoError(b, err)
 	return url

@@ -74,7 +74,7 @@ func likePgstores(b *testing.B, pool *pgxpool.Pool, table string) {
 	store, err := pgstore.New(pool, pgstore.Config{Table: table})
 	require.NoError(b, err)
 	require.NoError(b, store.Migrate(b.Context()))
-	require.NoError(b, store.Seed(b.Context(), users, nil))
+	require.NoError(b, store.Seed(b.Context(), users))
 }
 
 // byOffset is what the original does, in pages of 10,000.
@@ -200,7 +200,7 @@ func BenchmarkStores(b *testing.B) {
 		store, err := pgstore.New(pgtest.Pool(b), pgstore.Config{})
 		require.NoError(b, err)
 		require.NoError(b, store.Migrate(b.Context()))
-		require.NoError(b, store.Seed(b.Context(), n, nil))
+		require.NoError(b, store.Seed(b.Context(), n))
 		return store
 	}
 	inMemory := func(b *testing.B, n int64) points.Store {
@@ -241,7 +241,7 @@ func BenchmarkSeed(b *testing.B) {
 			require.NoError(b, store.Migrate(b.Context()))
 			began := time.Now()
 			if table == "seeded" {
-				require.NoError(b, store.Seed(b.Context(), users, nil))
+				require.NoError(b, store.Seed(b.Context(), users))
 				seed = append(seed, time.Since(began).Seconds())
 				continue
 			}

@@ -14,7 +14,8 @@ import (
 
 // Check returns nil if the table is fit:
 //
-//   - it is an ordinary or a partitioned table, and the role may SELECT and UPDATE it;
+//   - it is an ordinary or a partitioned table and not temporary, and the role may SELECT and UPDATE it, with no row-level
+//     security in between;
 //   - id is a bigint, integer or smallint, and NOT NULL, with a unique index or primary key of its own;
 //   - points is an integer, bigint or smallint, and within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each a timestamptz, or a timestamp that is meant in UTC.
@@ -23,56 +24,65 @@ import (
 // names the table, the column and the rule. Points are looked at one by one unless a CHECK constraint says just that
 // rule, as Migrate's does.
 func (s *Store) Check(ctx context.Context) error {
-	if err := s.check(ctx); err != nil {
+	err := s.withConn(ctx, func(conn *pgx.Conn) error {
+		t, err := lookUp(ctx, conn, s.configured)
+		if err != nil {
+			return err
+		}
+		if err := s.check(ctx, conn, t); err != nil {
+			return err
+		}
+		s.resolved.Store(t)
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("pgstore: table %s: %w", s.name, err)
 	}
 	return nil
 }
 
-func (s *Store) check(ctx context.Context) error {
-	var oid *uint32
-	if err := s.pool.QueryRow(ctx, "SELECT to_regclass($1)::oid", s.table).Scan(&oid); err != nil {
-		return err
+// check does what Check does, for a table that has been looked up.
+func (s *Store) check(ctx context.Context, q querier, t *table) error {
+	for _, check := range []func(context.Context, querier, *table) error{checkTable, checkColumns, checkPoints} {
+		if err := check(ctx, q, t); err != nil {
+			return err
+		}
 	}
-	if oid == nil {
-		return errors.New("there is no such table: create it with Migrate, or name another")
-	}
-	if err := s.checkTable(ctx, *oid); err != nil {
-		return err
-	}
-	if err := s.checkColumns(ctx, *oid); err != nil {
-		return err
-	}
-	return s.checkPoints(ctx, *oid)
+	return nil
 }
 
-func (s *Store) checkTable(ctx context.Context, oid uint32) error {
+func checkTable(ctx context.Context, q querier, t *table) error {
 	var kind string
-	var selectable, updatable, unique bool
-	err := s.pool.QueryRow(ctx, `
-		SELECT relkind::text, has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'),
+	var temporary, selectable, updatable, secured, unique bool
+	err := q.QueryRow(ctx, `
+		SELECT relkind::text, relpersistence = 't', has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'),
+			row_security_active(oid),
 			EXISTS (SELECT FROM pg_index
 				JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey::text = attnum::text
 				WHERE indrelid = pg_class.oid AND indisunique AND indisvalid AND indpred IS NULL)
-		FROM pg_class WHERE oid = $1`, oid).Scan(&kind, &selectable, &updatable, &unique)
+		FROM pg_class WHERE oid = $1`, t.oid).Scan(&kind, &temporary, &selectable, &updatable, &secured, &unique)
 	switch {
 	case err != nil:
 		return err
 	case kind != "r" && kind != "p":
 		return fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)",
 			kind)
+	case temporary:
+		return errors.New("it must not be temporary: other connections do not see it")
 	case !selectable || !updatable:
 		return errors.New("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
+	case secured:
+		return errors.New("row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
 	case !unique:
 		return errors.New("column id needs a primary key or a unique index of its own: updates go by ranges of it")
 	}
 	return nil
 }
 
-func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
-	rows, err := s.pool.Query(ctx, `
+func checkColumns(ctx context.Context, q querier, t *table) error {
+	rows, err := q.Query(ctx, `
 		SELECT attname::text AS name, atttypid::regtype::text AS type, attnotnull AS notnull
-		FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, oid)
+		FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, t.oid)
 	if err != nil {
 		return err
 	}
@@ -107,16 +117,16 @@ func (s *Store) checkColumns(ctx context.Context, oid uint32) error {
 	return nil
 }
 
-func (s *Store) checkPoints(ctx context.Context, oid uint32) error {
+func checkPoints(ctx context.Context, q querier, t *table) error {
 	var checked bool
-	err := s.pool.QueryRow(ctx, `
+	err := q.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'c' AND convalidated
-			AND pg_get_constraintdef(oid) = 'CHECK (((points >= 0) AND (points <= 100)))')`, oid).Scan(&checked)
+			AND pg_get_constraintdef(oid) = 'CHECK (((points >= 0) AND (points <= 100)))')`, t.oid).Scan(&checked)
 	if err != nil || checked {
 		return err
 	}
 	var id, p *int64
-	err = s.pool.QueryRow(ctx, "SELECT min(id), min(points) FROM (SELECT id, points FROM "+s.table+
+	err = q.QueryRow(ctx, "SELECT min(id), min(points) FROM (SELECT id, points FROM "+t.qualified+
 		" WHERE points NOT BETWEEN 0 AND $1 LIMIT 1) AS wrong", points.MaxPoints).Scan(&id, &p)
 	if err == nil && id != nil {
 		return fmt.Errorf("column points must be within 0..%d: user %d has %d", points.MaxPoints, *id, *p)

@@ -95,7 +95,7 @@ func TestNamesAreQuoted(t *testing.T) {
 	require.ErrorContains(t, store.Check(t.Context()), schema+"."+table)
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
-	require.NoError(t, store.Seed(t.Context(), 10, nil))
+	require.NoError(t, store.Seed(t.Context(), 10))
 	n, err := store.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
 	assert.EqualValues(t, 10, n)

@@ -3,7 +3,7 @@
 //	pool, err := pgxpool.New(ctx, url)                       // the caller's, to configure and to close
 //	store, err := pgstore.New(pool, pgstore.Config{})
 //	err = store.Migrate(ctx)                                 // creates the table users, once
-//	err = store.Seed(ctx, 1_000_000, nil)                    // fills it, if it is empty
+//	err = store.Seed(ctx, 1_000_000)                    // fills it, if it is empty
 //	engine, err := points.New(store, points.Config{})
 //
 // # How it is fast

@@ -28,7 +28,7 @@ func Example() {
 	if err := store.Migrate(ctx); err != nil {
 		log.Fatal(err)
 	}
-	if err := store.Seed(ctx, 1_000_000, nil); err != nil {
+	if err := store.Seed(ctx, 1_000_000); err != nil {
 		log.Fatal(err)
 	}
 

@@ -2,146 +2,119 @@ package pgstore
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/database"
+	"github.com/jackc/pgx/v5"
 )
 
-// Migrate creates the table, or brings one that an earlier version of this package created up to date. It leaves a
-// table that was there before and is fit as it is, and fails as [Store.Check] does if it is not. It is idempotent,
-// and safe when several processes call it at once. What has been done is kept in a table with the suffix
-// "_migrations".
+// Migrate creates the table if there is none, or brings one that an earlier version of this package created up to date,
+// and then does what [Store.Check] does. It is one transaction: when it fails, nothing has changed. It is idempotent,
+// and several processes may call it at once.
+//
+// The version of a table that Migrate created is kept in the table's comment (COMMENT ON TABLE). A table with any other
+// comment, or none, is the user's own: Migrate checks it and leaves it as it is.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.lockedInTurn(ctx, setupLock, func(*lease) error { return s.migrate(ctx) }); err != nil {
+	var t *table
+	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
+		if _, err := tx.Exec(ctx, keepOpen); err != nil {
+			return err
+		}
+		// One lock for all tables: two names, such as users and public.users, may be the same table's.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('pointsapp/pgstore: Migrate', 0))"); err != nil {
+			return err
+		}
+		if t, err = s.migrate(ctx, tx); err != nil {
+			return err
+		}
+		return s.check(ctx, tx, t)
+	})
+	if err != nil {
 		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
 	}
-	return s.Check(ctx)
+	s.resolved.Store(t)
+	return nil
 }
 
-func (s *Store) migrate(ctx context.Context) error {
-	db := stdlib.OpenDBFromPool(s.pool)
-	defer db.Close() //nolint:errcheck // it closes none of the pool's connections
-	provider, err := goose.NewProvider(goose.DialectCustom, db, nil,
-		goose.WithStore(newVersions(s)),
-		goose.WithDisableGlobalRegistry(true),
-		goose.WithGoMigrations(goose.NewGoMigration(1, &goose.GoFunc{RunTx: s.createTable}, nil)),
-	)
+// A migration changes the table that has this name from one version to the next.
+type migration func(ctx context.Context, tx pgx.Tx, name string) error
+
+// migrations returns the migrations in order: the first leads to version 1, and so on.
+func migrations() []migration { return []migration{createTable} }
+
+// migrate makes the table the newest version unless it is the user's own, and returns it.
+func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
+	name, version := s.configured, 0
+	t, err := lookUp(ctx, tx, name)
+	switch {
+	case err == nil:
+		var ours bool
+		if version, ours, err = schemaVersion(ctx, tx, t); err != nil || !ours {
+			return t, err
+		}
+		name = t.qualified
+	case !errors.Is(err, errNoTable):
+		return nil, err
+	}
+	all := migrations()
+	for ; version < len(all); version++ {
+		if err := all[version](ctx, tx, name); err != nil {
+			return nil, err
+		}
+		if t, err = lookUp(ctx, tx, name); err != nil {
+			return nil, err
+		}
+		name = t.qualified
+		if _, err := tx.Exec(ctx, fmt.Sprintf("COMMENT ON TABLE %s IS '%s%d'", name, commentPrefix, version+1)); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// commentPrefix begins the comment of a table that Migrate created. The version follows.
+const commentPrefix = "pointsapp/pgstore: schema version "
+
+var commentPattern = regexp.MustCompile("^" + regexp.QuoteMeta(commentPrefix) + `([0-9]{1,9})$`)
+
+// schemaVersion returns the version of a table that Migrate created; ours is false if it created another or none.
+func schemaVersion(ctx context.Context, q querier, t *table) (version int, ours bool, err error) {
+	var comment string
+	err = q.QueryRow(ctx, "SELECT coalesce(obj_description($1::bigint::oid, 'pg_class'), '')", int64(t.oid)).Scan(&comment)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	_, err = provider.Up(ctx)
-	return err
+	match := commentPattern.FindStringSubmatch(comment)
+	if match == nil {
+		return 0, false, nil
+	}
+	version, err = strconv.Atoi(match[1])
+	return version, true, err
 }
 
-// createTable is migration 1. Rows have room on their page for their next version, and nothing that an update changes
-// is in an index that would have to follow, so every update is a heap-only one and the table keeps its size.
-func (s *Store) createTable(ctx context.Context, tx *sql.Tx) error {
-	var exists bool
-	var version int
-	err := tx.QueryRowContext(ctx, "SELECT to_regclass($1) IS NOT NULL, current_setting('server_version_num')::int",
-		s.table).Scan(&exists, &version)
-	if err != nil || exists {
-		return err
-	}
-	statements := []string{"CREATE TABLE " + s.table + ` (
+// createTable is the migration to version 1. Rows have room on their page for their next version, and nothing that an
+// update changes is in an index that would have to follow, so every update is heap-only and the table keeps its size.
+func createTable(ctx context.Context, tx pgx.Tx, name string) error {
+	_, err := tx.Exec(ctx, "CREATE TABLE "+name+` (
 		id          bigint      GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 		points      integer     NOT NULL DEFAULT 0 CHECK (points BETWEEN 0 AND 100),
 		inserted_at timestamptz NOT NULL DEFAULT now(),
 		updated_at  timestamptz NOT NULL DEFAULT now()
-	) WITH (fillfactor = 45)`}
-	if version >= 160000 {
-		// Before 16, a BRIN index on a column that changes prevents heap-only updates as any index does. A read looks at
-		// each of its ranges: of 128 pages, the default, ten million users have so many that it would take twice as long.
-		statements = append(statements, "CREATE INDEX ON "+s.table+" USING brin (points) WITH (pages_per_range = 512)")
-	}
-	for _, statement := range statements {
-		if _, err := tx.ExecContext(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// versions keeps the migrations that were done, for goose, in a table beside the users: goose's own store would not
-// quote its name.
-type versions struct {
-	name, table string
-}
-
-var _ database.StoreExtender = versions{}
-
-func newVersions(s *Store) versions {
-	name, table := s.names("_migrations")
-	return versions{name, table}
-}
-
-func (v versions) Tablename() string { return v.name }
-
-// TableExists spares goose a statement that fails if the table does not exist: an error in the server's log, and a
-// statement that PgBouncer takes to be prepared from then on.
-func (v versions) TableExists(ctx context.Context, db database.DBTxConn) (exists bool, err error) {
-	err = db.QueryRowContext(ctx, "SELECT to_regclass($1) IS NOT NULL", v.table).Scan(&exists)
-	return exists, err
-}
-
-func (v versions) CreateVersionTable(ctx context.Context, db database.DBTxConn) error {
-	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+v.table+
-		" (version bigint PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())")
-	return err
-}
-
-func (v versions) Insert(ctx context.Context, db database.DBTxConn, req database.InsertRequest) error {
-	_, err := db.ExecContext(ctx, "INSERT INTO "+v.table+" (version) VALUES ($1)", req.Version)
-	return err
-}
-
-func (v versions) Delete(ctx context.Context, db database.DBTxConn, version int64) error {
-	_, err := db.ExecContext(ctx, "DELETE FROM "+v.table+" WHERE version = $1", version)
-	return err
-}
-
-func (v versions) GetMigration(
-	ctx context.Context, db database.DBTxConn, version int64,
-) (*database.GetMigrationResult, error) {
-	result := &database.GetMigrationResult{IsApplied: true}
-	err := db.QueryRowContext(ctx, "SELECT applied_at FROM "+v.table+" WHERE version = $1", version).
-		Scan(&result.Timestamp)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, database.ErrVersionNotFound
-	}
-	return result, err
-}
-
-func (v versions) GetLatestVersion(ctx context.Context, db database.DBTxConn) (int64, error) {
-	var latest *int64
-	if err := db.QueryRowContext(ctx, "SELECT max(version) FROM "+v.table).Scan(&latest); err != nil {
-		return 0, err
-	}
-	if latest == nil {
-		return 0, database.ErrVersionNotFound
-	}
-	return *latest, nil
-}
-
-func (v versions) ListMigrations(
-	ctx context.Context, db database.DBTxConn,
-) ([]*database.ListMigrationsResult, error) {
-	rows, err := db.QueryContext(ctx, "SELECT version FROM "+v.table+" ORDER BY version DESC")
+	) WITH (fillfactor = 45)`)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
-	var results []*database.ListMigrationsResult
-	for rows.Next() {
-		result := &database.ListMigrationsResult{IsApplied: true}
-		if err := rows.Scan(&result.Version); err != nil {
-			return nil, err
-		}
-		results = append(results, result)
+	var server int
+	if err := tx.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&server); err != nil {
+		return err
 	}
-	return results, rows.Err()
+	if server < 160000 {
+		return nil // there a BRIN index on a column that changes prevents heap-only updates as any index does
+	}
+	// A read looks at the entry of each page range. With ranges of 128 pages, the default, it would take twice as long for
+	// ten million users.
+	_, err = tx.Exec(ctx, "CREATE INDEX ON "+name+" USING brin (points) WITH (pages_per_range = 512)")
+	return err
 }

@@ -48,7 +48,7 @@ func testBehindPgBouncer(t *testing.T, url string) {
 	for range 2 {
 		wg.Go(func() {
 			assert.NoError(t, store.Migrate(t.Context()))
-			assert.NoError(t, store.Seed(t.Context(), 20_000, nil))
+			assert.NoError(t, store.Seed(t.Context(), 20_000))
 		})
 	}
 	wg.Wait()

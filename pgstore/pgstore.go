@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,116 +22,144 @@ type Store struct {
 	pool *pgxpool.Pool
 	cfg  Config
 
-	name  string // of the table, for people
-	table string // for SQL: quoted
+	name       string // of the table, for messages
+	configured string // the same, quoted for SQL; search_path decides what it means if there is no Config.Schema
 
-	updating sync.Mutex // held by the update that runs in this process
+	resolved atomic.Pointer[table] // what the name stands for; nil if that has to be looked up
+	updating sync.Mutex            // held while this process updates
 }
 
 var _ points.Store = (*Store)(nil)
 
+// Defaults of [Config].
+const (
+	DefaultTable        = "users"
+	DefaultBatchSize    = 25_000
+	DefaultWorkers      = 2
+	DefaultRetryTimeout = 15 * time.Second
+)
+
+// PostgreSQL cuts identifiers at 63 bytes without an error, so a longer one may name another object. Of a table's name,
+// 12 bytes are kept for suffixes: what belongs to a table is named after it.
+const (
+	maxSchemaBytes = 63
+	maxTableBytes  = maxSchemaBytes - 12
+)
+
 // Config configures a [Store]. The zero value is the default.
 type Config struct {
-	// Schema is the schema of the table. The default is to find the table, or to create it, through search_path. It is
-	// the bare name: it is quoted where it is used.
+	// Schema is the schema of the table, at most 63 bytes. By default search_path decides, when the table is first used.
+	// It is the bare name: it is quoted where it is used.
 	Schema string
 
-	// Table is the name of the table. The default is "users". It is the bare name: it is quoted where it is used.
+	// Table is the name of the table, at most 51 bytes. The default is DefaultTable. It is the bare name: it is quoted
+	// where it is used.
 	Table string
 
-	// BatchSize is how many users one transaction of UpdateAll updates at most. The default is 25,000.
+	// BatchSize is the maximum number of users that one transaction of UpdateAll updates. The default is
+	// DefaultBatchSize.
 	BatchSize int
 
-	// Workers is how many connections UpdateAll updates on. The default is 2.
+	// Workers is the number of connections that UpdateAll updates on. The default is DefaultWorkers.
 	Workers int
 
-	// Pause is how long each worker of UpdateAll rests between two batches, to leave the database to others. The
-	// default is not to.
+	// Pause is how long each worker of UpdateAll pauses between two batches, to leave the database to others. The
+	// default is no pause.
 	Pause time.Duration
 
-	// RetryTimeout is how long UpdateAll repeats a batch that fails for a passing reason, such as a lost connection,
-	// before it gives up, and how long any step of an update may take: what has vanished without a word is not waited
-	// for. The default is 15 seconds.
+	// RetryTimeout is how long UpdateAll retries a batch that fails for a reason that may pass, such as a lost
+	// connection. It also bounds each step of an update, in case the other end of a connection has vanished. The default
+	// is DefaultRetryTimeout.
 	RetryTimeout time.Duration
 
-	// Logger gets a line for each retry. The default is silent.
+	// Logger logs retries, and what Seed could not do. The default discards everything.
 	Logger *slog.Logger
 }
 
-// New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, [Store.Check] tells whether it
-// is fit. The pool stays the caller's to close; it must allow Workers + 2 connections: UpdateAll takes one for each
-// worker and one for the lock that keeps other updates out, and reads must not wait for them. The error names the
-// field that is wrong.
+// New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, and [Store.Check] checks it. The
+// pool remains the caller's to close. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one
+// for the lock that excludes other updates, and reads must not wait for them. An error names the invalid field.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	if pool == nil {
-		return nil, errors.New("pgstore: New needs a pool: it is nil")
+		return nil, errors.New("pgstore: New needs a pool, got nil")
 	}
-	cfg.Table = cmp.Or(cfg.Table, "users")
-	cfg.BatchSize = cmp.Or(cfg.BatchSize, 25_000)
-	cfg.Workers = cmp.Or(cfg.Workers, 2)
-	cfg.RetryTimeout = cmp.Or(cfg.RetryTimeout, 15*time.Second)
+	cfg.Table = cmp.Or(cfg.Table, DefaultTable)
+	cfg.BatchSize = cmp.Or(cfg.BatchSize, DefaultBatchSize)
+	cfg.Workers = cmp.Or(cfg.Workers, DefaultWorkers)
+	cfg.RetryTimeout = cmp.Or(cfg.RetryTimeout, DefaultRetryTimeout)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	switch {
-	case cfg.BatchSize < 1:
-		return nil, fmt.Errorf("pgstore: Config.BatchSize cannot be less than 1: %d", cfg.BatchSize)
-	case cfg.Workers < 1:
-		return nil, fmt.Errorf("pgstore: Config.Workers cannot be less than 1: %d", cfg.Workers)
-	case cfg.Pause < 0:
-		return nil, fmt.Errorf("pgstore: Config.Pause cannot be negative: %v", cfg.Pause)
-	case cfg.RetryTimeout < 0:
-		return nil, fmt.Errorf("pgstore: Config.RetryTimeout cannot be negative: %v", cfg.RetryTimeout)
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("pgstore: %w", err)
 	}
 	if conns := int(pool.Config().MaxConns); conns < cfg.Workers+2 {
-		return nil, fmt.Errorf("pgstore: the pool must allow Config.Workers + 2 = %d connections: it allows %d "+
-			"(set pool_max_conns=%d, or fewer Workers)", cfg.Workers+2, conns, cfg.Workers+2)
+		return nil, fmt.Errorf("pgstore: the pool must allow at least Config.Workers + 2 = %d connections, got %d: "+
+			"set pool_max_conns=%d or fewer Workers", cfg.Workers+2, conns, cfg.Workers+2)
 	}
 	s := &Store{pool: pool, cfg: cfg}
-	s.name, s.table = s.names("")
+	s.name, s.configured = cfg.qualifiedName()
 	return s, nil
 }
 
-// names returns the name of the table, or of one that belongs to it, for people and for SQL.
-func (s *Store) names(suffix string) (name, quoted string) {
-	ident := pgx.Identifier{s.cfg.Table + suffix}
-	name = s.cfg.Table + suffix
-	if s.cfg.Schema != "" {
-		ident = pgx.Identifier{s.cfg.Schema, s.cfg.Table + suffix}
-		name = s.cfg.Schema + "." + name
+func (c *Config) validate() error {
+	for _, identifier := range []struct {
+		field, value string
+		limit        int
+	}{{"Schema", c.Schema, maxSchemaBytes}, {"Table", c.Table, maxTableBytes}} {
+		if n := len(identifier.value); n > identifier.limit {
+			return fmt.Errorf("Config.%s must be at most %d bytes, got %d", identifier.field, identifier.limit, n)
+		}
+		if strings.ContainsRune(identifier.value, 0) {
+			return fmt.Errorf("Config.%s must not contain a zero byte, got %q", identifier.field, identifier.value)
+		}
 	}
-	return name, ident.Sanitize()
+	switch {
+	case c.BatchSize < 1:
+		return fmt.Errorf("Config.BatchSize must be at least 1, got %d", c.BatchSize)
+	case c.Workers < 1:
+		return fmt.Errorf("Config.Workers must be at least 1, got %d", c.Workers)
+	case c.Pause < 0:
+		return fmt.Errorf("Config.Pause must not be negative, got %v", c.Pause)
+	case c.RetryTimeout < 0:
+		return fmt.Errorf("Config.RetryTimeout must not be negative, got %v", c.RetryTimeout)
+	}
+	return nil
 }
 
-// with does something with a connection of the pool. One that is broken leaves the pool at once: pgx keeps its place
-// there until it has closed it in good order, for up to 15 seconds if nobody answers, and a few of these would keep all
-// others waiting when an outage is over.
-func (s *Store) with(ctx context.Context, do func(*pgx.Conn) error) error {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return err
+// qualifiedName returns the name of the table, with the schema if there is one, for messages and quoted for SQL.
+func (c *Config) qualifiedName() (name, quoted string) {
+	if c.Schema == "" {
+		return c.Table, pgx.Identifier{c.Table}.Sanitize()
 	}
-	defer func() {
-		if conn.Conn().IsClosed() {
-			conn.Hijack() // what closes it goes on without the pool
-			return
-		}
-		conn.Release()
-	}()
-	return do(conn.Conn())
+	return c.Schema + "." + c.Table, pgx.Identifier{c.Schema, c.Table}.Sanitize()
 }
+
+// Capabilities implements [points.Store]: there are none.
+func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{} }
 
 // Ping returns nil if the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.with(ctx, func(conn *pgx.Conn) error { return conn.Ping(ctx) }); err != nil {
+	if err := s.withConn(ctx, func(conn *pgx.Conn) error { return conn.Ping(ctx) }); err != nil {
 		return fmt.Errorf("pgstore: the database does not answer: %w", err)
 	}
 	return nil
 }
 
-// Count returns the number of users. It reads all of the table, or of its primary key: some 50 ms for a million.
+// Count returns the number of users. It reads the whole table, or its primary key: some 50 ms for a million.
 func (s *Store) Count(ctx context.Context) (int64, error) {
-	var n int64
-	if err := s.pool.QueryRow(ctx, "SELECT count(*) FROM "+s.table).Scan(&n); err != nil {
+	n, err := s.count(ctx)
+	if err != nil {
 		return 0, fmt.Errorf("pgstore: counting the users of table %s: %w", s.name, err)
 	}
 	return n, nil
+}
+
+func (s *Store) count(ctx context.Context) (n int64, err error) {
+	t, err := s.table(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = s.withConn(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&n)
+	})
+	return n, s.forgetIfGone(t, err)
 }

@@ -32,7 +32,7 @@ func open(tb testing.TB, cfg pgstore.Config, ids []int64) (*pgstore.Store, *pgxp
 func seeded(tb testing.TB, cfg pgstore.Config, n int64) (*pgstore.Store, *pgxpool.Pool) {
 	tb.Helper()
 	store, pool := open(tb, cfg, nil)
-	require.NoError(tb, store.Seed(tb.Context(), n, nil))
+	require.NoError(tb, store.Seed(tb.Context(), n))
 	return store, pool
 }
 
@@ -57,12 +57,12 @@ func TestNew(t *testing.T) {
 		cfg  pgstore.Config
 		want string
 	}{
-		"no pool":      {nil, pgstore.Config{}, "pgstore: New needs a pool: it is nil"},
-		"batch size":   {pool, pgstore.Config{BatchSize: -1}, "pgstore: Config.BatchSize cannot be less than 1: -1"},
-		"workers":      {pool, pgstore.Config{Workers: -1}, "pgstore: Config.Workers cannot be less than 1: -1"},
-		"pause":        {pool, pgstore.Config{Pause: -1}, "pgstore: Config.Pause cannot be negative: -1ns"},
-		"retry":        {pool, pgstore.Config{RetryTimeout: -1}, "pgstore: Config.RetryTimeout cannot be negative: -1ns"},
-		"small a pool": {pool, pgstore.Config{Workers: 3}, "pgstore: the pool must allow Config.Workers + 2 = 5 connections: it allows 4 (set pool_max_conns=5, or fewer Workers)"},
+		"no pool":      {nil, pgstore.Config{}, "pgstore: New needs a pool, got nil"},
+		"batch size":   {pool, pgstore.Config{BatchSize: -1}, "pgstore: Config.BatchSize must be at least 1, got -1"},
+		"workers":      {pool, pgstore.Config{Workers: -1}, "pgstore: Config.Workers must be at least 1, got -1"},
+		"pause":        {pool, pgstore.Config{Pause: -1}, "pgstore: Config.Pause must not be negative, got -1ns"},
+		"retry":        {pool, pgstore.Config{RetryTimeout: -1}, "pgstore: Config.RetryTimeout must not be negative, got -1ns"},
+		"small a pool": {pool, pgstore.Config{Workers: 3}, "pgstore: the pool must allow at least Config.Workers + 2 = 5 connections, got 4: set pool_max_conns=5 or fewer Workers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := pgstore.New(test.pool, test.cfg)
@@ -87,7 +87,7 @@ func TestDatabaseAway(t *testing.T) {
 		"Check":      store.Check,
 		"Ping":       store.Ping,
 		"Count":      func(ctx context.Context) error { _, err := store.Count(ctx); return err },
-		"Seed":       func(ctx context.Context) error { return store.Seed(ctx, 1, nil) },
+		"Seed":       func(ctx context.Context) error { return store.Seed(ctx, 1) },
 		"UsersAbove": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 1, 2); return err },
 		"UpdateAll":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 1); return err },
 	} {

@@ -24,9 +24,9 @@ func TestRanges(t *testing.T) {
 		for !r.done {
 			var low, high int64
 			if r.sparse {
-				low, high = r.takeUpTo(idAfter(ids, r.next, size))
+				low, high = r.nextBefore(idAfter(ids, r.next, size))
 			} else {
-				low, high = r.takeDense()
+				low, high = r.nextDense()
 			}
 			taken++
 			held := int64(0)
@@ -35,7 +35,7 @@ func TestRanges(t *testing.T) {
 				held++
 			}
 			require.LessOrEqual(t, held, size)
-			r.held(low, high, held)
+			r.recordDensity(low, high, held)
 		}
 		require.Equal(t, len(ids), reached)
 		// A range is full, or its neighbour in a sparse stretch is; dense stretches may be half full, and the first are small.
@@ -43,7 +43,7 @@ func TestRanges(t *testing.T) {
 	})
 }
 
-// idAfter does what the query in take does.
+// idAfter does what the query in nextBatch does.
 func idAfter(ids []int64, from, offset int64) *int64 {
 	i, _ := slices.BinarySearch(ids, from)
 	if i += int(offset); i < len(ids) {
@@ -57,7 +57,7 @@ func TestRangesBeginSmall(t *testing.T) {
 	r := ranges{next: 1, last: 100_000, size: 25_000, step: firstBatch}
 	var widths []int64
 	for !r.done {
-		low, high := r.takeDense()
+		low, high := r.nextDense()
 		widths = append(widths, high-low+1)
 	}
 	require.Equal(t, []int64{1_000, 2_000, 4_000, 8_000, 16_000, 25_000, 25_000, 19_000}, widths)

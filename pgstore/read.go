@@ -33,13 +33,16 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 	}
 	above = max(above, -1) // also for a points column that is a smallint
 	var users []points.User
-	err := s.with(ctx, func(conn *pgx.Conn) (err error) {
-		users, err = s.readHead(ctx, conn, above, limit)
-		if err == nil && len(users) < limit {
-			users, err = s.readAll(ctx, conn, above, limit)
-		}
-		return err
-	})
+	t, err := s.table(ctx)
+	if err == nil {
+		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) (err error) {
+			users, err = t.readHead(ctx, conn, above, limit)
+			if err == nil && len(users) < limit {
+				users, err = t.readAll(ctx, conn, above, limit)
+			}
+			return err
+		}))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, err)
 	}
@@ -47,27 +50,27 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 }
 
 // headQuery hides points from the planner: by the index it would go over all of the table for a part of it.
-func (s *Store) headQuery(limit int) string {
-	return "SELECT id, points, inserted_at, updated_at FROM " + s.table +
+func (t *table) headQuery(limit int) string {
+	return "SELECT id, points, inserted_at, updated_at FROM " + t.qualified +
 		" WHERE ctid < '(" + strconv.Itoa(headPages) + ",0)'::tid AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
 }
 
-func (s *Store) allQuery(limit int) string {
-	return "SELECT id, points, inserted_at, updated_at FROM " + s.table + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+func (t *table) allQuery(limit int) string {
+	return "SELECT id, points, inserted_at, updated_at FROM " + t.qualified + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
 }
 
-func (s *Store) readHead(ctx context.Context, conn *pgx.Conn, above, limit int) ([]points.User, error) {
-	rows, err := conn.Query(ctx, s.headQuery(limit), above)
+func (t *table) readHead(ctx context.Context, conn *pgx.Conn, above, limit int) ([]points.User, error) {
+	rows, err := conn.Query(ctx, t.headQuery(limit), above)
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, limit)
 }
 
-func (s *Store) readAll(ctx context.Context, conn *pgx.Conn, above, limit int) (users []points.User, err error) {
+func (t *table) readAll(ctx context.Context, conn *pgx.Conn, above, limit int) (users []points.User, err error) {
 	batch := &pgx.Batch{} // one transaction
 	batch.Queue(steer)
-	batch.Queue(s.allQuery(limit), above)
+	batch.Queue(t.allQuery(limit), above)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {

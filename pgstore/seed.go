@@ -2,76 +2,143 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pointsapp/pointsapp/points"
 )
 
-// seedBatch is how many users Seed inserts in one transaction: few enough for a progress bar to move.
+// seedBatch is how many users Seed inserts at a time: few enough for a progress bar to move.
 const seedBatch = 50_000
 
-// Seed fills an empty table with n users with 0 points, and leaves its statistics fresh. After each of its transactions
-// it calls progress, which may be nil, with the number of users that are there and n.
+// seedPoll is how often Seed looks whether another one has ended.
+const seedPoll = 100 * time.Millisecond
+
+// Seed fills the table with n users with 0 points if it is empty, and otherwise leaves it alone. It is one transaction:
+// if it fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see
+// the users before it has ended.
 //
-// A table that has users is left alone, unless a Seed was interrupted: then what is missing to n is inserted. While a
-// Seed is not finished, a table with the suffix "_seed" says so. Several processes may call Seed at once: one fills
-// the table, the others wait for it.
-func (s *Store) Seed(ctx context.Context, n int64, progress func(done, total int64)) error {
+// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed fails
+// if users are inserted by somebody else meanwhile, or if the table's triggers or rules send inserted rows elsewhere.
+func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {
-		return fmt.Errorf("pgstore: the number of users cannot be negative: %d", n)
+		return fmt.Errorf("pgstore: the number of users must not be negative, got %d", n)
 	}
-	if progress == nil {
-		progress = func(_, _ int64) {}
+	for {
+		err := s.trySeed(ctx, n)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, errLocked) {
+			select {
+			case <-time.After(seedPoll):
+				continue
+			case <-ctx.Done():
+				err = fmt.Errorf("waiting for another Seed: %w", ctx.Err())
+			}
+		}
+		return fmt.Errorf("pgstore: seeding table %s: %w", s.name, err)
 	}
-	err := s.lockedInTurn(ctx, setupLock, func(l *lease) error { return l.seed(ctx, n, progress) })
-	if err != nil {
-		return fmt.Errorf("pgstore: filling table %s: %w", s.name, err)
-	}
-	return nil
 }
 
-func (l *lease) seed(ctx context.Context, n int64, progress func(done, total int64)) error {
-	_, mark := l.names("_seed")
-	var marked, empty bool
-	err := l.pool.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL, NOT EXISTS (SELECT FROM "+l.table+")", mark).
-		Scan(&marked, &empty)
-	if err != nil {
+// errDeadRows reports that the table is empty but its file is not, and that nothing has been done about it.
+var errDeadRows = errors.New("an earlier Seed has left dead rows")
+
+// trySeed fills the table unless it has users, or fails with errLocked while another Seed runs.
+func (s *Store) trySeed(ctx context.Context, n int64) error {
+	t, err := s.currentTable(ctx)
+	if err != nil || n == 0 {
 		return err
 	}
-	if n == 0 || !marked && !empty {
-		return nil
-	}
-	done := int64(0)
-	if marked {
-		if done, err = l.Count(ctx); err != nil {
-			return err
+	return s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
+		seeded := false
+		seed := func(vacuumed bool) error {
+			return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
+				seeded, err = seedTx(ctx, tx, t, n, vacuumed)
+				return err
+			})
 		}
-	} else if _, err := l.pool.Exec(ctx, "CREATE TABLE "+mark+" ()"); err != nil {
+		err := seed(false)
+		if errors.Is(err, errDeadRows) {
+			s.vacuumAnalyze(ctx, conn, t) // else the users would begin somewhere behind the table's head
+			err = seed(true)
+		}
+		if err == nil && seeded {
+			s.vacuumAnalyze(ctx, conn, t)
+		}
 		return err
+	}))
+}
+
+// seedTx fills the table in the transaction unless it has users. Unless the table has been vacuumed, it fails with
+// errDeadRows if the table's file is not empty.
+func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (seeded bool, err error) {
+	if _, err := tx.Exec(ctx, keepOpen); err != nil {
+		return false, err
 	}
+	if acquired, err := tryLock(ctx, tx, t, seedLock); err != nil {
+		return false, err
+	} else if !acquired {
+		return false, errLocked
+	}
+	if _, err := tx.Exec(ctx, showAllRows); err != nil {
+		return false, err
+	}
+	var users, same bool
+	var size int64
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+"), pg_relation_size($1::bigint::oid),"+
+		" to_regclass($2) = $1::bigint::oid", int64(t.oid), t.qualified).Scan(&users, &size, &same)
+	switch {
+	case err != nil:
+		return false, err
+	case !same: // from here on, the lock of the query keeps the table from being renamed
+		return false, errReplaced
+	case users:
+		return false, nil
+	case size > 0 && !vacuumed:
+		return false, errDeadRows
+	}
+	return true, insertUsers(ctx, tx, t, n)
+}
+
+func insertUsers(ctx context.Context, tx pgx.Tx, t *table, n int64) error {
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	for progress(done, n); done < n; progress(done, n) {
-		inserted, err := l.exec(ctx, "INSERT INTO "+l.table+" (points, inserted_at, updated_at)"+
-			" SELECT 0, $1, $1 FROM generate_series(1, $2::bigint)", at, min(seedBatch, n-done))
+	for done := int64(0); ; {
+		points.ReportProgress(ctx, done, n)
+		if done == n {
+			return nil
+		}
+		size := min(seedBatch, n-done)
+		tag, err := tx.Exec(ctx, "INSERT INTO "+t.qualified+" (points, inserted_at, updated_at)"+
+			" SELECT 0, $1, $2 FROM generate_series(1, $3::bigint)", at, at, size)
 		if err != nil {
 			return err
 		}
-		done += inserted
+		if tag.RowsAffected() != size {
+			return fmt.Errorf("INSERT of %d users reported %d: a trigger or a rule of the table sends them elsewhere; "+
+				"nothing was kept, insert the users yourself", size, tag.RowsAffected())
+		}
+		first := done == 0
+		if done += size; first || done == n {
+			if err := checkCount(ctx, tx, t, done); err != nil {
+				return err
+			}
+		}
 	}
-	if err := l.freshen(ctx); err != nil {
-		return err
-	}
-	_, err = l.pool.Exec(ctx, "DROP TABLE "+mark)
-	return err
 }
 
-// freshen does at once what autovacuum would do in time: for the planner, for reads, which else would have to tell the
-// rows' visibility, and for a BRIN index, which does not know of new pages until it has been told.
-func (s *Store) freshen(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, "VACUUM (ANALYZE) "+s.table); err != nil {
+// checkCount returns an error unless the table has the users that were inserted and no others.
+func checkCount(ctx context.Context, tx pgx.Tx, t *table, inserted int64) error {
+	var count int64
+	if err := tx.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&count); err != nil {
 		return err
 	}
-	_, err := s.pool.Exec(ctx, `SELECT brin_summarize_new_values(indexrelid) FROM pg_index
-		JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
-		WHERE amname = 'brin' AND indrelid = $1::regclass`, s.table)
-	return err
+	if count != inserted {
+		return fmt.Errorf("the table has %d users after %d were inserted: another session, a trigger or a rule changes it; "+
+			"nothing was kept", count, inserted)
+	}
+	return nil
 }

@@ -31,7 +31,7 @@ func TestOneOrderOverHTTP(t *testing.T) {
 		store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{BatchSize: 2})
 		require.NoError(t, err)
 		require.NoError(t, store.Migrate(t.Context()))
-		require.NoError(t, store.Seed(t.Context(), int64(len(users)), nil))
+		require.NoError(t, store.Seed(t.Context(), int64(len(users))))
 		linearizability.Drive(t, store, users, overHTTP(t))
 	})
 }

@@ -88,7 +88,7 @@ func (p *postgres) fill(ctx context.Context, progress func(done, total int64)) (
 	if err := p.migrate(ctx); err != nil {
 		return 0, err
 	}
-	if err := p.users.Seed(ctx, p.want, progress); err != nil {
+	if err := p.users.Seed(points.WithProgress(ctx, progress), p.want); err != nil {
 		return 0, err
 	}
 	const patience = 5 * time.Second

@@ -1,0 +1,142 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// errReplaced reports that the name became another table's while the table was being changed.
+var errReplaced = errors.New("the table was renamed or replaced meanwhile")
+
+// errSkipped reports that users were left out by something in the database.
+var errSkipped = errors.New("the database skips users")
+
+// drawnPoints is points.Draw in SQL: the points of a user in the update with key $1.
+const drawnPoints = "(hashint8extended(id::bigint, $1::bigint) & 9223372036854775807) % 101"
+
+// updateRange gives the users with ids low..high new points, in a transaction, and returns how many they are.
+func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
+	err = u.withConn(ctx, func(conn *pgx.Conn) (err error) {
+		n, err = u.sendBatch(ctx, conn, low, high)
+		return err
+	})
+	width := uint64(high) - uint64(low) //nolint:gosec // minus 1; it may be above MaxInt64
+	if err != nil || n > 0 && uint64(n)-1 >= width {
+		return n, err
+	}
+	more, err := u.updateRest(ctx, low, high)
+	return n + more, err
+}
+
+// sendBatch executes the update of a range as a pipeline: one transaction, and one round trip.
+func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64) (rows int64, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)", u.running)
+	batch.Queue(fenceQuery, u.fenceArgs()...)
+	batch.Queue("UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+
+		" WHERE id >= $3::bigint AND id <= $4::bigint", u.key, u.at, low, high)
+	batch.Queue(identityQuery, int64(u.table.oid))
+	results := conn.SendBatch(ctx, batch)
+	defer func() {
+		if closeErr := results.Close(); err == nil && closeErr != nil {
+			rows, err = 0, closeErr
+		}
+	}()
+	if _, err := results.Exec(); err != nil {
+		return 0, err
+	}
+	if _, err := results.Exec(); err != nil {
+		return 0, fenceError(err)
+	}
+	tag, err := results.Exec()
+	if err != nil {
+		return 0, err
+	}
+	if _, err := results.Exec(); err != nil {
+		return 0, identityError(err)
+	}
+	return tag.RowsAffected(), nil
+}
+
+// identityQuery fails with a division by zero unless the transaction has changed rows of the table with this oid: the
+// qualified name may have become another table's, but a statement locks the very table that it changes.
+const identityQuery = "SELECT 1 / count(*) FROM pg_locks WHERE locktype = 'relation' AND relation = $1::bigint::oid" +
+	" AND pid = pg_backend_pid() AND mode = 'RowExclusiveLock'"
+
+// identityError returns errReplaced if err is identityQuery's failure, else err.
+func identityError(err error) error {
+	if sqlState(err) == divisionByZero {
+		return errReplaced
+	}
+	return err
+}
+
+// updateRest looks for users with ids low..high who have not got their points. There are none unless the ids have gaps
+// and somebody inserts users, which get their points then, or something in the database makes the update skip users,
+// which is an error.
+func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err error) {
+	const stale = " WHERE id >= $3::bigint AND id <= $4::bigint AND updated_at <> $2" +
+		" AND points IS DISTINCT FROM " + drawnPoints
+	args := []any{u.key, u.at, low, high}
+
+	count := "SELECT count(*) FROM " + u.table.qualified + stale
+	var left int64
+	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, showAllRows); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, count, args...).Scan(&left)
+	})
+	if err != nil || left == 0 {
+		return 0, err
+	}
+	// Both statements have one snapshot: who is left after the update was there before it, and was skipped.
+	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)",
+			u.running)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, fenceQuery, u.fenceArgs()...); err != nil {
+			return fenceError(err)
+		}
+		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+stale, args...)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, identityQuery, int64(u.table.oid)); err != nil {
+			return identityError(err)
+		}
+		n = tag.RowsAffected()
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil || left == 0 {
+			return err
+		}
+		return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// suspects returns what makes an update of the table skip rows, as the end of a sentence.
+func (u *update) suspects(ctx context.Context, tx pgx.Tx) string {
+	rows, err := tx.Query(ctx, `
+		SELECT 'trigger ' || tgname FROM pg_trigger
+		WHERE tgrelid = $1::bigint::oid AND NOT tgisinternal AND tgtype & 2 <> 0 AND tgtype & 16 <> 0 -- BEFORE, UPDATE
+		UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = $1::bigint::oid AND ev_type = '2'
+		UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = $1::bigint::oid
+		ORDER BY 1`, int64(u.table.oid))
+	if err != nil {
+		return ""
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(names) == 0 {
+		return ""
+	}
+	return ": see " + strings.Join(names, ", ")
+}

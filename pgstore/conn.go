@@ -1,0 +1,46 @@
+package pgstore
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// withConn calls do with a connection of the pool. A broken connection leaves the pool at once: pgx keeps its place
+// there until the connection is closed, for up to 15 seconds if the other end is silent, and after an outage a few of
+// these would block everything else.
+func (s *Store) withConn(ctx context.Context, do func(*pgx.Conn) error) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if conn.Conn().IsClosed() {
+			conn.Hijack() // it is being closed in the background
+			return
+		}
+		conn.Release()
+	}()
+	return do(conn.Conn())
+}
+
+// withTx calls do in a transaction, and commits unless do fails.
+func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pgx.Tx) error) error {
+	return s.withConn(ctx, func(conn *pgx.Conn) error {
+		return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: isolation}, do)
+	})
+}
+
+// keepOpen is the statement that keeps a long transaction from being ended by a timeout, and has PostgreSQL notice
+// within 25 seconds that this process has vanished, rather than in the two hours that are TCP's default. Timeouts are
+// looked up because transaction_timeout exists since PostgreSQL 17.
+const keepOpen = `
+	SELECT set_config(name, '0', true) FROM pg_settings
+	WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout', 'statement_timeout')
+	UNION ALL SELECT set_config('tcp_keepalives_idle', '10', true)
+	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)
+	UNION ALL SELECT set_config('tcp_keepalives_count', '3', true)`
+
+// showAllRows is the statement that makes others of its transaction fail if row-level security would hide rows from
+// them.
+const showAllRows = "SELECT set_config('row_security', 'off', true)"

@@ -1,0 +1,134 @@
+package pgstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// errLocked reports that another process, or another call, holds a lock.
+var errLocked = errors.New("locked by another process")
+
+// errLost reports that a lease ended while something was done under it.
+var errLost = errors.New("its lock was lost, so another process may be updating the table too")
+
+// The locks of a table are numbered. They are advisory locks on a hash of the table's oid and that number.
+const (
+	seedLock   = 1
+	updateLock = 2
+)
+
+// A lease is the right to update a table, for one process at a time. Its transaction holds an advisory lock, so it works
+// behind a pooler that pools transactions, and PostgreSQL releases the lock when this process dies. Between its
+// statements that transaction has no snapshot, so it does not keep vacuum from its work.
+//
+// The lock alone would not be enough: a statement whose client is gone, or whose lock was lost, may still run in the
+// database, or begin to run, while another process holds the lock. So each batch is fenced: it fails unless the lease
+// that it belongs to is still held, and whoever acquires the lease waits for the batches that still run.
+type lease struct {
+	*Store
+	table *table
+
+	// nonce identifies the lease: its transaction holds an advisory lock on this random number. Virtual transaction ids
+	// would not do, as they start over when the server, or only its shared memory, is restarted.
+	nonce int64
+
+	// running is the advisory lock that batches share while they run.
+	running int64
+}
+
+// withLease calls do with the lease of the table, or fails with errLocked if it is held.
+func (s *Store) withLease(ctx context.Context, t *table, do func(*lease) error) error {
+	return s.withConn(ctx, func(conn *pgx.Conn) error {
+		acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		defer cancel()
+		tx, err := conn.BeginTx(acquiring, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			// The lock is released also if ctx has ended.
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_ = tx.Rollback(ctx) // does nothing after Commit
+		}()
+		l, err := s.acquireLease(acquiring, tx, t)
+		if err != nil {
+			return err
+		}
+		if err := l.awaitBatches(acquiring); err != nil {
+			return err
+		}
+		if err := do(l); err != nil {
+			return err
+		}
+		ending, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		defer cancel()
+		if err := tx.Commit(ending); err != nil {
+			return fmt.Errorf("%w: %w", errLost, err)
+		}
+		return nil
+	})
+}
+
+// acquireLease makes tx hold the lease of the table.
+func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, error) {
+	if _, err := tx.Exec(ctx, keepOpen); err != nil {
+		return nil, err
+	}
+	l := &lease{Store: s, table: t, nonce: randomInt64()}
+	acquired, err := tryLock(ctx, tx, t, updateLock)
+	if err == nil && !acquired {
+		err = errLocked
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2) FROM pg_advisory_xact_lock($3::bigint)",
+		t.oid, -updateLock, l.nonce).Scan(&l.running)
+	return l, err
+}
+
+// tryLock tries to acquire one of the table's locks for the transaction.
+func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired bool, err error) {
+	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1::oid::text, $2))", t.oid, number).
+		Scan(&acquired)
+	return acquired, err
+}
+
+// awaitBatches waits for the batches that an earlier lease has left running.
+func (l *lease) awaitBatches(ctx context.Context) error {
+	return l.withConn(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", l.running)
+		return err
+	})
+}
+
+// fenceQuery fails with a division by zero unless the lease is held. Its arguments are fenceArgs.
+const fenceQuery = "SELECT 1 / count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted" +
+	" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())" +
+	" AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND objsubid = 1"
+
+// fenceArgs returns the nonce as pg_locks shows it: its upper and its lower half.
+func (l *lease) fenceArgs() []any {
+	return []any{int64(uint64(l.nonce) >> 32), int64(uint32(l.nonce))} //nolint:gosec // the same bits
+}
+
+// fenceError returns errLost if err is fenceQuery's failure, else err.
+func fenceError(err error) error {
+	if sqlState(err) == divisionByZero {
+		return errLost
+	}
+	return err
+}
+
+func randomInt64() int64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])                         // never fails
+	return int64(binary.NativeEndian.Uint64(b[:])) //nolint:gosec // the same bits
+}

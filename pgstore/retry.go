@@ -1,0 +1,50 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// retry calls do until it succeeds, fails for a reason that does not pass, or RetryTimeout is over. No attempt takes
+// longer than RetryTimeout either: the other end of its connection may have vanished.
+func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, error)) (T, error) {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 20 * time.Millisecond
+	wait.MaxInterval = time.Second
+	return backoff.Retry(ctx, func() (T, error) {
+		attempt, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		defer cancel()
+		result, err := do(attempt)
+		if err != nil && (ctx.Err() != nil || !isRetryable(err)) {
+			return result, backoff.Permanent(err)
+		}
+		return result, err
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(s.cfg.RetryTimeout),
+		backoff.WithNotify(func(err error, in time.Duration) {
+			s.cfg.Logger.WarnContext(ctx, "retrying a batch of the update", "table", s.name, "error", err, "in", in)
+		}))
+}
+
+// isRetryable reports whether what failed with err may succeed when it is repeated.
+func isRetryable(err error) bool {
+	for _, permanent := range []error{errLost, errReplaced, errSkipped} {
+		if errors.Is(err, permanent) {
+			return false
+		}
+	}
+	code := sqlState(err)
+	if code == "" {
+		return true // the connection was lost, or there was none
+	}
+	switch code[:2] {
+	case "08", // connection exception
+		"40", // transaction rollback: serialization failure, deadlock
+		"53", // insufficient resources: too many connections, disk full, out of memory
+		"57": // operator intervention: shutdown, crash, cannot connect now, statement timeout
+		return true
+	}
+	return code == lockNotAvailable
+}

@@ -1,0 +1,231 @@
+package pgstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A logBuffer keeps what is logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+func assertUsers(t *testing.T, store *pgstore.Store, want int64) {
+	t.Helper()
+	n, err := store.Count(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, want, n)
+}
+
+func TestSeed(t *testing.T) {
+	store, pool := open(t, pgstore.Config{}, nil)
+	require.EqualError(t, store.Seed(t.Context(), -1), "pgstore: the number of users must not be negative, got -1")
+	require.NoError(t, store.Seed(t.Context(), 0))
+	assertUsers(t, store, 0)
+
+	var reported []int64
+	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(done, total int64) {
+		assert.EqualValues(t, 120_000, total)
+		reported = append(reported, done)
+	}), 120_000))
+	assert.Equal(t, []int64{0, 50_000, 100_000, 120_000}, reported)
+	assertUsers(t, store, 120_000)
+	assert.Equal(t, []int64{0, 1, 120_000}, queryOne[[]int64](t, pool, "SELECT ARRAY[max(points), min(id), max(id)] FROM users"))
+	assert.EqualValues(t, 120_000, queryOne[float64](t, pool, "SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass"),
+		"statistics are fresh")
+
+	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(int64, int64) {
+		assert.Fail(t, "a table with users is left alone")
+	}), 130_000))
+	assertUsers(t, store, 120_000)
+}
+
+// A Seed that fails leaves an empty table. What it has written is vacuumed away before the next one.
+func TestSeedIsAllOrNothing(t *testing.T) {
+	store, pool := open(t, pgstore.Config{}, nil)
+	const users = 150_000
+	for name, interrupt := range map[string]func(context.Context, context.CancelFunc){
+		"cancelled": func(_ context.Context, cancel context.CancelFunc) { cancel() },
+		"connection lost": func(ctx context.Context, _ context.CancelFunc) {
+			execSQL(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
+				" WHERE datname = current_database() AND state = 'idle in transaction'")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := store.Seed(points.WithProgress(ctx, func(done, _ int64) {
+				if done == 100_000 {
+					interrupt(ctx, cancel)
+				}
+			}), users)
+			require.ErrorContains(t, err, "pgstore: seeding table users: ")
+			assertUsers(t, store, 0)
+		})
+	}
+	require.NoError(t, store.Seed(t.Context(), users))
+	assertUsers(t, store, users)
+	assert.Less(t, queryOne[int64](t, pool, "SELECT pg_relation_size('users')"), int64(users*150), "no dead rows are left")
+	assert.Equal(t, "(0,1)", queryOne[string](t, pool, "SELECT min(ctid)::text FROM users"))
+}
+
+// An own table that Seed cannot fill is not marked in any way: users that its owner inserts then remain the only ones.
+func TestSeedAfterFailureOnOwnTable(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, "CREATE TABLE users (id bigserial PRIMARY KEY, points int, email text NOT NULL,"+
+		" inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)")
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.ErrorContains(t, store.Seed(t.Context(), 1_000), `null value in column "email"`)
+	assert.Equal(t, []string{"users", "users_id_seq"}, relations(t, pool))
+
+	execSQL(t, pool, "INSERT INTO users (points, email, inserted_at, updated_at) SELECT 1, 'a@example.com', now(), now()"+
+		" FROM generate_series(1, 50)")
+	execSQL(t, pool, "ALTER TABLE users ALTER email DROP NOT NULL")
+	require.NoError(t, store.Seed(t.Context(), 1_000))
+	assertUsers(t, store, 50)
+}
+
+// Inserted rows that go elsewhere are noticed at the first batch.
+func TestSeedNoticesRedirectedRows(t *testing.T) {
+	for name, test := range map[string]struct{ redirect, want string }{
+		"trigger": {`CREATE FUNCTION redirect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			INSERT INTO elsewhere VALUES (NEW.id); RETURN NULL; END $$;
+			CREATE TRIGGER redirect BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION redirect()`,
+			"INSERT of 50000 users reported 0: a trigger or a rule of the table sends them elsewhere"},
+		"rule": {
+			"CREATE RULE redirect AS ON INSERT TO users DO INSTEAD INSERT INTO elsewhere VALUES (NEW.id)",
+			"the table has 0 users after 50000 were inserted",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, pool := open(t, pgstore.Config{}, nil)
+			execSQL(t, pool, "CREATE TABLE elsewhere (id bigint); "+test.redirect)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			err := store.Seed(points.WithProgress(ctx, func(done, _ int64) {
+				if done > 50_000 {
+					cancel()
+				}
+			}), 100_000)
+			require.ErrorContains(t, err, test.want)
+			assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM elsewhere"), "nothing was kept")
+		})
+	}
+}
+
+// Users that others insert while Seed runs remain the only ones.
+func TestSeedNoticesOtherUsers(t *testing.T) {
+	store, pool := open(t, pgstore.Config{}, nil)
+	err := store.Seed(points.WithProgress(t.Context(), func(done, _ int64) {
+		if done == 0 {
+			execSQL(t, pool, "INSERT INTO users (points) VALUES (42)")
+		}
+	}), 1_000)
+	require.ErrorContains(t, err, "the table has 1001 users after 1000 were inserted")
+	assertUsers(t, store, 1)
+}
+
+// Timeouts for sessions, statements and transactions are for others.
+func TestTimeoutsDoNotEndSeedOrLease(t *testing.T) {
+	pool := pgtest.Pool(t)
+	for _, setting := range []string{"idle_in_transaction_session_timeout", "statement_timeout", "transaction_timeout"} {
+		if queryOne[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_settings WHERE name = $1)", setting) {
+			execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET "+setting+" = 100', current_database()); END $$")
+		}
+	}
+	pool.Reset()
+	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 100, Workers: 1, Pause: 10 * time.Millisecond})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(done, _ int64) {
+		execSQL(t, pool, "SELECT pg_sleep(0.05)")
+		execSQL(t, pool, "SELECT pg_sleep(0.05)")
+		execSQL(t, pool, "SELECT pg_sleep(0.05)")
+	}), 3_000))
+	n, err := store.UpdateAll(t.Context(), 1) // 30 batches, each with a pause
+	require.NoError(t, err)
+	assert.EqualValues(t, 3_000, n)
+}
+
+// Own tables may have a timestamp beside a timestamptz, and partitions.
+func TestSeedOwnTables(t *testing.T) {
+	for name, create := range map[string]string{
+		"two kinds of timestamp": "CREATE TABLE users (id bigserial PRIMARY KEY, points int, inserted_at timestamp NOT NULL, updated_at timestamptz NOT NULL)",
+		"partitions": "CREATE TABLE users (id bigserial PRIMARY KEY, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)" +
+			" PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users FOR VALUES FROM (MINVALUE) TO (50);" +
+			" CREATE TABLE p2 PARTITION OF users DEFAULT; CREATE INDEX ON users USING brin (points)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			pool := pgtest.Pool(t)
+			execSQL(t, pool, create)
+			log := &logBuffer{}
+			store, err := pgstore.New(pool, pgstore.Config{Logger: log.logger()})
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			require.NoError(t, store.Seed(t.Context(), 100))
+			assert.Empty(t, log.String())
+			assertUsers(t, store, 100)
+		})
+	}
+}
+
+func TestSeedConcurrently(t *testing.T) {
+	_, pool := open(t, pgstore.Config{}, nil)
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			store, err := pgstore.New(pool, pgstore.Config{})
+			if assert.NoError(t, err) {
+				assert.NoError(t, store.Seed(t.Context(), 60_000))
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, 60_000, queryOne[int64](t, pool, "SELECT count(*) FROM users"))
+}
+
+// Waiting for another Seed ends with the context.
+func TestSeedWaitsWithinItsContext(t *testing.T) {
+	t.Parallel()
+	store, _ := open(t, pgstore.Config{}, nil)
+	waited := false
+	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(_, _ int64) { // while it holds the lock
+		if waited {
+			return
+		}
+		waited = true
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, errors.New("enough"))
+		defer cancel()
+		err := store.Seed(ctx, 1)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}), 1))
+}

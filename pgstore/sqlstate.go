@@ -1,0 +1,23 @@
+package pgstore
+
+import (
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQLSTATE codes of PostgreSQL.
+const (
+	divisionByZero    = "22012"
+	invalidSchemaName = "3F000"
+	undefinedTable    = "42P01"
+	lockNotAvailable  = "55P03"
+)
+
+// sqlState returns the SQLSTATE of an error, or "" if PostgreSQL did not send it.
+func sqlState(err error) string {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pgErr.Code
+	}
+	return ""
+}

@@ -1,0 +1,94 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// errNoTable reports that the configured name is no table's.
+var errNoTable = errors.New("there is no such table: create it with Migrate, or name another")
+
+// A table is what the configured name stood for when it was looked up. Without Config.Schema the name means whatever
+// search_path says, which differs between connections behind a pooler and can change under a running process. So it is
+// looked up once, and every statement uses the qualified name.
+type table struct {
+	oid       uint32
+	qualified string // schema and name, quoted for SQL
+}
+
+// A querier is a connection, a transaction or a pool.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// table returns the table. It looks the name up if that has not been done yet, or if the table was gone when it was
+// last used.
+func (s *Store) table(ctx context.Context) (*table, error) {
+	if t := s.resolved.Load(); t != nil {
+		return t, nil
+	}
+	var t *table
+	err := s.withConn(ctx, func(conn *pgx.Conn) (err error) {
+		t, err = lookUp(ctx, conn, s.configured)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !s.resolved.CompareAndSwap(nil, t) {
+		if first := s.resolved.Load(); first != nil {
+			return first, nil // two lookups at once agree on the first
+		}
+	}
+	return t, nil
+}
+
+// currentTable returns the table as table does, but looks the name up again if the qualified name has become another
+// table's, or no table's, since then.
+func (s *Store) currentTable(ctx context.Context) (*table, error) {
+	t := s.resolved.Load()
+	if t == nil {
+		return s.table(ctx)
+	}
+	var now *table
+	err := s.withConn(ctx, func(conn *pgx.Conn) (err error) {
+		now, err = lookUp(ctx, conn, t.qualified)
+		return err
+	})
+	switch {
+	case err == nil && now.oid == t.oid:
+		return t, nil
+	case err == nil || errors.Is(err, errNoTable):
+		s.resolved.CompareAndSwap(t, nil)
+		return s.table(ctx)
+	}
+	return nil, err
+}
+
+// forgetIfGone makes the next use of the table look its name up again if err says that it is gone. It returns err.
+func (s *Store) forgetIfGone(t *table, err error) error {
+	switch sqlState(err) {
+	case undefinedTable, invalidSchemaName:
+		s.resolved.CompareAndSwap(t, nil)
+	}
+	return err
+}
+
+// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable.
+func lookUp(ctx context.Context, q querier, name string) (*table, error) {
+	var schema, relation string
+	t := &table{}
+	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text FROM pg_class"+
+		" JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)", name).
+		Scan(&t.oid, &schema, &relation)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errNoTable
+	}
+	t.qualified = pgx.Identifier{schema, relation}.Sanitize()
+	return t, err
+}

@@ -1,0 +1,24 @@
+package pgstore
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// vacuumAnalyze does at once what autovacuum would do some time later: statistics for the planner, visibility for reads,
+// and summaries of new pages for BRIN indexes. It is best effort: a role that does not own the table may not do it.
+func (s *Store) vacuumAnalyze(ctx context.Context, conn *pgx.Conn, t *table) {
+	_, err := conn.Exec(ctx, "VACUUM (ANALYZE) "+t.qualified)
+	if err == nil {
+		_, err = conn.Exec(ctx, `
+			SELECT brin_summarize_new_values(indexrelid) FROM pg_index
+			JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i' JOIN pg_am ON pg_am.oid = relam AND amname = 'brin'
+			WHERE indrelid IN (SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))`,
+			int64(t.oid))
+	}
+	if err != nil {
+		s.cfg.Logger.WarnContext(ctx, "vacuuming the table failed; reads and updates may be slow until autovacuum has done it",
+			"table", s.name, "error", err)
+	}
+}
