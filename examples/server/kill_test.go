@@ -12,7 +12,7 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// Killed while it fills its table, and while it updates it, again and again, the server goes on where it was.
+// Killed while it seeds its table, and while it updates it, again and again, the server starts and updates every user.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	const users, patience = 200_000, time.Minute
@@ -34,14 +34,18 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		require.NoError(t, server.Process.Kill())
 		require.Error(t, server.Wait())
 	}
-	for part := range 4 {
-		kill(func() bool { return count("SELECT count(*) FROM users") > part*users/4 })
-		t.Logf("killed when %d of %d users were there", count("SELECT count(*) FROM users"), users)
+	active := func(statement string) func() bool {
+		return func() bool {
+			return count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"+
+				" AND query LIKE $1 || '%' AND state = 'active'", statement) > 0
+		}
+	}
+	for range 4 {
+		kill(active("INSERT"))
+		require.Zero(t, count("SELECT count(*) FROM users"), "seeding is all or nothing")
 	}
 	for range 5 {
-		kill(func() bool {
-			return count("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'UPDATE%' AND state = 'active'") > 0
-		})
+		kill(active("UPDATE"))
 	}
 
 	began := time.Now()

@@ -33,7 +33,7 @@ func explain(err error, c *pgx.ConnConfig) error {
 		return fmt.Errorf("%s: %s", where, explainConnect(connectErr, c))
 	}
 	if isLost(err) {
-		return fmt.Errorf("%s: the connection was lost: %s: start the server again, it goes on where it stopped",
+		return fmt.Errorf("%s: the connection was lost: %s: start the server again",
 			where, oneLine(err))
 	}
 	return fmt.Errorf("%s: %s: change the table, rename it, or take another database, %s", where, oneLine(err), see)

@@ -26,9 +26,9 @@ func TestExplain(t *testing.T) {
 		"no: close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)": reported("53300"),
 		"no: start the server again when it is up":                                                   reported("57P03"),
 		"pgstore: filling table users: ERROR: no (SQLSTATE 53100)":                                   reported("53100"),
-		"the connection was lost: reading: unexpected EOF: start the server again, it goes on where it stopped": fmt.Errorf(
+		"the connection was lost: reading: unexpected EOF: start the server again": fmt.Errorf(
 			"reading: %w", io.ErrUnexpectedEOF),
-		"the connection was lost: read tcp: reset: start the server again, it goes on where it stopped": &net.OpError{
+		"the connection was lost: read tcp: reset: start the server again": &net.OpError{
 			Op: "read", Net: "tcp", Err: errors.New("reset"),
 		},
 		"it is a view: change the table, rename it, or take another database, see -database-url (DATABASE_URL)": errors.New(
