@@ -18,7 +18,6 @@ const (
 	DefaultStopTimeout   = 10 * time.Second
 	DefaultUpdateTimeout = 10 * time.Minute
 	DefaultMaxFailures   = 3
-	DefaultCooldown      = 2 * time.Minute
 )
 
 // Config configures an [Engine]. The zero value of each field means its default.
@@ -38,8 +37,9 @@ type Config struct {
 
 	// ProbeTimeout limits what an outage of the store costs. After a read that fails and took longer than
 	// ProbeTimeout, the store is down: queries fail at once with ErrStoreDown, except that every 100 ms one query
-	// probes the store with a read that may take ProbeTimeout. The first successful probe ends the outage. The default
-	// is DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
+	// probes the store. The first successful probe ends the outage. A probe may take ProbeTimeout, and longer in a longer
+	// outage, so that a slow store recovers, too: a quarter of the outage so far, up to QueryTimeout. The default is
+	// DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
 	ProbeTimeout time.Duration
 
 	// MaxWaiting is the maximum number of queries that wait at one moment; further ones fail with ErrOverloaded. The
@@ -56,7 +56,7 @@ type Config struct {
 	// Updater configures the updates.
 	Updater UpdaterConfig
 
-	// Logger logs each update, each tick that starts none, and panics of the store. The default is no log.
+	// Logger logs each update, each tick that starts none, and each panic of the store. The default is no log.
 	Logger *slog.Logger
 
 	// Hooks are called when something happens. The default is none.
@@ -107,8 +107,9 @@ type UpdaterConfig struct {
 	// DefaultMaxFailures.
 	MaxFailures int
 
-	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe. The default
-	// is DefaultCooldown.
+	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe. It is counted
+	// from the start of the update that failed. The default is one and a half times the interval, also after
+	// SetInterval: then every other tick updates.
 	Cooldown time.Duration
 
 	// Key returns the key of an update. Calls come one at a time. The default is uniform over all of uint64.
@@ -118,7 +119,6 @@ type UpdaterConfig struct {
 func (c UpdaterConfig) withDefaults() UpdaterConfig {
 	c.Timeout = cmp.Or(c.Timeout, DefaultUpdateTimeout)
 	c.MaxFailures = cmp.Or(c.MaxFailures, DefaultMaxFailures)
-	c.Cooldown = cmp.Or(c.Cooldown, DefaultCooldown)
 	if c.Key == nil {
 		c.Key = rand.Uint64
 	}

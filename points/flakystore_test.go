@@ -7,25 +7,26 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A mood is what a store does.
-type mood string
+// A behaviour is what a call of a flakyStore does.
+type behaviour string
 
 const (
-	well   mood = "well"
-	fails  mood = "fails"
-	panics mood = "panics"
-	slow   mood = "slow" // waits until it is released, or its context ends
-	deaf   mood = "deaf" // waits until it is released
+	works        behaviour = "works"
+	fails        behaviour = "fails"
+	panics       behaviour = "panics"
+	skips        behaviour = "skips"        // fails with ErrUpdateRunning
+	hangs        behaviour = "hangs"        // until it is released or its context ends
+	unresponsive behaviour = "unresponsive" // hangs, and ignores its context
 )
 
-// moody is a table whose reads and updates have moods.
-type moody struct {
+// A flakyStore is a table whose reads and updates can fail in several ways.
+type flakyStore struct {
 	table
 
-	reads, updates moods
+	reads, updates behaviours
 }
 
-func (s *moody) UsersAbove(ctx context.Context, minimum, limit int) (users []points.User, err error) {
+func (s *flakyStore) UsersAbove(ctx context.Context, minimum, limit int) (users []points.User, err error) {
 	err = s.reads.call(ctx, func() error {
 		users, err = s.table.UsersAbove(ctx, minimum, limit)
 		return err
@@ -33,7 +34,7 @@ func (s *moody) UsersAbove(ctx context.Context, minimum, limit int) (users []poi
 	return users, err
 }
 
-func (s *moody) UpdateAll(ctx context.Context, key uint64) (n int64, err error) {
+func (s *flakyStore) UpdateAll(ctx context.Context, key uint64) (n int64, err error) {
 	err = s.updates.call(ctx, func() error {
 		n, err = s.table.UpdateAll(ctx, key)
 		return err
@@ -41,34 +42,36 @@ func (s *moody) UpdateAll(ctx context.Context, key uint64) (n int64, err error) 
 	return n, err
 }
 
-// moods says what calls do, and knows which are under way.
-type moods struct {
-	released chan mood // for a call that waits: what it does then
+// behaviours controls and counts the calls of one method.
+type behaviours struct {
+	released chan behaviour // what a call does that hangs
 
 	mu       sync.Mutex
-	mood     mood
-	underWay int
-	latest   mood // of the call that began last
-	most     int  // under way at one moment
+	next     behaviour
+	inFlight int
+	latest   behaviour // of the latest call
+	most     int       // maximum of inFlight
 }
 
-// call does what the mood is when it begins; if all is well, work.
-func (m *moods) call(ctx context.Context, work func() error) error {
-	mood := m.begin()
-	defer m.end()
-	if mood == slow {
+// call behaves as is set when it begins. If that is works, it calls work.
+func (b *behaviours) call(ctx context.Context, work func() error) error {
+	do := b.begin()
+	defer b.end()
+	if do == hangs {
 		select {
-		case mood = <-m.released:
+		case do = <-b.released:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	if mood == deaf {
-		mood = <-m.released
+	if do == unresponsive {
+		do = <-b.released
 	}
-	switch mood {
+	switch do {
 	case fails:
 		return errStore
+	case skips:
+		return points.ErrUpdateRunning
 	case panics:
 		panic("out of paper")
 	default:
@@ -76,35 +79,36 @@ func (m *moods) call(ctx context.Context, work func() error) error {
 	}
 }
 
-func (m *moods) begin() mood {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.underWay++
-	m.most = max(m.most, m.underWay)
-	m.latest = m.mood
-	return m.mood
+func (b *behaviours) begin() behaviour {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight++
+	b.most = max(b.most, b.inFlight)
+	b.latest = b.next
+	return b.next
 }
 
-func (m *moods) end() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.underWay--
+func (b *behaviours) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight--
 }
 
-func (m *moods) become(mood mood) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.mood = mood
+// set sets the behaviour of the calls to come.
+func (b *behaviours) set(next behaviour) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.next = next
 }
 
-// now returns how many calls are under way, the mood of the latest, and how many there were at most.
-func (m *moods) now() (underWay int, latest mood, most int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.underWay, m.latest, m.most
+// stats returns the number of calls in flight, the behaviour of the latest call, and the maximum of calls in flight.
+func (b *behaviours) stats() (inFlight int, latest behaviour, most int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.inFlight, b.latest, b.most
 }
 
-func (m *moods) idle() bool {
-	underWay, _, _ := m.now()
-	return underWay == 0
+func (b *behaviours) idle() bool {
+	inFlight, _, _ := b.stats()
+	return inFlight == 0
 }

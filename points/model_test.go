@@ -1,6 +1,7 @@
 package points_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -17,8 +18,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Whatever is done to an engine, in any order: what must hold always holds after each step, and in the end one order
-// explains all answers.
+// After any sequence of actions on an engine the invariants hold after each step, and the history is linearizable.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rapid.SyncTest(t, func(t *rapid.T) {
@@ -27,7 +27,7 @@ func TestModel(t *testing.T) {
 			t.Repeat(rapid.StateMachineActions(m))
 			m.end()
 			m.Check(t)
-			pass(trialEvery) // the store may have been down
+			pass(probeInterval) // the store may be down
 			for range 2 {
 				_, err := m.ask(context.Background())
 				require.NoError(t, err)
@@ -37,25 +37,25 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// A machine is an engine, what is under way with it, and a model of what it may do. Its exported methods are what can
-// be done.
+// A machine is an engine, its pending calls, and a model of its behaviour. Its exported methods are the actions.
 type machine struct {
 	engine   *points.Engine
-	store    *moody
+	store    *flakyStore
 	recorder *linearizability.Recorder
-	release  func() // whatever waits in the store, now and later
+	release  func() // releases all calls that hang, now and later
 
-	queries []*cancellable[points.Result] // not answered yet
+	queries []*cancellable[points.Result] // pending
 	updates []*cancellable[points.UpdateInfo]
-	running *cancellable[struct{}] // nil if Run does not run
+	running *cancellable[struct{}] // nil if Run is not running
 	stopped bool                   // Run has been stopped at least once
 
 	schedule scheduleModel
 	breaker  breakerModel
+	skips    int // updates of ticks that the store has skipped
 
-	mu    sync.Mutex // guards what the hooks note
-	down  bool       // the store is
-	downs int        // how often it was found so
+	mu    sync.Mutex // guards what the hooks record
+	down  bool       // the store is down
+	downs int        // reads that found it down
 	ticks []points.TickInfo
 	ended []points.UpdateInfo
 }
@@ -78,11 +78,13 @@ func newMachine(t *rapid.T) *machine {
 		users[i].ID = int64(i)
 	}
 	m := &machine{
-		store:    &moody{table: table{users: users}},
+		store:    &flakyStore{table: table{users: users}},
 		recorder: linearizability.New(users),
 		schedule: scheduleModel{interval: modelInterval, due: make(map[int64]bool)},
 	}
-	m.store.reads.released, m.store.updates.released = make(chan mood), make(chan mood)
+	cooldown := rapid.SampledFrom([]time.Duration{0, modelCooldown}).Draw(t, "cooldown")
+	m.breaker.cooldown = func() time.Duration { return cmp.Or(cooldown, m.schedule.interval*3/2) }
+	m.store.reads.released, m.store.updates.released = make(chan behaviour), make(chan behaviour)
 	m.release = sync.OnceFunc(func() {
 		close(m.store.reads.released)
 		close(m.store.updates.released)
@@ -94,14 +96,14 @@ func newMachine(t *rapid.T) *machine {
 			if m.engine == nil {
 				return random.IntN(points.MaxPoints + 1)
 			}
-			return random.IntN(points.MaxPoints+3) - 1 // now and then out of range
+			return random.IntN(points.MaxPoints+3) - 1 // sometimes out of range
 		},
 		QueryTimeout: modelQueryTimeout,
 		ProbeTimeout: modelProbeTimeout,
 		MaxWaiting:   modelMaxWaiting,
 		StopTimeout:  modelStopTimeout,
 		Updater: points.UpdaterConfig{
-			Timeout: modelUpdateTimeout, MaxFailures: modelMaxFailures, Cooldown: modelCooldown,
+			Timeout: modelUpdateTimeout, MaxFailures: modelMaxFailures, Cooldown: cooldown,
 		},
 		Hooks: points.Hooks{
 			BatchEnd: func(info points.BatchInfo) {
@@ -127,11 +129,11 @@ func newMachine(t *rapid.T) *machine {
 	return m
 }
 
-// end lets all that is under way end.
+// end ends all pending calls.
 func (m *machine) end() {
 	m.release()
-	m.store.reads.become(well)
-	m.store.updates.become(well)
+	m.store.reads.set(works)
+	m.store.updates.set(works)
 	if m.running != nil {
 		m.running.end()
 		m.stopped = true
@@ -139,13 +141,13 @@ func (m *machine) end() {
 	synctest.Wait()
 }
 
-// cancellable is a call whose context can be ended.
+// cancellable is a call whose context can be cancelled.
 type cancellable[T any] struct {
 	*call[T]
 
 	cancel context.CancelFunc
 	began  time.Time
-	ended  time.Time // when its context was; zero if it was not
+	ended  time.Time // when its context was cancelled; zero if it was not
 }
 
 func startCancellable[T any](f func(context.Context) (T, error)) *cancellable[T] {
@@ -168,24 +170,24 @@ func (c *cancellable[T]) end() {
 	synctest.Wait()
 }
 
-// What can be done.
+// Actions.
 
 func (m *machine) ask(ctx context.Context) (points.Result, error) {
 	return m.recorder.Query(func() (points.Result, error) { return m.engine.Query(ctx) })
 }
 
 func (m *machine) Ask(t *rapid.T) {
-	for range rapid.IntRange(1, 3).Draw(t, "callers") {
+	for range rapid.IntRange(1, 3).Draw(t, "queries") {
 		full := m.engine.State().Waiting == modelMaxWaiting
 		down := m.engine.State().Down && !m.store.reads.idle()
 		query := startCancellable(m.ask)
 		if down && !full {
-			require.True(t, query.hasReturned(), "while a trial is under way, others are refused at once")
+			require.True(t, query.hasReturned(), "during a probe, other queries fail at once")
 			require.ErrorIs(t, query.err, points.ErrStoreDown)
 			continue
 		}
 		if full {
-			require.True(t, query.hasReturned(), "who is refused is refused at once")
+			require.True(t, query.hasReturned(), "rejected at once")
 			require.ErrorIs(t, query.err, points.ErrOverloaded)
 			continue
 		}
@@ -195,7 +197,7 @@ func (m *machine) Ask(t *rapid.T) {
 
 func (m *machine) Cancel(t *rapid.T) {
 	if len(m.queries) == 0 {
-		t.Skip("nobody waits")
+		t.Skip("no query is pending")
 	}
 	query := m.queries[rapid.IntRange(0, len(m.queries)-1).Draw(t, "query")]
 	query.end()
@@ -222,28 +224,30 @@ func (m *machine) Update(t *rapid.T) {
 
 func (m *machine) CancelUpdate(t *rapid.T) {
 	if len(m.updates) == 0 {
-		t.Skip("no update runs")
+		t.Skip("no update is running")
 	}
 	m.updates[0].end()
 }
 
-func (m *machine) ReadsBecome(t *rapid.T) {
-	m.store.reads.become(rapid.SampledFrom([]mood{well, fails, panics, slow, deaf}).Draw(t, "mood"))
+func (m *machine) SetReads(t *rapid.T) {
+	all := []behaviour{works, fails, panics, hangs, unresponsive}
+	m.store.reads.set(rapid.SampledFrom(all).Draw(t, "behaviour"))
 }
 
-func (m *machine) UpdatesBecome(t *rapid.T) {
-	m.store.updates.become(rapid.SampledFrom([]mood{well, fails, panics, slow, deaf}).Draw(t, "mood"))
+func (m *machine) SetUpdates(t *rapid.T) {
+	all := []behaviour{works, fails, panics, skips, hangs, unresponsive}
+	m.store.updates.set(rapid.SampledFrom(all).Draw(t, "behaviour"))
 }
 
-func (m *machine) ReleaseRead(t *rapid.T) { m.store.reads.releaseOne(t) }
+func (m *machine) ReleaseRead(t *rapid.T) { m.store.reads.release(t, works, fails, panics) }
 
-func (m *machine) ReleaseUpdate(t *rapid.T) { m.store.updates.releaseOne(t) }
+func (m *machine) ReleaseUpdate(t *rapid.T) { m.store.updates.release(t, works, fails, panics, skips) }
 
-func (m *moods) releaseOne(t *rapid.T) {
-	if m.idle() {
-		t.Skip("nothing is under way")
+func (b *behaviours) release(t *rapid.T, as ...behaviour) {
+	if b.idle() {
+		t.Skip("no call is in flight")
 	}
-	m.released <- rapid.SampledFrom([]mood{well, fails, panics}).Draw(t, "mood")
+	b.released <- rapid.SampledFrom(as).Draw(t, "behaviour")
 	synctest.Wait()
 }
 
@@ -256,12 +260,12 @@ func (m *machine) Run(t *rapid.T) {
 	}
 	require.False(t, running.hasReturned())
 	m.running = running
-	m.schedule.begin(m.store.reads.idle())
+	m.schedule.restart(m.store.reads.idle())
 }
 
 func (m *machine) Stop(t *rapid.T) {
 	if m.running == nil {
-		t.Skip("Run does not run")
+		t.Skip("Run is not running")
 	}
 	m.running.end()
 	m.stopped = true
@@ -276,7 +280,7 @@ func (m *machine) Resume(*rapid.T) {
 	m.engine.Resume()
 	if m.schedule.paused {
 		m.schedule.paused = false
-		m.schedule.begin(m.store.reads.idle())
+		m.schedule.restart(m.store.reads.idle())
 	}
 }
 
@@ -289,10 +293,10 @@ func (m *machine) SetInterval(t *rapid.T) {
 	}
 	require.NoError(t, err)
 	m.schedule.interval = interval
-	m.schedule.begin(m.store.reads.idle())
+	m.schedule.restart(m.store.reads.idle())
 }
 
-// Wait lets time pass, tick by tick.
+// Wait advances time, tick by tick.
 func (m *machine) Wait(t *rapid.T) {
 	end := time.Now().Add(rapid.SampledFrom([]time.Duration{
 		time.Millisecond, 999 * time.Millisecond, time.Second, 4 * time.Second, 5 * time.Second, 10 * time.Second,
@@ -303,20 +307,20 @@ func (m *machine) Wait(t *rapid.T) {
 		if !ok || next.After(end) {
 			break
 		}
-		before := m.noted()
-		free := m.store.reads.idle()
+		before := m.tickCount()
+		idleBefore := m.store.reads.idle()
 		m.schedule.due[next.UnixNano()] = true
 		pass(time.Until(next))
-		came := m.noted() - before
+		came := m.tickCount() - before
 		if m.running.hasReturned() {
 			continue
 		}
-		m.schedule.tick(t, came, free, m.store.reads.idle())
+		m.schedule.tick(t, came, idleBefore, m.store.reads.idle())
 	}
 	pass(time.Until(end))
 }
 
-// nextTick returns when the next tick is due. It reports false if none is.
+// nextTick returns when the next tick is due, or false if none is.
 func (m *machine) nextTick() (time.Time, bool) {
 	if m.running == nil || m.running.hasReturned() || !m.running.ended.IsZero() || m.schedule.paused {
 		return time.Time{}, false
@@ -324,13 +328,13 @@ func (m *machine) nextTick() (time.Time, bool) {
 	return m.schedule.next(), true
 }
 
-func (m *machine) noted() (ticks int) {
+func (m *machine) tickCount() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.ticks)
 }
 
-// What must hold.
+// Invariants.
 
 func (m *machine) Check(t *rapid.T) {
 	synctest.Wait()
@@ -341,11 +345,11 @@ func (m *machine) Check(t *rapid.T) {
 }
 
 func (m *machine) checkQueries(t *rapid.T) {
-	_, _, most := m.store.reads.now()
-	require.LessOrEqual(t, most, 1, "all who wait are answered from one read")
+	_, _, most := m.store.reads.stats()
+	require.LessOrEqual(t, most, 1, "at most one read is in flight")
 	m.queries = slices.DeleteFunc(m.queries, func(q *cancellable[points.Result]) bool {
 		if !q.hasReturned() {
-			require.Less(t, time.Since(q.began), modelQueryTimeout, "no query waits for longer than its timeout")
+			require.Less(t, time.Since(q.began), modelQueryTimeout, "no query takes longer than its timeout")
 			return false
 		}
 		requireAllowed(t, q, map[error]bool{
@@ -362,11 +366,11 @@ func (m *machine) checkQueries(t *rapid.T) {
 	require.Len(t, m.queries, m.engine.State().Waiting)
 	require.LessOrEqual(t, len(m.queries), modelMaxWaiting)
 	if m.store.reads.idle() {
-		require.Empty(t, m.queries, "who waits, waits for a read")
+		require.Empty(t, m.queries, "queries wait for a read only")
 	}
 }
 
-// requireAllowed checks that a call has returned no error, one of allowed, or the store's with its prefix.
+// requireAllowed checks that a call returned no error, one of allowed, or the store's error with this prefix.
 func requireAllowed[T any](t *rapid.T, c *cancellable[T], allowed map[error]bool, prefix string) {
 	if c.err == nil {
 		return
@@ -384,22 +388,26 @@ func requireAllowed[T any](t *rapid.T, c *cancellable[T], allowed map[error]bool
 }
 
 func (m *machine) checkUpdates(t *rapid.T) {
-	underWay, mood, most := m.store.updates.now()
+	inFlight, behaviour, most := m.store.updates.stats()
 	state := m.engine.State().Updater
 	require.LessOrEqual(t, most, 1, "at most one update runs")
-	require.Equal(t, underWay == 1, !state.RunningSince.IsZero())
-	if underWay == 1 && mood != deaf {
+	require.Equal(t, inFlight == 1, !state.RunningSince.IsZero())
+	if inFlight == 1 && behaviour != unresponsive {
 		require.Less(t, time.Since(state.RunningSince), modelUpdateTimeout)
 	}
 	m.updates = slices.DeleteFunc(m.updates, func(u *cancellable[points.UpdateInfo]) bool {
 		if !u.hasReturned() {
-			require.Equal(t, 1, underWay, "an update waits for the store alone")
+			require.Equal(t, 1, inFlight, "an update waits for the store only")
 			return false
 		}
 		requireAllowed(t, u, map[error]bool{
-			context.DeadlineExceeded: u.took >= modelUpdateTimeout, // later, if the store is deaf
+			context.DeadlineExceeded: u.took >= modelUpdateTimeout, // later, if the store is unresponsive
+			points.ErrUpdateRunning:  true,
 			context.Canceled:         !u.ended.IsZero() || m.stopped,
 		}, "points: updating all users: ")
+		if errors.Is(u.err, points.ErrUpdateRunning) {
+			m.skips-- // of Update, not of a tick
+		}
 		return true
 	})
 
@@ -409,9 +417,12 @@ func (m *machine) checkUpdates(t *rapid.T) {
 	m.mu.Unlock()
 	for _, info := range ended {
 		m.breaker.end(info)
+		if errors.Is(info.Err, points.ErrUpdateRunning) {
+			m.skips++
+		}
 	}
 	require.Equal(t, m.breaker.state(), state.Breaker)
-	require.Equal(t, m.breaker.inARow, state.Failures)
+	require.Equal(t, m.breaker.failures, state.Failures)
 }
 
 func (m *machine) checkRun(t *rapid.T) {
@@ -419,11 +430,11 @@ func (m *machine) checkRun(t *rapid.T) {
 	case m.running == nil:
 		return
 	case m.running.ended.IsZero():
-		require.False(t, m.running.hasReturned(), "Run runs until it is stopped")
+		require.False(t, m.running.hasReturned(), "Run returns only when it is stopped")
 	case !m.running.hasReturned():
-		underWay, mood, _ := m.store.updates.now()
-		require.Equal(t, 1, underWay, "Run waits for an update alone")
-		require.Equal(t, deaf, mood, "and stops it")
+		inFlight, behaviour, _ := m.store.updates.stats()
+		require.Equal(t, 1, inFlight, "Run waits for an update only")
+		require.Equal(t, unresponsive, behaviour, "and cancels it")
 		require.Less(t, time.Since(m.running.ended), modelStopTimeout)
 	default:
 		if m.running.err != nil {
@@ -438,9 +449,9 @@ func (m *machine) checkTicks(t *rapid.T) {
 	m.mu.Lock()
 	ticks := slices.Clone(m.ticks)
 	m.mu.Unlock()
-	skipped := 0
+	skipped := m.skips
 	for i, tick := range ticks {
-		require.True(t, m.schedule.due[tick.Time.UnixNano()], "a tick comes when it is due")
+		require.True(t, m.schedule.due[tick.Time.UnixNano()], "a tick happens when it is due")
 		require.True(t, i == 0 || tick.Time.After(ticks[i-1].Time), "and once")
 		if tick.Skipped {
 			skipped++

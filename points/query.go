@@ -2,67 +2,71 @@ package points
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"time"
 )
 
-// Query answers one query: the users that have more points than the hidden number, and when the query before this one
-// was stamped. It has one place in the order of all queries, at one moment between its call and its return.
+// probeInterval is the time between two probes of a store that is down.
+const probeInterval = 100 * time.Millisecond
+
+// Query returns users that have more points than the min number, and the timestamp of the query before this one. Queries
+// are linearizable: each takes effect at one moment between its call and its return.
 //
-// All callers that wait at one moment are answered from one read of the store, which begins once they have been taken:
-// whoever comes during a read waits for the next one, so that no answer is older than its call. A caller on an idle
-// engine waits for nobody.
+// Queries that wait at the same moment form a batch and are answered from one read of the store, which starts after they
+// have been collected. A query that arrives during a read waits for the next one, so no result is older than its call.
+// On an idle engine a query does not wait.
 //
 // Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
-// store's error, wrapped. A query that fails has no place in the order: the next one is answered as if it had not been.
+// store's error, wrapped. A failed query has no timestamp: the next query returns the same Previous as if it had not been
+// made.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)
 	}
 	if e.immediate {
-		return e.readAlone(ctx)
+		return e.queryImmediate(ctx)
 	}
 
-	c := e.callers.Get().(*caller) //nolint:forcetypeassert // New makes them
-	defer e.callers.Put(c)
+	w := e.waiters.Get().(*waiter) //nolint:forcetypeassert // New sets the type
+	defer e.waiters.Put(w)
 	if e.cfg.Hooks.BatchStart != nil {
-		c.ctx = ctx
-		defer func() { c.ctx = nil }()
+		w.ctx = ctx
+		defer func() { w.ctx = nil }()
 	}
-	if err := e.join(c); err != nil { //nolint:contextcheck // a batch's read is not its first caller's alone
+	if err := e.enqueue(w); err != nil { //nolint:contextcheck // a read belongs to all queries of its batch
 		return Result{}, err
 	}
 	select {
-	case <-c.answered:
+	case <-w.done:
 	case <-ctx.Done():
-		if e.leave(c) {
+		if e.dequeue(w) {
 			return Result{}, fmt.Errorf("points: query: %w", ctx.Err())
 		}
-		<-c.answered // it got its place in the order just before ctx ended
+		<-w.done // it got its result just before ctx ended
 	}
-	result, err := c.result, c.err
-	c.result, c.err = Result{}, nil
+	result, err := w.result, w.err
+	w.result, w.err = Result{}, nil
 	return result, err
 }
 
-// join puts c in the line and sees to it that someone serves it, unless too many wait, or the store is down and it is
-// not time to try it again.
-func (e *Engine) join(c *caller) error {
-	const trialEvery = 100 * time.Millisecond
+// enqueue adds w to the wait queue, and starts serve if it is not running. It fails if too many queries are waiting, or if
+// the store is down and no probe is due.
+func (e *Engine) enqueue(w *waiter) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.waiting.length+e.reading.length >= e.cfg.MaxWaiting {
+	if e.waiting.length+e.inFlight.length >= e.cfg.MaxWaiting {
 		return ErrOverloaded
 	}
-	if e.down != nil && (e.serving || time.Since(e.tried) < trialEvery) {
+	if e.down != nil && (e.serving || time.Since(e.lastProbe) < probeInterval) {
 		return e.down
 	}
-	c.arrived = time.Now()
-	e.waiting.join(c)
-	if e.expiry == nil {
-		e.expiry = time.AfterFunc(e.cfg.QueryTimeout, e.expire)
+	w.arrived = time.Now()
+	e.waiting.push(w)
+	if e.timeoutTimer == nil {
+		e.timeoutTimer = time.AfterFunc(e.cfg.QueryTimeout, e.onTimeoutTimer)
 	}
 	if !e.serving {
 		e.serving = true
@@ -71,195 +75,220 @@ func (e *Engine) join(c *caller) error {
 	return nil
 }
 
-// leave takes c out of the line. It reports false if c is answered.
-func (e *Engine) leave(c *caller) bool {
+// dequeue removes w from its queue. It reports false if w has its result.
+func (e *Engine) dequeue(w *waiter) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c.line == nil {
+	if w.queue == nil {
 		return false
 	}
-	c.line.leave(c)
+	w.queue.remove(w)
 	return true
 }
 
-// expire answers the callers that have waited for too long. One timer is enough for all of them: they time out in the
-// order in which they came, and most are answered long before.
-func (e *Engine) expire() {
+// onTimeoutTimer fails the waiters whose timeout has passed. One timer serves all of them: they time out in order of
+// arrival, and most get their result long before.
+func (e *Engine) onTimeoutTimer() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.expiry = nil
-	if left := e.dropOverdue(); left > 0 {
-		e.expiry = time.AfterFunc(left, e.expire)
+	e.timeoutTimer = nil
+	if left := e.timeOutWaiters(); left > 0 {
+		e.timeoutTimer = time.AfterFunc(left, e.onTimeoutTimer)
 	}
 }
 
-// dropOverdue answers the callers whose time is up. It returns how long the next one has; 0 if there is none.
-func (e *Engine) dropOverdue() (left time.Duration) {
-	for _, l := range []*line{e.reading, e.waiting} {
-		for c := l.first; c != nil; c = l.first {
-			if left = e.cfg.QueryTimeout - time.Since(c.arrived); left > 0 {
+// timeOutWaiters fails the waiters whose timeout has passed. It returns the time left to the next one, 0 if there is none.
+func (e *Engine) timeOutWaiters() (left time.Duration) {
+	for _, q := range []*waitQueue{e.inFlight, e.waiting} {
+		for w := q.first; w != nil; w = q.first {
+			if left = e.cfg.QueryTimeout - time.Since(w.arrived); left > 0 {
 				return left
 			}
-			l.leave(c)
-			c.err = ErrQueryTimeout
-			c.answered <- struct{}{}
+			q.remove(w)
+			w.err = ErrQueryTimeout
+			w.done <- struct{}{}
 		}
 	}
 	return 0
 }
 
-// serve answers the line, batch by batch, until nobody waits.
+// serve answers the wait queue, batch by batch, until it is empty.
 func (e *Engine) serve() {
+	var b batch
+	returned := false
+	defer func() {
+		if !returned {
+			e.recoverServe(b)
+		}
+	}()
 	for {
-		// Callers that can run, and are about to join, do so before this goroutine goes on.
+		// Let queries that are runnable join the batch.
 		runtime.Gosched()
-		batch, ok := e.take()
-		if !ok {
+		var ok bool
+		if b, ok = e.nextBatch(); !ok {
+			returned = true
 			return
 		}
-		began := time.Now()
-		ctx, cancel := context.WithDeadline(context.Background(), batch.deadline)
-		users, err := e.read(e.start(ctx), batch.min)
-		took := time.Since(began)
-		var down error
-		if err != nil && (batch.trial || took > e.cfg.ProbeTimeout) {
-			down = fmt.Errorf("%w: %w", ErrStoreDown, err)
-		}
-		switch {
-		case err != nil && batch.trial:
-			err = down
-		case err != nil && ctx.Err() != nil:
-			err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
-		}
-		cancel()
-		if e.cfg.Hooks.BatchEnd != nil {
-			e.cfg.Hooks.BatchEnd(BatchInfo{
-				Batch: batch.number, Queries: batch.callers, Users: len(users),
-				Waited: began.Sub(batch.arrived), Duration: took, Err: err,
-			})
-		}
-		e.answer(batch.number, users, err, down)
+		e.answerBatch(b)
 	}
 }
 
-// A batch is what a read needs to know of the callers that it is for.
-type batch struct {
-	number   uint64
-	min      int
-	callers  int
-	arrived  time.Time // of the first
-	deadline time.Time // of the last, or of a trial
-	trial    bool      // the store is down
+func (e *Engine) answerBatch(b batch) {
+	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
+	defer cancel()
+	users, err := e.read(e.startBatch(ctx), b.minNumber)
+	took := time.Since(b.started)
+	var down error
+	if err != nil && (b.probe || took > e.cfg.ProbeTimeout) {
+		down = fmt.Errorf("%w: %w", ErrStoreDown, err)
+	}
+	switch {
+	case err != nil && b.probe:
+		err = down
+	case err != nil && ctx.Err() != nil:
+		err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
+	}
+	if e.cfg.Hooks.BatchEnd != nil {
+		e.cfg.Hooks.BatchEnd(BatchInfo{
+			Batch: b.number, Queries: b.queries, Users: len(users),
+			Waited: b.started.Sub(b.arrived), Duration: took, Err: err,
+		})
+	}
+	e.finishBatch(b, users, err, down)
 }
 
-// take makes the callers who wait those whom the next read is for. It reports false if nobody waits, and nobody serves
-// any longer.
-func (e *Engine) take() (batch, bool) {
+// recoverServe replaces a serve whose goroutine was ended by the store or a hook: by runtime.Goexit, as testing.T.FailNow
+// does. The batch fails. (A panic of a hook gets here, too, on its way to end the program.)
+func (e *Engine) recoverServe(b batch) {
+	err := errors.New("points: reading users: the store or a hook called runtime.Goexit")
+	var down error
+	if b.probe {
+		down = fmt.Errorf("%w: %w", ErrStoreDown, err)
+		err = down
+	}
+	e.finishBatch(b, nil, err, down)
+	go e.serve()
+}
+
+// A batch describes the queries that a read answers.
+type batch struct {
+	number    uint64
+	minNumber int
+	queries   int
+	arrived   time.Time // the first query
+	started   time.Time
+	deadline  time.Time // of the read
+	probe     bool      // the store is down
+}
+
+// nextBatch makes the waiting queries the next batch. It reports false if there are none: then serve must return.
+func (e *Engine) nextBatch() (batch, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.waiting.first == nil {
 		e.serving = false
 		return batch{}, false
 	}
-	e.waiting, e.reading = e.reading, e.waiting
-	e.inRead = true
+	e.waiting, e.inFlight = e.inFlight, e.waiting
+	e.reading = true
 	e.batches++
 	b := batch{
-		number:   e.batches,
-		min:      e.min,
-		callers:  e.reading.length,
-		arrived:  e.reading.first.arrived,
-		deadline: e.reading.last.arrived.Add(e.cfg.QueryTimeout),
-		trial:    e.down != nil,
+		number:    e.batches,
+		minNumber: e.minNumber,
+		queries:   e.inFlight.length,
+		arrived:   e.inFlight.first.arrived,
+		started:   time.Now(),
+		deadline:  e.inFlight.last.arrived.Add(e.cfg.QueryTimeout),
+		probe:     e.down != nil,
 	}
-	if b.trial {
-		b.deadline = time.Now().Add(e.cfg.ProbeTimeout)
+	if b.probe {
+		// A fixed timeout would lock out a store that is slower than that for good.
+		timeout := max(e.cfg.ProbeTimeout, b.started.Sub(e.downSince)/4)
+		if deadline := b.started.Add(timeout); deadline.Before(b.deadline) {
+			b.deadline = deadline
+		}
 	}
 	if e.cfg.Hooks.BatchStart != nil {
-		for c := e.reading.first; c != nil; c = c.next {
-			e.starting = append(e.starting, c.ctx)
+		for w := e.inFlight.first; w != nil; w = w.next {
+			e.batchCtxs = append(e.batchCtxs, w.ctx)
 		}
 	}
 	return b, true
 }
 
-// start returns the context of a read that is about to begin, for the callers in e.starting.
-func (e *Engine) start(ctx context.Context) context.Context {
-	if e.cfg.Hooks.BatchStart != nil {
-		ctx = e.cfg.Hooks.BatchStart(ctx, e.starting)
-		clear(e.starting)
-		e.starting = e.starting[:0]
+// startBatch returns the context of a read for the queries whose contexts are in e.batchCtxs.
+func (e *Engine) startBatch(ctx context.Context) context.Context {
+	if e.cfg.Hooks.BatchStart == nil {
+		return ctx
 	}
-	return ctx
+	defer func() { // also if the hook panics
+		clear(e.batchCtxs)
+		e.batchCtxs = e.batchCtxs[:0]
+	}()
+	return e.cfg.Hooks.BatchStart(ctx, e.batchCtxs)
 }
 
-// answer gives the callers of the read that has ended their answers: in the order in which they came, each with its own
-// stamp. Those who have left have no part in it. If the read has found the store down, those who wait for the next one
-// have that for an answer.
-func (e *Engine) answer(number uint64, users []User, err, down error) {
+// finishBatch gives the queries of the read in flight their results, each with its own timestamp, in order of arrival.
+// Queries that have given up get no timestamp. If the read has found the store down, the waiting queries fail, too: the
+// next read is a probe, for one query alone.
+func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 	e.mu.Lock()
-	var refused *caller
+	var rejected *waiter
 	switch {
 	case err == nil:
-		// A batch's stamps end now, rather than begin now: nobody is told of a time that is yet to come, unless more
-		// than one query comes in a microsecond.
-		stamp := max(e.last, time.Now().UnixMicro()-int64(e.reading.length))
-		for c := e.reading.first; c != nil; c = c.next {
-			stamp++
-			c.result = Result{Users: users, Previous: timeOf(e.last), Batch: number}
-			e.last = stamp
+		// The timestamps of a batch end now rather than start now: timestamps are never in the future, unless there is
+		// more than one query per microsecond.
+		timestamp := max(e.lastTimestamp, time.Now().UnixMicro()-int64(e.inFlight.length))
+		for w := e.inFlight.first; w != nil; w = w.next {
+			timestamp++
+			w.result = Result{Users: users, Previous: timeOf(e.lastTimestamp), Batch: b.number}
+			e.lastTimestamp = timestamp
 		}
 	case down != nil:
-		e.dropOverdue()
-		refused = e.waiting.end(down)
-		e.tried = time.Now()
+		if e.down == nil {
+			e.downSince = b.started
+		}
+		e.lastProbe = time.Now()
+		e.timeOutWaiters()
+		rejected = e.waiting.drain(down)
 	}
 	e.down = down
-	first := e.reading.end(err)
-	e.inRead = false
-	if e.drawn != nil {
-		e.min = e.drawn.min
-		close(e.drawn.placed)
-		e.drawn = nil
+	first := e.inFlight.drain(err)
+	e.reading = false
+	if e.pending != nil {
+		e.minNumber = e.pending.number
+		close(e.pending.set)
+		e.pending = nil
 	}
 	e.mu.Unlock()
-	tell(first)
-	tell(refused)
+	wake(first)
+	wake(rejected)
 }
 
-// tell wakes callers, from the first one of a line that has ended.
-func tell(first *caller) {
-	for c := first; c != nil; {
-		next := c.next // before c is told, and used again
-		c.answered <- struct{}{}
-		c = next
-	}
-}
-
-// readAlone answers one query of an Immediate store. The lock makes the order.
-func (e *Engine) readAlone(ctx context.Context) (Result, error) {
+// queryImmediate answers one query from a store with ImmediateReads. The lock orders the queries.
+func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.cfg.Hooks.BatchStart != nil {
-		e.starting = append(e.starting, ctx)
+		e.batchCtxs = append(e.batchCtxs, ctx)
 	}
-	began := time.Now()
+	started := time.Now()
 	e.batches++
-	users, err := e.read(e.start(ctx), e.min)
+	users, err := e.read(e.startBatch(ctx), e.minNumber)
 	if e.cfg.Hooks.BatchEnd != nil {
 		e.cfg.Hooks.BatchEnd(BatchInfo{
-			Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(began), Err: err,
+			Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(started), Err: err,
 		})
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Users: users, Previous: timeOf(e.last), Batch: e.batches}
-	e.last = max(e.last+1, began.UnixMicro())
+	result := Result{Users: users, Previous: timeOf(e.lastTimestamp), Batch: e.batches}
+	e.lastTimestamp = max(e.lastTimestamp+1, started.UnixMicro())
 	return result, nil
 }
 
-// read reads from the store. A panic of the store becomes an error.
+// read reads from the store. It turns a panic of the store into an error.
 func (e *Engine) read(ctx context.Context, min int) (users []User, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -277,10 +306,10 @@ func (e *Engine) read(ctx context.Context, min int) (users []User, err error) {
 	return users, nil
 }
 
-// timeOf returns the time of a stamp; zero if there is none.
-func timeOf(stamp int64) time.Time {
-	if stamp == 0 {
+// timeOf returns the time of a timestamp in µs since 1970; the zero time for 0.
+func timeOf(timestamp int64) time.Time {
+	if timestamp == 0 {
 		return time.Time{}
 	}
-	return time.UnixMicro(stamp).UTC()
+	return time.UnixMicro(timestamp).UTC()
 }

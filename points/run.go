@@ -2,43 +2,44 @@ package points
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 )
 
-// A schedule says when ticks come. All its fields but ticker's channel are guarded by mu.
+// A schedule determines when ticks happen. mu guards all fields but ticker's channel.
 type schedule struct {
 	ticker *time.Ticker
 
 	mu       sync.Mutex
-	running  bool // Run runs
+	running  bool // Run is running
 	paused   bool
 	interval time.Duration
-	next     time.Time // zero if no tick will come
+	next     time.Time // zero if no tick will happen
 	ticks    uint64
 	skipped  uint64
 }
 
-// State is what an engine does, for operators. The hidden number is not in it.
+// State is a snapshot of an engine, for operators. It does not contain the min number.
 type State struct {
-	Waiting  int           // queries that wait for an answer
+	Waiting  int           // queries waiting for their result
 	Batches  uint64        // reads of the store since New
 	Down     bool          // the store is down: queries fail with ErrStoreDown
 	Interval time.Duration // between two ticks
-	Paused   bool          // no ticks come until Resume
-	NextTick time.Time     // in UTC; zero while the engine is paused or does not run
+	Paused   bool          // no ticks until Resume
+	NextTick time.Time     // in UTC; zero while the engine is paused or not running
 	Ticks    uint64        // since New
-	Skipped  uint64        // of these, how many found an update running and started none
+	Skipped  uint64        // ticks whose update was skipped, because this engine or the store was running another one
 	Updater  UpdaterState
 }
 
-// Run lets ticks come until ctx ends, and returns nil once a running update has stopped. It fails with [ErrRunning] if
-// it runs already, and with an error of its own if the update has not stopped within Config.StopTimeout. Queries are
-// answered before, during and after it.
+// Run lets ticks happen until ctx ends. Then it stops a running update, waits for it, and returns nil. It fails with
+// [ErrRunning] if it is running already, and with [ErrStopTimeout] if the update does not stop in time. Queries are
+// answered before, during and after Run.
 //
-// Each tick draws a new hidden number, which takes its place at once, or after the read that is under way; then it
-// starts an update beside the queries, unless one runs.
+// Each tick draws a new min number, which takes effect at once or after the read in flight. Then it starts an update,
+// unless one is running, and does not wait for it.
 func (e *Engine) Run(ctx context.Context) error {
 	if !e.setSchedule(func(s *schedule) bool { started := !s.running; s.running = true; return started }) {
 		return ErrRunning
@@ -46,7 +47,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer e.setSchedule(func(s *schedule) bool { s.running = false; return true })
 
 	if e.cfg.UpdateOnStart {
-		e.startUpdate(ctx)
+		if run, err := e.updater.claim(ctx); err == nil {
+			go run() //nolint:errcheck // the updater logs and reports errors
+		}
 	}
 	for {
 		select {
@@ -65,18 +68,18 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Pause stops the ticks; an update that runs is not stopped, and queries are answered. It may be called at any time.
+// Pause stops the ticks. A running update goes on, and queries are answered. It may be called at any time.
 func (e *Engine) Pause() {
 	e.setSchedule(func(s *schedule) bool { changed := !s.paused; s.paused = true; return changed })
 }
 
-// Resume lets ticks come again after a Pause, the first after a whole interval. It may be called at any time.
+// Resume restarts the ticks after Pause; the next one comes after a whole interval. It may be called at any time.
 func (e *Engine) Resume() {
 	e.setSchedule(func(s *schedule) bool { changed := s.paused; s.paused = false; return changed })
 }
 
-// SetInterval changes the time between two ticks; the next comes after a whole interval from now. An interval shorter
-// than 1 millisecond is an error and changes nothing. It may be called at any time.
+// SetInterval changes the time between two ticks; the next one comes after a whole interval from now. An interval of
+// less than 1 ms is an error and changes nothing. It may be called at any time.
 func (e *Engine) SetInterval(interval time.Duration) error {
 	if interval < minInterval {
 		return fmt.Errorf("points: the interval must be at least %v, got %v", minInterval, interval)
@@ -85,16 +88,20 @@ func (e *Engine) SetInterval(interval time.Duration) error {
 	return nil
 }
 
-// Update gives every user new points now, TODO; ticks and hidden number stay as they are. It may be
-// called at any time. The end of Run stops it.
+// Update gives every user new points now. It changes neither the ticks nor the min number. It may be called at any time,
+// whether Run is running or not; the end of Run cancels it.
+//
+// It fails with [ErrUpdateRunning] if an update is running, with [ErrUpdatesSuspended] if the circuit breaker is open, or
+// with the store's error, wrapped: then any subset of the users may have new points. A panic of the store becomes an
+// error.
 func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 	return e.updater.update(ctx)
 }
 
-// State returns what the engine does.
+// State returns a snapshot of the engine.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.waiting.length + e.reading.length, Batches: e.batches, Down: e.down != nil}
+	state := State{Waiting: e.waiting.length + e.inFlight.length, Batches: e.batches, Down: e.down != nil}
 	e.mu.Unlock()
 
 	s := &e.schedule
@@ -107,7 +114,7 @@ func (e *Engine) State() State {
 	return state
 }
 
-// setSchedule makes the ticker follow a change of the schedule. It reports what change does: whether it is one.
+// setSchedule changes the schedule, and the ticker with it. It returns what change returns: whether anything changed.
 func (e *Engine) setSchedule(change func(*schedule) bool) bool {
 	s := &e.schedule
 	s.mu.Lock()
@@ -125,64 +132,84 @@ func (e *Engine) setSchedule(change func(*schedule) bool) bool {
 	return true
 }
 
-// tick draws a new hidden number and starts an update.
+// cooldown returns the cooldown of the circuit breaker.
+func (e *Engine) cooldown() time.Duration {
+	if e.cfg.Updater.Cooldown > 0 {
+		return e.cfg.Updater.Cooldown
+	}
+	e.schedule.mu.Lock()
+	defer e.schedule.mu.Unlock()
+	// Half an interval of slack on either side: ticks and updates do not start exactly on time.
+	return e.schedule.interval + e.schedule.interval/2
+}
+
+// tick sets a new min number and starts an update.
 func (e *Engine) tick(ctx context.Context, now time.Time) {
-	if number, err := e.draw(); err != nil {
-		e.cfg.Logger.Error("the hidden number stays as it was", "error", err)
+	if number, err := e.drawMinNumber(); err != nil {
+		e.cfg.Logger.Error("tick keeps the min number", "error", err)
 	} else {
-		e.place(ctx, number)
+		e.setMinNumber(ctx, number)
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	started := e.startUpdate(ctx)
+	run, err := e.updater.claim(ctx)
+	skipped := errors.Is(err, ErrUpdateRunning)
 
 	s := &e.schedule
 	s.mu.Lock()
 	s.ticks++
-	if !started {
+	if skipped {
 		s.skipped++
 	}
-	// It may have waited for a read for several intervals, and the schedule may have been changed meanwhile.
+	// The tick may have waited for a read for several intervals, and the schedule may have changed meanwhile.
 	for !s.next.IsZero() && !s.next.After(time.Now()) {
 		s.next = s.next.Add(s.interval)
 	}
 	s.mu.Unlock()
 
-	if !started {
+	if run != nil {
+		go e.runTickUpdate(run)
+	}
+	if skipped {
 		e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
 	}
 	if e.cfg.Hooks.Tick != nil {
-		e.cfg.Hooks.Tick(TickInfo{Time: now.UTC(), Skipped: !started})
+		e.cfg.Hooks.Tick(TickInfo{Time: now.UTC(), Skipped: skipped})
 	}
 }
 
-// startUpdate starts an update beside the caller. It reports false if one runs.
-func (e *Engine) startUpdate(ctx context.Context) bool {
-	run, err := e.updater.claim(ctx)
-	if err != nil {
-		return false
+// runTickUpdate runs the update of a tick, which is skipped, too, if the store is running another one.
+func (e *Engine) runTickUpdate(run func() (UpdateInfo, error)) {
+	if _, err := run(); errors.Is(err, ErrUpdateRunning) {
+		e.schedule.mu.Lock()
+		e.schedule.skipped++
+		e.schedule.mu.Unlock()
 	}
-	go run() //nolint:errcheck // the updater keeps, logs and reports its errors
-	return true
 }
 
-// place makes number the hidden number once no read is under way: an answer's users and hidden number belong to one
-// moment, and the update of this tick has not begun then.
-func (e *Engine) place(ctx context.Context, number int) {
+// A pendingMinNumber becomes the min number when the read in flight has ended.
+type pendingMinNumber struct {
+	number int
+	set    chan struct{} // closed when it has
+}
+
+// setMinNumber changes the min number when no read is in flight: the users and the min number of a result belong to one
+// moment. It waits for that, so that the tick's update starts later.
+func (e *Engine) setMinNumber(ctx context.Context, number int) {
 	e.mu.Lock()
-	if !e.inRead {
-		e.min = number
+	if !e.reading {
+		e.minNumber = number
 		e.mu.Unlock()
 		return
 	}
-	e.drawn = &drawn{number, make(chan struct{})}
-	placed := e.drawn.placed
+	e.pending = &pendingMinNumber{number, make(chan struct{})}
+	set := e.pending.set
 	e.mu.Unlock()
 
 	select {
-	case <-placed:
-	case <-time.After(e.cfg.QueryTimeout): // a store that does not heed its context: the read's callers are gone by now
+	case <-set:
+	case <-time.After(e.cfg.QueryTimeout): // the store ignores its context: the queries of the read have timed out
 	case <-ctx.Done():
 	}
 }

@@ -138,17 +138,46 @@ func TestTickUpdatesAgainAfterAFailure(t *testing.T) {
 					assert.EqualValues(t, i+1, store.updates.Load())
 				}
 				assert.Equal(t, points.BreakerOpen, engine.State().Updater.Breaker)
-				pass(2 * time.Minute)
+				pass(time.Minute)
 				assert.EqualValues(t, 3, store.updates.Load(), "suspended")
 				store.onUpdate(nil)
 				pass(time.Minute)
-				assert.EqualValues(t, 4, store.updates.Load(), "a trial")
+				assert.EqualValues(t, 4, store.updates.Load(), "a probe")
 				assert.Equal(t, points.BreakerClosed, engine.State().Updater.Breaker)
-				assert.EqualValues(t, 6, engine.State().Ticks)
+				assert.EqualValues(t, 5, engine.State().Ticks)
 				assert.Zero(t, engine.State().Skipped, "no update was running")
 			})
 		})
 	}
+}
+
+// While updates are suspended every other tick updates, also after SetInterval, and though an update takes a while and
+// ticks wait for reads.
+func TestEveryOtherTickUpdatesWhileSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
+			return 0, errStore
+		}}
+		engine := newEngine(t, store, points.Config{})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		requireUpdates := func(interval time.Duration, want ...int64) {
+			t.Helper()
+			for i, n := range want {
+				pass(interval)
+				require.Equal(t, n, store.updates.Load(), "after tick %d", i+1)
+			}
+		}
+		requireUpdates(time.Minute, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6)
+		require.NoError(t, engine.SetInterval(10*time.Second))
+		requireUpdates(10*time.Second, 7, 7, 8, 8, 9, 9)
+		require.NoError(t, engine.SetInterval(time.Hour))
+		requireUpdates(time.Hour, 9, 10, 10, 11)
+	})
 }
 
 func TestUpdateOnStart(t *testing.T) {
@@ -192,8 +221,8 @@ func TestHiddenNumberOutOfRange(t *testing.T) {
 			pass(time.Minute)
 			assert.Equal(t, 50, found(t, engine))
 			assert.EqualValues(t, i+1, store.updates.Load(), "the update is made all the same")
-			assert.Contains(t, log.read(), `level=ERROR msg="the hidden number stays as it was" `+
-				`error="points: Config.MinNumber must return 0..100: it returned `+number+`"`)
+			assert.Contains(t, log.read(), `level=ERROR msg="tick keeps the min number" `+
+				`error="points: Config.MinNumber must return a number in 0..100, got `+number+`"`)
 		}
 		pass(time.Minute)
 		assert.Equal(t, 60, found(t, engine))

@@ -42,7 +42,7 @@ func TestQueryTimeout(t *testing.T) {
 					assert.Zero(t, engine.State().Waiting)
 
 					gate.open()
-					pass(trialEvery)
+					pass(probeInterval)
 					assert.True(t, query(t, engine).Previous.IsZero(), "who timed out has no place in the order")
 					require.NotEmpty(t, told)
 					if told[0] != nil { // a deaf store finds users, too late
@@ -104,7 +104,7 @@ func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
 				pass(time.Second)
 				requireTimeout(t, calls[2], 5*time.Second)
 				gate.open()
-				pass(trialEvery)
+				pass(probeInterval)
 				assert.Equal(t, stamp, query(t, engine).Previous)
 			})
 		})
@@ -178,8 +178,8 @@ func TestOverload(t *testing.T) {
 	})
 }
 
-// trialEvery is how long the engine waits between two trials of a store that is down.
-const trialEvery = 100 * time.Millisecond
+// probeInterval is the time between two probes of a store that is down.
+const probeInterval = 100 * time.Millisecond
 
 func requireDown(t *testing.T, c *call[points.Result], after time.Duration) {
 	t.Helper()
@@ -190,10 +190,10 @@ func requireDown(t *testing.T, c *call[points.Result], after time.Duration) {
 	assert.Equal(t, after, c.took)
 }
 
-// While the store does not answer, only the first callers wait for it.
+// While the store is down, queries fail at once, except for one probe at a time.
 func TestStoreThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{ProbeTimeout: 300 * time.Millisecond})
+		engine, store, gate := heldUp(t, points.Config{ProbeTimeout: 3 * time.Second})
 		first := ask(t.Context(), engine)
 		pass(3 * time.Second)
 		waits := ask(t.Context(), engine)
@@ -202,27 +202,88 @@ func TestStoreThatIsDown(t *testing.T) {
 		requireDown(t, waits, 2*time.Second)
 		assert.True(t, engine.State().Down)
 
-		for trial := range int64(3) {
+		for probes := range int64(2) {
 			requireDown(t, ask(t.Context(), engine), 0)
-			pass(trialEvery - 1)
+			pass(probeInterval - 1)
 			requireDown(t, ask(t.Context(), engine), 0)
-			require.Equal(t, 1+trial, store.reads.Load())
+			require.Equal(t, 1+probes, store.reads.Load())
 			pass(1)
-			tries := ask(t.Context(), engine)
-			pass(299 * time.Millisecond)
-			require.False(t, tries.hasReturned())
+			probe := ask(t.Context(), engine)
+			pass(3*time.Second - 1)
+			require.False(t, probe.hasReturned())
 			requireDown(t, ask(t.Context(), engine), 0)
-			pass(time.Millisecond)
-			requireDown(t, tries, 300*time.Millisecond)
+			pass(1)
+			requireDown(t, probe, 3*time.Second)
 		}
-		pass(trialEvery)
-		tries := ask(t.Context(), engine)
+		pass(probeInterval)
+		probe := ask(t.Context(), engine)
 		requireDown(t, ask(t.Context(), engine), 0)
 		gate.open()
-		assert.True(t, requireAnswer(t, tries).Previous.IsZero(), "no other query had a place in the order")
+		assert.True(t, requireAnswer(t, probe).Previous.IsZero(), "no failed query has a timestamp")
 		assert.False(t, engine.State().Down)
 		query(t, engine)
 	})
+}
+
+// A probe may take longer the longer an outage lasts, but no longer than its query; after an outage, ProbeTimeout again.
+func TestProbeTimeoutGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, _, gate := heldUp(t, points.Config{})
+		for range 2 {
+			gate.close()
+			down := time.Now()
+			requireTimeout(t, outlast(t, engine), 5*time.Second)
+			for range 20 {
+				pass(probeInterval)
+				outage := time.Since(down)
+				probe := outlast(t, engine)
+				require.ErrorIs(t, probe.err, context.DeadlineExceeded)
+				require.Equal(t, min(max(500*time.Millisecond, outage/4), 5*time.Second), probe.took)
+			}
+			gate.open()
+			pass(probeInterval)
+			query(t, engine)
+		}
+	})
+}
+
+// outlast starts a query and returns when it has failed.
+func outlast(t *testing.T, engine *points.Engine) *call[points.Result] {
+	t.Helper()
+	c := ask(t.Context(), engine)
+	<-c.returned
+	return c
+}
+
+// A store whose reads take longer than ProbeTimeout is not shut out for good by one read that hangs. Nor is a store that
+// seems slow because the process gets little CPU time.
+func TestSlowStoreRecovers(t *testing.T) {
+	for _, took := range []time.Duration{600 * time.Millisecond, 2 * time.Second, 4900 * time.Millisecond} {
+		t.Run(took.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine, store, gate := heldUp(t, points.Config{})
+				hang := ask(t.Context(), engine)
+				pass(5 * time.Second)
+				requireTimeout(t, hang, 5*time.Second)
+				gate.open()
+				store.onRead(func(ctx context.Context, _, _ int) ([]points.User, error) {
+					select {
+					case <-time.After(took):
+						return nil, nil
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				})
+				for down := time.Now(); engine.State().Down; pass(probeInterval) {
+					require.Less(t, time.Since(down), 30*time.Second)
+					outlast(t, engine)
+				}
+				for range 10 {
+					query(t, engine)
+				}
+			})
+		})
+	}
 }
 
 // A read that fails soon costs its callers little: the next ones read for themselves.

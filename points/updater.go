@@ -8,54 +8,38 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
-
-	"github.com/sony/gobreaker/v2"
 )
 
 // An updater runs the updates of a store, one at a time. It is safe for concurrent use.
 type updater struct {
-	store   Store
-	cfg     UpdaterConfig
-	logger  *slog.Logger
-	hooks   Hooks
-	breaker *gobreaker.CircuitBreaker[int64]
+	store    Store
+	cfg      UpdaterConfig
+	cooldown func() time.Duration
+	logger   *slog.Logger
+	hooks    Hooks
 
 	mu      sync.Mutex
-	state   UpdaterState // without Breaker, which the breaker knows
-	running *running     // nil if no update runs
+	state   UpdaterState   // without Breaker
+	running *runningUpdate // nil if there is none
 }
 
-// running is an update that has begun.
-type running struct {
+type runningUpdate struct {
 	cancel context.CancelFunc
-	ended  chan struct{}
+	ended  chan struct{} // closed when the update has ended
 }
 
 // UpdaterState describes the updates of an engine.
 type UpdaterState struct {
 	RunningSince time.Time    // in UTC; zero if no update is running
-	Done, Total  int64        // progress of the running update in users, if the store reports it; see WithProgress
+	Done, Total  int64        // users updated so far, and in all, if the store reports them; see WithProgress
 	LastSuccess  UpdateInfo   // zero if there was none
-	LastFailure  UpdateInfo   // zero if there was none; a cancelled update is no failure
+	LastFailure  UpdateInfo   // zero if there was none; neither a cancelled nor a skipped update is a failure
 	Failures     int          // consecutive failures up to now
 	Breaker      BreakerState // of the circuit breaker
 }
 
-func newUpdater(store Store, cfg Config) *updater {
-	return &updater{
-		store:  store,
-		cfg:    cfg.Updater,
-		logger: cfg.Logger,
-		hooks:  cfg.Hooks,
-		breaker: gobreaker.NewCircuitBreaker[int64](gobreaker.Settings{
-			Timeout: cfg.Updater.Cooldown,
-			ReadyToTrip: func(c gobreaker.Counts) bool {
-				return int64(c.ConsecutiveFailures) >= int64(cfg.Updater.MaxFailures)
-			},
-			// That somebody stopped an update says nothing about the store.
-			IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
-		}),
-	}
+func newUpdater(store Store, cfg Config, cooldown func() time.Duration) *updater {
+	return &updater{store: store, cfg: cfg.Updater, cooldown: cooldown, logger: cfg.Logger, hooks: cfg.Hooks}
 }
 
 func (u *updater) update(ctx context.Context) (UpdateInfo, error) {
@@ -70,29 +54,54 @@ func (u *updater) currentState() UpdaterState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	state := u.state
-	state.Breaker = map[gobreaker.State]BreakerState{
-		gobreaker.StateClosed: BreakerClosed, gobreaker.StateOpen: BreakerOpen, gobreaker.StateHalfOpen: BreakerHalfOpen,
-	}[u.breaker.State()]
+	state.Breaker = u.breaker()
 	return state
 }
 
-// claim makes the update that it returns, which must be called, the only one.
+// breaker returns the state of the circuit breaker, which follows from the latest failures alone.
+func (u *updater) breaker() BreakerState {
+	switch {
+	case u.state.Failures < u.cfg.MaxFailures:
+		return BreakerClosed
+	case time.Since(u.state.LastFailure.Started) < u.cooldown():
+		return BreakerOpen
+	default:
+		return BreakerHalfOpen
+	}
+}
+
+// claim makes the update that it returns the only one. The caller must run it.
 func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.running != nil {
-		return nil, ErrUpdateRunning
-	}
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
-	u.running = &running{cancel, make(chan struct{})}
-	u.state.RunningSince = time.Now().UTC()
-	return func() (UpdateInfo, error) { return u.run(ctx) }, nil
+	info, err := u.begin(cancel)
+	if err != nil {
+		cancel()
+		if errors.Is(err, ErrUpdatesSuspended) {
+			u.logger.WarnContext(ctx, "update rejected after repeated failures", "breaker", BreakerOpen)
+		}
+		return nil, err
+	}
+	return func() (UpdateInfo, error) { return u.run(ctx, info) }, nil
 }
 
-// stop cancels the update that runs, if one does, and returns a channel that is closed once none does.
+func (u *updater) begin(cancel context.CancelFunc) (UpdateInfo, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.running != nil:
+		return UpdateInfo{}, ErrUpdateRunning
+	case u.breaker() == BreakerOpen:
+		return UpdateInfo{}, ErrUpdatesSuspended
+	}
+	u.running = &runningUpdate{cancel, make(chan struct{})}
+	u.state.RunningSince = time.Now().UTC()
+	return UpdateInfo{Started: u.state.RunningSince}, nil
+}
+
+// stop cancels the running update. It returns a channel that is closed once none is running.
 func (u *updater) stop() <-chan struct{} {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -105,41 +114,45 @@ func (u *updater) stop() <-chan struct{} {
 	return u.running.ended
 }
 
-func (u *updater) run(ctx context.Context) (info UpdateInfo, err error) {
-	// Deferred, so that nothing that panics in here (a hook, Key) leaves the updater taken for good.
-	begun, ended := false, false
-	defer func() { u.release(info, ended) }()
+func (u *updater) run(ctx context.Context, info UpdateInfo) (UpdateInfo, error) {
+	outcome := outcomeNone
+	defer func() { u.release(info, outcome) }() // deferred, so that a panic of Key or a hook releases the updater, too
 
-	info.Started = time.Now().UTC()
-	info.Users, err = u.breaker.Execute(func() (int64, error) {
-		begun = true
-		info.Key = u.cfg.Key()
-		if u.hooks.UpdateStart != nil {
-			ctx = u.hooks.UpdateStart(ctx, info) //nolint:fatcontext // once; the log's lines have it, too
-		}
-		return u.updateStore(WithProgress(ctx, u.progress), info.Key)
-	})
-	if !begun {
-		u.logger.WarnContext(ctx, "update refused: too many have failed in a row", "breaker", u.breaker.State().String())
-		return UpdateInfo{}, ErrUpdatesSuspended
+	info.Key = u.cfg.Key()
+	updateCtx := ctx
+	if u.hooks.UpdateStart != nil {
+		updateCtx = u.hooks.UpdateStart(ctx, info)
 	}
+	info.Users, info.Err = u.updateStore(WithProgress(updateCtx, u.onProgress), info.Key)
 	info.Duration = time.Since(info.Started)
-	info.Err = err
-	ended = true
 	switch {
-	case err == nil:
-		u.logger.InfoContext(ctx, "update done", "users", info.Users, "duration", info.Duration)
-	case errors.Is(err, context.Canceled):
-		u.logger.InfoContext(ctx, "update stopped", "duration", info.Duration)
+	case info.Err == nil:
+		outcome = outcomeSuccess
+		u.logger.InfoContext(updateCtx, "update done", "users", info.Users, "duration", info.Duration)
+	case errors.Is(info.Err, ErrUpdateRunning):
+		u.logger.InfoContext(updateCtx, "update skipped: another one is running on the store", "error", info.Err)
+	case errors.Is(info.Err, context.Canceled) && ctx.Err() != nil:
+		u.logger.InfoContext(updateCtx, "update cancelled", "duration", info.Duration)
 	default:
-		u.logger.ErrorContext(ctx, "update failed", "error", err, "duration", info.Duration)
+		outcome = outcomeFailure
+		u.logger.ErrorContext(updateCtx, "update failed", "error", info.Err, "duration", info.Duration)
 	}
 	if u.hooks.UpdateEnd != nil {
 		u.hooks.UpdateEnd(info)
 	}
-	return info, err
+	return info, info.Err
 }
 
+// An outcome is what an update says about the store.
+type outcome int
+
+const (
+	outcomeNone    outcome = iota // nothing: it was cancelled or skipped
+	outcomeSuccess                // it reached every user
+	outcomeFailure
+)
+
+// updateStore updates the store. It turns a panic of the store into an error.
 func (u *updater) updateStore(ctx context.Context, key uint64) (users int64, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -154,8 +167,7 @@ func (u *updater) updateStore(ctx context.Context, key uint64) (users int64, err
 	return users, nil
 }
 
-// progress notes how far the update is.
-func (u *updater) progress(done, total int64) {
+func (u *updater) onProgress(done, total int64) {
 	u.mu.Lock()
 	if u.running != nil {
 		u.state.Done, u.state.Total = done, total
@@ -166,21 +178,21 @@ func (u *updater) progress(done, total int64) {
 	}
 }
 
-// release frees the updater, and notes how the update has ended, if it has.
-func (u *updater) release(info UpdateInfo, ended bool) {
+// release ends the running update and records its outcome.
+func (u *updater) release(info UpdateInfo, outcome outcome) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.running.cancel()
 	close(u.running.ended)
 	u.running = nil
 	u.state.RunningSince, u.state.Done, u.state.Total = time.Time{}, 0, 0
-	switch {
-	case !ended || errors.Is(info.Err, context.Canceled):
-	case info.Err == nil:
+	switch outcome {
+	case outcomeSuccess:
 		u.state.LastSuccess = info
 		u.state.Failures = 0
-	default:
+	case outcomeFailure:
 		u.state.LastFailure = info
 		u.state.Failures++
+	case outcomeNone:
 	}
 }

@@ -3,6 +3,7 @@ package points_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -277,7 +278,7 @@ func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
 			require.ErrorIs(t, cancelled.result.Err, context.Canceled)
 			before.RunningSince = time.Time{}
 			assert.Equal(t, before, updater.State())
-			assert.Equal(t, []string{`level=INFO msg="update stopped" duration=1s`}, log.read())
+			assert.Equal(t, []string{`level=INFO msg="update cancelled" duration=1s`}, log.read())
 			store.onUpdate(failing.update)
 		}
 		fail := func() {
@@ -306,7 +307,7 @@ func TestBreaker(t *testing.T) {
 		failures int
 		cooldown time.Duration
 	}{
-		"default": {points.UpdaterConfig{}, 3, 2 * time.Minute},
+		"default": {points.UpdaterConfig{}, 3, 90 * time.Second},
 		"set":     {points.UpdaterConfig{MaxFailures: 1, Cooldown: time.Second}, 1, time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -338,17 +339,17 @@ func TestBreaker(t *testing.T) {
 				pass(test.cooldown - 1)
 				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures)
 				assert.Equal(t, []string{
-					`level=WARN msg="update refused: too many have failed in a row" breaker=open`,
+					`level=WARN msg="update rejected after repeated failures" breaker=open`,
 				}, log.read())
 				assert.Equal(t, last, updater.State(), "what was refused is no failure")
 				assert.EqualValues(t, test.failures, store.updates.Load(), "and no update")
 
-				pass(2)
+				pass(1)
 				assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker)
 				update(errStore, points.BreakerOpen, test.failures+1)
 				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures+1)
 
-				pass(test.cooldown + 1)
+				pass(test.cooldown)
 				store.onUpdate(nil)
 				update(nil, points.BreakerClosed, 0)
 				store.onUpdate(failingUpdates().update)
@@ -359,6 +360,61 @@ func TestBreaker(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Several processes share a table: the store of those that lose says that an update is running. That is neither a success
+// nor a failure, however often it happens, also while the circuit breaker is half-open.
+func TestUpdateThatTheStoreSkips(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		var ended []points.UpdateInfo
+		skipping := func(context.Context, uint64) (int64, error) {
+			return 0, fmt.Errorf("users are locked: %w", points.ErrUpdateRunning)
+		}
+		store := &fake{update: skipping}
+		engine := newEngine(t, store, points.Config{
+			Updater: points.UpdaterConfig{MaxFailures: 2, Cooldown: time.Second},
+			Logger:  log.logger(),
+			Hooks:   points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info) }},
+		})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		for i := range 5 {
+			pass(time.Minute)
+			assert.Equal(t, points.UpdaterState{}, engine.State().Updater)
+			assert.EqualValues(t, i+1, engine.State().Ticks)
+			assert.EqualValues(t, i+1, engine.State().Skipped)
+			require.Len(t, ended, i+1)
+			require.ErrorIs(t, ended[i].Err, points.ErrUpdateRunning)
+			assert.Equal(t, []string{`level=INFO msg="update skipped: another one is running on the store" ` +
+				`error="points: updating all users: users are locked: points: an update is running"`}, log.read())
+		}
+		_, err := engine.Update(t.Context())
+		require.ErrorIs(t, err, points.ErrUpdateRunning)
+		assert.EqualValues(t, 5, engine.State().Skipped, "Update is no tick")
+
+		store.onUpdate(failingUpdates().update)
+		pass(2 * time.Minute)
+		failed := engine.State().Updater
+		assert.Equal(t, 2, failed.Failures)
+		store.onUpdate(skipping)
+		pass(time.Minute)
+		failed.Breaker = points.BreakerHalfOpen
+		assert.Equal(t, failed, engine.State().Updater, "a skipped probe says nothing about the store")
+		store.onUpdate(nil)
+		pass(time.Minute)
+		assert.Equal(t, points.BreakerClosed, engine.State().Updater.Breaker)
+	})
+}
+
+// A store may return context.Canceled though nobody cancelled the update: that is a failure.
+func TestCancelledByTheStore(t *testing.T) {
+	updater := newUpdater(t, &fake{update: func(context.Context, uint64) (int64, error) {
+		return 0, context.Canceled
+	}}, points.Config{})
+	_, err := updater.Update(t.Context())
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, updater.State().Failures)
 }
 
 func TestSuccessCloses(t *testing.T) {

@@ -5,56 +5,65 @@ import (
 	"time"
 )
 
-// A caller is a query that waits for its answer.
-type caller struct {
-	ctx      context.Context //nolint:containedctx // for Hooks.BatchStart; nil if there is none
-	answered chan struct{}   // gets one value once result or err is set
-	arrived  time.Time
-	result   Result
-	err      error
+// A waiter is a query that waits for its result.
+type waiter struct {
+	ctx     context.Context //nolint:containedctx // for Hooks.BatchStart; nil if there is none
+	done    chan struct{}   // receives one value once result or err is set
+	arrived time.Time
+	result  Result
+	err     error
 
-	line       *line // nil once it has left: it is answered, or gave up
-	prev, next *caller
+	queue      *waitQueue // nil once the waiter has its result or has given up
+	prev, next *waiter
 }
 
-// A line holds callers in the order in which they came. Any of them may leave it.
-type line struct {
-	first, last *caller
+// A waitQueue is a doubly linked list of waiters in order of arrival: any of them can be removed in constant time.
+type waitQueue struct {
+	first, last *waiter
 	length      int
 }
 
-func (l *line) join(c *caller) {
-	c.line, c.prev, c.next = l, l.last, nil
-	if l.last == nil {
-		l.first = c
+func (q *waitQueue) push(w *waiter) {
+	w.queue, w.prev, w.next = q, q.last, nil
+	if q.last == nil {
+		q.first = w
 	} else {
-		l.last.next = c
+		q.last.next = w
 	}
-	l.last = c
-	l.length++
+	q.last = w
+	q.length++
 }
 
-func (l *line) leave(c *caller) {
-	if c.prev == nil {
-		l.first = c.next
+func (q *waitQueue) remove(w *waiter) {
+	if w.prev == nil {
+		q.first = w.next
 	} else {
-		c.prev.next = c.next
+		w.prev.next = w.next
 	}
-	if c.next == nil {
-		l.last = c.prev
+	if w.next == nil {
+		q.last = w.prev
 	} else {
-		c.next.prev = c.prev
+		w.next.prev = w.prev
 	}
-	c.line, c.prev, c.next = nil, nil, nil
-	l.length--
+	w.queue, w.prev, w.next = nil, nil, nil
+	q.length--
 }
 
-// end empties the line: all have left it, with this error. It returns the first of them, who leads to the others.
-func (l *line) end(err error) (first *caller) {
-	first = l.first
-	for c := first; c != nil; c = c.next {
-		c.line, c.err = nil, err
+// drain removes all waiters and sets their error. It returns the first; next still links them, for wake.
+func (q *waitQueue) drain(err error) (first *waiter) {
+	first = q.first
+	for w := first; w != nil; w = w.next {
+		w.queue, w.err = nil, err
 	}
-	*l = line{}
+	*q = waitQueue{}
 	return first
+}
+
+// wake wakes the waiters of a drained queue.
+func wake(first *waiter) {
+	for w := first; w != nil; {
+		next := w.next // before w wakes and is reused
+		w.done <- struct{}{}
+		w = next
+	}
 }

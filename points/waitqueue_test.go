@@ -7,39 +7,39 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A line does what a slice would do, whoever joins and leaves.
-func TestLine(t *testing.T) {
+// A waitQueue behaves like a slice under any sequence of operations.
+func TestWaitQueue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var l line
-		var want []*caller
+		var q waitQueue
+		var want []*waiter
 		t.Repeat(map[string]func(*rapid.T){
-			"join": func(*rapid.T) {
-				c := new(caller)
-				l.join(c)
-				want = append(want, c)
+			"push": func(*rapid.T) {
+				w := new(waiter)
+				q.push(w)
+				want = append(want, w)
 			},
-			"leave": func(t *rapid.T) {
+			"remove": func(t *rapid.T) {
 				if len(want) == 0 {
-					t.Skip("nobody is in the line")
+					t.Skip("the queue is empty")
 				}
-				i := rapid.IntRange(0, len(want)-1).Draw(t, "who")
-				l.leave(want[i])
-				require.Nil(t, want[i].line)
+				i := rapid.IntRange(0, len(want)-1).Draw(t, "index")
+				q.remove(want[i])
+				require.Nil(t, want[i].queue)
 				want = append(want[:i:i], want[i+1:]...)
 			},
 			"": func(t *rapid.T) {
-				require.Equal(t, len(want), l.length)
-				var last *caller
+				require.Equal(t, len(want), q.length)
+				var last *waiter
 				i := 0
-				for c := l.first; c != nil; c = c.next {
-					require.Same(t, want[i], c)
-					require.Same(t, &l, c.line)
-					require.Same(t, last, c.prev)
-					last = c
+				for w := q.first; w != nil; w = w.next {
+					require.Same(t, want[i], w)
+					require.Same(t, &q, w.queue)
+					require.Same(t, last, w.prev)
+					last = w
 					i++
 				}
 				require.Equal(t, len(want), i)
-				require.Same(t, last, l.last)
+				require.Same(t, last, q.last)
 			},
 		})
 	})
