@@ -8,6 +8,12 @@ import (
 // Hooks are functions that an [Engine] calls when something happens, for telemetry. Any of them may be nil. They run in
 // the goroutine that does the work, which waits for them: they must be quick, and must not call the engine. Batch hooks
 // are called one at a time, and so are Update hooks; a Batch hook may run concurrently with a Tick or an Update hook.
+//
+// The engine does not recover a panic of a hook, which ends the program. Only a hook that runs in the goroutine of a
+// caller, who may recover the panic, does not: Update hooks in [Engine.Update], Tick in [Engine.Run], and Batch hooks in
+// [Engine.Query] if the store has ImmediateReads. The engine remains usable then, and a query that panicked has no
+// timestamp. A panic of UpdateProgress passes through the store, and fails the update as a panic of the store does.
+// The same applies to Config.MinNumber and UpdaterConfig.Key.
 type Hooks struct {
 	// BatchStart is called before each read of the store. queries are the contexts of the queries that the read
 	// answers, in order of arrival; the slice is valid until BatchStart returns. The read gets the context that
@@ -15,10 +21,10 @@ type Hooks struct {
 	BatchStart func(ctx context.Context, queries []context.Context) context.Context
 
 	// BatchEnd is called after each read of the store, before its queries return.
-	BatchEnd func(BatchInfo)
+	BatchEnd func(info BatchInfo)
 
 	// Tick is called at each tick, after its update has been started or skipped.
-	Tick func(TickInfo)
+	Tick func(info TickInfo)
 
 	// UpdateStart is called before each update. info has only Key and Started. The update gets the context that
 	// UpdateStart returns: ctx, or one derived from it.
@@ -27,8 +33,9 @@ type Hooks struct {
 	// UpdateProgress is called when the store reports its progress: done users of total, which may be an estimate.
 	UpdateProgress func(done, total int64)
 
-	// UpdateEnd is called after each update, successful or not.
-	UpdateEnd func(UpdateInfo)
+	// UpdateEnd is called after each update, successful or not. If info.Err wraps ErrUpdateRunning, the store has skipped
+	// the update, because it was running one of another engine or process: that is no failure.
+	UpdateEnd func(info UpdateInfo)
 }
 
 // BatchInfo describes one read of the store.
@@ -46,7 +53,8 @@ type TickInfo struct {
 	// Time is when the tick was due, in UTC.
 	Time time.Time
 
-	// Skipped: the tick started no update, because one was running.
+	// Skipped: the tick started no update, because this engine was running one. A store can skip an update, too: see
+	// Hooks.UpdateEnd.
 	Skipped bool
 }
 
