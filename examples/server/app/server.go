@@ -116,10 +116,8 @@ func (s *Server) answer() error {
 		MaxWaiting:    int(s.cfg.MaxWaiting),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		StopTimeout:   drainTimeout,
-		// Of the ticks after repeated failures, every other one tries.
-		Updater: points.UpdaterConfig{Cooldown: 2 * time.Duration(s.cfg.Interval)},
-		Logger:  s.logger,
-		Hooks:   points.JoinHooks(hooks...),
+		Logger:        s.logger,
+		Hooks:         points.JoinHooks(hooks...),
 	})
 	if err != nil {
 		return err

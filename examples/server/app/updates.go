@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -42,6 +43,10 @@ func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.C
 func (u *updates) ended(info points.UpdateInfo) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if errors.Is(info.Err, points.ErrUpdateRunning) { // of another process: this one updated nothing
+		u.latest = u.latest[:len(u.latest)-1]
+		return
+	}
 	ended := info.Started.Add(info.Duration)
 	u.latest[len(u.latest)-1] = updateRun{info.Started, &ended, info.Users, info.Err != nil}
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -43,6 +44,18 @@ func TestUpdatesTellsWhenTheyRan(t *testing.T) {
 		{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z","users":7,"failed":false},
 		{"started_at":"2026-01-01T10:01:00Z","ended_at":"2026-01-01T10:01:00Z","users":0,"failed":true}]}`,
 		getUpdates(t, h))
+}
+
+// An update that the store skips, as another process is updating the table, is neither an update nor a failure.
+func TestUpdatesOmitsSkippedOnes(t *testing.T) {
+	t.Parallel()
+	h := NewHandler(nil, nil)
+	h.updates = new(updates)
+	info := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
+	h.updates.started(t.Context(), info)
+	info.Err = fmt.Errorf("locked: %w", points.ErrUpdateRunning)
+	h.updates.ended(info)
+	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 }
 
 // However long a server runs, it remembers the latest thousand.
