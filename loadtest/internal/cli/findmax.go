@@ -54,7 +54,7 @@ func (c *command) findMax(ctx context.Context) error {
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(cfg.Assertions, best.metrics())
 	c.printNotes(best)
-	if highest == 0 || !pass || best.contract.Violations > 0 {
+	if highest == 0 || !pass || !best.contractMet() {
 		return errCheckFailed
 	}
 	return nil

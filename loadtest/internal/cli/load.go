@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -52,12 +54,29 @@ func (c *command) load(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("interrupted after %d of %d requests", r.summary.Attempts(), requests)
-	case r.summary.Attempts() == r.summary.Failed() && len(r.summary.Failures) > 0:
-		return fmt.Errorf("no request was answered: %s", r.summary.Failures[0])
-	case !pass || r.contract.Violations > 0:
+	case r.summary.Good == 0:
+		return r.noSuccess()
+	case !pass || !r.contractMet():
 		return errCheckFailed
 	}
 	return nil
+}
+
+// noSuccess describes a run without a single 2xx response.
+func (r *run) noSuccess() error {
+	s := &r.summary
+	switch {
+	case s.Non2xx > 0:
+		return fmt.Errorf("no request succeeded: %d of %d responses were non-2xx", s.Non2xx, s.Attempts())
+	case len(s.Failures) > 0:
+		return fmt.Errorf("no request succeeded: %s", s.Failures[0])
+	}
+	return errors.New("no request succeeded: no response arrived before the end of the run")
+}
+
+// contractMet reports whether no response violated the contract and, with -verify, at least one was checked.
+func (r *run) contractMet() bool {
+	return r.contract.Violations == 0 && (r.contract.Checked || r.cfg.Verify != contract.On)
 }
 
 // printBenchmarking prints the line that ab prints at the start.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
@@ -61,6 +62,9 @@ func (c *command) printNotes(r *run) {
 	}
 	for _, failure := range r.summary.Failures {
 		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)
+	}
+	if r.cfg.Verify == contract.On && !r.contract.Checked {
+		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}
 	if checked := r.contract; checked.Checked {
 		fmt.Fprintf(c.stdout, "Contract: %d responses checked against PointsApp's contract, %d violations.\n",

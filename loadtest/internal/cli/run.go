@@ -103,7 +103,7 @@ func (r *run) metrics() *slo.Metrics {
 	}
 }
 
-// rate returns the completed requests per second.
+// rate returns the successful responses per second.
 func (r *run) rate() float64 {
-	return float64(r.summary.Complete) / max(r.summary.Elapsed.Seconds(), 1e-9)
+	return float64(r.summary.Good) / max(r.summary.Elapsed.Seconds(), 1e-9)
 }

@@ -104,9 +104,30 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 			cfg.Transport = NetHTTP
 		}
 	}
+	if cfg.FindMax {
+		cfg.limitErrors()
+	}
 	if cfg.Method == http.MethodHead && cfg.Verify == contract.Auto {
 		cfg.Verify = contract.Off
 	}
+}
+
+// defaultErrors is added to the SLO of a search: without it, a server that only answers 503 could meet any latency.
+const defaultErrors = "errors<1%"
+
+// limitErrors adds defaultErrors unless the SLO limits errors already.
+func (cfg *Config) limitErrors() {
+	for _, c := range cfg.SLO {
+		if m := c.Metric(); m == "errors" || m == "non2xx" {
+			return
+		}
+	}
+	clauses, err := slo.Parse(defaultErrors)
+	if err != nil || cfg.SLOText == "" {
+		return // validate rejects the missing SLO
+	}
+	cfg.SLO = append(cfg.SLO, clauses...)
+	cfg.SLOText += "," + defaultErrors
 }
 
 // validate returns the first rule that the flags break.

@@ -36,7 +36,7 @@ Open loop (requests are sent on schedule, whether or not earlier ones have been 
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
   -find-max         double the rate, starting at -rate (default 1000), until the SLO is missed, then bisect
-  -slo CLAUSES      the SLO of -find-max
+  -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx
 
 Checks:
   -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
@@ -53,5 +53,6 @@ Client:
   -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
-Exit codes: 0 success; 1 failed assertion, SLO or contract check, unreachable target, or interrupted run; 2 usage error.
+Exit codes: 0 success; 1 failed assertion, SLO or contract check, unreachable target, no 2xx response at all, or
+interrupted run; 2 usage error.
 `

@@ -55,6 +55,9 @@ type Counts struct {
 	Length     int64 `json:"length"`
 	Exceptions int64 `json:"exceptions"`
 
+	// Good counts complete 2xx responses.
+	Good int64 `json:"good"`
+
 	// Non2xx counts complete responses with such a status; KeptAlive those after which the connection was reusable.
 	Non2xx    int64 `json:"non_2xx"`
 	KeptAlive int64 `json:"keep_alive"`
@@ -177,7 +180,9 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	if x.BodyBytes != r.length && !r.opts.AnyLength {
 		r.counts.Length++
 	}
-	if !is2xx(x.Status) {
+	if is2xx(x.Status) {
+		r.counts.Good++
+	} else {
 		r.counts.Non2xx++
 	}
 	if x.KeptAlive {

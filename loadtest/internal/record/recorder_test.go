@@ -72,7 +72,7 @@ func TestCounts(t *testing.T) {
 	}
 	s := r.Summary(2 * time.Second)
 	assert.Equal(t, Counts{
-		Complete: 5, Connect: 1, Receive: 1, Exceptions: 1, Length: 1, Non2xx: 1, KeptAlive: 2, Received: 321, Body: 32,
+		Complete: 5, Connect: 1, Receive: 1, Exceptions: 1, Length: 1, Good: 2, Non2xx: 1, KeptAlive: 2, Received: 321, Body: 32,
 	}, s.Counts)
 	assert.EqualValues(t, 3, s.Failed())
 	assert.EqualValues(t, 6, s.Attempts())

@@ -19,10 +19,11 @@ import (
 // Usage describes the clauses in a few lines.
 const Usage = `comma-separated clauses METRIC OP VALUE, where OP is one of < <= > >= = !=
 p50 p99.9 ... min mean max   latency, with a unit: p99<50ms
-rps                          completed requests per second: rps>3000
+rps                          successful (2xx) responses per second: rps>3000
 failed                       requests without a complete response: failed=0 or failed<0.1%
 errors                       failed requests and non-2xx responses: errors<0.1%
-non2xx length violations     counts, or % of all requests`
+non2xx length violations     counts, or % of all requests
+A clause without any measurement fails.`
 
 // A Clause is a bound on one metric.
 type Clause struct {
@@ -36,9 +37,9 @@ type Clause struct {
 // Metrics are the measurements of a run that clauses refer to.
 type Metrics struct {
 	Latency *record.Distribution
-	Rate    float64 // completed requests per second
+	Rate    float64 // successful responses per second
 
-	Requests                           int64 // all of them
+	Requests                           int64 // that have ended, or were due but not sent
 	Failed, Non2xx, Length, Violations int64
 }
 
@@ -132,16 +133,33 @@ func (c *Clause) percentile() (float64, bool) {
 	return p, err == nil && p <= 100
 }
 
-// Evaluate returns the outcome of each clause, and whether all of them are met.
+// Metric returns the name of the clause's metric.
+func (c *Clause) Metric() string { return c.metric }
+
+// noSamples is Result.Measured of a clause that nothing was measured for.
+const noSamples = "no samples"
+
+// Evaluate returns the outcome of each clause, and whether all of them are met. A clause that nothing was measured for is
+// not met, whatever it says.
 func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	met = true
 	for _, c := range clauses {
-		measured := c.measure(m)
-		r := Result{Clause: c.text, Measured: c.format(measured), Met: c.holds(measured)}
+		r := Result{Clause: c.text, Measured: noSamples}
+		if c.hasSamples(m) {
+			measured := c.measure(m)
+			r.Measured, r.Met = c.format(measured), c.holds(measured)
+		}
 		met = met && r.Met
 		results = append(results, r)
 	}
 	return results, met
+}
+
+func (c *Clause) hasSamples(m *Metrics) bool {
+	if c.isLatency() {
+		return m.Latency.Count() > 0
+	}
+	return m.Requests > 0
 }
 
 func (c *Clause) measure(m *Metrics) float64 {
@@ -155,7 +173,7 @@ func (c *Clause) measure(m *Metrics) float64 {
 		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "violations": m.Violations,
 	}[c.metric]
 	if c.share {
-		return float64(n) / float64(max(m.Requests, 1))
+		return float64(n) / float64(m.Requests)
 	}
 	return float64(n)
 }

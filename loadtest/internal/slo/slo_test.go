@@ -60,6 +60,17 @@ func TestEvaluateAll(t *testing.T) {
 	assert.Equal(t, []bool{true, false, true}, []bool{results[0].Met, results[1].Met, results[2].Met})
 }
 
+// TestNoSamples checks that a clause which nothing was measured for is missed, whatever it says.
+func TestNoSamples(t *testing.T) {
+	for _, text := range []string{"p99<50ms", "max>=0s", "failed=0", "errors<0.1%", "rps>=0", "violations=0"} {
+		clauses, err := Parse(text)
+		require.NoError(t, err)
+		results, met := Evaluate(clauses, &Metrics{Latency: record.NewDistribution()})
+		assert.False(t, met, text)
+		assert.Equal(t, []Result{{Clause: text, Measured: "no samples"}}, results)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"":              "must have the form",
