@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -100,12 +101,12 @@ func ParseConfig(args, environ []string, help io.Writer) (Config, Action, error)
 		writeHelp(help, flags)
 		return Config{}, ActionServe, err
 	case err != nil:
-		return Config{}, ActionServe, hideSecrets(err)
+		return Config{}, ActionServe, hideSecrets(err, flags)
 	case flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q: flags are given as -name=value", flags.Arg(0))
-		return Config{}, ActionServe, hideSecrets(err)
+		return Config{}, ActionServe, hideSecrets(err, flags)
 	case envErr != nil:
-		return Config{}, ActionServe, hideSecrets(envErr)
+		return Config{}, ActionServe, hideSecrets(envErr, flags)
 	}
 	return cfg, *action, nil
 }
@@ -217,12 +218,21 @@ func parseBool(text string) (any, error) {
 	return value, nil
 }
 
-// hideSecrets takes out of an error's text what is quoted there and may be a connection string, wherever it was
-// given, or a token.
-func hideSecrets(err error) error {
-	telling := regexp.MustCompile(`(?i)"(?:[^"\\]|\\.)*(?:@|://|password)(?:[^"\\]|\\.)*"`)
-	if regexp.MustCompile(`(?i)control.token`).MatchString(err.Error()) {
-		telling = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+// hideSecrets replaces what the error's text quotes if that may be a connection string or a token, or a piece of one: a
+// shell splits a password that has a space into several arguments.
+func hideSecrets(err error, flags *flag.FlagSet) error {
+	const hidden = "(hidden, as it may hold a password)"
+	secretFlag := false
+	flags.Visit(func(f *flag.Flag) {
+		secretFlag = secretFlag || f.Name == "database-url" || f.Name == "control-token"
+	})
+	message := err.Error()
+	if what, argument, ok := strings.Cut(message, ": -"); ok && secretFlag && argument != "" && !strings.Contains(what, " for ") {
+		return errors.New(what + ": " + hidden) // flag provided but not defined, bad flag syntax
 	}
-	return errors.New(telling.ReplaceAllLiteralString(err.Error(), "(hidden, as it may hold a password)"))
+	quoted := regexp.MustCompile(`(?i)"(?:[^"\\]|\\.)*(?:@|://|password)(?:[^"\\]|\\.)*"`)
+	if secretFlag || regexp.MustCompile(`(?i)control.token|database.url`).MatchString(message) {
+		quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	}
+	return errors.New(quoted.ReplaceAllLiteralString(message, hidden))
 }

@@ -68,6 +68,12 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
 			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
+	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+			// The message quotes it: it may be a piece of a password.
+			return "the connection string sets a parameter that the server does not accept: " + see
+		}
+		return oneLine(err)
 	case "25006": // read only SQL transaction
 		return message + ": it may be a standby: take the primary, " + see
 	case "53300": // too many connections

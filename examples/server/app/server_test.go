@@ -187,7 +187,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 		"interval": {
 			func(c *app.Config) { c.Interval = 1 },
-			"points: Config.Interval cannot be shorter than 1ms: 1ns",
+			"points: Config.Interval must be at least 1ms, got 1ns",
 		},
 		"malformed URL": {
 			func(c *app.Config) { c.DatabaseURL = "postgres://me:s3cret@db:port/points" },
