@@ -20,7 +20,7 @@ var programs = []string{
 var (
 	inline      = regexp.MustCompile("`([^`]+)`")
 	continued   = regexp.MustCompile(`\s*\\\n\s*`)
-	comment     = regexp.MustCompile(`\s+#\s.*$`)
+	trailing    = regexp.MustCompile(`\s+#\s.*$`)
 	assignments = regexp.MustCompile(`^([A-Z_]+=('[^']*'|\S*)\s+)*`)
 )
 
@@ -28,7 +28,7 @@ var (
 func commandsOf(document string) (commands []string) {
 	var text strings.Builder // outside of code blocks
 	add := func(line string, least int) {
-		line = strings.TrimSpace(comment.ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(line), "$ "), ""))
+		line = strings.TrimSpace(trailing.ReplaceAllString(strings.TrimPrefix(strings.TrimSpace(line), "$ "), ""))
 		words := strings.Fields(assignments.ReplaceAllString(line, ""))
 		if len(words) >= least && slices.Contains(programs, words[0]) && !slices.Contains(commands, line) {
 			commands = append(commands, line)

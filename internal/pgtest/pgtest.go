@@ -1,8 +1,8 @@
 // Package pgtest gives tests and benchmarks a real PostgreSQL, with nothing to set up:
 //
 //	func TestSomething(t *testing.T) {
-//		pool := pgtest.Pool(t) // an empty database of its own, dropped at the end of the test
-//		...
+//		pool := pgtest.Pool(t) // a new empty database, dropped at the end of the test
+//		// test with it
 //	}
 //
 //	func TestMain(m *testing.M) {

@@ -2,6 +2,7 @@
 // timeline of at most 256 intervals, whose width grows with the run.
 //
 //	recorder := record.New(record.Options{})
-//	... transport.Options{Observe: recorder.Observe} ...
+//	h, err := transport.NewHTTP1(transport.Options{URL: u, Observe: recorder.Observe})
+//	// run the load through h
 //	summary := recorder.Summary(elapsed)
 package record
