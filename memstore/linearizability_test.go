@@ -15,6 +15,6 @@ import (
 func TestOneOrder(t *testing.T) {
 	store, err := memstore.New(5)
 	require.NoError(t, err)
-	linearizability.Drive(t, store, []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}},
+	linearizability.Test(t, store, []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}},
 		func(e *points.Engine) func(context.Context) (points.Result, error) { return e.Query })
 }

@@ -17,16 +17,16 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A system is an engine or a lookalike.
+// A system is an engine or a mutant of one.
 type system struct {
 	query  func(context.Context) (points.Result, error)
-	update func(context.Context) // nothing, if an update runs
-	tick   func()                // lets a tick begin; its update may go on afterwards
+	update func(context.Context) // does nothing if an update is running
+	tick   func()                // starts a tick; its update may end later
 }
 
 type builder func(*testing.T, points.Store, points.Config) system
 
-// tickInterval is an engine's interval, and how long the tick of a system takes.
+// tickInterval is the interval of an engine, and the duration of a system's tick.
 const tickInterval = time.Minute
 
 func engineSystem(t *testing.T, store points.Store, cfg points.Config) system {
@@ -44,35 +44,35 @@ func engineSystem(t *testing.T, store points.Store, cfg points.Config) system {
 	}
 }
 
-func lookalikeSystem(fault fault) builder {
+func mutantSystem(fault fault) builder {
 	return func(t *testing.T, store points.Store, cfg points.Config) system {
 		t.Helper()
-		l := newLookalike(store, cfg, fault)
+		m := newMutant(store, cfg, fault)
 		var ticks sync.WaitGroup
 		t.Cleanup(ticks.Wait)
-		return system{l.Query, l.update, func() {
+		return system{m.Query, m.update, func() {
 			ticks.Wait() // one at a time
-			ticks.Go(func() { l.tick(t.Context()) })
+			ticks.Go(func() { m.tick(t.Context()) })
 			pass(tickInterval)
 		}}
 	}
 }
 
-// A scene is a system on a table of four users, whose reads can be held up.
+// A scene is a system on a table of four users whose reads can be blocked.
 type scene struct {
 	system
 	recorder      *linearizability.Recorder
-	before, after gate // of a read, before and after it finds its users
+	before, after gate // block a read before and after it finds its users
 	updateKey     uint64
 }
 
-// Before and after any update of a scene, other users are above 50; and above 10, too.
+// Each update of a scene changes which users have more than 50 points, and which have more than 10.
 func newScene(t *testing.T, build builder) *scene {
 	t.Helper()
 	s := &scene{}
 	users := []points.User{{ID: 1, Points: 80}, {ID: 2, Points: 20}, {ID: 3, Points: 60}, {ID: 4, Points: 40}}
 	s.recorder = linearizability.New(users)
-	store := s.recorder.Store(&table{users: users, hold: func(at place) {
+	store := s.recorder.Store(&table{users: users, hook: func(at position) {
 		switch at {
 		case beforeUsers:
 			_ = s.before.pass(context.Background())
@@ -82,13 +82,13 @@ func newScene(t *testing.T, build builder) *scene {
 		}
 	}})
 	s.system = build(t, store, s.recorder.Config(points.Config{
-		MinNumber: inTurn(50, 10),
+		MinNumber: sequence(50, 10),
 		Updater:   points.UpdaterConfig{Key: s.key},
 	}))
 	return s
 }
 
-// key returns the next key with which user 1 alone is above 50, and all are above 10, but for user 1 not as before.
+// key returns the next key that gives user 1 alone more than 50 points, and all users more than 10.
 func (s *scene) key() uint64 {
 	for {
 		s.updateKey++
@@ -101,8 +101,8 @@ func (s *scene) key() uint64 {
 	}
 }
 
-// ask starts a query, and returns once it waits or is answered.
-func (s *scene) ask(t *testing.T) {
+// startQuery starts a query, and returns when it blocks or has returned.
+func (s *scene) startQuery(t *testing.T) {
 	t.Helper()
 	go func() {
 		_, err := s.recorder.Query(func() (points.Result, error) { return s.query(t.Context()) })
@@ -111,41 +111,41 @@ func (s *scene) ask(t *testing.T) {
 	synctest.Wait()
 }
 
-// Each script is played on the engine, and on lookalikes: the one with the script's fault must not pass.
-func TestOneOrder(t *testing.T) {
+// Each script runs on the engine, on a correct mutant, and on the mutant with the fault that it is for, which must fail.
+func TestLinearizable(t *testing.T) {
 	for _, script := range []struct {
 		fault fault
 		play  func(t *testing.T, s *scene)
 		why   string
 	}{
-		{joinsReadUnderWay, func(t *testing.T, s *scene) {
+		{joinsReadInFlight, func(t *testing.T, s *scene) {
 			s.after.close()
-			s.ask(t)
+			s.startQuery(t)
 			s.update(t.Context())
-			s.ask(t)
+			s.startQuery(t)
 			s.after.open()
 		}, "user 1 with 80 user 3 with 60: user 1 cannot have 80 points"},
-		{oneStampForABatch, func(t *testing.T, s *scene) {
+		{oneTimestampPerBatch, func(t *testing.T, s *scene) {
 			s.before.close()
 			for range 3 {
-				s.ask(t)
+				s.startQuery(t)
 			}
 			s.before.open()
-			s.ask(t)
-		}, "it was told the same as the one before"},
-		{numberAfterUsers, func(t *testing.T, s *scene) {
+			s.startQuery(t)
+		}, "it has the same previous timestamp as the query before"},
+		{minNumberAfterUsers, func(t *testing.T, s *scene) {
 			s.after.close()
-			s.ask(t)
+			s.startQuery(t)
 			s.update(t.Context())
 			s.tick()
 			s.after.open()
 		}, "user 1 with 80 user 2 with 20: user 1 cannot have 80 points"},
-		{numberDoesNotWait, func(t *testing.T, s *scene) {
+		{minNumberDuringRead, func(t *testing.T, s *scene) {
 			s.before.close()
-			s.ask(t)
+			s.startQuery(t)
 			s.tick()
 			s.before.open()
-		}, "user 2 is missing: it is above 10"},
+		}, "user 2 is missing: it has more than 10"},
 	} {
 		t.Run(string(script.fault), func(t *testing.T) {
 			judge := func(build builder) (verdict error) {
@@ -158,15 +158,15 @@ func TestOneOrder(t *testing.T) {
 				return verdict
 			}
 			require.NoError(t, judge(engineSystem), "the engine")
-			require.NoError(t, judge(lookalikeSystem(none)), "a lookalike without a fault")
-			require.ErrorContains(t, judge(lookalikeSystem(script.fault)), script.why)
+			require.NoError(t, judge(mutantSystem(none)), "a mutant without a fault")
+			require.ErrorContains(t, judge(mutantSystem(script.fault)), script.why)
 		})
 	}
 }
 
-// The same at random: clients that come, wait and give up as they like, on a slow store, while ticks come and updates
-// run. Time is a bubble's, so a seed plays much the same each time.
-func TestOneOrderAtRandom(t *testing.T) {
+// The same with random clients, some of which give up, on a slow store, beside ticks and updates. In a synctest bubble a
+// seed gives much the same run each time.
+func TestLinearizableAtRandom(t *testing.T) {
 	const seeds = 10
 	for _, test := range []struct {
 		name  string
@@ -174,16 +174,16 @@ func TestOneOrderAtRandom(t *testing.T) {
 		pass  bool
 	}{
 		{"engine", engineSystem, true},
-		{"lookalike without a fault", lookalikeSystem(none), true},
-		{string(joinsReadUnderWay), lookalikeSystem(joinsReadUnderWay), false},
-		{string(oneStampForABatch), lookalikeSystem(oneStampForABatch), false},
-		{string(numberAfterUsers), lookalikeSystem(numberAfterUsers), false},
-		{string(numberDoesNotWait), lookalikeSystem(numberDoesNotWait), false},
+		{"mutant without a fault", mutantSystem(none), true},
+		{string(joinsReadInFlight), mutantSystem(joinsReadInFlight), false},
+		{string(oneTimestampPerBatch), mutantSystem(oneTimestampPerBatch), false},
+		{string(minNumberAfterUsers), mutantSystem(minNumberAfterUsers), false},
+		{string(minNumberDuringRead), mutantSystem(minNumberDuringRead), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			failed := 0
 			for seed := range uint64(seeds) {
-				err := playAtRandom(t, test.build, seed)
+				err := runAtRandom(t, test.build, seed)
 				if test.pass {
 					require.NoError(t, err, "seed %d", seed)
 				} else if err != nil {
@@ -196,7 +196,7 @@ func TestOneOrderAtRandom(t *testing.T) {
 	}
 }
 
-func playAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
+func runAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -207,14 +207,14 @@ func playAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 			return random.Int64N(n)
 		}
 		sleep := func(most time.Duration) {
-			time.Sleep(time.Duration(draw(int64(most)))) //nolint:forbidigo // moves a bubble's clock
+			time.Sleep(time.Duration(draw(int64(most)))) //nolint:forbidigo // advances the bubble's clock
 		}
 		users := make([]points.User, 8)
 		for i := range users {
 			users[i].ID = int64(i)
 		}
 		recorder := linearizability.New(users)
-		store := recorder.Store(&table{users: users, hold: func(at place) {
+		store := recorder.Store(&table{users: users, hook: func(at position) {
 			if at == inUpdate {
 				sleep(tickInterval / 50)
 			} else {
@@ -230,7 +230,7 @@ func playAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 			clients.Go(func() {
 				for range 25 {
 					ctx, cancel := context.WithCancel(t.Context())
-					if client == 0 { // gives up soon
+					if client == 0 { // gives up early
 						ctx, cancel = context.WithTimeout(t.Context(), tickInterval)
 					}
 					_, _ = recorder.Query(func() (points.Result, error) { return s.query(ctx) })
@@ -254,8 +254,8 @@ func playAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 	return verdict
 }
 
-// And for real: as many at once as the machine lets run.
-func TestOneOrderForReal(t *testing.T) {
+// The same with real time and real parallelism.
+func TestLinearizableInParallel(t *testing.T) {
 	for name, mode := range map[string]func(*table) points.Store{
 		"batches":   func(s *table) points.Store { return s },
 		"immediate": func(s *table) points.Store { return immediateTable{s} },
@@ -266,7 +266,7 @@ func TestOneOrderForReal(t *testing.T) {
 				users[i].ID = int64(i)
 			}
 			recorder := linearizability.New(users)
-			store := recorder.Store(mode(&table{users: users, hold: func(place) { runtime.Gosched() }}))
+			store := recorder.Store(mode(&table{users: users, hook: func(position) { runtime.Gosched() }}))
 			ticked := make(chan struct{}, 1000)
 			engine := newEngine(t, store, recorder.Config(points.Config{
 				Interval: time.Millisecond,
@@ -294,13 +294,13 @@ func TestOneOrderForReal(t *testing.T) {
 	}
 }
 
-// A context that ends just when the answer comes: the caller gets the answer and has its place in the order, or gets
-// the error and has none.
-func TestContextEndsAsTheAnswerComes(t *testing.T) {
+// A context that ends at the same moment as the read: the query returns its result and has a place in the order, or fails
+// and has none.
+func TestContextEndsWithTheRead(t *testing.T) {
 	users := []points.User{{ID: 1, Points: 50}}
 	recorder := linearizability.New(users)
 	var cancel context.CancelFunc
-	engine := newEngine(t, &table{users: users, hold: func(at place) {
+	engine := newEngine(t, &table{users: users, hook: func(at position) {
 		if at == afterUsers {
 			cancel()
 		}

@@ -8,114 +8,112 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A fault is what makes a lookalike less than an engine.
+// A fault makes a mutant incorrect.
 type fault string
 
 const (
-	none              fault = "none"
-	joinsReadUnderWay fault = "who comes during a read is answered from it"
-	oneStampForABatch fault = "those who wait are told the same stamp"
-	numberAfterUsers  fault = "the hidden number is looked up after the users"
-	numberDoesNotWait fault = "the hidden number changes during a read"
+	none                 fault = "none"
+	joinsReadInFlight    fault = "a query during a read gets the result of that read"
+	oneTimestampPerBatch fault = "the queries of a batch share one timestamp"
+	minNumberAfterUsers  fault = "the min number is looked up after the users"
+	minNumberDuringRead  fault = "the min number changes during a read"
 )
 
-// A lookalike is an engine on one page, as somebody might well write it, with one fault or none: what must not pass
-// the check that the engine passes, and shows that the check is worth its name.
-type lookalike struct {
-	store points.Store
-	cfg   points.Config
-	fault fault
-	turn  chan struct{} // full while a read is under way
+// A mutant is a minimal engine, as someone might write it, with one fault or none. A linearizability check that is worth
+// its name must reject each faulty one.
+type mutant struct {
+	store    points.Store
+	cfg      points.Config
+	fault    fault
+	inFlight chan struct{} // full while a read is in flight
 
 	updating sync.Mutex
 
-	mu     sync.Mutex
-	number int
-	last   int64 // stamp, in µs since 1970
-	next   *[]chan points.Result
+	mu            sync.Mutex
+	minNumber     int
+	lastTimestamp int64 // in µs since 1970
+	next          *[]chan points.Result
 }
 
-func newLookalike(store points.Store, cfg points.Config, fault fault) *lookalike {
-	return &lookalike{store: store, cfg: cfg, fault: fault, turn: make(chan struct{}, 1), number: cfg.MinNumber()}
+func newMutant(store points.Store, cfg points.Config, fault fault) *mutant {
+	return &mutant{store: store, cfg: cfg, fault: fault, inFlight: make(chan struct{}, 1), minNumber: cfg.MinNumber()}
 }
 
-func (l *lookalike) Query(ctx context.Context) (points.Result, error) {
-	answer := make(chan points.Result, 1)
-	l.mu.Lock()
-	if l.next == nil {
-		l.next = new([]chan points.Result)
-		go l.serve(context.WithoutCancel(ctx), l.next)
+func (m *mutant) Query(ctx context.Context) (points.Result, error) {
+	result := make(chan points.Result, 1)
+	m.mu.Lock()
+	if m.next == nil {
+		m.next = new([]chan points.Result)
+		go m.serve(context.WithoutCancel(ctx), m.next)
 	}
-	*l.next = append(*l.next, answer)
-	l.mu.Unlock()
-	return <-answer, nil
+	*m.next = append(*m.next, result)
+	m.mu.Unlock()
+	return <-result, nil
 }
 
-// serve answers the callers from one read.
-func (l *lookalike) serve(ctx context.Context, callers *[]chan points.Result) {
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
+// serve answers a batch from one read.
+func (m *mutant) serve(ctx context.Context, batch *[]chan points.Result) {
+	m.inFlight <- struct{}{}
+	defer func() { <-m.inFlight }()
 
-	l.mu.Lock()
-	minimum, limit := l.number, 2
-	if l.fault == numberAfterUsers {
+	m.mu.Lock()
+	minimum, limit := m.minNumber, 2
+	if m.fault == minNumberAfterUsers {
 		minimum, limit = -1, 1000
 	}
-	if l.fault != joinsReadUnderWay {
-		l.next = nil
+	if m.fault != joinsReadInFlight {
+		m.next = nil
 	}
-	l.mu.Unlock()
+	m.mu.Unlock()
 
-	users, _ := l.store.UsersAbove(ctx, minimum, limit)
+	users, _ := m.store.UsersAbove(ctx, minimum, limit)
 
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.fault == joinsReadUnderWay {
-		l.next = nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fault == joinsReadInFlight {
+		m.next = nil
 	}
-	if l.fault == numberAfterUsers {
-		users = above(users, l.number, 2)
+	if m.fault == minNumberAfterUsers {
+		users = above(users, m.minNumber, 2)
 	}
-	previous := l.stamp()
-	for i, answer := range *callers {
-		if i > 0 && l.fault != oneStampForABatch {
-			previous = l.stamp()
+	previous := m.advance()
+	for i, result := range *batch {
+		if i > 0 && m.fault != oneTimestampPerBatch {
+			previous = m.advance()
 		}
-		answer <- points.Result{Users: users, Previous: previous}
+		result <- points.Result{Users: users, Previous: previous}
 	}
 }
 
-// stamp returns the stamp before the one that it makes.
-func (l *lookalike) stamp() time.Time {
-	before := time.Time{}
-	if l.last != 0 {
-		before = time.UnixMicro(l.last).UTC()
+// advance makes a new timestamp and returns the one before it.
+func (m *mutant) advance() time.Time {
+	previous := time.Time{}
+	if m.lastTimestamp != 0 {
+		previous = time.UnixMicro(m.lastTimestamp).UTC()
 	}
-	l.last = max(l.last+1, time.Now().UnixMicro())
-	return before
+	m.lastTimestamp = max(m.lastTimestamp+1, time.Now().UnixMicro())
+	return previous
 }
 
-// tick is an engine's tick.
-func (l *lookalike) tick(ctx context.Context) {
-	l.place(l.cfg.MinNumber())
-	l.cfg.Hooks.Tick(points.TickInfo{})
-	l.update(ctx)
+func (m *mutant) tick(ctx context.Context) {
+	m.setMinNumber(m.cfg.MinNumber())
+	m.cfg.Hooks.Tick(points.TickInfo{})
+	m.update(ctx)
 }
 
-// update is an engine's Update.
-func (l *lookalike) update(ctx context.Context) {
-	if l.updating.TryLock() {
-		defer l.updating.Unlock()
-		_, _ = l.store.UpdateAll(ctx, l.cfg.Updater.Key())
+func (m *mutant) update(ctx context.Context) {
+	if m.updating.TryLock() {
+		defer m.updating.Unlock()
+		_, _ = m.store.UpdateAll(ctx, m.cfg.Updater.Key())
 	}
 }
 
-func (l *lookalike) place(number int) {
-	if l.fault != numberAfterUsers && l.fault != numberDoesNotWait {
-		l.turn <- struct{}{}
-		defer func() { <-l.turn }()
+func (m *mutant) setMinNumber(number int) {
+	if m.fault != minNumberAfterUsers && m.fault != minNumberDuringRead {
+		m.inFlight <- struct{}{}
+		defer func() { <-m.inFlight }()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.number = number
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.minNumber = number
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // inTurn returns a MinNumber that draws numbers one after the other.
-func inTurn(numbers ...int) func() int {
+func sequence(numbers ...int) func() int {
 	return func() int {
 		n := numbers[0]
 		numbers = numbers[1:]
@@ -41,7 +41,7 @@ func TestTick(t *testing.T) {
 		g := &gate{}
 		store := telling(updatesAt(g))
 		engine := newEngine(t, mode(store), points.Config{
-			MinNumber: inTurn(50, 60, 70),
+			MinNumber: sequence(50, 60, 70),
 			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
 		})
 		began := time.Now().UTC().Round(0)
@@ -97,7 +97,7 @@ func TestTickSkipsItsUpdateWhileOneRuns(t *testing.T) {
 		g.close()
 		store := telling(updatesAt(g))
 		engine := newEngine(t, store, points.Config{
-			MinNumber: inTurn(50, 60, 70, 80),
+			MinNumber: sequence(50, 60, 70, 80),
 			Logger:    log.logger(),
 			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info.Skipped) }},
 		})
@@ -214,7 +214,7 @@ func TestHiddenNumberOutOfRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
 		store := telling(&fake{})
-		engine := newEngine(t, store, points.Config{MinNumber: inTurn(50, -1, 101, 60), Logger: log.logger()})
+		engine := newEngine(t, store, points.Config{MinNumber: sequence(50, -1, 101, 60), Logger: log.logger()})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		for i, number := range []string{"-1", "101"} {
@@ -232,7 +232,7 @@ func TestHiddenNumberOutOfRange(t *testing.T) {
 // Users and hidden number of an answer belong to one moment: neither changes while a read is under way.
 func TestTickWaitsForTheReadUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{Interval: time.Second, MinNumber: inTurn(50, 60)})
+		engine, store, gate := heldUp(t, points.Config{Interval: time.Second, MinNumber: sequence(50, 60)})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(time.Millisecond)
@@ -252,7 +252,7 @@ func TestTickWaitsForTheReadUnderWay(t *testing.T) {
 
 func TestTickWaitsForNoReadLongerThanItsCallers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUpDeaf(t, points.Config{Interval: time.Minute, MinNumber: inTurn(50, 60)})
+		engine, store, gate := heldUpDeaf(t, points.Config{Interval: time.Minute, MinNumber: sequence(50, 60)})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(58 * time.Second)
@@ -385,7 +385,7 @@ func TestStopTimeout(t *testing.T) {
 func TestUpdateOfTheEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := telling(&fake{})
-		engine := newEngine(t, store, points.Config{MinNumber: inTurn(50, 60)})
+		engine := newEngine(t, store, points.Config{MinNumber: sequence(50, 60)})
 		_, err := engine.Update(t.Context())
 		require.NoError(t, err)
 		_, stop := run(t.Context(), engine)

@@ -8,22 +8,21 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A table is a store of few users. A read finds all users at one moment; an update gives one after the other its
-// points.
+// A table is a store of few users. A read finds all users at one moment; an update changes one user after the other.
 type table struct {
-	// hold is called where others may come in between. It may be nil.
-	hold func(at place)
+	// hook is called at each position where other calls may interleave. It may be nil.
+	hook func(at position)
 
 	mu    sync.Mutex
 	users []points.User
 }
 
-type place int
+type position int
 
 const (
-	beforeUsers place = iota // of a read: it has begun
-	afterUsers               // of a read: it has found its users
-	inUpdate                 // before each user's change
+	beforeUsers position = iota // a read has begun
+	afterUsers                  // a read has found its users
+	inUpdate                    // an update is about to change a user
 )
 
 func (s *table) UsersAbove(_ context.Context, minimum, limit int) ([]points.User, error) {
@@ -50,20 +49,20 @@ func (s *table) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 
 func (s *table) Capabilities() points.Capabilities { return points.Capabilities{} }
 
-func (s *table) at(at place) {
-	if s.hold != nil {
-		s.hold(at)
+func (s *table) at(at position) {
+	if s.hook != nil {
+		s.hook(at)
 	}
 }
 
-// above returns the first of users that are above minimum, at most limit.
+// above returns the first users with more than minimum points, at most limit.
 func above(users []points.User, minimum, limit int) []points.User {
 	found := slices.Clone(users)
 	found = slices.DeleteFunc(found, func(u points.User) bool { return u.Points <= minimum })
 	return found[:min(limit, len(found))]
 }
 
-// immediateTable is a table whose reads an engine takes to be immediate.
+// An immediateTable is a table with ImmediateReads.
 type immediateTable struct{ *table }
 
 func (immediateTable) Capabilities() points.Capabilities {

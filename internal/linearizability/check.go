@@ -3,7 +3,6 @@ package linearizability
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -11,59 +10,60 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Check returns nil if one order explains the history, and each query's answer was true at its place in it; else it
-// says how far an order can go. It is for a history that has ended: every query that was answered must be in it.
+// Check returns nil if the history is linearizable: in one order of its operations, each query's result was correct at its
+// place. Otherwise the error shows how far an order can go. Call it when all calls have returned: every query that
+// succeeded must be in the history.
 func (r *Recorder) Check() error {
 	if len(r.ids) > MaxUsers {
-		return fmt.Errorf("history: at most %d users can be followed: these are %d", MaxUsers, len(r.ids))
+		return fmt.Errorf("linearizability: the store must have at most %d users, got %d", MaxUsers, len(r.ids))
 	}
 	operations := r.operations()
-	rank(operations)
+	setPlaces(operations)
 	history := make([]porcupine.Operation, len(operations))
 	for i, op := range operations {
 		history[i] = porcupine.Operation{Input: op.event, Call: op.call, Return: op.end}
 	}
 	model := porcupine.Model{
-		Init: func() any { return state{number: -1} },
+		Init: func() any { return state{minNumber: -1} },
 		Step: func(before, what, _ any) (bool, any) { return r.step(before, what) },
 	}
 
-	const patience = 2 * time.Minute
-	result := porcupine.CheckOperationsTimeout(model, history, patience)
+	const timeout = 2 * time.Minute
+	result := porcupine.CheckOperationsTimeout(model, history, timeout)
 	if result == porcupine.Ok {
 		return nil
 	}
 	if result == porcupine.Unknown {
-		return fmt.Errorf("history: %d operations could not be judged within %v: record fewer", len(history), patience)
+		return fmt.Errorf("linearizability: %d operations could not be checked within %v: record fewer", len(history), timeout)
 	}
-	// Once more, now with all that the explanation needs.
-	_, info := porcupine.CheckOperationsVerbose(model, history, patience)
+	// Again, with the details for the error.
+	_, info := porcupine.CheckOperationsVerbose(model, history, timeout)
 	return r.explain(operations, info.PartialLinearizations()[0])
 }
 
 func (r *Recorder) step(before, what any) (bool, any) {
 	s, _ := before.(state)
 	e, _ := what.(event)
-	after, err := e.happen(r, s)
+	after, err := e.apply(r, s)
 	return err == nil, after
 }
 
-// rank gives the queries their places in the order. There is no choice: the k-th is told the stamp of the one before,
-// and stamps increase.
-func rank(history []operation) {
-	var queries []*query
+// setPlaces sets the places of the queries in the order. There is only one way: each returns the timestamp of the one
+// before, and timestamps increase.
+func setPlaces(history []operation) {
+	var queries []*answeredQuery
 	for _, op := range history {
-		if q, ok := op.event.(*query); ok {
+		if q, ok := op.event.(*answeredQuery); ok {
 			queries = append(queries, q)
 		}
 	}
-	slices.SortFunc(queries, func(a, b *query) int { return a.result.Previous.Compare(b.result.Previous) })
+	slices.SortFunc(queries, func(a, b *answeredQuery) int { return a.result.Previous.Compare(b.result.Previous) })
 	for place, q := range queries {
 		q.place = place
 	}
 }
 
-// explain tells how far the longest of the orders goes, and why nothing can follow.
+// explain returns an error with the length of the longest order and why no operation can follow it.
 func (r *Recorder) explain(history []operation, orders [][]int) error {
 	var longest []int
 	for _, order := range orders {
@@ -71,21 +71,21 @@ func (r *Recorder) explain(history []operation, orders [][]int) error {
 			longest = order
 		}
 	}
-	s := state{number: -1}
+	s := state{minNumber: -1}
 	for _, i := range longest {
-		s, _ = history[i].event.happen(r, s)
+		s, _ = history[i].event.apply(r, s)
 	}
-	ends := int64(math.MaxInt64) // whatever began later cannot be next
+	ends := int64(never) // an operation that was called later cannot be next
 	for i, op := range history {
 		if !slices.Contains(longest, i) {
 			ends = min(ends, op.end)
 		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "history: no order explains it: after %d operations, none of these can be next:", len(longest))
+	fmt.Fprintf(&text, "linearizability: no order explains the history: after %d operations, none of these can be next:", len(longest))
 	for i, op := range history {
 		if !slices.Contains(longest, i) && op.call <= ends {
-			_, err := op.event.happen(r, s)
+			_, err := op.event.apply(r, s)
 			fmt.Fprintf(&text, "\n\t%v: %v", op.event, err)
 		}
 	}

@@ -14,10 +14,10 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// key is the key of every update here.
+// key is the key of all updates in this file.
 const key = 235
 
-// old and drawn return users 1, 2 and 3 at the beginning and after an update.
+// old and drawn return users 1, 2 and 3 before and after an update.
 func old() []points.User {
 	return []points.User{{ID: 1, Points: 10}, {ID: 2, Points: 60}, {ID: 3, Points: 90}}
 }
@@ -32,20 +32,28 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// script plays a history of users 1, 2 and 3, at first with their old points, and with hidden number 50. Time passes
-// only where a script says so.
+// A script records a history of users 1, 2 and 3, which starts with their old points and min number 50. Time passes only
+// where the script says so.
 type script struct {
 	*linearizability.Recorder
 
-	last time.Time // the latest stamp
+	cfg  points.Config
+	next int       // min number to draw
+	last time.Time // latest timestamp
 }
 
-// told records a query that is told of the latest one and finds users.
-func (s *script) told(users ...points.User) {
+func newScript() *script {
+	s := &script{Recorder: linearizability.New(old())}
+	s.cfg = s.Config(points.Config{MinNumber: func() int { return s.next }})
+	return s
+}
+
+// query records a query that returns the latest timestamp and these users.
+func (s *script) query(users ...points.User) {
 	s.during(func() {}, users...)
 }
 
-// during records a query that finds users, and all of meanwhile happens between its call and its answer.
+// during records a query that returns these users. meanwhile runs between its call and its return.
 func (s *script) during(meanwhile func(), users ...points.User) {
 	_, _ = s.Query(func() (points.Result, error) {
 		meanwhile()
@@ -59,8 +67,8 @@ func (s *script) during(meanwhile func(), users ...points.User) {
 	})
 }
 
-// toldAt records a query of users 2 and 3 that is told of previous.
-func (s *script) toldAt(previous time.Time) {
+// queryAt records a query that returns users 2 and 3, and previous.
+func (s *script) queryAt(previous time.Time) {
 	s.answer(points.Result{Users: old()[1:], Previous: previous})
 }
 
@@ -68,12 +76,18 @@ func (s *script) answer(result points.Result) {
 	_, _ = s.Query(func() (points.Result, error) { return result, nil })
 }
 
-func (s *script) number(n int) {
-	s.Drawn(n)
-	s.Placed()
+// draw records that n is drawn as a min number, and number that it is set, too.
+func (s *script) draw(n int) {
+	s.next = n
+	s.cfg.MinNumber()
 }
 
-// update records an update during which meanwhile happens. It ends with err.
+func (s *script) number(n int) {
+	s.draw(n)
+	s.cfg.Hooks.Tick(points.TickInfo{})
+}
+
+// update records an update that returns err. meanwhile runs during it.
 func (s *script) update(err error, meanwhile func()) {
 	_, _ = s.Store(updating{err, meanwhile}).UpdateAll(context.Background(), key)
 }
@@ -101,15 +115,15 @@ func pass(d time.Duration) {
 type scripts []struct {
 	name string
 	play func(*script)
-	want string // part of the error; empty if the history is right
+	want string // part of the error; empty if the history is linearizable
 }
 
 func (scripts scripts) check(t *testing.T) {
 	for _, test := range scripts {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &script{Recorder: linearizability.New(old())}
-				s.Drawn(50)
+				s := newScript()
+				s.draw(50)
 				test.play(s)
 				err := s.Check()
 				if test.want == "" {
@@ -126,133 +140,140 @@ func TestCheckOfOrder(t *testing.T) {
 	second, third := old()[1], old()[2]
 	scripts{
 		{"nothing", func(*script) {}, ""},
-		{"one after the other", func(s *script) {
-			s.told(second, third)
+		{"sequential", func(s *script) {
+			s.query(second, third)
 			pass(time.Second)
-			s.told(third, second)
-			s.told(second, third)
+			s.query(third, second)
+			s.query(second, third)
 		}, ""},
-		{"one within the other", func(s *script) {
-			s.during(func() { s.told(second, third) }, second, third)
-			s.told(second, third)
+		{"nested", func(s *script) {
+			s.during(func() { s.query(second, third) }, second, third)
+			s.query(second, third)
 		}, ""},
-		{"a query that failed", func(s *script) {
-			s.told(second, third)
+		{"a failed query", func(s *script) {
+			s.query(second, third)
 			_, _ = s.Query(func() (points.Result, error) { return points.Result{}, context.Canceled })
-			s.told(second, third)
+			s.query(second, third)
 		}, ""},
-		{"the first is told of one before", func(s *script) { s.toldAt(time.Now()) }, "it is the first"},
-		{"two are told the same", func(s *script) {
-			s.told(second, third)
+		{"the first has a previous one", func(s *script) { s.queryAt(time.Now()) }, "it is the first query"},
+		{"the same timestamp twice", func(s *script) {
+			s.query(second, third)
 			previous := s.last
-			s.told(second, third)
-			s.toldAt(previous)
-		}, "told the same"},
-		{"a stamp is passed over", func(s *script) {
-			s.told(second, third)
+			s.query(second, third)
+			s.queryAt(previous)
+		}, "the same previous timestamp"},
+		{"a timestamp is skipped", func(s *script) {
+			s.query(second, third)
 			pass(time.Second)
-			s.toldAt(s.last)
+			s.queryAt(s.last)
 			pass(time.Second)
-			s.toldAt(s.last.Add(time.Millisecond))
-		}, "not stamped then"},
-		{"a stamp is yet to come", func(s *script) {
-			s.told(second, third)
-			s.toldAt(time.Now().Add(time.Second))
-		}, "not stamped then"},
-		{"the later call comes first", func(s *script) {
-			s.told(second, third)
-			s.toldAt(s.last.Add(2 * time.Microsecond))
-			s.toldAt(s.last)
-		}, "it is not next"},
-		{"a batch that was over", func(s *script) {
+			s.queryAt(s.last.Add(time.Millisecond))
+		}, "did not run at that time"},
+		{"a timestamp in the future", func(s *script) {
+			s.query(second, third)
+			s.queryAt(time.Now().Add(time.Second))
+		}, "did not run at that time"},
+		{"the later call is first", func(s *script) {
+			s.query(second, third)
+			s.queryAt(s.last.Add(2 * time.Microsecond))
+			s.queryAt(s.last)
+		}, "it is not the next query"},
+		{"a batch after a later one", func(s *script) {
 			s.answer(points.Result{Users: old()[1:], Batch: 2})
 			s.answer(points.Result{Users: old()[1:], Batch: 1, Previous: time.Now()})
-		}, "its batch was over"},
+		}, "a later batch has been answered"},
 	}.check(t)
 }
 
 func TestCheckOfUsers(t *testing.T) {
 	first, second, third := old()[0], old()[1], old()[2]
 	scripts{
-		{"none is above", func(s *script) { s.number(90); s.told() }, ""},
-		{"any two", func(s *script) { s.number(0); s.told(third, first) }, ""},
-		{"not above", func(s *script) { s.told(third, first) }, "user 1 is not above 50"},
-		{"equal is not above", func(s *script) { s.number(60); s.told(third, second) }, "user 2 is not above 60"},
-		{"missing", func(s *script) { s.told(third) }, "user 2 is missing: it is above 50"},
-		{"twice", func(s *script) { s.told(third, third) }, "user 3 comes twice"},
-		{"too many", func(s *script) { s.number(0); s.told(old()...) }, "more than 2 users"},
-		{"unknown", func(s *script) { s.told(points.User{ID: 4, Points: 60}) }, "there is no user 4"},
-		{"wrong points", func(s *script) { s.told(points.User{ID: 2, Points: 61}) }, "user 2 cannot have 61 points"},
+		{"no user has more", func(s *script) { s.number(90); s.query() }, ""},
+		{"any two users", func(s *script) { s.number(0); s.query(third, first) }, ""},
+		{"not more", func(s *script) { s.query(third, first) }, "user 1 does not have more than 50"},
+		{"equal is not more", func(s *script) { s.number(60); s.query(third, second) }, "user 2 does not have more than 60"},
+		{"missing", func(s *script) { s.query(third) }, "user 2 is missing: it has more than 50"},
+		{"twice", func(s *script) { s.query(third, third) }, "user 3 is listed twice"},
+		{"too many", func(s *script) { s.number(0); s.query(old()...) }, "more than 2 users"},
+		{"unknown", func(s *script) { s.query(points.User{ID: 4, Points: 60}) }, "there is no user 4"},
+		{"wrong points", func(s *script) { s.query(points.User{ID: 2, Points: 61}) }, "user 2 cannot have 61 points"},
 	}.check(t)
 }
 
 func TestCheckOfNumbers(t *testing.T) {
 	second, third := old()[1], old()[2]
 	scripts{
-		{"new", func(s *script) { s.number(70); s.told(third) }, ""},
-		{"new meanwhile, after it", func(s *script) { s.during(func() { s.number(70) }, second, third) }, ""},
-		{"new meanwhile, before it", func(s *script) { s.during(func() { s.number(70) }, third) }, ""},
-		{"drawn and not placed", func(s *script) { s.Drawn(70); s.told(second, third); s.told(third) }, ""},
-		{"out of range is none", func(s *script) { s.number(101); s.told(second, third) }, ""},
-		{"old", func(s *script) { s.number(70); s.told(second, third) }, "user 2 is not above 70"},
-		{"old after new", func(s *script) { s.Drawn(70); s.told(third); s.told(second, third) }, "user 2 is not above 70"},
-		{"old after all", func(s *script) {
-			s.told(second, third)
+		{"new", func(s *script) { s.number(70); s.query(third) }, ""},
+		{"new during the query, which is before it", func(s *script) { s.during(func() { s.number(70) }, second, third) }, ""},
+		{"new during the query, which is after it", func(s *script) { s.during(func() { s.number(70) }, third) }, ""},
+		{"drawn and not set", func(s *script) { s.draw(70); s.query(second, third); s.query(third) }, ""},
+		{"drawn, and another one after Run has ended", func(s *script) {
+			s.draw(70)
+			s.query(third)
+			s.number(50)
+			s.query(second, third)
+		}, ""},
+		{"drawn, and never set", func(s *script) { s.draw(70); s.number(50); s.query(second, third) }, ""},
+		{"out of range is ignored", func(s *script) { s.number(101); s.query(second, third) }, ""},
+		{"old", func(s *script) { s.number(70); s.query(second, third) }, "user 2 does not have more than 70"},
+		{"old after new", func(s *script) { s.draw(70); s.query(third); s.query(second, third) }, "user 2 does not have more than 70"},
+		{"old after two new ones", func(s *script) {
+			s.query(second, third)
 			s.number(0)
 			s.number(70)
-			s.told(second, third)
-		}, "user 2 is not above 70"},
+			s.query(second, third)
+		}, "user 2 does not have more than 70"},
 	}.check(t)
 
-	s := &script{Recorder: linearizability.New(old())}
-	s.told(old()[1:]...)
-	assert.ErrorContains(t, s.Check(), "there is no hidden number")
+	s := newScript()
+	s.query(old()[1:]...)
+	assert.ErrorContains(t, s.Check(), "there is no min number")
 }
 
 func TestCheckOfUpdates(t *testing.T) {
 	second, third, first := old()[1], old()[2], drawn()[0]
 	update := func(s *script) { s.update(nil, nothing) }
 	scripts{
-		{"done", func(s *script) { update(s); s.told(first) }, ""},
-		{"meanwhile, after it", func(s *script) { s.during(func() { update(s) }, second, third) }, ""},
-		{"meanwhile, before it", func(s *script) { s.during(func() { update(s) }, first) }, ""},
+		{"done", func(s *script) { update(s); s.query(first) }, ""},
+		{"during the query, which is before it", func(s *script) { s.during(func() { update(s) }, second, third) }, ""},
+		{"during the query, which is after it", func(s *script) { s.during(func() { update(s) }, first) }, ""},
 		{"user by user", func(s *script) {
 			s.update(nil, func() {
-				s.told(second, third)
-				s.told(first, third)
-				s.told(first)
+				s.query(second, third)
+				s.query(first, third)
+				s.query(first)
 			})
 		}, ""},
-		{"failed, so any part of it", func(s *script) {
+		{"failed: any part of it", func(s *script) {
 			s.update(errors.New("away"), nothing)
-			s.told(first, second)
+			s.query(first, second)
 			update(s)
-			s.told(first)
+			s.query(first)
 		}, ""},
-		{"panicked, so any part of it", func(s *script) {
+		{"panicked: any part of it", func(s *script) {
 			assert.Panics(t, func() { s.update(nil, func() { panic("out of paper") }) })
-			s.told(first, second)
+			s.query(first, second)
 			update(s)
-			s.told(first)
+			s.query(first)
 		}, ""},
-		{"old after it", func(s *script) { update(s); s.told(second, third) }, "user 2 cannot have 60"},
-		{"new before it", func(s *script) { s.told(first); update(s) }, "user 1 cannot have 99"},
-		{"back again", func(s *script) {
-			s.update(nil, func() { s.told(first); s.told(first, third) })
+		{"old after it", func(s *script) { update(s); s.query(second, third) }, "user 2 cannot have 60"},
+		{"new before it", func(s *script) { s.query(first); update(s) }, "user 1 cannot have 99"},
+		{"undone", func(s *script) {
+			s.update(nil, func() { s.query(first); s.query(first, third) })
 		}, "user 3 cannot have 90"},
-		{"missing meanwhile", func(s *script) {
-			s.update(nil, func() { s.number(5); s.told(drawn()[2]) })
+		{"missing during it", func(s *script) {
+			s.update(nil, func() { s.number(5); s.query(drawn()[2]) })
 		}, "user 1 is missing"},
-		{"two at once", func(s *script) { s.update(nil, func() { update(s) }) }, "update 2 begins: another one runs"},
+		{"two at once", func(s *script) { s.update(nil, func() { update(s) }) }, "start of update 2: another update is running"},
 	}.check(t)
 }
 
-func TestCheckFollowsSomeUsers(t *testing.T) {
+func TestCheckLimitsTheNumberOfUsers(t *testing.T) {
 	require.NoError(t, linearizability.New(make([]points.User, linearizability.MaxUsers)).Check())
-	require.ErrorContains(t, linearizability.New(make([]points.User, linearizability.MaxUsers+1)).Check(), "at most 64 users")
+	require.ErrorContains(t, linearizability.New(make([]points.User, linearizability.MaxUsers+1)).Check(), "at most 64 users, got 65")
 }
 
-func TestConfigKeepsWhatItIsGiven(t *testing.T) {
+func TestConfigKeepsMinNumberAndHooks(t *testing.T) {
 	numbers, ticks := 0, 0
 	cfg := linearizability.New(old()).Config(points.Config{
 		MinNumber: func() int { numbers++; return 7 },
@@ -270,7 +291,7 @@ type immediate struct{ updating }
 
 func (immediate) Capabilities() points.Capabilities { return points.Capabilities{ImmediateReads: true} }
 
-func TestStoreStaysImmediate(t *testing.T) {
+func TestStoreKeepsCapabilities(t *testing.T) {
 	recorder := linearizability.New(old())
 	assert.False(t, recorder.Store(updating{}).Capabilities().ImmediateReads)
 	assert.True(t, recorder.Store(immediate{}).Capabilities().ImmediateReads)

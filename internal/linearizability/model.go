@@ -10,60 +10,60 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// state is the engine's and its users', as far as the history tells. It is comparable.
+// A state is what the history so far says about the engine and its users. It is comparable.
 type state struct {
-	number   int       // the hidden number; -1 if there is none yet
-	queries  int       // answered so far
-	previous time.Time // what the latest of them was told
-	from, to time.Time // when the latest of them was stamped
-	batch    uint64
-	updates  int  // begun so far
-	updating bool // the latest has not ended
-	users    users
+	minNumber int       // -1 before the first
+	queries   int       // so far
+	previous  time.Time // as the latest query returned it
+	from, to  time.Time // the latest query got its timestamp in between
+	batch     uint64    // of the latest query
+	updates   int       // started so far
+	updating  bool      // the latest one has not ended
+	users     users
 }
 
-// users holds for each user the oldest update whose points it can have: it never goes back. 0 is the beginning.
+// users holds for each user the oldest update whose points it can have. It never goes back. 0 stands for the initial
+// points.
 type users [MaxUsers]int
 
-// An event changes the state, or cannot have happened in it.
+// An event changes the state, or returns why it is impossible in it.
 type event interface {
-	happen(r *Recorder, s state) (state, error)
+	apply(r *Recorder, s state) (state, error)
 	String() string
 }
 
-// number is a new hidden number.
-type number int
+// minNumber is a new min number.
+type minNumber int
 
-func (n number) String() string { return fmt.Sprintf("hidden number %d", int(n)) }
+func (n minNumber) String() string { return fmt.Sprintf("min number %d", int(n)) }
 
-func (n number) happen(_ *Recorder, s state) (state, error) {
-	s.number = int(n)
+func (n minNumber) apply(_ *Recorder, s state) (state, error) {
+	s.minNumber = int(n)
 	return s, nil
 }
 
-// An update is two events, and each user changes at some moment between them. It is known by its place among all
-// updates, counted from 1.
+// An update is two events. Each user changes at some moment between them. Updates are counted from 1.
 type (
-	updateBegins int
-	updateEnds   struct {
-		update updateBegins
+	updateStart int
+	updateEnd   struct {
+		update updateStart
 		err    error
 	}
 )
 
-func (u updateBegins) String() string { return fmt.Sprintf("update %d begins", int(u)) }
+func (u updateStart) String() string { return fmt.Sprintf("start of update %d", int(u)) }
 
-func (u updateBegins) happen(_ *Recorder, s state) (state, error) {
+func (u updateStart) apply(_ *Recorder, s state) (state, error) {
 	if s.updating {
-		return s, errors.New("another one runs")
+		return s, errors.New("another update is running")
 	}
 	s.updates, s.updating = int(u), true
 	return s, nil
 }
 
-func (u updateEnds) String() string { return fmt.Sprintf("update %d ends: %v", int(u.update), u.err) }
+func (u updateEnd) String() string { return fmt.Sprintf("end of update %d: %v", int(u.update), u.err) }
 
-func (u updateEnds) happen(_ *Recorder, s state) (state, error) {
+func (u updateEnd) apply(_ *Recorder, s state) (state, error) {
 	s.updating = false
 	if u.err == nil {
 		for i := range s.users {
@@ -73,39 +73,39 @@ func (u updateEnds) happen(_ *Recorder, s state) (state, error) {
 	return s, nil
 }
 
-// query is a query that was answered.
-type query struct {
+// An answeredQuery is a query that succeeded.
+type answeredQuery struct {
 	result   points.Result
-	from, to time.Time // of its call and its answer
+	from, to time.Time // of its call and its return
 	place    int       // in the order of all queries, counted from 0
 }
 
-func (q *query) String() string {
+func (q *answeredQuery) String() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "query %d, told of %s:", q.place, q.result.Previous.Format(time.RFC3339Nano))
+	fmt.Fprintf(&text, "query %d, previous %s:", q.place, q.result.Previous.Format(time.RFC3339Nano))
 	for _, u := range q.result.Users {
 		fmt.Fprintf(&text, " user %d with %d", u.ID, u.Points)
 	}
 	return text.String()
 }
 
-func (q *query) happen(r *Recorder, s state) (state, error) {
-	// An engine may stamp a microsecond apart what it answers at one moment.
+func (q *answeredQuery) apply(r *Recorder, s state) (state, error) {
+	// An engine may give the queries of one batch timestamps that are a microsecond apart.
 	slack := time.Duration(len(r.history)) * time.Microsecond
 	previous := q.result.Previous
 	switch {
 	case q.place != s.queries:
-		return s, errors.New("it is not next")
-	case s.number < 0:
-		return s, errors.New("there is no hidden number")
+		return s, errors.New("it is not the next query")
+	case s.minNumber < 0:
+		return s, errors.New("there is no min number")
 	case q.place == 0 && !previous.IsZero():
-		return s, errors.New("it is the first, and was told of one before")
+		return s, errors.New("it is the first query, but has a previous one")
 	case q.place > 0 && previous.Sub(s.previous) < time.Microsecond:
-		return s, errors.New("it was told the same as the one before")
+		return s, errors.New("it has the same previous timestamp as the query before")
 	case q.place > 0 && (previous.Before(s.from.Add(-slack)) || previous.After(s.to.Add(slack))):
-		return s, errors.New("the query before was not stamped then")
+		return s, errors.New("the query before did not run at that time")
 	case q.result.Batch < s.batch:
-		return s, errors.New("its batch was over")
+		return s, errors.New("a later batch has been answered")
 	}
 	users, err := r.reached(s, q.result.Users)
 	if err != nil {
@@ -118,13 +118,13 @@ func (q *query) happen(r *Recorder, s state) (state, error) {
 	return s, nil
 }
 
-// reached returns which updates have reached the users at least, if these were found.
+// reached returns the oldest update that each user can be at, given that a query found these users.
 func (r *Recorder) reached(s state, found []points.User) (users, error) {
 	reached := s.users
-	// reach finds the oldest update that can have given the i-th user such points: that allows the most afterwards.
-	reach := func(i int, such func(points int) bool) bool {
+	// advance finds the oldest update that can have given user i such points: the oldest leaves most choice later.
+	advance := func(i int, ok func(points int) bool) bool {
 		for ; reached[i] <= s.updates; reached[i]++ {
-			if such(r.points[reached[i]][i]) {
+			if ok(r.points[reached[i]][i]) {
 				return true
 			}
 		}
@@ -137,10 +137,10 @@ func (r *Recorder) reached(s state, found []points.User) (users, error) {
 		case i < 0:
 			return reached, fmt.Errorf("there is no user %d", u.ID)
 		case listed[u.ID]:
-			return reached, fmt.Errorf("user %d comes twice", u.ID)
-		case u.Points <= s.number:
-			return reached, fmt.Errorf("user %d is not above %d", u.ID, s.number)
-		case !reach(i, func(points int) bool { return points == u.Points }):
+			return reached, fmt.Errorf("user %d is listed twice", u.ID)
+		case u.Points <= s.minNumber:
+			return reached, fmt.Errorf("user %d does not have more than %d", u.ID, s.minNumber)
+		case !advance(i, func(points int) bool { return points == u.Points }):
 			return reached, fmt.Errorf("user %d cannot have %d points", u.ID, u.Points)
 		}
 		listed[u.ID] = true
@@ -152,8 +152,8 @@ func (r *Recorder) reached(s state, found []points.User) (users, error) {
 		return reached, nil
 	}
 	for i, id := range r.ids {
-		if !listed[id] && !reach(i, func(points int) bool { return points <= s.number }) {
-			return reached, fmt.Errorf("user %d is missing: it is above %d", id, s.number)
+		if !listed[id] && !advance(i, func(points int) bool { return points <= s.minNumber }) {
+			return reached, fmt.Errorf("user %d is missing: it has more than %d", id, s.minNumber)
 		}
 	}
 	return reached, nil

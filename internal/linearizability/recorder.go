@@ -1,14 +1,3 @@
-// Package linearizability records what an engine is asked and what happens to it, and judges whether one order explains it all:
-// a linearizability check of points.Engine, on any store and from any distance.
-//
-//	recorder := linearizability.New(users)                              // the store's users, as they are now
-//	engine, err := points.New(recorder.Store(store), recorder.Config(points.Config{}))
-//	// … run the engine; from many goroutines:
-//	recorder.Query(func() (points.Result, error) { return engine.Query(ctx) })
-//	// … and when all is quiet:
-//	err = recorder.Check()
-//
-// The check follows each user, of whom there may be few.
 package linearizability
 
 import (
@@ -17,37 +6,39 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// MaxUsers is how many users a store may hold for its history to be checked.
+// MaxUsers is the maximum number of users of a store whose history can be checked.
 const MaxUsers = 64
 
 // A Recorder records a history. It is safe for concurrent use.
 type Recorder struct {
 	mu      sync.Mutex
-	now     int64 // a clock that ticks whenever something is recorded, so that no two things are at the same time
+	now     int64 // logical time: advances with each event, so that no two are simultaneous
 	limit   int
 	ids     []int64
-	points  [][]int    // of each of ids: at the beginning, then in each update
-	drawn   *operation // the hidden number that has not taken its place yet
-	running bool       // the first hidden number has been drawn
+	points  [][]int    // points of each of ids: initially, then after each update
+	pending *operation // the min number that is drawn but not set; nil if there is none
+	running bool       // the first min number has been drawn
 	history []operation
 }
 
-// An operation is an event that took place at some moment between call and end.
+// An operation is an event that took effect at some moment from call to end.
 type operation struct {
 	event     event
 	call, end int64
 }
 
+// never is the end of an operation that may take effect at any later time, or never.
+const never = math.MaxInt64
+
 // New returns a recorder for a store that holds exactly users.
 func New(users []points.User) *Recorder {
-	r := &Recorder{limit: 2, points: [][]int{nil}}
+	r := &Recorder{limit: points.DefaultLimit, points: [][]int{nil}}
 	for _, u := range users {
 		r.ids = append(r.ids, u.ID)
 		r.points[0] = append(r.points[0], u.Points)
@@ -55,29 +46,33 @@ func New(users []points.User) *Recorder {
 	return r
 }
 
-// Query records the query that ask makes, and returns its answer. A query that fails has no place in the order, and is
-// not recorded. Result.Batch may be 0 if it is not known.
-func (r *Recorder) Query(ask func() (points.Result, error)) (points.Result, error) {
-	called := time.Now()
-	r.mu.Lock()
-	r.now++
-	call := r.now
-	r.mu.Unlock()
-
-	result, err := ask()
+// Query calls query, records it and returns its result. A failed query has no place in the order and is not recorded.
+// Result.Batch may be 0 if it is unknown.
+func (r *Recorder) Query(query func() (points.Result, error)) (points.Result, error) {
+	started := time.Now()
+	call := r.tick()
+	result, err := query()
 	if err != nil {
 		return result, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now++
-	answered := query{result: result, from: called.Round(0), to: time.Now().Round(0)}
-	r.history = append(r.history, operation{&answered, call, r.now})
+	event := answeredQuery{result: result, from: started.Round(0), to: time.Now().Round(0)}
+	r.history = append(r.history, operation{&event, call, r.now})
 	return result, nil
 }
 
-// Config returns cfg for an engine whose hidden numbers are recorded: each is drawn, and has taken its place by the
-// time that the tick's hook is called.
+// tick advances the logical time and returns it.
+func (r *Recorder) tick() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now++
+	return r.now
+}
+
+// Config returns cfg with the min numbers recorded: each from when it is drawn until the Tick hook is called, when it has
+// been set.
 func (r *Recorder) Config(cfg points.Config) points.Config {
 	r.limit = cmp.Or(cfg.Limit, r.limit)
 
@@ -87,99 +82,96 @@ func (r *Recorder) Config(cfg points.Config) points.Config {
 	}
 	cfg.MinNumber = func() int {
 		n := draw()
-		r.Drawn(n)
+		r.drawMinNumber(n)
 		return n
 	}
-	hook := cfg.Hooks.Tick
-	cfg.Hooks.Tick = func(info points.TickInfo) {
-		r.Placed()
-		if hook != nil {
-			hook(info)
-		}
-	}
+	cfg.Hooks = points.JoinHooks(points.Hooks{Tick: func(points.TickInfo) { r.setMinNumber() }}, cfg.Hooks)
 	return cfg
 }
 
-// Drawn records that n, if it is in range, is to become the hidden number. The first one does so at once.
-func (r *Recorder) Drawn(n int) {
+// drawMinNumber records that n, if it is in range, is about to become the min number. The first one is set at once.
+func (r *Recorder) drawMinNumber(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n < 0 || n > points.MaxPoints {
 		return
 	}
 	r.now++
-	r.drawn = &operation{event: number(n), call: r.now}
+	if r.pending != nil {
+		// Run ended before the tick did: the engine may have set that number, may still set it, or may drop it.
+		r.pending.end = never
+		r.history = append(r.history, *r.pending)
+	}
+	r.pending = &operation{event: minNumber(n), call: r.now}
 	if !r.running {
 		r.running = true
-		r.placed()
+		r.endPending()
 	}
 }
 
-// Placed records that the number that was drawn has become the hidden number.
-func (r *Recorder) Placed() {
+// setMinNumber records that the drawn number is the min number now.
+func (r *Recorder) setMinNumber() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now++
-	r.placed()
+	r.endPending()
 }
 
-func (r *Recorder) placed() {
-	if r.drawn == nil {
+func (r *Recorder) endPending() {
+	if r.pending == nil {
 		return
 	}
-	r.drawn.end = r.now
-	r.history = append(r.history, *r.drawn)
-	r.drawn = nil
+	r.pending.end = r.now
+	r.history = append(r.history, *r.pending)
+	r.pending = nil
 }
 
-// Store returns store, its updates recorded.
-func (r *Recorder) Store(store points.Store) points.Store {
-	return recorded{store, r}
-}
+// Store returns store with its updates recorded.
+func (r *Recorder) Store(store points.Store) points.Store { return recordedStore{store, r} }
 
-type recorded struct {
+type recordedStore struct {
 	points.Store
 
 	recorder *Recorder
 }
 
-func (s recorded) UpdateAll(ctx context.Context, key uint64) (users int64, err error) {
-	update := s.recorder.begin(key)
-	defer func() { s.recorder.happened(updateEnds{update, err}) }()
-	err = errors.New("it panicked") // unless it returns
+func (s recordedStore) UpdateAll(ctx context.Context, key uint64) (users int64, err error) {
+	update := s.recorder.startUpdate(key)
+	defer func() { s.recorder.record(updateEnd{update, err}) }()
+	err = errors.New("panic") // unless UpdateAll returns
 	users, err = s.Store.UpdateAll(ctx, key)
 	return users, err
 }
 
-func (r *Recorder) begin(key uint64) updateBegins {
+func (r *Recorder) startUpdate(key uint64) updateStart {
 	r.mu.Lock()
 	drawn := make([]int, len(r.ids))
 	for i, id := range r.ids {
 		drawn[i] = points.Draw(id, key)
 	}
-	update := updateBegins(len(r.points))
+	update := updateStart(len(r.points))
 	r.points = append(r.points, drawn)
 	r.mu.Unlock()
 
-	r.happened(update)
+	r.record(update)
 	return update
 }
 
-// happened records an event that took but a moment.
-func (r *Recorder) happened(what event) {
+// record records an event that took effect just now.
+func (r *Recorder) record(e event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.now++
-	r.history = append(r.history, operation{what, r.now, r.now})
+	r.history = append(r.history, operation{e, r.now, r.now})
 }
 
-// operations returns the history up to now. What has not ended may take place at any later time.
+// operations returns the history so far.
 func (r *Recorder) operations() []operation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	history := slices.Clone(r.history)
-	if r.drawn != nil {
-		history = append(history, operation{r.drawn.event, r.drawn.call, math.MaxInt64})
+	history := append([]operation(nil), r.history...)
+	if r.pending != nil {
+		history = append(history, operation{r.pending.event, r.pending.call, never})
 	}
 	return history
 }

@@ -25,14 +25,14 @@ func TestOneOrderOverHTTP(t *testing.T) {
 	t.Run("memstore", func(t *testing.T) {
 		store, err := memstore.New(len(users))
 		require.NoError(t, err)
-		linearizability.Drive(t, store, users, overHTTP(t))
+		linearizability.Test(t, store, users, overHTTP(t))
 	})
 	t.Run("pgstore", func(t *testing.T) {
 		store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{BatchSize: 2})
 		require.NoError(t, err)
 		require.NoError(t, store.Migrate(t.Context()))
 		require.NoError(t, store.Seed(t.Context(), int64(len(users))))
-		linearizability.Drive(t, store, users, overHTTP(t))
+		linearizability.Test(t, store, users, overHTTP(t))
 	})
 }
 
