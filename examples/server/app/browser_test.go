@@ -242,7 +242,7 @@ func TestDashboard(t *testing.T) {
 	p.until(`document.getElementById("update-text").textContent.startsWith("Running since")`)
 	p.until(`[...shares].filter((share) => share > 0 && share < 1).length >= 2`)
 	p.picture("dashboard")
-	p.until(`document.getElementById("update-text").textContent.startsWith("None runs")`)
+	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
 	assert.Equal(t, 2, strings.Count(p.text("#history"), "done"))
 
 	p.run(chromedp.SetValue(chromedp.CSS("#interval"), "soon"), chromedp.Click(chromedp.CSS(`button[value="interval"]`)))
@@ -252,7 +252,7 @@ func TestDashboard(t *testing.T) {
 
 	// The server goes away, and comes back.
 	require.NoError(t, r.stop())
-	p.until(`document.getElementById("status").textContent.startsWith("The server does not answer")`)
+	p.until(`document.getElementById("status").textContent.startsWith("No connection to the server")`)
 	cfg.Addr = app.Address(strings.TrimPrefix(r.url, "http://"))
 	startReady(t, cfg)
 	p.until(`document.getElementById("status").textContent === "Live." && ` + rate + ` > 0`)

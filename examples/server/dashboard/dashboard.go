@@ -1,6 +1,6 @@
-// Package dashboard serves a page that shows what a server does while it does it: embedded, without a build step,
-// and without anything from elsewhere. What it shows comes over server-sent events, from what the server measures
-// anyway. It costs nothing while nobody watches.
+// Package dashboard serves a live page with a server's state. The page is embedded, needs no build step and loads nothing
+// from other servers. It receives snapshots of the server's metrics by server-sent events; none are taken while no page
+// is open.
 package dashboard
 
 import (
@@ -19,79 +19,79 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// policy allows the page what is this server's alone.
+// policy is the page's Content-Security-Policy: everything comes from this server, and nothing is inline.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 const (
-	every       = 500 * time.Millisecond // there is something new to see
-	mostWatch   = 100                    // pages at one moment; one more is refused
-	writeWithin = 10 * time.Second       // a page that does not read is cut
+	interval     = 500 * time.Millisecond // between two snapshots
+	maxWatchers  = 100                    // open pages; further ones are rejected
+	writeTimeout = 10 * time.Second       // a page that does not read for so long is disconnected
 )
 
 // A Dashboard serves the page. It is safe for concurrent use.
 type Dashboard struct {
 	source Source
-	closed chan struct{} // once the server shuts down
+	closed chan struct{} // closed by Close
 
 	mu       sync.Mutex
-	watchers map[chan []byte]bool
-	stop     context.CancelFunc // of the sampling; nil while nobody watches
+	watchers map[chan []byte]bool // one for each open page
+	stop     context.CancelFunc   // stops the sampling; nil while no page is open
 }
 
-// New returns the dashboard of what source tells. Close must be called before the server that serves it shuts down.
+// New returns a dashboard that shows source. Close must be called when the server that serves it shuts down.
 func New(source Source) *Dashboard {
 	return &Dashboard{source: source, closed: make(chan struct{}), watchers: make(map[chan []byte]bool)}
 }
 
-// Close ends the events of all pages, which then look for the server again. It may be called once.
+// Close ends the event streams of all pages, which then try to reconnect. It may be called once.
 func (d *Dashboard) Close() { close(d.closed) }
 
-// Handlers returns what answers, by path: /dashboard with the page, /dashboard/events with what it shows.
+// Handlers returns the handlers by path: /dashboard and its files, and /dashboard/events, the stream of snapshots.
 func (d *Dashboard) Handlers() (map[string]http.Handler, error) {
 	files, err := fs.Sub(assets, "assets")
 	if err != nil {
 		return nil, err
 	}
-	handlers := map[string]http.Handler{"/dashboard/events": page.Guarded(policy, http.HandlerFunc(d.events))}
+	handlers := map[string]http.Handler{"/dashboard/events": page.Secure(policy, http.HandlerFunc(d.events))}
 	names, err := fs.ReadDir(files, ".")
 	if err != nil {
 		return nil, err
 	}
-	served := http.StripPrefix("/dashboard", http.FileServerFS(files))
+	fileServer := http.StripPrefix("/dashboard", http.FileServerFS(files))
 	for _, name := range names {
-		handlers["/dashboard/"+name.Name()] = page.Guarded(policy, served)
+		handlers["/dashboard/"+name.Name()] = page.Secure(policy, fileServer)
 	}
 	html, err := fs.ReadFile(files, "page.html")
 	if err != nil {
 		return nil, err
 	}
-	handlers["/dashboard"] = page.Guarded(policy, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	handlers["/dashboard"] = page.Secure(policy, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(html) //nolint:errcheck // the client went away
+		w.Write(html) //nolint:errcheck // the client has gone
 	}))
 	return handlers, nil
 }
 
-// events tells a page what there is to see, until it goes away.
+// events streams snapshots to a page until it disconnects.
 func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead { // a response without a body would never end
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Cache-Control", "no-store")
 		return
 	}
-	watcher, ok := d.watch() //nolint:contextcheck // the sampling is for all watchers
+	watcher, ok := d.watch() //nolint:contextcheck // the sampling outlives this request
 	if !ok {
-		http.Error(w, "Too many pages are open.", http.StatusServiceUnavailable)
+		http.Error(w, "Too many dashboards are open.", http.StatusServiceUnavailable)
 		return
 	}
-	defer d.leave(watcher)
+	defer d.unwatch(watcher)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Time{}) //nolint:errcheck // the request has been read
+	control.SetReadDeadline(time.Time{}) //nolint:errcheck // without a deadline there is nothing to reset
 	write := func(text string, args ...any) error {
-		if err := control.SetWriteDeadline(time.Now().Add(writeWithin)); err != nil {
+		if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return err
 		}
 		if _, err := fmt.Fprintf(w, text, args...); err != nil {
@@ -102,8 +102,8 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	err := write("retry: 1000\n\n")
 	for err == nil {
 		select {
-		case seen := <-watcher:
-			err = write("data: %s\n\n", seen)
+		case snapshot := <-watcher:
+			err = write("data: %s\n\n", snapshot)
 		case <-r.Context().Done():
 			return
 		case <-d.closed:
@@ -112,12 +112,12 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch adds a watcher, which gets the latest snapshot; it reports false if there are too many. The first one starts
-// the sampling.
+// watch adds a watcher, a channel that gets each snapshot. It returns false if there are too many. The first watcher
+// starts the sampling.
 func (d *Dashboard) watch() (chan []byte, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.watchers) == mostWatch {
+	if len(d.watchers) == maxWatchers {
 		return nil, false
 	}
 	watcher := make(chan []byte, 1)
@@ -131,8 +131,8 @@ func (d *Dashboard) watch() (chan []byte, bool) {
 	return watcher, true
 }
 
-// leave takes a watcher away. The last one stops the sampling.
-func (d *Dashboard) leave(watcher chan []byte) {
+// unwatch removes a watcher. The last one stops the sampling.
+func (d *Dashboard) unwatch(watcher chan []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.watchers, watcher)
@@ -143,19 +143,19 @@ func (d *Dashboard) leave(watcher chan []byte) {
 	}
 }
 
-// sample looks at the source again and again, until ctx ends.
+// sample publishes a snapshot of the source at each interval until ctx ends.
 func (d *Dashboard) sample(ctx context.Context) {
-	ticker := time.NewTicker(every)
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
-	var before counts
+	var previous counts
 	for {
-		var seen snapshot
-		seen, before = d.source.look(before)
-		text, err := json.Marshal(seen)
+		var current snapshot
+		current, previous = d.source.snapshot(previous)
+		text, err := json.Marshal(current)
 		if err != nil {
-			panic(err) // numbers, strings and times
+			panic(err) // unreachable: there are only numbers, strings and times
 		}
-		d.tell(text)
+		d.publish(text)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -164,8 +164,8 @@ func (d *Dashboard) sample(ctx context.Context) {
 	}
 }
 
-// tell gives all watchers the latest snapshot, in the place of one that they have not come to.
-func (d *Dashboard) tell(text []byte) {
+// publish sends a snapshot to all watchers. It replaces one that a slow watcher has not received yet.
+func (d *Dashboard) publish(text []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for watcher := range d.watchers {

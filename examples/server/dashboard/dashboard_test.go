@@ -22,33 +22,33 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A fake is a source, and what was asked of it.
-type fake struct {
-	registry *prometheus.Registry
-	requests *prometheus.HistogramVec
-	batches  prometheus.Histogram
-	watched  []bool
-	looks    atomic.Int64
+// A fakeSource has its own metrics, and records calls.
+type fakeSource struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.HistogramVec
+	batches   prometheus.Histogram
+	watched   []bool       // arguments of Watch
+	snapshots atomic.Int64 // calls of State
 }
 
-func newFake() *fake {
-	f := &fake{
+func newFakeSource() *fakeSource {
+	f := &fakeSource{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "http_server_request_duration_seconds", Help: "As telemetry's.", Buckets: []float64{.001, .01, .1},
+			Name: "http_server_request_duration_seconds", Help: "As in package telemetry.", Buckets: []float64{.001, .01, .1},
 		}, []string{"http_route", "http_response_status_code"}),
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "points_batch_size", Help: "As telemetry's.", Buckets: []float64{1, 10},
+			Name: "points_batch_size", Help: "As in package telemetry.", Buckets: []float64{1, 10},
 		}),
 	}
 	f.registry.MustRegister(f.requests, f.batches)
 	return f
 }
 
-func (f *fake) source() Source {
+func (f *fakeSource) source() Source {
 	return Source{
 		Metrics:  f.registry,
-		State:    func() points.State { f.looks.Add(1); return points.State{Waiting: 3} },
+		State:    func() points.State { f.snapshots.Add(1); return points.State{Waiting: 3} },
 		Phase:    func() string { return "starting" },
 		Updates:  func() any { return []int{} },
 		Problems: func() []string { return []string{"a problem"} },
@@ -67,13 +67,13 @@ func TestPercentile(t *testing.T) {
 	assert.Zero(t, percentile(map[float64]float64{1: 0, 2: 0}, .5))
 }
 
-// A snapshot tells of the time since the one before, of queries alone.
-func TestLook(t *testing.T) {
+// The rates and percentiles of a snapshot are those of queries since the previous one.
+func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
+		f := newFakeSource()
 		f.requests.WithLabelValues("/", "200").Observe(5)
-		first, before := f.source().look(counts{})
+		first, previous := f.source().snapshot(counts{})
 		assert.Zero(t, first.Rate)
 		assert.Equal(t, 3, first.Waiting)
 		assert.Equal(t, "starting", first.Phase)
@@ -87,47 +87,47 @@ func TestLook(t *testing.T) {
 			f.requests.WithLabelValues("/metrics", "200").Observe(.05)
 			f.batches.Observe(7)
 		}
-		seen, _ := f.source().look(before)
-		assert.InDelta(t, 50, seen.Rate, 1e-9)
-		assert.Equal(t, map[string]float64{"200": 45, "503": 5}, seen.Statuses)
-		assert.InDelta(t, .5/.9, seen.P50, .001)
-		assert.InDelta(t, 91, seen.P99, .001)
-		assert.InDelta(t, 5, seen.Reads, 1e-9)
-		assert.InDelta(t, 7, seen.Batch, 1e-9)
+		second, _ := f.source().snapshot(previous)
+		assert.InDelta(t, 50, second.Rate, 1e-9)
+		assert.Equal(t, map[string]float64{"200": 45, "503": 5}, second.Statuses)
+		assert.InDelta(t, .5/.9, second.P50, .001)
+		assert.InDelta(t, 91, second.P99, .001)
+		assert.InDelta(t, 5, second.Reads, 1e-9)
+		assert.InDelta(t, 7, second.Batch, 1e-9)
 	})
 }
 
-// Nobody watches: nothing is looked at. All who watch see the same looks.
-func TestItCostsNothingWhileNobodyWatches(t *testing.T) {
+// Without watchers no snapshots are taken. All watchers get the same snapshots.
+func TestSamplingNeedsWatchers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFake()
+		f := newFakeSource()
 		d := New(f.source())
 		<-time.After(time.Hour)
-		assert.Zero(t, f.looks.Load())
+		assert.Zero(t, f.snapshots.Load())
 
-		one, ok := d.watch()
+		first, ok := d.watch()
 		require.True(t, ok)
-		other, ok := d.watch()
+		second, ok := d.watch()
 		require.True(t, ok)
 		for range 3 {
-			assert.Equal(t, string(<-one), string(<-other))
+			assert.Equal(t, string(<-first), string(<-second))
 		}
-		assert.EqualValues(t, 3, f.looks.Load())
-		d.leave(one)
+		assert.EqualValues(t, 3, f.snapshots.Load())
+		d.unwatch(first)
 		<-time.After(time.Minute)
 		synctest.Wait()
-		assert.EqualValues(t, 3+120, f.looks.Load(), "one that does not read holds nothing up")
-		d.leave(other)
+		assert.EqualValues(t, 3+120, f.snapshots.Load(), "a watcher that does not read blocks nothing")
+		d.unwatch(second)
 		<-time.After(time.Hour)
-		assert.EqualValues(t, 3+120, f.looks.Load())
+		assert.EqualValues(t, 3+120, f.snapshots.Load())
 		assert.Equal(t, []bool{true, false}, f.watched)
 	})
 }
 
-// HEAD has the headers of the stream of events, and ends.
+// HEAD of the event stream returns its headers and ends.
 func TestHeadOfEvents(t *testing.T) {
-	d := New(newFake().source())
+	d := New(newFakeSource().source())
 	ended := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
@@ -148,14 +148,34 @@ func TestHeadOfEvents(t *testing.T) {
 	}
 }
 
-func TestTooMany(t *testing.T) {
+// A metric that cannot be gathered does not hide the others.
+func TestSnapshotAfterGatherError(t *testing.T) {
+	t.Parallel()
+	f := newFakeSource()
+	f.registry.MustRegister(failingCollector{})
+	f.requests.WithLabelValues("/", "200").Observe(5)
+	_, err := f.registry.Gather()
+	require.Error(t, err)
+	assert.Equal(t, map[string]float64{"200": 1}, f.source().count().statuses)
+}
+
+// A failingCollector collects an error.
+type failingCollector struct{}
+
+func (failingCollector) Describe(chan<- *prometheus.Desc) {}
+
+func (failingCollector) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(assert.AnError), assert.AnError)
+}
+
+func TestTooManyWatchers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := New(newFake().source())
-		for range mostWatch {
+		d := New(newFakeSource().source())
+		for range maxWatchers {
 			watcher, ok := d.watch()
 			require.True(t, ok)
-			defer d.leave(watcher)
+			defer d.unwatch(watcher)
 		}
 		w := httptest.NewRecorder()
 		d.events(w, httptest.NewRequest(http.MethodGet, "/dashboard/events", nil))
@@ -163,9 +183,9 @@ func TestTooMany(t *testing.T) {
 	})
 }
 
-// Over the wire: events come, until the page goes away or the dashboard is closed.
+// The event stream ends when the client disconnects and when the dashboard is closed.
 func TestEvents(t *testing.T) {
-	d := New(newFake().source())
+	d := New(newFakeSource().source())
 	handlers, err := d.Handlers()
 	require.NoError(t, err)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -180,24 +200,24 @@ func TestEvents(t *testing.T) {
 		assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
 		return response
 	}
-	ctx, leave := context.WithCancel(t.Context())
-	gone := open(ctx)
-	leave()
-	gone.Body.Close()
-	stays := open(t.Context())
-	defer stays.Body.Close()
-	lines := bufio.NewScanner(stays.Body)
+	ctx, disconnect := context.WithCancel(t.Context())
+	first := open(ctx)
+	disconnect()
+	first.Body.Close()
+	second := open(t.Context())
+	defer second.Body.Close()
+	lines := bufio.NewScanner(second.Body)
 	events := 0
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			var seen snapshot
-			require.NoError(t, json.Unmarshal([]byte(data), &seen))
+			var received snapshot
+			require.NoError(t, json.Unmarshal([]byte(data), &received))
 			if events++; events == 2 {
 				d.Close()
 			}
 		}
 	}
-	require.NoError(t, lines.Err(), "it is ended well")
+	require.NoError(t, lines.Err(), "the stream ends without an error")
 	assert.GreaterOrEqual(t, events, 2)
 	assert.Eventually(t, func() bool {
 		d.mu.Lock()

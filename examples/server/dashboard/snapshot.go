@@ -12,30 +12,30 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A Source tells what a dashboard shows. All of its functions are safe for concurrent use.
+// A Source has the data of a dashboard. Its functions must be safe for concurrent use.
 type Source struct {
 	Metrics  prometheus.Gatherer    // of package telemetry
 	State    func() points.State    // of the engine
-	Phase    func() string          // what the server does when it does not simply serve, or ""
-	Updates  func() any             // the latest ones, for JSON
-	Problems func() []string        // the latest warnings and errors, the latest last
-	Latest   func() json.RawMessage // the latest answer that was given while somebody watched; nil if none was
-	Watch    func(bool)             // somebody watches, or nobody does any longer
-	Controls bool                   // there is a token that allows to control the engine
+	Phase    func() string          // "starting", for example; "" while the server serves queries
+	Updates  func() any             // the latest updates, as JSON values
+	Problems func() []string        // the latest warnings and errors, newest last
+	Latest   func() json.RawMessage // the latest response to a query since Watch(true); nil if there was none
+	Watch    func(bool)             // called with true when the first page opens, with false when the last one closes
+	Controls bool                   // whether /control is enabled
 }
 
-// A snapshot is what there is to see at one moment, of the time since the one before.
+// A snapshot is the state of a server, with rates and percentiles since the previous snapshot.
 type snapshot struct {
 	Time     time.Time          `json:"time"`
 	Phase    string             `json:"phase"`
-	Rate     float64            `json:"rate"`     // answers to queries, a second
-	Statuses map[string]float64 `json:"statuses"` // of these, by status
+	Rate     float64            `json:"rate"`     // responses to queries per second
+	Statuses map[string]float64 `json:"statuses"` // the same by status
 	P50      float64            `json:"p50"`      // ms
 	P90      float64            `json:"p90"`      // ms
 	P99      float64            `json:"p99"`      // ms
 	Waiting  int                `json:"waiting"`
-	Batch    float64            `json:"batch"` // queries for each read, on average
-	Reads    float64            `json:"reads"` // a second
+	Batch    float64            `json:"batch"` // mean queries per read
+	Reads    float64            `json:"reads"` // per second
 	Down     bool               `json:"down"`
 	Interval float64            `json:"interval"` // s
 	Paused   bool               `json:"paused"`
@@ -51,20 +51,21 @@ type snapshot struct {
 	Controls bool               `json:"controls"`
 }
 
-// counts are what is counted up to one moment.
+// counts are cumulative metrics at one time.
 type counts struct {
 	at       time.Time
 	statuses map[string]float64
 	buckets  map[float64]float64 // cumulative, by upper bound in s
-	callers  float64             // of batches
+	queries  float64             // in batches
 	reads    float64
 }
 
-// look returns what there is to see, and what the next look is to compare with.
-func (s Source) look(before counts) (snapshot, counts) {
+// snapshot returns the current snapshot and the counts that the next one starts from. previous are the last one's; with
+// the zero value, there are no rates and percentiles.
+func (s Source) snapshot(previous counts) (snapshot, counts) {
 	now := s.count()
 	state := s.State()
-	seen := snapshot{
+	current := snapshot{
 		Time: now.at.UTC(), Phase: s.Phase(), Statuses: make(map[string]float64),
 		Waiting: state.Waiting, Down: state.Down,
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
@@ -72,35 +73,32 @@ func (s Source) look(before counts) (snapshot, counts) {
 		Breaker: state.Updater.Breaker.String(), Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
 		Controls: s.Controls,
 	}
-	if before.at.IsZero() {
-		return seen, now
+	if previous.at.IsZero() {
+		return current, now
 	}
-	took := now.at.Sub(before.at).Seconds()
+	elapsed := now.at.Sub(previous.at).Seconds()
 	for status, n := range now.statuses {
-		if n -= before.statuses[status]; n > 0 {
-			seen.Statuses[status] = n / took
-			seen.Rate += n / took
+		if n -= previous.statuses[status]; n > 0 {
+			current.Statuses[status] = n / elapsed
+			current.Rate += n / elapsed
 		}
 	}
-	if seen.Reads = (now.reads - before.reads) / took; seen.Reads > 0 {
-		seen.Batch = (now.callers - before.callers) / (now.reads - before.reads)
+	if current.Reads = (now.reads - previous.reads) / elapsed; current.Reads > 0 {
+		current.Batch = (now.queries - previous.queries) / (now.reads - previous.reads)
 	}
 	buckets := make(map[float64]float64)
 	for bound, n := range now.buckets {
-		buckets[bound] = n - before.buckets[bound]
+		buckets[bound] = n - previous.buckets[bound]
 	}
 	ms := func(share float64) float64 { return 1000 * percentile(buckets, share) }
-	seen.P50, seen.P90, seen.P99 = ms(.5), ms(.9), ms(.99)
-	return seen, now
+	current.P50, current.P90, current.P99 = ms(.5), ms(.9), ms(.99)
+	return current, now
 }
 
-// count reads the metrics of queries.
+// count returns the metrics of queries.
 func (s Source) count() counts {
 	c := counts{at: time.Now(), statuses: make(map[string]float64), buckets: make(map[float64]float64)}
-	families, err := s.Metrics.Gather()
-	if err != nil {
-		return c // of a metric that is not shown here: what could be gathered is there
-	}
+	families, _ := s.Metrics.Gather() // besides an error it returns what it could gather
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			c.add(family.GetName(), metric)
@@ -125,12 +123,12 @@ func (c *counts) add(name string, metric *dto.Metric) {
 			c.buckets[bucket.GetUpperBound()] += float64(bucket.GetCumulativeCount())
 		}
 	case "points_batch_size":
-		c.callers, c.reads = histogram.GetSampleSum(), float64(histogram.GetSampleCount())
+		c.queries, c.reads = histogram.GetSampleSum(), float64(histogram.GetSampleCount())
 	}
 }
 
-// percentile returns the value that this share of all is at or below, as if those in a bucket were spread evenly over
-// it: as Prometheus's histogram_quantile does. It is 0 if there is none.
+// percentile returns the value below which the share of all observations lies, by linear interpolation within its bucket,
+// as Prometheus' histogram_quantile does. It returns 0 if there are no observations.
 func percentile(buckets map[float64]float64, share float64) float64 {
 	bounds := slices.Sorted(maps.Keys(buckets))
 	if len(bounds) == 0 {
@@ -153,5 +151,5 @@ func percentile(buckets map[float64]float64, share float64) float64 {
 	return low
 }
 
-// maxFinite is above all bounds but infinity.
+// maxFinite is greater than every bound except infinity.
 const maxFinite = 1e9

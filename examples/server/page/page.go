@@ -1,10 +1,10 @@
-// Package page has what the reference server's pages have in common.
+// Package page has what the reference server's HTML pages share.
 package page
 
 import "net/http"
 
-// Guarded adds the headers that all parts of a page have; policy is its Content-Security-Policy.
-func Guarded(policy string, next http.Handler) http.Handler {
+// Secure returns a handler that sets security headers, with policy as Content-Security-Policy, and then calls next.
+func Secure(policy string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", policy)

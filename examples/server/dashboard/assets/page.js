@@ -11,23 +11,23 @@ const ms = (n) => (n === 0 ? "–" : n < 10 ? n.toFixed(2) + " ms" : n < 1000 ? 
 const seconds = (n) => (n < 1 ? (n * 1000).toFixed(n < 0.1 ? 1 : 0) + " ms" : n < 120 ? n.toFixed(n < 10 ? 2 : 0) + " s" : (n / 60).toFixed(1) + " min");
 const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
 
-const seen = []; // snapshots of the last two minutes
-const kept = 240;
+const snapshots = []; // of the last two minutes, two per second
+const maxSnapshots = 240;
 
 function show(s) {
-  seen.push({ rate: s.rate, p99: s.p99 });
-  if (seen.length > kept) seen.shift();
+  snapshots.push({ rate: s.rate, p99: s.p99 });
+  if (snapshots.length > maxSnapshots) snapshots.shift();
   showStatus(s);
   put("rate", count(s.rate));
   for (const p of ["p50", "p90", "p99"]) put(p, ms(s[p]));
   put("waiting", count(s.waiting));
   put("batch", s.reads > 0 ? s.batch.toFixed(1) : "–");
-  const failing = Object.entries(s.statuses).filter(([status]) => status !== "200");
-  put("statuses", failing.map(([status, rate]) => `${count(rate)}/s are answered with ${status}.`).join(" "));
+  const failed = Object.entries(s.statuses).filter(([status]) => status !== "200");
+  put("statuses", failed.map(([status, rate]) => `${count(rate)} per second with status ${status}.`).join(" "));
   draw("rate");
   draw("p99");
-  put("rate-most", count(most("rate")));
-  put("p99-most", ms(most("p99")));
+  put("rate-max", count(max("rate")));
+  put("p99-max", ms(max("p99")));
   showUpdate(s);
   if (s.latest) put("latest", JSON.stringify(s.latest, null, 2));
   list("problems", s.problems.toReversed(), "None.");
@@ -36,16 +36,16 @@ function show(s) {
 
 function showStatus(s) {
   const bad = s.phase !== "" || s.down;
-  const text = s.phase !== "" ? `The server is ${s.phase}.` : s.down ? "The database does not answer: queries are refused." : "Live.";
+  const text = s.phase !== "" ? `The server is ${s.phase}.` : s.down ? "The database is down: queries are rejected." : "Live.";
   put("status", text);
   find("status").classList.toggle("bad", bad);
 }
 
-const most = (key) => Math.max(0, ...seen.map((s) => s[key]));
+const max = (key) => Math.max(0, ...snapshots.map((s) => s[key]));
 
 function draw(key) {
-  const top = most(key) || 1;
-  const line = seen.map((s, i) => `${((i + kept - seen.length) * 600 / (kept - 1)).toFixed(1)},${(135 - 130 * s[key] / top).toFixed(1)}`);
+  const top = max(key) || 1;
+  const line = snapshots.map((s, i) => `${((i + maxSnapshots - snapshots.length) * 600 / (maxSnapshots - 1)).toFixed(1)},${(135 - 130 * s[key] / top).toFixed(1)}`);
   find(key + "-line").setAttribute("points", line.join(" "));
 }
 
@@ -59,12 +59,12 @@ function showUpdate(s) {
   } else {
     const last = updates[0];
     bar.value = last && last.ended_at && !last.failed ? 1 : 0;
-    put("update-text", last ? (last.failed ? "The latest one has failed." : `None runs; the latest one has reached ${count(last.users)} users.`) : "None has run yet.");
+    put("update-text", last ? (last.failed ? "Not running. The latest update failed." : `Not running. The latest update reached ${count(last.users)} users.`) : "No update has run yet.");
   }
-  const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next tick comes at ${clock(s.next_tick)}.` : "No tick will come.";
-  const skipped = s.skipped > 0 ? ` ${count(s.skipped)} found an update running.` : "";
-  const breaker = s.breaker === "closed" ? "" : ` Too many updates have failed in a row: the circuit breaker is ${s.breaker}.`;
-  put("ticks", `A tick comes every ${seconds(s.interval)}. ${next}${skipped}${breaker}`);
+  const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next one is at ${clock(s.next_tick)}.` : "None is scheduled.";
+  const skipped = s.skipped > 0 ? ` ${count(s.skipped)} of them started no update, because one was running.` : "";
+  const breaker = s.breaker === "closed" ? "" : ` Updates keep failing: the circuit breaker is ${s.breaker}.`;
+  put("ticks", `There is a tick every ${seconds(s.interval)}. ${next}${skipped}${breaker}`);
   showHistory(updates.slice(0, 20));
 }
 
@@ -96,9 +96,9 @@ function watch() {
   const events = new EventSource("/dashboard/events");
   events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
-    put("status", "The server does not answer. Trying again…");
+    put("status", "No connection to the server. Reconnecting…");
     find("status").classList.add("bad");
-    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 1000); // else it tries again by itself
+    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 1000); // otherwise it reconnects by itself
   };
 }
 
@@ -114,7 +114,7 @@ find("control").addEventListener("submit", async (event) => {
     if (response.ok) sessionStorage.setItem("token", token);
     put("outcome", response.ok ? "Done." : (await response.json()).detail);
   } catch {
-    put("outcome", "The server does not answer.");
+    put("outcome", "No connection to the server.");
   }
 });
 
