@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -109,6 +110,30 @@ func TestActions(t *testing.T) {
 		assert.Regexp(t, "^"+want+"$", stdout.String())
 		assert.Empty(t, stderr.String())
 	}
+}
+
+// The OpenAPI description has the version that -version prints.
+func TestDescriptionHasVersion(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+	address, log := startServer(t, server)
+	response, err := http.Get("http://" + address + "/openapi.json")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	var description struct {
+		Info struct {
+			Version string `json:"version"`
+		} `json:"info"`
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&description))
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	_, err = io.ReadAll(log)
+	require.NoError(t, err)
+	require.NoError(t, server.Wait())
+
+	program, stdout := command(t, []string{"-version"})
+	require.NoError(t, program.Run())
+	assert.Contains(t, stdout.String(), "pointsapp "+description.Info.Version+", ")
 }
 
 // A server's own program tells whether it can answer.

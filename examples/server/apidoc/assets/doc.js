@@ -6,5 +6,5 @@ SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   tryItOutEnabled: true,
-  validatorUrl: null, // it would ask a server elsewhere
+  validatorUrl: null, // the default is a public server
 });
