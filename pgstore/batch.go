@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errReplaced reports that the name became another table's while the table was being changed.
-var errReplaced = errors.New("the table was renamed or replaced meanwhile")
+// errReplaced reports that a statement with the table's name was not about the table.
+var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a rule redirects its updates")
 
 // errSkipped reports that users were left out by something in the database.
 var errSkipped = errors.New("the database skips users")

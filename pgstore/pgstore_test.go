@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -57,11 +58,27 @@ func TestNew(t *testing.T) {
 		cfg  pgstore.Config
 		want string
 	}{
-		"no pool":      {nil, pgstore.Config{}, "pgstore: New needs a pool, got nil"},
-		"batch size":   {pool, pgstore.Config{BatchSize: -1}, "pgstore: Config.BatchSize must be at least 1, got -1"},
-		"workers":      {pool, pgstore.Config{Workers: -1}, "pgstore: Config.Workers must be at least 1, got -1"},
-		"pause":        {pool, pgstore.Config{Pause: -1}, "pgstore: Config.Pause must not be negative, got -1ns"},
-		"retry":        {pool, pgstore.Config{RetryTimeout: -1}, "pgstore: Config.RetryTimeout must not be negative, got -1ns"},
+		"no pool":    {nil, pgstore.Config{}, "pgstore: New needs a pool, got nil"},
+		"batch size": {pool, pgstore.Config{BatchSize: -1}, "pgstore: Config.BatchSize must be at least 1, got -1"},
+		"workers":    {pool, pgstore.Config{Workers: -1}, "pgstore: Config.Workers must be at least 1, got -1"},
+		"pause":      {pool, pgstore.Config{Pause: -1}, "pgstore: Config.Pause must not be negative, got -1ns"},
+		"retry":      {pool, pgstore.Config{RetryTimeout: -1}, "pgstore: Config.RetryTimeout must not be negative, got -1ns"},
+		"long table": {
+			pool, pgstore.Config{Table: strings.Repeat("x", 52)},
+			"pgstore: Config.Table must be at most 51 bytes, got 52",
+		},
+		"long table, not in runes": {
+			pool, pgstore.Config{Table: strings.Repeat("ü", 26)},
+			"pgstore: Config.Table must be at most 51 bytes, got 52",
+		},
+		"long schema": {
+			pool, pgstore.Config{Schema: strings.Repeat("x", 64)},
+			"pgstore: Config.Schema must be at most 63 bytes, got 64",
+		},
+		"zero byte": {
+			pool, pgstore.Config{Table: "us\x00ers"},
+			`pgstore: Config.Table must not contain a zero byte, got "us\x00ers"`,
+		},
 		"small a pool": {pool, pgstore.Config{Workers: 3}, "pgstore: the pool must allow at least Config.Workers + 2 = 5 connections, got 4: set pool_max_conns=5 or fewer Workers"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,105 @@
+package pgstore_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+// Users that the database keeps an update from reaching make it fail.
+func TestUpdateFailsIfUsersAreSkipped(t *testing.T) {
+	for name, test := range map[string]struct{ setup, want string }{
+		"trigger": {
+			`CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+			CREATE TRIGGER skip BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id % 10 = 0) EXECUTE FUNCTION skip()`,
+			"the database skips users: 99 were not updated: see trigger skip",
+		},
+		"rule":        {"CREATE RULE skip AS ON UPDATE TO users WHERE OLD.id % 10 = 0 DO INSTEAD NOTHING", "were not updated: see rule skip"},
+		"all skipped": {"CREATE RULE skip AS ON UPDATE TO users DO INSTEAD NOTHING", "a rule redirects its updates"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, pool := seeded(t, pgstore.Config{Workers: 1}, 5_000)
+			execSQL(t, pool, test.setup)
+			_, err := store.UpdateAll(t.Context(), 1)
+			require.ErrorContains(t, err, "pgstore: updating table users: ids 1 to 1000: ")
+			require.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
+// Row-level security does not make an update a success that has reached fewer users than there are.
+func TestUpdateFailsUnderRowLevelSecurity(t *testing.T) {
+	for name, policy := range map[string]string{
+		"some visible": "CREATE POLICY p ON users USING (id <= 500)",
+		"none visible": "SELECT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, owner := seeded(t, pgstore.Config{}, 1_000)
+			store, _ := storeOfRole(t, owner, "points_test_rls", "GRANT SELECT, INSERT, UPDATE ON users TO points_test_rls;"+
+				" ALTER TABLE users ENABLE ROW LEVEL SECURITY; "+policy)
+			_, err := store.UpdateAll(t.Context(), 1)
+			require.ErrorContains(t, err, "row-level security")
+			require.ErrorContains(t, store.Seed(t.Context(), 1_000), "row-level security")
+			require.EqualError(t, store.Check(t.Context()), "pgstore: table users: "+
+				"row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
+			assert.EqualValues(t, 1_000, queryOne[int64](t, owner, "SELECT count(*) FROM users"))
+		})
+	}
+}
+
+// A trigger that sets updated_at itself, and one that stores it less exactly, skip nobody.
+func TestUpdateWithOwnUpdatedAt(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, ecto+`;
+		CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.updated_at := '2001-01-01'; RETURN NEW; END $$;
+		CREATE TRIGGER touch BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION touch();
+		INSERT INTO users (id, points, inserted_at, updated_at) SELECT 2 * i, 0, now(), now() FROM generate_series(1, 5000) AS i`)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	n, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 5_000, n)
+	assert.Zero(t, missed(t, pool, 1))
+}
+
+// Users that come and go during updates do not make them fail, and no other user is missed.
+func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
+	ids := make([]int64, 6_000)
+	for i := range ids {
+		ids[i] = int64(2*i + 1) // odd ids stay, even ones come and go
+	}
+	store, pool := open(t, pgstore.Config{BatchSize: 500}, ids)
+	ctx, stop := context.WithCancel(t.Context())
+	var others sync.WaitGroup
+	for range 2 {
+		others.Go(func() {
+			for ctx.Err() == nil {
+				from := 2 * rand.Int64N(6_000) //nolint:gosec // no secret
+				_, err := pool.Exec(t.Context(), `DO $$ BEGIN -- EXCEPTION makes it a subtransaction
+					INSERT INTO users (id) SELECT i FROM generate_series(`+fmt.Sprint(from)+`, 12000, 400) AS i WHERE i % 2 = 0;
+				EXCEPTION WHEN unique_violation THEN NULL; END $$`)
+				assert.NoError(t, err)
+				_, err = pool.Exec(t.Context(), "DELETE FROM users WHERE id % 2 = 0 AND id % 14 = $1", 2*rand.Int64N(7)) //nolint:gosec // no secret
+				assert.NoError(t, err)
+			}
+		})
+	}
+	for key := range uint64(20) {
+		n, err := store.UpdateAll(t.Context(), key)
+		if !assert.NoError(t, err) {
+			break
+		}
+		assert.GreaterOrEqual(t, n, int64(len(ids)))
+		assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id % 2 = 1 AND points <> "+drawn, int64(key)))
+	}
+	stop()
+	others.Wait()
+}
