@@ -13,7 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/memstore"
 )
 
-// Reads by state and by number of users.
+// Reads by state and number of users.
 func BenchmarkUsersAbove(b *testing.B) {
 	for _, users := range []int{10_000, 1_000_000, 10_000_000} {
 		store := newStore(b, users)
@@ -34,7 +34,7 @@ func BenchmarkUsersAbove(b *testing.B) {
 	}
 }
 
-// Reads of many goroutines at once, and beside updates that run back to back.
+// Concurrent reads, without updates and beside continuous updates.
 func BenchmarkUsersAboveParallel(b *testing.B) {
 	for _, updating := range []bool{false, true} {
 		b.Run(fmt.Sprintf("updating=%t", updating), func(b *testing.B) {
@@ -59,7 +59,7 @@ func BenchmarkUsersAboveParallel(b *testing.B) {
 	}
 }
 
-// All users at once.
+// A read of all users.
 func BenchmarkUsersAboveAll(b *testing.B) {
 	store := newStore(b, 1_000_000)
 	b.ReportAllocs()
@@ -83,7 +83,7 @@ func BenchmarkUpdateAll(b *testing.B) {
 	}
 }
 
-// What a store keeps in memory.
+// Memory per user.
 func BenchmarkNew(b *testing.B) {
 	const users = 1_000_000
 	var before, after runtime.MemStats

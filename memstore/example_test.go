@@ -32,5 +32,5 @@ func Example() {
 func ExampleFromIDs() {
 	_, err := memstore.FromIDs([]int64{7, -7, 1 << 40, 7})
 	fmt.Println(err)
-	// Output: memstore: each user needs an id of its own: 7 comes twice
+	// Output: memstore: ids must be unique, got 7 twice
 }

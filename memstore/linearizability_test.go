@@ -11,8 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// An engine on a memstore has one order of all queries, ticks and updates.
-func TestOneOrder(t *testing.T) {
+func TestLinearizable(t *testing.T) {
 	store, err := memstore.New(5)
 	require.NoError(t, err)
 	linearizability.Test(t, store, []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}},

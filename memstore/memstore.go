@@ -12,7 +12,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// maxUsers is more than a machine has memory for, and few enough for make not to panic, on 32 bits too.
+// maxUsers is more than fits into memory, and few enough for make not to panic, on 32-bit machines too.
 const maxUsers = min(math.MaxInt32, math.MaxInt/16)
 
 // A Store keeps users in memory. It is safe for concurrent use.
@@ -20,17 +20,17 @@ type Store struct {
 	ids        []int64   // ascending
 	insertedAt time.Time // of every user
 
-	updating sync.Mutex // held by the update that runs
+	updating sync.Mutex // held by the running update
 	current  atomic.Pointer[version]
 }
 
 var _ points.Store = (*Store)(nil)
 
-// New returns a store of n users with 0 points, whose ids are 1..n. A negative n is an error, and so is one above
-// 2,147,483,647.
+// New returns a store of n users with ids 1..n and 0 points each. n must be in 0..2,147,483,647, or in 0..134,217,727 on
+// 32-bit machines.
 func New(n int) (*Store, error) {
 	if n < 0 || n > maxUsers {
-		return nil, fmt.Errorf("memstore: the number of users must be in 0..%d: %d", maxUsers, n)
+		return nil, fmt.Errorf("memstore: the number of users must be in 0..%d, got %d", maxUsers, n)
 	}
 	ids := make([]int64, n)
 	for i := range ids {
@@ -39,13 +39,13 @@ func New(n int) (*Store, error) {
 	return newStore(ids), nil
 }
 
-// FromIDs returns a store of one user with 0 points for each of ids, which may come in any order; the slice stays the
-// caller's. An id that comes twice is an error.
+// FromIDs returns a store of users with these ids, in any order, and 0 points each. It does not keep the slice. A duplicate
+// id is an error.
 func FromIDs(ids []int64) (*Store, error) {
 	ids = slices.Sorted(slices.Values(ids))
 	for i := 1; i < len(ids); i++ {
 		if ids[i] == ids[i-1] {
-			return nil, fmt.Errorf("memstore: each user needs an id of its own: %d comes twice", ids[i])
+			return nil, fmt.Errorf("memstore: ids must be unique, got %d twice", ids[i])
 		}
 	}
 	return newStore(ids), nil
@@ -65,18 +65,17 @@ func (s *Store) Len() int { return len(s.ids) }
 // Capabilities implements [points.Store]: reads are immediate.
 func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{ImmediateReads: true} }
 
-// UsersAbove implements [points.Store]: the users come in the order of their ids. It waits for nothing and allocates
-// the slice that it returns, of just that size. A context that has ended is an error; one that ends later is not
-// noticed.
-func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
+// UsersAbove implements [points.Store]. The users are in order of their ids. It takes no lock and allocates only its
+// result. It checks ctx once, at the beginning.
+func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("memstore: reading users: %w", err)
 	}
 	v := s.current.Load()
-	users := make([]points.User, v.count(above, limit))
+	users := make([]points.User, v.count(min, limit))
 	at := -1
 	for i := range users {
-		at = v.next(at+1, above)
+		at = v.next(at+1, min)
 		users[i] = points.User{
 			ID: s.ids[at], Points: int(v.points[at]), InsertedAt: s.insertedAt, UpdatedAt: v.updatedAt,
 		}
@@ -84,16 +83,16 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 	return users, nil
 }
 
-// UpdateAll implements [points.Store]. Users change all at one moment, which is their UpdatedAt, or not at all: if ctx
-// ends, which is noticed within some microseconds, no user has been updated. While another update runs, UpdateAll fails
-// at once with an error that wraps [points.ErrUpdateRunning].
+// UpdateAll implements [points.Store]. All users change at one moment, which is their UpdatedAt. If ctx ends first, it
+// fails within some microseconds and no user has changed. While another update is running, it fails at once with an error
+// that wraps [points.ErrUpdateRunning].
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	if !s.updating.TryLock() {
 		return 0, fmt.Errorf("memstore: updating all users: %w", points.ErrUpdateRunning)
 	}
 	defer s.updating.Unlock()
 
-	v, err := draw(ctx, s.ids, key)
+	v, err := newUpdate(ctx, s.ids, key)
 	if err != nil {
 		return 0, fmt.Errorf("memstore: updating all users: %w", err)
 	}
@@ -104,7 +103,7 @@ func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return users, nil
 }
 
-// nowAfter returns the time in microseconds, or previous plus one if the clock has not moved on since, or was set back.
+// nowAfter returns the time in microseconds, but at least a microsecond after previous, also if the clock was set back.
 func nowAfter(previous time.Time) time.Time {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	if !now.After(previous) {

@@ -67,7 +67,7 @@ func TestFromIDs(t *testing.T) {
 	given := []int64{3, -1, math.MaxInt64, 0, math.MinInt64}
 	store, err := memstore.FromIDs(given)
 	require.NoError(t, err)
-	assert.Equal(t, []int64{3, -1, math.MaxInt64, 0, math.MinInt64}, given, "the slice stays the caller's")
+	assert.Equal(t, []int64{3, -1, math.MaxInt64, 0, math.MinInt64}, given, "the slice is not modified")
 	given[0] = 99
 	assert.Equal(t, []int64{math.MinInt64, -1, 0, 3, math.MaxInt64}, ids(all(t, store)))
 
@@ -78,22 +78,28 @@ func TestFromIDs(t *testing.T) {
 	}
 
 	_, err = memstore.FromIDs([]int64{3, 1, 3})
-	require.EqualError(t, err, "memstore: each user needs an id of its own: 3 comes twice")
+	require.EqualError(t, err, "memstore: ids must be unique, got 3 twice")
 }
 
-// An asked context tells how often it has been asked whether it has ended, and may do something then.
-type asked struct {
+// A countingContext counts the calls of Err, and calls onErr in each. Calls of Err are serialised, so that after one in which
+// onErr cancels the context, all of them return an error.
+type countingContext struct {
 	context.Context
-	asks  atomic.Int64
-	asked func(ask int64)
+	onErr func(call int)
+
+	mu    sync.Mutex
+	calls int
 }
 
-func (a *asked) Err() error {
-	a.asked(a.asks.Add(1))
-	return a.Context.Err()
+func (c *countingContext) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	c.onErr(c.calls)
+	return c.Context.Err()
 }
 
-// An update that is cancelled stops soon, and leaves every user as it was.
+// A cancelled update stops soon, and leaves every user unchanged.
 func TestCancelledUpdateChangesNothing(t *testing.T) {
 	const blocks, workersAtMost = 40, 4
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(min(workersAtMost, runtime.NumCPU())))
@@ -102,26 +108,26 @@ func TestCancelledUpdateChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	before := all(t, store)
 
-	for _, last := range []int64{1, 2, 10} {
+	for _, last := range []int{1, 2, 10} {
 		ctx, cancel := context.WithCancel(t.Context())
-		counting := &asked{Context: ctx, asked: func(ask int64) {
-			if ask == last {
+		counting := &countingContext{Context: ctx, onErr: func(call int) {
+			if call == last {
 				cancel()
 			}
 		}}
 		n, err := store.UpdateAll(counting, 2)
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Zero(t, n)
-		// Each worker asks once more, and so does whoever waits for them.
-		assert.LessOrEqual(t, counting.asks.Load(), last+workersAtMost+1, "it was cancelled at its look %d", last)
-		assert.True(t, slices.Equal(before, all(t, store)), "a user has changed")
+		// Each worker checks once more, and so does UpdateAll after them.
+		assert.LessOrEqual(t, counting.calls, last+workersAtMost+1, "cancelled at check %d", last)
+		assert.True(t, slices.Equal(before, all(t, store)), "no user has changed")
 	}
 }
 
-func TestSecondUpdateIsRefused(t *testing.T) {
+func TestSecondUpdateIsRejected(t *testing.T) {
 	store := newStore(t, 10_000)
 	var once sync.Once
-	ctx := &asked{Context: t.Context(), asked: func(int64) {
+	ctx := &countingContext{Context: t.Context(), onErr: func(int) {
 		once.Do(func() {
 			_, err := store.UpdateAll(t.Context(), 2)
 			assert.ErrorIs(t, err, points.ErrUpdateRunning)
@@ -136,7 +142,7 @@ func TestSecondUpdateIsRefused(t *testing.T) {
 	}
 }
 
-// An update is seen as a whole or not at all.
+// A read sees an update as a whole or not at all.
 func TestReadsSeeOneVersion(t *testing.T) {
 	const updates = 30
 	store := newStore(t, 3*4096+1)
@@ -152,10 +158,10 @@ func TestReadsSeeOneVersion(t *testing.T) {
 				if !assert.NoError(t, err) {
 					return
 				}
-				for key < updates && !drawnWith(users, key) {
+				for key < updates && !haveKey(users, key) {
 					key++
 				}
-				if !assert.Less(t, key, uint64(updates), "a read saw users of two versions, or an older one than the read before") {
+				if !assert.Less(t, key, uint64(updates), "a read must see one version, and none older than the read before") {
 					return
 				}
 			}
@@ -169,7 +175,7 @@ func TestReadsSeeOneVersion(t *testing.T) {
 	readers.Wait()
 }
 
-func drawnWith(users []points.User, key uint64) bool {
+func haveKey(users []points.User, key uint64) bool {
 	for _, u := range users {
 		if u.Points != points.Draw(u.ID, key) || !u.UpdatedAt.Equal(users[0].UpdatedAt) {
 			return false
@@ -178,7 +184,7 @@ func drawnWith(users []points.User, key uint64) bool {
 	return true
 }
 
-// Every update has a later time than the one before, however soon it comes: in synctest the clock stands still.
+// Each update has a later time than the one before, also if the clock has not advanced, as in this bubble.
 func TestUpdatedAtAlwaysAdvances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newStore(t, 1)
@@ -201,13 +207,13 @@ func TestUpdatedAtAlwaysAdvances(t *testing.T) {
 	})
 }
 
-// A read allocates the slice that it returns, no more of it than it needs, and nothing else.
+// A read allocates its result, in the exact size, and nothing else.
 func TestAllocations(t *testing.T) {
 	store := newStore(t, 100_000)
 	allocations := func(above, limit int) float64 {
 		return testing.AllocsPerRun(100, func() { _, _ = store.UsersAbove(context.Background(), above, limit) })
 	}
-	assert.Zero(t, allocations(0, 2), "all have 0 points")
+	assert.Zero(t, allocations(0, 2), "all users have 0 points")
 	_, err := store.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
 	assert.InDelta(t, 1, allocations(50, 2), 0)

@@ -11,14 +11,14 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Wherever the value is, whatever is around it, and whatever is asked for.
+// At every position, with every surrounding length and bound.
 func TestIndexAbove(t *testing.T) {
 	for length := range 20 {
 		for at := range length {
 			for above := -2; above < points.MaxPoints; above++ {
 				values := make([]uint8, length)
 				for i := range values {
-					values[i] = uint8(max(above, 0)) // the most that is not above
+					values[i] = uint8(max(above, 0)) // the largest that is not above
 				}
 				if above >= 0 {
 					require.Equal(t, -1, indexAbove(values, above), "%v above %d", values, above)
@@ -37,14 +37,14 @@ func TestIndexAbove(t *testing.T) {
 	require.Equal(t, -1, indexAbove(nil, -1))
 }
 
-// A user is found wherever it is in its block, and whichever blocks around it have nobody.
+// A user is found at any position of its block, and behind blocks that have none.
 func TestNextAndCount(t *testing.T) {
 	const users = 3*blockSize + 5
 	for _, test := range []struct {
 		name string
 		at   []int // the users with 7 points; the others have 3
 	}{
-		{"nobody", nil},
+		{"no user", nil},
 		{"the first", []int{0}},
 		{"the last", []int{users - 1}},
 		{"the ends of blocks", []int{blockSize - 1, 3*blockSize - 1}},
@@ -54,15 +54,15 @@ func TestNextAndCount(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v := newVersion(users)
-			v.top = 3
+			v.max = 3
 			for i := range v.points {
 				v.points[i] = 3
 			}
-			for i := range v.tops {
-				v.tops[i] = 3
+			for i := range v.blockMax {
+				v.blockMax[i] = 3
 			}
 			for _, at := range test.at {
-				v.points[at], v.tops[at/blockSize], v.top = 7, 7, 7
+				v.points[at], v.blockMax[at/blockSize], v.max = 7, 7, 7
 			}
 
 			for _, above := range []int{3, 4, 6} {
@@ -82,8 +82,8 @@ func TestNextAndCount(t *testing.T) {
 	}
 }
 
-// What is noted about a version is true of it, also at the sizes around a block.
-func TestDrawNotesTheMostPoints(t *testing.T) {
+// The maxima of a version are correct, also for numbers of users around the block size.
+func TestMaxima(t *testing.T) {
 	for _, users := range []int{0, 1, 2, 30, blockSize - 1, blockSize, blockSize + 1, 5*blockSize + 17} {
 		t.Run(fmt.Sprintf("%d users", users), func(t *testing.T) {
 			ids := make([]int64, users)
@@ -91,37 +91,37 @@ func TestDrawNotesTheMostPoints(t *testing.T) {
 				ids[i] = int64(i)*7 - 1000
 			}
 			for key := range uint64(20) {
-				v, err := draw(t.Context(), ids, key)
+				v, err := newUpdate(t.Context(), ids, key)
 				require.NoError(t, err)
-				drawn, tops := make([]uint8, users), make([]uint8, len(v.tops))
-				var top uint8
+				drawn, blockMax := make([]uint8, users), make([]uint8, len(v.blockMax))
+				var maximum uint8
 				for i, id := range ids {
 					drawn[i] = uint8(points.Draw(id, key))
-					tops[i/blockSize] = max(tops[i/blockSize], drawn[i])
-					top = max(top, drawn[i])
+					blockMax[i/blockSize] = max(blockMax[i/blockSize], drawn[i])
+					maximum = max(maximum, drawn[i])
 				}
 				require.True(t, slices.Equal(drawn, v.points))
-				require.Equal(t, tops, v.tops)
-				require.Equal(t, top, v.top)
+				require.Equal(t, blockMax, v.blockMax)
+				require.Equal(t, maximum, v.max)
 			}
 		})
 	}
 }
 
-// The most points of all need not be in the first block.
-func TestDrawNotesTheMostPointsOfLaterBlocks(t *testing.T) {
+// The maximum need not be in the first block.
+func TestMaximumInALaterBlock(t *testing.T) {
 	const key = 1
-	var low, most []int64
-	for id := int64(1); len(low) < blockSize || len(most) == 0; id++ {
+	var low, high []int64
+	for id := int64(1); len(low) < blockSize || len(high) == 0; id++ {
 		switch p := points.Draw(id, key); {
 		case p < 50:
 			low = append(low, id)
 		case p == points.MaxPoints:
-			most = append(most, id)
+			high = append(high, id)
 		}
 	}
-	v, err := draw(t.Context(), append(low[:blockSize], most[0]), key)
+	v, err := newUpdate(t.Context(), append(low[:blockSize], high[0]), key)
 	require.NoError(t, err)
-	require.Equal(t, []uint8{49, points.MaxPoints}, v.tops)
-	require.EqualValues(t, points.MaxPoints, v.top)
+	require.Equal(t, []uint8{49, points.MaxPoints}, v.blockMax)
+	require.EqualValues(t, points.MaxPoints, v.max)
 }

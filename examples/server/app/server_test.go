@@ -183,7 +183,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 		"too many users": {
 			func(c *app.Config) { c.Users = 1 << 31 },
-			"-users (USERS): memstore: the number of users must be in 0..2147483647: 2147483648",
+			"-users (USERS): memstore: the number of users must be in 0..2147483647, got 2147483648",
 		},
 		"interval": {
 			func(c *app.Config) { c.Interval = 1 },
