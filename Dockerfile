@@ -1,4 +1,4 @@
-# The reference server, examples/server, in an image that holds nothing else: no shell, no package, no root.
+# The reference server, examples/server, in an image without a shell, packages or root.
 #
 #     docker build --tag pointsapp .
 #     docker run --rm --publish 127.0.0.1:4000:4000 pointsapp
@@ -6,19 +6,19 @@
 ARG GO_IMAGE=golang:1.26
 
 FROM ${GO_IMAGE} AS build
-# Where modules come from, if not from Go's own proxy; and flags, such as -buildvcs=false in a git worktree.
+# Another module proxy than Go's; flags such as -buildvcs=false in a git worktree.
 ARG GOPROXY
 ARG GOFLAGS
 WORKDIR /src
-# All of it: "server -version" tells the revision that .git has. "go mod download" before would get every module that
-# go.mod names, ten times what the server compiles.
+# Everything, because "server -version" reports the revision, from .git. There is no "go mod download" first: it would
+# download all modules in go.mod, ten times what the server compiles.
 COPY . .
 ENV CGO_ENABLED=0
 RUN ["go", "build", "-tags=otlp", "-trimpath", "-ldflags=-s -w", "-o=/server", "./examples/server"]
 
 FROM scratch
 LABEL org.opencontainers.image.title="PointsApp" \
-	org.opencontainers.image.description="One ordered, consistent stream of answers over a table that is refreshed in bulk" \
+	org.opencontainers.image.description="Linearizable reads from a large table while every row is rewritten in bulk" \
 	org.opencontainers.image.source="https://github.com/pointsapp/pointsapp" \
 	org.opencontainers.image.licenses="MIT"
 # For TLS to PostgreSQL.
@@ -27,6 +27,6 @@ COPY --from=build /server /server
 USER 65532:65532
 ENV ADDR=0.0.0.0:4000
 EXPOSE 4000
-# While it fills its table it is starting, for 5 minutes at most.
+# The start period covers filling the table.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5m CMD ["/server", "-healthcheck"]
 ENTRYPOINT ["/server"]
