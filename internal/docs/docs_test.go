@@ -92,6 +92,20 @@ func unindented(text string) string {
 	return regexp.MustCompile(`(?m)^[\t ]+`).ReplaceAllString(text, "")
 }
 
+// The tests that documents name exist.
+func TestNamedTestsExist(t *testing.T) {
+	var sources strings.Builder
+	for _, source := range files(t, ".go") {
+		sources.WriteString(source)
+	}
+	for path, text := range files(t, ".md") {
+		for _, name := range regexp.MustCompile("`((Test|Fuzz|Benchmark)[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+			assert.True(t, strings.Contains(sources.String(), "\nfunc "+name[1]+"("),
+				"%s names a test that does not exist: %s", path, name[1])
+		}
+	}
+}
+
 // Relative links lead to a file, and to a heading that it has.
 func TestLinks(t *testing.T) {
 	documents := files(t, ".md")
