@@ -9,8 +9,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Benchmark measures the stores that newStore returns: reads of at most 2 users in each state that a store can be in,
-// and updates.
+// Benchmark benchmarks stores opened by newStore: reads of at most 2 users in each state of a store, and updates.
 func Benchmark(b *testing.B, newStore NewStore) {
 	for _, users := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
@@ -18,11 +17,11 @@ func Benchmark(b *testing.B, newStore NewStore) {
 			b.Run("UsersAbove/all zero", func(b *testing.B) { benchmarkRead(b, store, 0) })
 
 			updateOrFail(b, store, 1)
-			for _, above := range []int{0, 50, 99, 100} {
-				b.Run(fmt.Sprintf("UsersAbove/above=%d", above), func(b *testing.B) { benchmarkRead(b, store, above) })
+			for _, minimum := range []int{0, 50, 99, 100} {
+				b.Run(fmt.Sprintf("UsersAbove/min=%d", minimum), func(b *testing.B) { benchmarkRead(b, store, minimum) })
 			}
 			b.Run("UsersAbove/parallel", func(b *testing.B) { benchmarkParallelReads(b, store) })
-			b.Run("UsersAbove/beside updates", func(b *testing.B) {
+			b.Run("UsersAbove/during updates", func(b *testing.B) {
 				stop := updateUntilStopped(b, store)
 				defer stop()
 				benchmarkRead(b, store, 50)
@@ -39,10 +38,10 @@ func Benchmark(b *testing.B, newStore NewStore) {
 	}
 }
 
-func benchmarkRead(b *testing.B, store points.Store, above int) {
+func benchmarkRead(b *testing.B, store points.Store, minimum int) {
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := store.UsersAbove(b.Context(), above, 2); err != nil {
+		if _, err := store.UsersAbove(b.Context(), minimum, 2); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -60,7 +59,7 @@ func benchmarkParallelReads(b *testing.B, store points.Store) {
 	})
 }
 
-// updateUntilStopped runs updates back to back. stop returns once the last has ended.
+// updateUntilStopped runs updates back to back until stop, which waits for the last one.
 func updateUntilStopped(b *testing.B, store points.Store) (stop func()) {
 	var stopped atomic.Bool
 	var updater sync.WaitGroup

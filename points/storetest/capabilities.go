@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a read that waits for nothing may take, on however busy a machine.
-const patience = 5 * time.Second
+// readTimeout is more than a read without waiting takes on any machine, however busy.
+const readTimeout = 5 * time.Second
 
-// immediateReads tests what a store with ImmediateReads promises: a read waits for nothing, not for an update either. So it
-// returns also while an update stands still, as it does when it looks at its context and that does not answer.
+// immediateReads tests Capabilities.ImmediateReads: a read does not wait, not for an update either. So it returns while an
+// update is blocked, here in a call of a method of its context.
 func immediateReads(t tester, open opener) {
 	ids := upTo(many)
 	store := open(ids)
@@ -22,8 +22,8 @@ func immediateReads(t tester, open opener) {
 	update(t, store, ids, 1)
 
 	var reads sync.WaitGroup
-	ctx := &standstill{Context: t.Context()}
-	ctx.meanwhile = func() (returned bool) {
+	ctx := &blockingContext{Context: t.Context()}
+	ctx.block = func() (returned bool) {
 		done := make(chan struct{})
 		reads.Go(func() {
 			defer close(done)
@@ -32,7 +32,7 @@ func immediateReads(t tester, open opener) {
 		select {
 		case <-done:
 			return true
-		case <-time.After(patience):
+		case <-time.After(readTimeout):
 			return false
 		}
 	}
@@ -40,36 +40,36 @@ func immediateReads(t tester, open opener) {
 	reads.Wait()
 	require.NoError(t, err, "UpdateAll")
 	require.False(t, ctx.blocked,
-		"a read of a store with ImmediateReads must not wait for an update: beside one it had not returned after %v", patience)
+		"a read of a store with ImmediateReads must not wait for an update: it had not returned after %v", readTimeout)
 	requireDrawn(t, store, ids, 2)
 }
 
-// A standstill is a context that lets something else happen whenever it is looked at.
-type standstill struct {
+// A blockingContext calls block in each of its first calls of Err and Done.
+type blockingContext struct {
 	context.Context //nolint:containedctx // it is one
 
-	meanwhile func() (returned bool)
+	block func() (returned bool)
 
 	mu      sync.Mutex
-	looks   int
-	blocked bool // meanwhile has not returned
+	calls   int
+	blocked bool // block has failed
 }
 
-func (s *standstill) Err() error {
-	s.look()
-	return s.Context.Err()
+func (c *blockingContext) Err() error {
+	c.onCall()
+	return c.Context.Err()
 }
 
-func (s *standstill) Done() <-chan struct{} {
-	s.look()
-	return s.Context.Done()
+func (c *blockingContext) Done() <-chan struct{} {
+	c.onCall()
+	return c.Context.Done()
 }
 
-func (s *standstill) look() {
+func (c *blockingContext) onCall() {
 	const enough = 100
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.looks++; s.looks <= enough && !s.blocked {
-		s.blocked = !s.meanwhile()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls++; c.calls <= enough && !c.blocked {
+		c.blocked = !c.block()
 	}
 }

@@ -9,25 +9,25 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// twoUpdatesAtOnce starts several updates together. Of those that are done, one was the last, and all users have its
-// points.
-func twoUpdatesAtOnce(t tester, open opener) {
+// concurrentUpdates starts several updates at the same time. At least one must succeed, and all users must have the points of
+// the same one.
+func concurrentUpdates(t tester, open opener) {
 	const updates = 3
 	ids := upTo(many)
 	store := open(ids)
 	for round := range uint64(4) {
 		var done []uint64 // keys
 		var mu sync.Mutex
-		var begin, end sync.WaitGroup
-		begin.Add(updates)
+		var start, end sync.WaitGroup
+		start.Add(updates)
 		for i := range uint64(updates) {
 			end.Go(func() {
 				key := 10*round + i
-				begin.Done()
-				begin.Wait()
+				start.Done()
+				start.Wait()
 				n, err := store.UpdateAll(t.Context(), key)
 				if err != nil {
-					assert.ErrorIs(t, err, points.ErrUpdateRunning, "UpdateAll while another update runs")
+					assert.ErrorIs(t, err, points.ErrUpdateRunning, "UpdateAll while another update is running")
 					return
 				}
 				assert.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
@@ -37,7 +37,7 @@ func twoUpdatesAtOnce(t tester, open opener) {
 			})
 		}
 		end.Wait()
-		require.NotEmpty(t, done, "of updates that begin together, at least one must be done")
+		require.NotEmpty(t, done, "of updates that start together, at least one must succeed")
 		requireDrawn(t, store, ids, done...)
 	}
 }

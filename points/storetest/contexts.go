@@ -12,7 +12,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// endedContexts calls with contexts that have ended already.
+// endedContexts makes calls with contexts that have already ended.
 func endedContexts(t tester, open opener) {
 	ids := upTo(100)
 	store := open(ids)
@@ -24,33 +24,33 @@ func endedContexts(t tester, open opener) {
 	for _, ctx := range []context.Context{cancelled, expired} {
 		for _, minimum := range []int{-1, 50, points.MaxPoints} {
 			_, err := store.UsersAbove(ctx, minimum, 2)
-			require.ErrorIs(t, err, ctx.Err(), "UsersAbove with a context that had ended, min %d", minimum)
+			require.ErrorIs(t, err, ctx.Err(), "UsersAbove with an ended context, min %d", minimum)
 		}
 		_, err := store.UpdateAll(ctx, 2)
-		require.ErrorIs(t, err, ctx.Err(), "UpdateAll with a context that had ended")
+		require.ErrorIs(t, err, ctx.Err(), "UpdateAll with an ended context")
 	}
 	update(t, store, ids, 3)
 	requireDrawn(t, store, ids, 3)
 }
 
-// cancelledUpdate cancels updates in their midst. Whatever they have reached then, the next one reaches every user.
+// cancelledUpdate cancels running updates. Whatever they have updated, the next update must reach every user.
 //
-// An update that is cancelled may still come to its end, if it was near to it. But a store whose updates show halfway
-// cannot each time have been near the end, and one whose updates show all at once is not to be caught from outside.
+// An update that is cancelled near its end may succeed. A store that shows updates halfway cannot have been near the end each
+// time. If a store shows updates as a whole, this cannot be checked from outside.
 func cancelledUpdate(t tester, open opener) {
 	const enough, enoughUnseen = 10, 5
 	ids := upTo(many)
 	store := open(ids)
 	update(t, store, ids, 0)
-	heedless, unseen := 0, 0
-	for key := uint64(1); unseen < enoughUnseen; key += 2 {
+	ignored, late := 0, 0
+	for key := uint64(1); late < enoughUnseen; key += 2 {
 		atOnce := key == 1
 		early, err := updateAndCancel(t, store, ids, key, atOnce)
 		if err == nil {
 			requireDrawn(t, store, ids, key)
 		} else {
 			require.ErrorIs(t, err, context.Canceled, "UpdateAll after its context was cancelled")
-			if !drawnBetween(t, all(t, store, ids), key-1, key) {
+			if !hasPointsOf(t, all(t, store, ids), key-1, key) {
 				return
 			}
 		}
@@ -61,17 +61,17 @@ func cancelledUpdate(t tester, open opener) {
 		case err != nil && !atOnce:
 			return
 		case err == nil && early:
-			heedless++
-			require.Less(t, heedless, enough, "UpdateAll must return soon after its context ends: "+
-				"each time it was cancelled before it had reached half of the users, it went on to the last one")
+			ignored++
+			require.Less(t, ignored, enough, "UpdateAll must return soon after its context ends: "+
+				"each time it was cancelled before it had reached half of the users, it reached all of them")
 		default:
-			unseen++
+			late++
 		}
 	}
 }
 
-// updateAndCancel cancels an update at once, or when a read shows that it has begun. It reports whether that was early:
-// when half of the users had not been reached.
+// updateAndCancel cancels an update at once, or when a read shows that it has started. early: it was cancelled before it had
+// reached half of the users.
 func updateAndCancel(t tester, store points.Store, ids []int64, key uint64, atOnce bool) (early bool, err error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -81,7 +81,7 @@ func updateAndCancel(t tester, store points.Store, ids []int64, key uint64, atOn
 		defer cancel()
 		for !atOnce && !returned.Load() {
 			users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
-			if !assert.NoError(t, err, "a read beside an update") {
+			if !assert.NoError(t, err, "a read during an update") {
 				return
 			}
 			if n := reached(users, key); n > 0 {
@@ -97,8 +97,7 @@ func updateAndCancel(t tester, store points.Store, ids []int64, key uint64, atOn
 	return early, err
 }
 
-// reached returns how many of users show by their points that the update with this key has reached them, and not only
-// the one with the key before.
+// reached returns the number of users whose points show that the update with this key has reached them.
 func reached(users []points.User, key uint64) (n int) {
 	for _, u := range users {
 		if u.Points == points.Draw(u.ID, key) && u.Points != points.Draw(u.ID, key-1) {

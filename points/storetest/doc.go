@@ -1,18 +1,18 @@
-// Package storetest tells whether a [points.Store] does what is said there and what an engine relies on, and how fast
-// it does it. It uses nothing but the Store interface. A store's own test is:
+// Package storetest tests and benchmarks implementations of [points.Store]. It checks the documented behaviour that an
+// engine relies on, using nothing but the interface. The test of a store is:
 //
 //	func TestStore(t *testing.T) { storetest.Run(t, newStore) }
 //
 //	func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, newStore) }
 //
 //	func newStore(tb testing.TB, ids []int64) points.Store {
-//		// a new store of one user with 0 points for each of ids
+//		// a new store with one user of 0 points for each of ids
 //	}
 //
-// Run it with -race, too. It asks for some twenty stores, most of them small, and updates 20,000 users some forty
-// times: a database does that in some seconds, and making the tables takes longer. A store that updates batch by batch
-// should be made with batches of at most some thousand users, so that an update is made of several.
+// Run it with -race, too. It opens about twenty stores, most of them small, and updates 20,000 users about forty times. On a
+// database this takes seconds, and creating the tables takes longer. A store that updates in batches should be opened with
+// batches of at most a few thousand users, so that an update consists of several.
 //
-// It finds what can be found by calling a store; to pass is no proof. What goes wrong only with a lost connection,
-// after a crash or beside another process needs tests of its own.
+// A test cannot prove that a store is correct. In particular, lost connections, crashes and other processes need tests of
+// their own.
 package storetest

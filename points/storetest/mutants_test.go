@@ -13,35 +13,35 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// orEqual has >= for >.
-func orEqual(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		return p.UsersAbove(ctx, max(above, -1)-1, limit)
+// usesGreaterOrEqual compares with >= instead of >.
+func usesGreaterOrEqual(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		return p.UsersAbove(ctx, max(minimum, -1)-1, limit)
 	})
 }
 
-// minAsAByte takes -1 for 255.
-func minAsAByte(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		return p.UsersAbove(ctx, int(uint8(above)), limit)
+// truncatesMin converts min to a byte, so that -1 becomes 255.
+func truncatesMin(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		return p.UsersAbove(ctx, int(uint8(minimum)), limit)
 	})
 }
 
-func ignoresLimit(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, _ int) ([]points.User, error) {
-		return p.UsersAbove(ctx, above, many)
+func ignoresLimit(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, _ int) ([]points.User, error) {
+		return p.UsersAbove(ctx, minimum, many)
 	})
 }
 
-func atMostTwo(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		return p.UsersAbove(ctx, above, min(limit, 2))
+func returnsAtMostTwo(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		return p.UsersAbove(ctx, minimum, min(limit, 2))
 	})
 }
 
-func repeatsAUser(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		users, err := p.UsersAbove(ctx, above, limit)
+func repeatsAUser(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		users, err := p.UsersAbove(ctx, minimum, limit)
 		if len(users) > 1 {
 			users[1] = users[0]
 		}
@@ -49,28 +49,28 @@ func repeatsAUser(p *plain) points.Store {
 	})
 }
 
-func nilForNobody(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		users, err := p.UsersAbove(ctx, above, limit)
+func returnsNil(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		users, err := p.UsersAbove(ctx, minimum, limit)
 		return append([]points.User(nil), users...), err
 	})
 }
 
-func heedlessReads(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		return p.UsersAbove(context.WithoutCancel(ctx), above, limit)
+func ignoresContextInReads(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		return p.UsersAbove(context.WithoutCancel(ctx), minimum, limit)
 	})
 }
 
-func heedlessUpdates(p *plain) points.Store {
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+func ignoresContextInUpdates(p *refStore) points.Store {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		return p.UpdateAll(context.WithoutCancel(ctx), key)
 	})
 }
 
-// hidesTheReason does not wrap what has stopped it.
-func hidesTheReason(p *plain) points.Store {
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// hidesContextError does not wrap the error of its context.
+func hidesContextError(p *refStore) points.Store {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		n, err := p.UpdateAll(ctx, key)
 		if err != nil {
 			err = fmt.Errorf("updating: %v", err) //nolint:errorlint // the fault
@@ -79,8 +79,8 @@ func hidesTheReason(p *plain) points.Store {
 	})
 }
 
-func failsForNobody(p *plain) points.Store {
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+func failsWithoutUsers(p *refStore) points.Store {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		if len(p.users) == 0 {
 			return 0, errors.New("no rows")
 		}
@@ -97,10 +97,9 @@ func drawOneMore(id int64, key uint64) int {
 func drawByHalfTheID(id int64, key uint64) int  { return points.Draw(int64(int32(id)), key) }
 func drawByHalfTheKey(id int64, key uint64) int { return points.Draw(id, uint64(uint32(key))) }
 
-// pagesByOffset takes page after page of a table whose updated rows move to its end, as a heap's do that is read without
-// ORDER BY.
-func pagesByOffset(p *plain) points.Store {
-	return updates(p, func(_ context.Context, key uint64) (int64, error) {
+// pagesByOffset pages with OFFSET through a table whose updated rows move to its end, as in a heap without ORDER BY.
+func pagesByOffset(p *refStore) points.Store {
+	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for offset := 0; offset < len(p.users); offset += p.batch {
@@ -114,11 +113,11 @@ func pagesByOffset(p *plain) points.Store {
 	})
 }
 
-// mixes lets two updates run together, from both ends, and refuses only a third one.
-func mixes(p *plain) points.Store {
+// interleavesUpdates lets two updates run at the same time, from both ends, and rejects only a third one.
+func interleavesUpdates(p *refStore) points.Store {
 	var calls atomic.Int64
 	halfway := make(chan struct{})
-	return updates(p, func(_ context.Context, key uint64) (int64, error) {
+	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {
 		call := calls.Add(1)
 		if call%3 == 0 {
 			return 0, points.ErrUpdateRunning
@@ -129,7 +128,7 @@ func mixes(p *plain) points.Store {
 		}
 		for i, half := range halves {
 			if i > 0 {
-				select { // until the other one has come as far
+				select { // wait for the other one
 				case halfway <- struct{}{}:
 				case <-halfway:
 				case <-time.After(time.Second):
@@ -141,10 +140,10 @@ func mixes(p *plain) points.Store {
 	})
 }
 
-// refusesWithoutReason says of a second update that it failed, not why.
-func refusesWithoutReason(p *plain) points.Store {
-	p.between = func(int) { <-time.After(time.Millisecond) } // so that the others come in its midst
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// rejectsWithoutErrUpdateRunning rejects a second update with some other error.
+func rejectsWithoutErrUpdateRunning(p *refStore) points.Store {
+	p.between = func(int) { <-time.After(time.Millisecond) } // so that updates overlap
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		if !p.updating.TryLock() {
 			return 0, errors.New("busy")
 		}
@@ -153,9 +152,9 @@ func refusesWithoutReason(p *plain) points.Store {
 	})
 }
 
-// only updates the users of whom updated is true, and says that these were all.
-func only(p *plain, updated func(id int64) bool) points.Store {
-	return updates(p, func(_ context.Context, key uint64) (int64, error) {
+// updatesOnly skips users for which updated is false, and counts them as updated.
+func updatesOnly(p *refStore, updated func(id int64) bool) points.Store {
+	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {
 		p.change(0, len(p.users), func(u *points.User) {
 			if updated(u.ID) {
 				u.Points = points.Draw(u.ID, key)
@@ -165,16 +164,18 @@ func only(p *plain, updated func(id int64) bool) points.Store {
 	})
 }
 
-func onlyContiguous(p *plain) points.Store {
-	return only(p, func(id int64) bool { return id >= 1 && id <= int64(len(p.users)) })
+func updatesOnlyContiguousIDs(p *refStore) points.Store {
+	return updatesOnly(p, func(id int64) bool { return id >= 1 && id <= int64(len(p.users)) })
 }
 
-func onlyFromZero(p *plain) points.Store { return only(p, func(id int64) bool { return id >= 0 }) }
+func updatesOnlyFromZero(p *refStore) points.Store {
+	return updatesOnly(p, func(id int64) bool { return id >= 0 })
+}
 
-// drawsTwice updates the first users again, as batches that overlap do.
-func drawsTwice(counted bool) func(*plain) points.Store {
-	return func(p *plain) points.Store {
-		return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// updatesTwice updates the first users again, as overlapping batches do.
+func updatesTwice(counted bool) func(*refStore) points.Store {
+	return func(p *refStore) points.Store {
+		return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 			n, err := p.UpdateAll(ctx, key)
 			p.awaitReads(5)
 			again := min(10, len(p.users))
@@ -187,49 +188,54 @@ func drawsTwice(counted bool) func(*plain) points.Store {
 	}
 }
 
-// returnsEarly leaves the update to a goroutine.
-func returnsEarly(p *plain) points.Store {
+// returnsEarly updates in a goroutine.
+func returnsEarly(p *refStore) points.Store {
 	var running sync.WaitGroup
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		running.Wait()
-		running.Go(func() { _, _ = p.UpdateAll(context.WithoutCancel(ctx), key) })
+		running.Go(func() { _, _ = p.UpdateAll(noProgress(ctx), key) })
 		return int64(len(p.users)), nil
 	})
 }
 
-func sharesItsRows(p *plain) points.Store {
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		if above < 0 {
+// noProgress returns a context for an update that goes on when its caller has returned.
+func noProgress(ctx context.Context) context.Context {
+	return points.WithProgress(context.WithoutCancel(ctx), func(_, _ int64) {})
+}
+
+func returnsItsRows(p *refStore) points.Store {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		if minimum < 0 {
 			return p.users[:min(limit, len(p.users))], nil
 		}
-		return p.UsersAbove(ctx, above, limit)
+		return p.UsersAbove(ctx, minimum, limit)
 	})
 }
 
-func reusesABuffer(p *plain) points.Store {
+func reusesABuffer(p *refStore) points.Store {
 	var buffer []points.User
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		users, err := p.UsersAbove(ctx, above, limit)
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		users, err := p.UsersAbove(ctx, minimum, limit)
 		buffer = append(buffer[:0], users...)
 		return buffer, err
 	})
 }
 
-// cutsFromABuffer returns parts that have the capacity of the whole.
-func cutsFromABuffer(p *plain) points.Store {
+// slicesABuffer returns parts of one buffer without limiting their capacity.
+func slicesABuffer(p *refStore) points.Store {
 	buffer := make([]points.User, 1000)
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
-		users, err := p.UsersAbove(ctx, above, limit)
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+		users, err := p.UsersAbove(ctx, minimum, limit)
 		part := buffer[:copy(buffer, users)]
 		buffer = buffer[len(part):]
 		return part, err
 	})
 }
 
-// readsAStaleCopy returns what users were after the first update.
-func readsAStaleCopy(p *plain) points.Store {
-	stale := newPlain(nil)
-	return changed{stale.UsersAbove, func(ctx context.Context, key uint64) (int64, error) {
+// readsAStaleCopy returns the users as they were after the first update.
+func readsAStaleCopy(p *refStore) points.Store {
+	stale := newRefStore(nil)
+	return overridden{stale.UsersAbove, func(ctx context.Context, key uint64) (int64, error) {
 		n, err := p.UpdateAll(ctx, key)
 		if key == 0 {
 			stale.users = slices.Clone(p.users)
@@ -239,18 +245,18 @@ func readsAStaleCopy(p *plain) points.Store {
 	}}
 }
 
-// zeroesFirst has users without points while it updates them.
-func zeroesFirst(p *plain) points.Store {
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// zeroesFirst sets all users to 0 points before it updates them.
+func zeroesFirst(p *refStore) points.Store {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		p.change(0, len(p.users), func(u *points.User) { u.Points = 0 })
 		p.awaitReads(50)
 		return p.UpdateAll(ctx, key)
 	})
 }
 
-// deletesAndInserts has the last user missing while it updates.
-func deletesAndInserts(p *plain) points.Store {
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// deletesAndInserts deletes the last user for a while during an update.
+func deletesAndInserts(p *refStore) points.Store {
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		users := p.users
 		p.replace(users[:len(users)-1])
 		p.awaitReads(50)
@@ -259,12 +265,12 @@ func deletesAndInserts(p *plain) points.Store {
 	})
 }
 
-// failsReads fails reads while it updates.
-func failsReads(p *plain) points.Store {
+// failsReads fails reads during an update.
+func failsReads(p *refStore) points.Store {
 	var updating atomic.Bool
-	return changed{
-		read: func(ctx context.Context, above, limit int) ([]points.User, error) {
-			users, err := p.UsersAbove(ctx, above, limit)
+	return overridden{
+		read: func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+			users, err := p.UsersAbove(ctx, minimum, limit)
 			if updating.Load() {
 				return nil, errors.New("locked")
 			}
@@ -279,10 +285,10 @@ func failsReads(p *plain) points.Store {
 	}
 }
 
-// tearsReads reads every second user first, and the others when an update that runs has gone on, by a batch at least.
-func tearsReads(p *plain) points.Store {
+// tearsReads reads every other user first, and the rest when a running update has completed another batch.
+func tearsReads(p *refStore) points.Store {
 	var calls atomic.Int64
-	var batch atomic.Pointer[chan struct{}] // is closed after it
+	var batch atomic.Pointer[chan struct{}] // closed at its end
 	next := func() {
 		ended := make(chan struct{})
 		if last := batch.Swap(&ended); last != nil {
@@ -294,14 +300,14 @@ func tearsReads(p *plain) points.Store {
 		p.awaitReads(5)
 		next()
 	}
-	return reads(p, func(ctx context.Context, above, limit int) ([]points.User, error) {
+	return withReads(p, func(ctx context.Context, minimum, limit int) ([]points.User, error) {
 		odd, ended := int(calls.Add(1)%2), *batch.Load()
-		users, err := p.UsersAbove(ctx, above, limit)
+		users, err := p.UsersAbove(ctx, minimum, limit)
 		select {
 		case <-ended:
 		case <-time.After(time.Millisecond):
 		}
-		later, _ := p.UsersAbove(ctx, above, limit)
+		later, _ := p.UsersAbove(ctx, minimum, limit)
 		for i := odd; i < len(users); i += 2 {
 			users[i] = later[i]
 		}
@@ -309,9 +315,9 @@ func tearsReads(p *plain) points.Store {
 	})
 }
 
-// tearsRows sets points and updated_at one after the other.
-func tearsRows(p *plain) points.Store {
-	return updates(p, func(_ context.Context, key uint64) (int64, error) {
+// tearsRows sets points first and updated_at later.
+func tearsRows(p *refStore) points.Store {
+	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {
 		p.change(0, len(p.users), func(u *points.User) { u.Points = points.Draw(u.ID, key) })
 		p.awaitReads(5)
 		now := time.Now().UTC().Truncate(time.Microsecond)
@@ -320,9 +326,9 @@ func tearsRows(p *plain) points.Store {
 	})
 }
 
-// undoes shows an update that is rolled back, and then made.
-func undoes(p *plain) points.Store {
-	return updates(p, func(_ context.Context, key uint64) (int64, error) {
+// rollsBack shows an update that is rolled back and then repeated.
+func rollsBack(p *refStore) points.Store {
+	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {
 		p.mu.RLock()
 		before := p.users
 		p.mu.RUnlock()
@@ -339,10 +345,10 @@ func undoes(p *plain) points.Store {
 	})
 }
 
-// looksOnce heeds its context when it begins, and never after that.
-func looksOnce(p *plain) points.Store {
-	p.halt()
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// checksContextOnce checks its context only at the start.
+func checksContextOnce(p *refStore) points.Store {
+	p.pauseForReads()
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
@@ -350,22 +356,21 @@ func looksOnce(p *plain) points.Store {
 	})
 }
 
-// stopsSilently says nothing of users that it has not reached.
-func stopsSilently(p *plain) points.Store {
-	p.halt()
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
+// stopsSilently reports success for an update that was cancelled.
+func stopsSilently(p *refStore) points.Store {
+	p.pauseForReads()
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
 		_, _ = p.UpdateAll(ctx, key)
 		return int64(len(p.users)), nil
 	})
 }
 
-// resumes begins where the update before it was stopped.
-func resumes(p *plain) points.Store {
-	p.halt()
+// resumes starts where the cancelled update before it has stopped.
+func resumes(p *refStore) points.Store {
+	p.pauseForReads()
 	first := 0
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
-		ctx = points.WithProgress(ctx, func(_, _ int64) {}) // which would tell
-		n, err := p.updateFrom(ctx, key, first)
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
+		n, err := p.updateFrom(points.WithProgress(ctx, func(_, _ int64) {}), key, first)
 		if err != nil {
 			first = int(n)
 			return n, err
@@ -375,28 +380,28 @@ func resumes(p *plain) points.Store {
 	})
 }
 
-// staysTaken takes an update that was stopped for one that runs.
-func staysTaken(p *plain) points.Store {
-	p.halt()
-	taken := false
-	return updates(p, func(ctx context.Context, key uint64) (int64, error) {
-		if taken {
+// staysLocked treats a cancelled update as running.
+func staysLocked(p *refStore) points.Store {
+	p.pauseForReads()
+	locked := false
+	return withUpdates(p, func(ctx context.Context, key uint64) (int64, error) {
+		if locked {
 			return 0, points.ErrUpdateRunning
 		}
 		n, err := p.UpdateAll(ctx, key)
-		taken = err != nil
+		locked = err != nil
 		return n, err
 	})
 }
 
-// locksOutReads keeps reads out for a whole update.
-func locksOutReads(p *plain) points.Store {
+// blocksReads has ImmediateReads, but blocks reads during an update.
+func blocksReads(p *refStore) points.Store {
 	lock := make(chan struct{}, 1)
-	return immediate{changed{
-		read: func(ctx context.Context, above, limit int) ([]points.User, error) {
+	return immediate{overridden{
+		read: func(ctx context.Context, minimum, limit int) ([]points.User, error) {
 			lock <- struct{}{}
 			defer func() { <-lock }()
-			return p.UsersAbove(ctx, above, limit)
+			return p.UsersAbove(ctx, minimum, limit)
 		},
 		update: func(ctx context.Context, key uint64) (int64, error) {
 			lock <- struct{}{}

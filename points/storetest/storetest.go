@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,11 +15,11 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// NewStore returns a new store of one user with 0 points for each of ids, which are ascending and all different. There
-// may be none. It fails tb if it cannot, and registers with tb what is to be cleaned up.
+// NewStore opens a new store with one user of 0 points for each of ids, which are ascending and unique; there may be none.
+// It fails tb if it cannot, and registers cleanups with tb.
 type NewStore func(tb testing.TB, ids []int64) points.Store
 
-// Run tests the stores that newStore returns, in a subtest for each thing that a Store must do.
+// Run tests stores opened by newStore, in one subtest for each requirement.
 func Run(t *testing.T, newStore NewStore) {
 	for _, c := range checks() {
 		t.Run(c.name, func(t *testing.T) {
@@ -26,14 +28,15 @@ func Run(t *testing.T, newStore NewStore) {
 	}
 }
 
-// A tester is what a check needs of a testing.T. This package's own test has another one, that is meant to fail.
+// A tester is the part of testing.T that checks use. The test of this package has another implementation, for checks that
+// must fail.
 type tester interface {
 	require.TestingT
 	Context() context.Context
 	Skip(args ...any)
 }
 
-// opener returns a new store of users with these ids.
+// An opener opens a new store of users with these ids.
 type opener func(ids []int64) points.Store
 
 type check struct {
@@ -46,22 +49,22 @@ func checks() []check {
 		{"strictly above", strictlyAbove},
 		{"limit", limit},
 		{"empty, never nil", emptyNeverNil},
-		{"slices are the caller's", slicesAreTheCallers},
+		{"caller owns the slice", callerOwnsTheSlice},
 		{"every user", everyUser},
 		{"0 and 100 points", zeroAndMaxPoints},
 		{"any ids", anyIDs},
 		{"same key, same points", sameKeySamePoints},
 		{"times", times},
-		{"reads beside updates", readsBesideUpdates},
-		{"reads are of one moment", readsAreOfOneMoment},
-		{"two updates at once", twoUpdatesAtOnce},
+		{"reads during updates", readsDuringUpdates},
+		{"reads are consistent", readsAreConsistent},
+		{"concurrent updates", concurrentUpdates},
 		{"ended contexts", endedContexts},
 		{"cancelled update", cancelledUpdate},
 		{"immediate reads", immediateReads},
 	}
 }
 
-// many is enough users for several batches of an update, and for an update to take long enough to be read beside.
+// many users make an update take several batches, and long enough for reads during it.
 const many = 20_000
 
 // upTo returns the ids 1..n.
@@ -73,36 +76,36 @@ func upTo(n int) []int64 {
 	return ids
 }
 
-// all returns every user, in the order of ids, which is ascending.
+// all returns all users in order of their ids.
 func all(t tester, store points.Store, ids []int64) []points.User {
 	users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
 	require.NoError(t, err, "reading all users")
 	if why := sortAll(users, ids); why != "" {
-		require.Fail(t, "users above -1 are all users, each once", why)
+		require.Fail(t, "users with more than -1 points are all users, each once", why)
 	}
 	return users
 }
 
-// sortAll brings users in the order of ids. It returns why they are not the users with these ids, or "".
+// sortAll sorts users by id. It returns why their ids are not ids, or "".
 func sortAll(users []points.User, ids []int64) string {
 	slices.SortFunc(users, func(a, b points.User) int { return cmp.Compare(a.ID, b.ID) })
 	for i, u := range users {
 		switch {
 		case i > 0 && u.ID == users[i-1].ID:
-			return fmt.Sprintf("user %d comes twice", u.ID)
+			return fmt.Sprintf("user %d is listed twice", u.ID)
 		case i >= len(ids) || u.ID < ids[i]:
-			return fmt.Sprintf("user %d does not belong to them", u.ID)
+			return fmt.Sprintf("user %d must not be listed", u.ID)
 		case u.ID > ids[i]:
-			return fmt.Sprintf("user %d is missing, %d users of %d are there", ids[i], len(users), len(ids))
+			return fmt.Sprintf("user %d is missing, got %d users of %d", ids[i], len(users), len(ids))
 		}
 	}
 	if len(users) < len(ids) {
-		return fmt.Sprintf("user %d is missing, %d users of %d are there", ids[len(users)], len(users), len(ids))
+		return fmt.Sprintf("user %d is missing, got %d users of %d", ids[len(users)], len(users), len(ids))
 	}
 	return ""
 }
 
-// update updates all users, which are those with ids.
+// update updates all users, whose ids are ids.
 func update(t tester, store points.Store, ids []int64, key uint64) {
 	progress := new(progress)
 	n, err := store.UpdateAll(points.WithProgress(t.Context(), progress.report), key)
@@ -111,30 +114,41 @@ func update(t tester, store points.Store, ids []int64, key uint64) {
 	progress.require(t, n)
 }
 
-// A progress is what a store reports of an update, which must be of one call at a time: the race detector sees if not.
+// A progress checks the progress that a store reports of one update.
 type progress struct {
-	told        bool
+	mu          sync.Mutex
+	reported    bool
 	done, total int64
 	wrong       string
+
+	concurrent atomic.Bool // two reports overlapped
 }
 
 func (p *progress) report(done, total int64) {
+	if !p.mu.TryLock() {
+		p.concurrent.Store(true)
+		return
+	}
+	defer p.mu.Unlock()
 	if done < p.done || done > total {
 		p.wrong = fmt.Sprintf("%d of %d users, after %d of %d", done, total, p.done, p.total)
 	}
-	p.told, p.done, p.total = true, done, total
+	p.reported, p.done, p.total = true, done, total
 }
 
-// require checks what was reported of an update of n users, if anything was.
+// require checks the reports of an update of n users, if there were any.
 func (p *progress) require(t tester, n int64) {
-	require.Empty(t, p.wrong, "the progress that UpdateAll reports must not decrease, nor be more than there is to do")
-	if p.told {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.False(t, p.concurrent.Load(), "UpdateAll must report its progress in one call at a time")
+	require.Empty(t, p.wrong, "the progress that UpdateAll reports must not decrease, nor exceed the total")
+	if p.reported {
 		require.Equal(t, fmt.Sprintf("%d of %d", n, n), fmt.Sprintf("%d of %d", p.done, p.total),
-			"the last progress that UpdateAll reports must be that all is done")
+			"the last progress that UpdateAll reports must be the number of users")
 	}
 }
 
-// requireDrawn checks that every user has the points of the update with one of keys, the same for all users.
+// requireDrawn checks that all users have the points of the update with the same one of keys.
 func requireDrawn(t tester, store points.Store, ids []int64, keys ...uint64) {
 	users := all(t, store, ids)
 	var why []string
@@ -148,7 +162,7 @@ func requireDrawn(t tester, store points.Store, ids []int64, keys ...uint64) {
 	require.Fail(t, "every user must have the points Draw(id, key)", strings.Join(why, "\n"))
 }
 
-// notDrawn returns which of users do not have the points of the update with key, or "".
+// notDrawn describes which users do not have the points of the update with key. It returns "" if all have.
 func notDrawn(users []points.User, key uint64) string {
 	var first *points.User
 	wrong := 0
@@ -164,6 +178,6 @@ func notDrawn(users []points.User, key uint64) string {
 	if wrong == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d users do not after the update with key %d; first, user %d has %d points, and not %d",
+	return fmt.Sprintf("%d of %d users do not after the update with key %d; the first is user %d with %d points instead of %d",
 		wrong, len(users), key, first.ID, first.Points, points.Draw(first.ID, key))
 }

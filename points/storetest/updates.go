@@ -10,7 +10,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// everyUser updates nobody, few and many, more than once: rows may have moved since the first time.
+// everyUser updates stores of different sizes, several times: rows may have moved since the first update.
 func everyUser(t tester, open opener) {
 	for _, users := range []int{0, 1, 2, 101, many} {
 		ids := upTo(users)
@@ -22,7 +22,7 @@ func everyUser(t tester, open opener) {
 	}
 }
 
-// zeroAndMaxPoints counts those at both ends, where a random function is easily wrong by one.
+// zeroAndMaxPoints counts the users at both ends of the range, where off-by-one errors are likely.
 func zeroAndMaxPoints(t tester, open opener) {
 	const key = 7
 	ids := upTo(5000)
@@ -39,7 +39,7 @@ func zeroAndMaxPoints(t tester, open opener) {
 	}
 }
 
-// anyIDs updates ids that are negative, extreme, far above the number of rows, and with gaps small and large.
+// anyIDs updates users with negative and extreme ids, ids far above the number of users, and gaps of all sizes.
 func anyIDs(t tester, open opener) {
 	const each = 2000
 	ids := slices.Grow([]int64{
@@ -77,10 +77,10 @@ func times(t tester, open opener) {
 			requireTime(t, before[i].InsertedAt, "inserted_at", u.ID)
 			requireTime(t, before[i].UpdatedAt, "updated_at", u.ID)
 			require.True(t, u.InsertedAt.Equal(before[i].InsertedAt),
-				"an update must leave inserted_at as it was: user %d had %v, and then %v",
+				"an update must not change inserted_at: user %d had %v, then %v",
 				u.ID, before[i].InsertedAt, u.InsertedAt)
 			require.True(t, u.UpdatedAt.After(before[i].UpdatedAt),
-				"an update must set updated_at to a later time: user %d had %v, and then %v",
+				"an update must set updated_at to a later time: user %d had %v, then %v",
 				u.ID, before[i].UpdatedAt, u.UpdatedAt)
 		}
 		before = after
@@ -89,11 +89,11 @@ func times(t tester, open opener) {
 
 func requireTime(t tester, at time.Time, field string, id int64) {
 	require.False(t, at.IsZero(), "%s of user %d must be set", field, id)
-	require.Equal(t, time.UTC, at.Location(), "%s of user %d must be in UTC: %v", field, id, at)
-	require.Zero(t, at.Nanosecond()%1000, "%s of user %d must have a precision of a microsecond: %v", field, id, at)
+	require.Equal(t, time.UTC, at.Location(), "%s of user %d must be in UTC, got %v", field, id, at)
+	require.Zero(t, at.Nanosecond()%1000, "%s of user %d must have microsecond precision, got %v", field, id, at)
 }
 
-// waitForNextMicrosecond makes two times differ that are taken before and after it.
+// waitForNextMicrosecond returns when the clock has advanced by a microsecond.
 func waitForNextMicrosecond() {
 	for begin := time.Now().UnixMicro(); time.Now().UnixMicro() <= begin; {
 		<-time.After(time.Microsecond)

@@ -12,15 +12,15 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// readsBesideUpdates has readers beside updates that follow each other. A read sees each user as the last update that
-// ended before the call has left it, or as one that began before the return does.
-func readsBesideUpdates(t tester, open opener) {
+// readsDuringUpdates reads concurrently with a sequence of updates. A read must see each user as the last update that ended
+// before the call left it, or as a later update did that started before the return.
+func readsDuringUpdates(t tester, open opener) {
 	const updates, readers = 6, 4
 	ids := upTo(many)
 	store := open(ids)
 	update(t, store, ids, 0)
 
-	var begun, ended atomic.Uint64 // keys
+	var started, ended atomic.Uint64 // keys
 	var done atomic.Bool
 	var wg sync.WaitGroup
 	for reader := range readers {
@@ -32,24 +32,24 @@ func readsBesideUpdates(t tester, open opener) {
 				}
 				oldest := ended.Load()
 				users, err := store.UsersAbove(t.Context(), minimum, limit)
-				newest := begun.Load()
-				if !assert.NoError(t, err, "a read beside an update") || !drawnBetween(t, users, oldest, newest) {
+				newest := started.Load()
+				if !assert.NoError(t, err, "a read during an update") || !hasPointsOf(t, users, oldest, newest) {
 					return
 				}
 				if minimum >= 0 {
 					continue
 				}
 				if why := sortAll(users, ids); why != "" {
-					assert.Fail(t, "users above -1 are all users, each once, also while an update runs", why)
+					assert.Fail(t, "users with more than -1 points are all users, each once, also during an update", why)
 					return
 				}
 			}
 		})
 	}
 	for key := uint64(1); key <= updates; key++ {
-		begun.Store(key)
+		started.Store(key)
 		n, err := store.UpdateAll(t.Context(), key)
-		assert.NoError(t, err, "an update beside reads")
+		assert.NoError(t, err, "an update during reads")
 		assert.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
 		ended.Store(key)
 	}
@@ -58,7 +58,7 @@ func readsBesideUpdates(t tester, open opener) {
 	requireDrawn(t, store, ids, updates)
 }
 
-func drawnBetween(t tester, users []points.User, oldest, newest uint64) bool {
+func hasPointsOf(t tester, users []points.User, oldest, newest uint64) bool {
 next:
 	for _, u := range users {
 		for key := oldest; key <= newest; key++ {
@@ -67,15 +67,15 @@ next:
 			}
 		}
 		return assert.Failf(t, "a read must be of a moment between its call and its return",
-			"user %d had %d points: no update has given it as many since the one with key %d, the last to end before the call",
+			"user %d had %d points, which no update gave it since the one with key %d, the last to end before the call",
 			u.ID, u.Points, oldest)
 	}
 	return true
 }
 
-// readsAreOfOneMoment has readers of all users beside one update at a time, and compares what they have seen: which
-// users it had reached.
-func readsAreOfOneMoment(t tester, open opener) {
+// readsAreConsistent reads all users concurrently with an update, and compares which users the update had reached in each
+// read.
+func readsAreConsistent(t tester, open opener) {
 	const readers = 3
 	ids := upTo(many)
 	store := open(ids)
@@ -92,7 +92,7 @@ func readsAreOfOneMoment(t tester, open opener) {
 		n, err := store.UpdateAll(t.Context(), key)
 		done.Store(true)
 		wg.Wait()
-		require.NoError(t, err, "an update beside reads")
+		require.NoError(t, err, "an update during reads")
 		require.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
 
 		after := all(t, store, ids)
@@ -104,33 +104,33 @@ func readsAreOfOneMoment(t tester, open opener) {
 				}
 			}
 		}
-		inOrder := slices.Concat(seen[:]...)
-		slices.SortFunc(inOrder, func(a, b snapshot) int { return cmp.Compare(a.count, b.count) })
-		for i := 1; i < len(inOrder); i++ {
-			requireIncluded(t, inOrder[i-1], inOrder[i], ids, "a read that saw no more of them updated saw updated")
+		ordered := slices.Concat(seen[:]...)
+		slices.SortFunc(ordered, func(a, b snapshot) int { return cmp.Compare(a.count, b.count) })
+		for i := 1; i < len(ordered); i++ {
+			requireIncluded(t, ordered[i-1], ordered[i], ids, "a read that saw no more users updated saw updated")
 		}
 	}
 }
 
-// A snapshot is what a read of all users beside an update has seen.
+// A snapshot is the result of a read of all users during an update.
 type snapshot struct {
-	updated []int64 // when, for each user: in µs since 1970, 0 if the update had not reached it
-	count   int     // of the users that it had reached
+	updated []int64 // updated_at of each user in µs since 1970; 0 if the update had not reached it
+	count   int     // users that the update had reached
 }
 
-// snapshots reads all users until done, or often enough. A user's updated_at tells whether the update with this key has
-// reached it, and its points must tell the same.
+// snapshots reads all users until done, or often enough. It takes from updated_at which users the update with this key has
+// reached, and checks that their points agree.
 func snapshots(
 	t tester, store points.Store, ids []int64, before []points.User, key uint64, done *atomic.Bool,
 ) (seen []snapshot) {
 	const enough = 20
 	for !done.Load() && len(seen) < enough {
 		users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
-		if !assert.NoError(t, err, "a read beside an update") {
+		if !assert.NoError(t, err, "a read during an update") {
 			return nil
 		}
 		if why := sortAll(users, ids); why != "" {
-			assert.Fail(t, "users above -1 are all users, each once, also while an update runs", why)
+			assert.Fail(t, "users with more than -1 points are all users, each once, also during an update", why)
 			return nil
 		}
 		s := snapshot{updated: make([]int64, len(users))}
@@ -142,8 +142,8 @@ func snapshots(
 				s.count++
 			}
 			if u.Points != want {
-				assert.Failf(t, "a user's points and updated_at must be of one moment",
-					"user %d had the updated_at of %s its update, but %d points and not %d", u.ID, when, u.Points, want)
+				assert.Failf(t, "a user's points and updated_at must change together",
+					"user %d had its updated_at from %s the update, but %d points instead of %d", u.ID, when, u.Points, want)
 				return nil
 			}
 		}
@@ -152,7 +152,7 @@ func snapshots(
 	return seen
 }
 
-// requireUpdatedOnce checks that whom the update had reached in s it has not reached again.
+// requireUpdatedOnce checks that the users updated in s were not updated again.
 func requireUpdatedOnce(t tester, s snapshot, after []points.User) {
 	for i, at := range s.updated {
 		if last := after[i].UpdatedAt.UnixMicro(); at != 0 && at != last {
@@ -162,12 +162,12 @@ func requireUpdatedOnce(t tester, s snapshot, after []points.User) {
 	}
 }
 
-// requireIncluded checks that whom the update had reached in a it had reached in b.
+// requireIncluded checks that the users updated in a are updated in b.
 func requireIncluded(t tester, a, b snapshot, ids []int64, why string) {
 	for i := range a.updated {
 		if a.updated[i] != 0 && b.updated[i] == 0 {
 			require.Failf(t, "a read must be of one moment",
-				"it saw %d users updated, but not user %d, whom %s", b.count, ids[i], why)
+				"it saw %d users updated, but not user %d, which %s", b.count, ids[i], why)
 		}
 	}
 }
