@@ -1,29 +1,46 @@
-// Package points answers queries about the users of a [Store] in one order, while all of them are updated in bulk.
+// Package points answers queries from a large table of users while all of them are updated in bulk.
 //
+// # Usage
+//
+// Open a [Store], create an [Engine] for it, and run the engine until the program ends:
+//
+//	store, err := memstore.New(1_000_000)
 //	engine, err := points.New(store, points.Config{})
-//	go engine.Run(ctx)                // from now on, every minute: a new hidden number, new points for every user
-//	result, err := engine.Query(ctx)  // at most 2 users above the hidden number; when the query before was stamped
+//	go engine.Run(ctx) // every minute: a new min number, and new points for every user
 //
-// An [Engine] is what a GenServer is in Elixir: it owns a state, the hidden number and the time of the latest query,
-// and all queries pass through it one after the other. It is not one read of the store for each of them, though: the
-// callers that wait at one moment are a batch, answered from one read, each with its own stamp. So an engine gives one
-// ordered, consistent stream of answers at nearly the speed of a handler that does nothing.
+// Then query it, from any number of goroutines:
 //
-// An [Updater] gives all users new points, one update at a time, in the background. A user's points are
-// [Draw](id, key), with one random key for each update: what a store makes of an update can be checked, user by user.
+//	result, err := engine.Query(ctx)
+//	// result.Users: at most 2 users with more points than the min number
+//	// result.Previous: the timestamp of the query before this one
 //
-// What always holds:
+// # Engine
 //
-//   - Queries have one order: the k-th is told the stamp of the one before, no two are told the same stamp, and the
-//     users and the hidden number of an answer belong to one moment between its call and its return.
-//   - At most one update runs, whatever fails; after a failure the next tick updates again, until repeated failures
-//     open the circuit breaker, which lets a trial through after a while.
-//   - An update that ends without error has reached every user exactly once.
-//   - Nothing waits without a bound: not a query, not a shutdown, not an update.
+// An [Engine] owns the min number and the timestamp of the latest query, and serialises all queries, like a GenServer in
+// Elixir. But it does not read the store once for each of them: the queries that wait at the same moment are a batch, and
+// are answered from one read, each with its own timestamp. So throughput is close to that of a handler that does nothing.
 //
-// Stores are in packages memstore and pgstore of this module; package points/storetest tests any other. There is no
-// state at package level: engines know nothing of each other.
+// At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's points
+// are [Draw](id, key), with one random key for each update. So the result of an update can be verified user by user, and
+// a part of it can be retried.
 //
-// From version 1.0.0 on, what compiles goes on to compile until 2.0.0, if it names the fields of the structs that it
-// makes: they may get more, and the zero value of each goes on to mean what it does now.
+// # Guarantees
+//
+//   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and the
+//     users and the min number of a result belong to one moment between its call and its return.
+//   - At most one update runs, whatever fails. After a failure the next tick updates again, until a circuit breaker opens
+//     after repeated failures; then every other tick does.
+//   - An update that ends without an error has updated every user exactly once.
+//   - Nothing waits without a bound: no query, no update, no shutdown.
+//
+// # Stores
+//
+// Package memstore keeps users in memory, package pgstore in a PostgreSQL table. Package [storetest] tests any other store.
+//
+// # Compatibility
+//
+// From version 1.0.0 on, code that compiles will compile until 2.0.0, provided that it names the fields of struct literals:
+// structs may get more fields, whose zero value keeps the present behaviour.
+//
+// [storetest]: https://pkg.go.dev/github.com/pointsapp/pointsapp/points/storetest
 package points

@@ -6,10 +6,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// roster is a whole Store: a few users under one lock.
+// A roster is a complete Store: a few users behind a lock.
 type roster struct {
 	mu    sync.Mutex
 	users []points.User
@@ -39,7 +40,7 @@ func (r *roster) UpdateAll(_ context.Context, key uint64) (int64, error) {
 	return int64(len(r.users)), nil
 }
 
-// A Store has three methods. Package storetest tells whether they do all that an engine relies on.
+// A Store has three methods. Package storetest tests them.
 func ExampleStore() {
 	var store points.Store = &roster{users: []points.User{{ID: 1, Points: 10}, {ID: 2, Points: 60}, {ID: 3, Points: 90}}}
 
@@ -55,12 +56,12 @@ func ExampleStore() {
 	// user 3 has 90 points
 }
 
-// An engine answers queries from the moment it is made; while Run runs, every user gets new points at each tick.
+// An engine answers queries at once. While Run is running, each tick gives every user new points.
 func ExampleEngine() {
 	store := &roster{users: []points.User{{ID: 1, Points: 10}, {ID: 2, Points: 60}, {ID: 3, Points: 90}}}
 	engine, err := points.New(store, points.Config{
 		Interval:  time.Minute,
-		MinNumber: func() int { return 50 }, // leave it out, and nobody knows it
+		MinNumber: func() int { return 50 }, // random by default
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -80,7 +81,7 @@ func ExampleEngine() {
 		for _, u := range result.Users {
 			fmt.Printf("user %d has %d points\n", u.ID, u.Points)
 		}
-		fmt.Println("there was a query before:", !result.Previous.IsZero())
+		fmt.Println("first query:", result.Previous.IsZero())
 	}
 
 	cancel()
@@ -88,14 +89,14 @@ func ExampleEngine() {
 	// Output:
 	// user 2 has 60 points
 	// user 3 has 90 points
-	// there was a query before: false
+	// first query: true
 	// user 2 has 60 points
 	// user 3 has 90 points
-	// there was a query before: true
+	// first query: false
 	// <nil>
 }
 
-// The ticks can be stopped, resumed and set to another interval at any time, and an update can be made between them.
+// Ticks can be paused, resumed and given another interval at any time, and an update can run between them.
 func ExampleEngine_Update() {
 	store := &roster{users: []points.User{{ID: 1}, {ID: 2}, {ID: 3}}}
 	engine, err := points.New(store, points.Config{})
@@ -139,6 +140,40 @@ func ExampleUpdateInfo() {
 	// 3 true
 }
 
+// Hooks of several packages are joined.
+func ExampleJoinHooks() {
+	log := points.Hooks{UpdateEnd: func(info points.UpdateInfo) { fmt.Println("log:", info.Users) }}
+	metrics := points.Hooks{UpdateEnd: func(info points.UpdateInfo) { fmt.Println("metrics:", info.Users) }}
+	store := &roster{users: []points.User{{ID: 1}, {ID: 2}, {ID: 3}}}
+	engine, err := points.New(store, points.Config{Hooks: points.JoinHooks(log, metrics)})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	if _, err := engine.Update(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// log: 3
+	// metrics: 3
+}
+
+// A store reports its progress to a function in the context.
+func ExampleWithProgress() {
+	store, err := memstore.New(1000)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx := points.WithProgress(context.Background(), func(done, total int64) {
+		fmt.Printf("%d of %d users\n", done, total)
+	})
+	if _, err := store.UpdateAll(ctx, 7); err != nil {
+		fmt.Println(err)
+	}
+	// Output: 1000 of 1000 users
+}
+
 func ExampleDraw() {
 	for id := range int64(5) {
 		fmt.Print(points.Draw(id, 7), " ")
@@ -146,7 +181,7 @@ func ExampleDraw() {
 	// Output: 31 100 25 71 79
 }
 
-// For many users, what depends on the key alone is computed once.
+// A Generator draws for many users with one key.
 func ExampleNewGenerator() {
 	generator := points.NewGenerator(7)
 	fmt.Println(generator.Points(1) == points.Draw(1, 7))

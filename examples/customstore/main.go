@@ -1,4 +1,4 @@
-// Command customstore serves users from a Store of its own, which keeps them in a file.
+// Command customstore serves users from its own Store, which keeps them in a file.
 //
 //	go run ./examples/customstore -file /tmp/users
 package main
@@ -18,13 +18,13 @@ import (
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:4000", "`host:port` to listen on")
-	file := flag.String("file", "users.bolt", "the `file` of the users; 10,000 are made if it is new")
+	file := flag.String("file", "users.bolt", "the `file` of the users; a new file gets 10,000")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, *addr, *file); err != nil {
 		slog.Error(err.Error())
-		os.Exit(1) //nolint:gocritic // stop has nothing left to do
+		os.Exit(1) //nolint:gocritic // stop is not needed any more
 	}
 }
 
@@ -37,7 +37,7 @@ func run(ctx context.Context, addr, file string) error {
 	if err != nil {
 		return err
 	}
-	defer store.close() //nolint:errcheck // what is in it has been written
+	defer store.close() //nolint:errcheck // all writes are committed
 	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func run(ctx context.Context, addr, file string) error {
 		return err
 	}
 	server := app.NewHTTPServer(app.NewHandler(engine, nil), 5*time.Second, slog.Default())
-	go server.Serve(listener) //nolint:errcheck // it ends when it is closed
+	go server.Serve(listener) //nolint:errcheck // returns when it is closed
 	defer server.Close()      //nolint:errcheck // the process ends
 	return engine.Run(ctx)
 }

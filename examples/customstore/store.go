@@ -12,19 +12,19 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A store keeps users in one file: in bbolt, a tree of keys and values that has one writer at a time and any number of
-// readers, each of whom sees the file as it was when they began.
+// A store keeps users in a file, with bbolt: a B+tree of keys and values with one writer at a time and any number of readers,
+// each of which sees a snapshot.
 type store struct {
 	db       *bbolt.DB
-	updating sync.Mutex // held by the update that runs
+	updating sync.Mutex // held by the running update
 }
 
 var _ points.Store = (*store)(nil)
 
-// often is how many users are read or written between two looks at the context.
-const often = 1000
+// checkEvery is the number of users between two checks of the context.
+const checkEvery = 1000
 
-// openStore opens the store in a file. A new one gets users with these ids and 0 points.
+// openStore opens the store in a file. A new file gets users with these ids and 0 points each.
 func openStore(path string, ids []int64) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	if err != nil {
@@ -42,20 +42,20 @@ func openStore(path string, ids []int64) (*store, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("customstore: filling %s: %w", path, err)
+		return nil, fmt.Errorf("customstore: seeding %s: %w", path, err)
 	}
 	return &store{db: db}, nil
 }
 
 func (s *store) close() error { return s.db.Close() }
 
-// UsersAbove implements [points.Store]. A transaction is a moment. It reads users in turn until it has enough. To be
-// fast if nobody qualifies, too, it would need an index, as pgstore has, or notes of the most points, as memstore has.
-func (s *store) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
+// UsersAbove implements [points.Store]. It scans users in one transaction, and so at one moment, until it has found enough.
+// To be fast if there are few such users, it would need an index, as pgstore has, or block maxima, as memstore has.
+func (s *store) UsersAbove(ctx context.Context, minimum, limit int) ([]points.User, error) {
 	found := []points.User{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
-		return each(ctx, tx, func(key, value []byte) (goOn bool) {
-			if pointsOf(value) > above {
+		return each(ctx, tx, func(key, value []byte) (more bool) {
+			if pointsOf(value) > minimum {
 				found = append(found, decode(key, value))
 			}
 			return len(found) < limit
@@ -70,9 +70,9 @@ func (s *store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 // Capabilities implements [points.Store]: there are none.
 func (s *store) Capabilities() points.Capabilities { return points.Capabilities{} }
 
-// UpdateAll implements [points.Store]. It is one transaction: all users are updated, or none.
+// UpdateAll implements [points.Store]. It is one transaction: it updates all users or none.
 func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
-	// bbolt would have the second of two updates wait, and its context could not end that.
+	// bbolt would make a second update wait, and its context could not interrupt that.
 	if !s.updating.TryLock() {
 		return 0, fmt.Errorf("customstore: updating all users: %w", points.ErrUpdateRunning)
 	}
@@ -80,21 +80,21 @@ func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 
 	var all []points.User
 	err := s.db.Update(func(tx *bbolt.Tx) error {
-		// First read, then write: a bucket must not change while it is gone through.
+		// A bucket must not change during an iteration, so read all users first.
 		err := each(ctx, tx, func(key, value []byte) bool { all = append(all, decode(key, value)); return true })
 		if err != nil {
 			return err
 		}
-		now, drawing, users := time.Now(), points.NewGenerator(key), usersOf(tx)
+		now, generator, users := time.Now(), points.NewGenerator(key), usersOf(tx)
 		for i, u := range all {
-			if i%often == 0 {
+			if i%checkEvery == 0 {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
 				points.ReportProgress(ctx, int64(i), int64(len(all)))
 			}
-			u.Points = drawing.Points(u.ID)
-			u.UpdatedAt = later(now, u.UpdatedAt)
+			u.Points = generator.Points(u.ID)
+			u.UpdatedAt = nowAfter(now, u.UpdatedAt)
 			if err := put(users, u); err != nil {
 				return err
 			}
@@ -108,20 +108,20 @@ func (s *store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return int64(len(all)), nil
 }
 
-// later returns now, or the next microsecond after before if the clock was set back.
-func later(now, before time.Time) time.Time {
-	if now.UnixMicro() > before.UnixMicro() {
+// nowAfter returns now, but at least a microsecond after previous, also if the clock was set back.
+func nowAfter(now, previous time.Time) time.Time {
+	if now.UnixMicro() > previous.UnixMicro() {
 		return now
 	}
-	return before.Add(time.Microsecond)
+	return previous.Add(time.Microsecond)
 }
 
-// each calls do with each user, as it is in the file, until that returns false.
-func each(ctx context.Context, tx *bbolt.Tx, do func(key, value []byte) (goOn bool)) error {
+// each calls do with the encoded users, until it returns false.
+func each(ctx context.Context, tx *bbolt.Tx, do func(key, value []byte) (more bool)) error {
 	cursor := usersOf(tx).Cursor()
 	n := 0
 	for k, v := cursor.First(); k != nil; k, v = cursor.Next() {
-		if n%often == 0 && ctx.Err() != nil {
+		if n%checkEvery == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if n++; !do(k, v) {
@@ -131,30 +131,30 @@ func each(ctx context.Context, tx *bbolt.Tx, do func(key, value []byte) (goOn bo
 	return ctx.Err()
 }
 
-// bucket has the users: id -> points, inserted_at and updated_at, in microseconds.
+// bucket maps the id of each user to its points, inserted_at and updated_at, in microseconds.
 const bucket = "users"
 
 func usersOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte(bucket)) }
 
 func put(users *bbolt.Bucket, u points.User) error {
 	value := []byte{byte(u.Points)} //nolint:gosec // at most MaxPoints
-	value = appendNumber(appendNumber(value, u.InsertedAt.UnixMicro()), u.UpdatedAt.UnixMicro())
-	return users.Put(appendNumber(nil, u.ID), value)
+	value = appendInt64(appendInt64(value, u.InsertedAt.UnixMicro()), u.UpdatedAt.UnixMicro())
+	return users.Put(appendInt64(nil, u.ID), value)
 }
 
 func pointsOf(value []byte) int { return int(value[0]) }
 
 func decode(key, value []byte) points.User {
 	return points.User{
-		ID:         number(key),
+		ID:         decodeInt64(key),
 		Points:     pointsOf(value),
-		InsertedAt: time.UnixMicro(number(value[1:])).UTC(),
-		UpdatedAt:  time.UnixMicro(number(value[9:])).UTC(),
+		InsertedAt: time.UnixMicro(decodeInt64(value[1:])).UTC(),
+		UpdatedAt:  time.UnixMicro(decodeInt64(value[9:])).UTC(),
 	}
 }
 
-func appendNumber(b []byte, n int64) []byte {
+func appendInt64(b []byte, n int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // the same bits
 }
 
-func number(b []byte) int64 { return int64(binary.BigEndian.Uint64(b)) } //nolint:gosec // the same bits
+func decodeInt64(b []byte) int64 { return int64(binary.BigEndian.Uint64(b)) } //nolint:gosec // the same bits

@@ -32,7 +32,7 @@ func main() {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else {
 			answer := map[string]any{"users": result.Users, "timestamp": result.Previous}
-			json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client went away
+			json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client is gone
 		}
 	})
 	log.Fatal(server.ListenAndServe())
