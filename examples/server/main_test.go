@@ -200,15 +200,20 @@ func TestSignals(t *testing.T) {
 // While it waits for a client that does not end its request, a second signal ends it at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
-	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+	const token = "sixteen letters!"
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"}, "CONTROL_TOKEN="+token)
 	address, log := startServer(t, server)
 	client, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer client.Close()
-	_, err = io.WriteString(client, "GET / HTTP/1.1\r\n")
+	_, err = io.WriteString(client, "POST /control/interval HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"+
+		"Authorization: Bearer "+token+"\r\n\r\n") // and no body
 	require.NoError(t, err)
-	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	line, err := log.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "msg=control", "the request is being handled")
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	line, err = log.ReadString('\n')
 	require.NoError(t, err)
 	require.Contains(t, line, "shutting down")
 

@@ -15,6 +15,7 @@ import (
 
 // When the primary dies and its standby is promoted, a server that knows both goes on by itself.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.NewServer(t)
 	standby := primary.Standby()
 	u, err := url.Parse(primary.URL)
@@ -26,7 +27,7 @@ func TestFailover(t *testing.T) {
 	cfg := configFor(u.String())
 	cfg.Users, cfg.Interval, cfg.QueryTimeout = 2000, app.Duration(200*time.Millisecond), app.Duration(faultQueryTimeout)
 	s := &stage{users: 2000, running: startReady(t, cfg)}
-	s.watch = startWatch(t, s.running, faultQueryTimeout)
+	s.watch = startWatch(t, s.running)
 	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
 	follower := connect(t, standby.URL)
 	require.Eventually(t, func() bool {
@@ -52,4 +53,5 @@ func TestFailover(t *testing.T) {
 	}, patience, often, "no update reaches all users")
 	s.watch.stop()
 	assert.Empty(t, s.watch.wrong)
+	assert.Zero(t, s.hungQueries(t))
 }

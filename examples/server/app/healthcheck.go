@@ -20,7 +20,7 @@ func Healthcheck(ctx context.Context, addr Address) error {
 	const timeout = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	host, err := reachable(addr)
+	host, other, err := reachable(addr)
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,20 @@ func Healthcheck(ctx context.Context, addr Address) error {
 		return fmt.Errorf("%s: %w", host, err)
 	}
 	// http.DefaultTransport would ask a proxy if the environment names one.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			var dialer net.Dialer
+			c, err := dialer.DialContext(ctx, network, address)
+			if err == nil || other == "" || ctx.Err() != nil {
+				return c, err
+			}
+			if c, otherErr := dialer.DialContext(ctx, network, other); otherErr == nil {
+				return c, nil
+			}
+			return nil, err
+		},
+	}}
 	response, err := client.Do(request)
 	switch {
 	case err == nil:
@@ -52,21 +65,24 @@ func Healthcheck(ctx context.Context, addr Address) error {
 	return fmt.Errorf("%s: %s: %s", host, response.Status, p.Detail)
 }
 
-// reachable returns where a server that listens on addr can be reached from its own machine: on loopback if it listens
-// on every interface.
-func reachable(addr Address) (string, error) {
+// reachable returns where a server that listens on addr can be reached from its own machine. If it listens on every
+// interface, that is the loopback address of addr's family, and other is that of the other family: the machine may have
+// only one of the two.
+func reachable(addr Address) (address, other string, err error) {
 	host, port, err := net.SplitHostPort(string(addr))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: see -addr (ADDR)", addr, err)
+		return "", "", fmt.Errorf("%s: %w: see -addr (ADDR)", addr, err)
 	}
 	if port == "0" {
-		return "", fmt.Errorf("%s: any free port: name the one that the server took, see -addr (ADDR)", addr)
+		return "", "", fmt.Errorf("%s: any free port: name the one that the server took, see -addr (ADDR)", addr)
 	}
+	v4, v6 := net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)
 	switch ip, err := netip.ParseAddr(host); {
 	case host == "", err == nil && ip == netip.IPv4Unspecified():
-		host = "127.0.0.1"
+		return v4, v6, nil
 	case err == nil && ip == netip.IPv6Unspecified():
-		host = "::1"
+		return v6, v4, nil
+	default:
+		return net.JoinHostPort(host, port), "", nil
 	}
-	return net.JoinHostPort(host, port), nil
 }

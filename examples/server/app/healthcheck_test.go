@@ -39,6 +39,28 @@ func TestHealthcheck(t *testing.T) {
 	}
 }
 
+// A server on [::] of a machine without IPv6 listens on IPv4 alone, and one on :port of a machine without IPv4 on IPv6.
+func TestHealthcheckOfTheOtherFamily(t *testing.T) {
+	t.Parallel()
+	for listen, given := range map[string]string{"127.0.0.1:0": "[::]:", "[::1]:0": "0.0.0.0:"} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			listener, err := net.Listen("tcp", listen)
+			if err != nil {
+				t.Skipf("this machine has no %s: %v", listen, err)
+			}
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			server.Listener.Close()
+			server.Listener = listener
+			server.Start()
+			defer server.Close()
+			_, port, err := net.SplitHostPort(listener.Addr().String())
+			require.NoError(t, err)
+			require.NoError(t, app.Healthcheck(t.Context(), app.Address(given+port)))
+		})
+	}
+}
+
 // An error is one line that says what the matter is.
 func TestHealthcheckErrors(t *testing.T) {
 	t.Parallel()

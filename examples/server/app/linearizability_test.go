@@ -21,6 +21,7 @@ import (
 
 // From outside, too, there is one order: whatever is between the engine and its clients.
 func TestOneOrderOverHTTP(t *testing.T) {
+	t.Parallel()
 	users := []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}
 	t.Run("memstore", func(t *testing.T) {
 		store, err := memstore.New(len(users))

@@ -15,6 +15,7 @@ import (
 
 // An update that takes long tells every five seconds how far it is; the next one begins anew.
 func TestLongUpdates(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		long := longUpdates{logger: slog.New(slog.NewTextHandler(&text, nil))}

@@ -12,6 +12,7 @@ import (
 // What the connection string says of the pool counts; what it does not say is set so that a server starts, and fails to
 // start, within seconds.
 func TestPool(t *testing.T) {
+	t.Parallel()
 	for url, want := range map[DatabaseURL]struct {
 		timeout     time.Duration
 		connections int32

@@ -73,6 +73,7 @@ func runError(t *testing.T, cfg app.Config) (message, logged string) {
 
 // While the table is filled, the server is alive but not ready; then it is. What was there is there after a restart.
 func TestFilling(t *testing.T) {
+	t.Parallel()
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
 	r := startReady(t, cfg)
@@ -103,6 +104,7 @@ func TestFilling(t *testing.T) {
 
 // A server that is ended while it starts ends.
 func TestStopsWhileStarting(t *testing.T) {
+	t.Parallel()
 	connection := pgtest.URL(t)
 	require.NoError(t, startReady(t, configFor(connection)).stop())
 	tx, err := connect(t, connection).Begin(t.Context())
@@ -115,6 +117,7 @@ func TestStopsWhileStarting(t *testing.T) {
 
 // When the end comes, queries that wait are answered, and the update that runs is stopped.
 func TestStopsWhileBusy(t *testing.T) {
+	t.Parallel()
 	const queries = 10
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
@@ -169,6 +172,7 @@ func TestStopsWhileBusy(t *testing.T) {
 // While the database is away queries are answered with 503, and with users again once it is back. The log tells of both,
 // once.
 func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
 	cfg.LogLevel = 0
@@ -199,6 +203,7 @@ func TestDatabaseAway(t *testing.T) {
 }
 
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer silent.Close() // it takes connections, and says nothing
@@ -220,12 +225,15 @@ func TestUnreachable(t *testing.T) {
 
 // What is wrong with the database, the role or the table is told in one line, with the way out.
 func TestUnfit(t *testing.T) {
+	t.Parallel()
 	const see = "see -database-url (DATABASE_URL)"
 	t.Run("no such database", func(t *testing.T) {
+		t.Parallel()
 		assertCannotStart(t, with(t, pgtest.URL(t), nil, "nowhere"),
 			`database "nowhere" does not exist: create it (CREATE DATABASE), or `+see)
 	})
 	t.Run("wrong password", func(t *testing.T) {
+		t.Parallel()
 		connection := pgtest.URL(t)
 		role := newRole(t, connect(t, connection))
 		connection = with(t, connection, url.UserPassword(role.Username(), "s3cret"), "")
@@ -237,12 +245,14 @@ func TestUnfit(t *testing.T) {
 			`password authentication failed for user "%s": check user and password, `+see, role.Username()))
 	})
 	t.Run("another table", func(t *testing.T) {
+		t.Parallel()
 		connection := pgtest.URL(t)
 		exec(t, connect(t, connection), "CREATE TABLE users (id bigint PRIMARY KEY, name text)")
 		assertCannotStart(t, connection, "pgstore: table users: it has no column points: it needs id, points, inserted_at "+
 			"and updated_at: change the table, rename it, or take another database, "+see)
 	})
 	t.Run("standby", func(t *testing.T) {
+		t.Parallel()
 		connection := pgtest.URL(t)
 		parsed, err := pgx.ParseConfig(connection)
 		require.NoError(t, err)
@@ -251,6 +261,7 @@ func TestUnfit(t *testing.T) {
 			"take the primary, "+see)
 	})
 	t.Run("no right to connect", func(t *testing.T) {
+		t.Parallel()
 		connection := pgtest.URL(t)
 		conn := connect(t, connection)
 		role, database := newRole(t, conn), conn.Config().Database
@@ -259,6 +270,7 @@ func TestUnfit(t *testing.T) {
 			"the right to connect (GRANT CONNECT ON DATABASE %s TO %s)", database, role.Username(), database, role.Username()))
 	})
 	t.Run("no rights", func(t *testing.T) {
+		t.Parallel()
 		connection := pgtest.URL(t)
 		conn := connect(t, connection)
 		role := newRole(t, conn)
@@ -271,6 +283,7 @@ func TestUnfit(t *testing.T) {
 
 // A role that may only read and update serves a table that somebody else has made.
 func TestFewRights(t *testing.T) {
+	t.Parallel()
 	connection := pgtest.URL(t)
 	require.NoError(t, startReady(t, configFor(connection)).stop())
 	conn := connect(t, connection)

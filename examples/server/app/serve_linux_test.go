@@ -73,6 +73,7 @@ func TestClientClosed(t *testing.T) {
 // A client that waits is not taken for one that has gone, and one that sends its next requests before it has the answer
 // to the first gets all of them.
 func TestServeKeepsClientsThatWait(t *testing.T) {
+	t.Parallel()
 	address := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():

@@ -22,8 +22,12 @@ import (
 
 // onEachStore runs a test on users in memory, and on users in PostgreSQL.
 func onEachStore(t *testing.T, test func(t *testing.T, cfg app.Config)) {
-	t.Run("memory", func(t *testing.T) { test(t, app.Defaults()) })
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, app.Defaults())
+	})
 	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
 		cfg := app.Defaults()
 		cfg.DatabaseURL = app.DatabaseURL(pgtest.URL(t))
 		test(t, cfg)
@@ -32,6 +36,7 @@ func onEachStore(t *testing.T, test func(t *testing.T, cfg app.Config)) {
 
 // The first query is told null, each other one the time of another query; whoever asks again is told a later one.
 func TestStampsStrictlyIncrease(t *testing.T) {
+	t.Parallel()
 	onEachStore(t, func(t *testing.T, cfg app.Config) {
 		const clients, queries = 32, 50
 		cfg.Users = 10_000
@@ -79,6 +84,7 @@ func (r *running) query(t *testing.T, n int) []string {
 
 // Over the wire: HEAD has GET's headers and no body, problems are problems, and connections are kept alive.
 func TestOverTheWire(t *testing.T) {
+	t.Parallel()
 	onEachStore(t, func(t *testing.T, cfg app.Config) {
 		cfg.Users = 10
 		cfg.UpdateOnStart = false
@@ -116,6 +122,7 @@ func TestOverTheWire(t *testing.T) {
 
 // Any number of users will do, also none.
 func TestNumbersOfUsers(t *testing.T) {
+	t.Parallel()
 	for _, users := range []app.Users{0, 1, 10} {
 		t.Run(fmt.Sprint(users), func(t *testing.T) {
 			onEachStore(t, func(t *testing.T, cfg app.Config) {
@@ -135,6 +142,7 @@ func TestNumbersOfUsers(t *testing.T) {
 
 // Ticks come at the interval, and what they did can be read.
 func TestUpdates(t *testing.T) {
+	t.Parallel()
 	onEachStore(t, func(t *testing.T, cfg app.Config) {
 		cfg.Users = 1000
 		cfg.UpdateOnStart = false
@@ -160,6 +168,7 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestOpenErrors(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()
@@ -212,6 +221,7 @@ func TestOpenErrors(t *testing.T) {
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	cfg := app.Defaults()
 	cfg.Addr, cfg.DatabaseURL = "127.0.0.1:0", "postgres://127.0.0.1:1/points"
 	server, err := app.Open(cfg, new(bytes.Buffer))
@@ -224,6 +234,7 @@ func TestClose(t *testing.T) {
 // A client that has connected and is in the middle of a request when the end comes does not hold it up for long, and
 // nobody can connect any more.
 func TestStopsListening(t *testing.T) {
+	t.Parallel()
 	r := startReady(t, app.Defaults())
 	require.Equal(t, http.StatusOK, r.get(t, "/").status)
 	require.NoError(t, r.stop())
@@ -234,6 +245,7 @@ func TestStopsListening(t *testing.T) {
 
 // The log can be had as JSON, and only what is grave.
 func TestLogFormat(t *testing.T) {
+	t.Parallel()
 	cfg := app.Defaults()
 	cfg.Users, cfg.LogFormat = 10, "json"
 	r := startReady(t, cfg)
@@ -259,6 +271,7 @@ func TestLogFormat(t *testing.T) {
 
 // A context that has ended before Run is one that ends at once.
 func TestRunEnded(t *testing.T) {
+	t.Parallel()
 	for _, url := range []app.DatabaseURL{"", "postgres://127.0.0.1:1/points"} {
 		cfg := app.Defaults()
 		cfg.Addr, cfg.DatabaseURL = "127.0.0.1:0", url

@@ -68,6 +68,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	s.watch.stop()
+	assert.Zero(t, s.hungQueries(t))
 
 	var report strings.Builder
 	fmt.Fprintf(&report, "\n| fault | times | worst recovery |\n|---|---|---|\n")
@@ -145,6 +146,7 @@ func (w *watch) wrongs() []string {
 // restart stops the server, as SIGTERM does, and starts another one in its place.
 func (s *stage) restart(t *testing.T) {
 	t.Helper()
+	assert.Zero(t, s.hungQueries(t))
 	s.watch.mu.Lock()
 	s.watch.stopping = time.Now()
 	s.watch.mu.Unlock()
