@@ -51,7 +51,7 @@ func ClientClosed(ctx context.Context) bool {
 // side and waits for its answer: that does not count.
 func queryContext(r *http.Request) (context.Context, context.CancelFunc) {
 	ctx := r.Context()
-	if r.ProtoMajor > 1 || ctx.Value(connKey{}) != nil {
+	if r.ProtoMajor > 1 || ctx.Done() == nil || ctx.Value(connKey{}) != nil {
 		return ctx, func() {}
 	}
 	if deadline, ok := ctx.Deadline(); ok {
