@@ -9,12 +9,12 @@ import (
 )
 
 // WriteCSV writes the CSV of ab -e: the time in ms within which each percentage of the requests was served, from 0 to 100.
-func WriteCSV(w io.Writer, total *record.Distribution) error {
+func WriteCSV(w io.Writer, latency *record.Distribution) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprint(b, "Percentage served,Time in ms\n")
-	n := float64(total.Count())
+	n := float64(latency.Count())
 	for p := range 101 {
-		t := total.Rank(int64(0.5 + n*float64(p)/100)) // as in ab; its report rounds down instead
+		t := latency.Rank(int64(0.5 + n*float64(p)/100)) // as in ab; its report rounds down instead
 		fmt.Fprintf(b, "%d,%.3f\n", p, ms(t))
 	}
 	if err := b.Flush(); err != nil {

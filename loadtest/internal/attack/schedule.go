@@ -63,6 +63,9 @@ func NewSchedule(rate Rate, duration time.Duration) (*Schedule, error) {
 	return s, nil
 }
 
+// Duration returns the length of the schedule.
+func (s *Schedule) Duration() time.Duration { return s.duration }
+
 // Requests returns the number of requests due within the duration.
 func (s *Schedule) Requests() int64 {
 	mean := s.from + s.slope*s.duration.Seconds()/2

@@ -291,6 +291,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-rate", "fast", url}, exitUsage, "-rate must be a whole number"},
 		{[]string{"-rate", "5", "-n", "5", url}, exitUsage, "use -duration"},
 		{[]string{"-rate", "5", "-duration", "-5s", url}, exitUsage, "-duration must be above 0, got -5s"},
+		{[]string{"-rate", "5", "-duration", "0", url}, exitUsage, "-duration must be above 0, got 0s"},
 		{[]string{"-duration", "5s", url}, exitUsage, "-duration needs -rate or -find-max"},
 		{[]string{"-transport", "pigeon", url}, exitUsage, `-transport must be http1 or net/http, got "pigeon"`},
 		{[]string{"-transport", "http1", "https://127.0.0.1:1/"}, exitUsage, "-transport must be net/http for an https URL"},

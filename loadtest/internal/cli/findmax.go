@@ -48,7 +48,7 @@ func (c *command) findMax(ctx context.Context) error {
 	result := best.result(best.schedule.Requests())
 	result.Search = &search
 	result.Updates = fetchUpdates(ctx, best)
-	if err := c.out.write(result, best.summary.Total); err != nil {
+	if err := c.out.write(result, best.summary.Latency); err != nil {
 		return err
 	}
 	var pass bool

@@ -48,7 +48,7 @@ func (c *command) load(ctx context.Context) error {
 	if err := c.print(&r, result); err != nil {
 		return err
 	}
-	if err := c.out.write(result, r.summary.Total); err != nil {
+	if err := c.out.write(result, r.summary.Latency); err != nil {
 		return err
 	}
 	switch {
@@ -116,8 +116,8 @@ func (r *run) result(requests int64) *report.Run {
 }
 
 // write writes the requested files.
-func (o *outputs) write(result *report.Run, total *record.Distribution) error {
-	if err := replace(o.csv, func(w io.Writer) error { return ab.WriteCSV(w, total) }); err != nil {
+func (o *outputs) write(result *report.Run, latency *record.Distribution) error {
+	if err := replace(o.csv, func(w io.Writer) error { return ab.WriteCSV(w, latency) }); err != nil {
 		return err
 	}
 	if err := replace(o.json, result.WriteJSON); err != nil {

@@ -61,10 +61,16 @@ func (r *run) execute(ctx context.Context) error {
 	stop()
 	sender.Close()
 
-	r.summary = recorder.Summary(elapsed - r.warmUp)
+	due := elapsed // end of the part of the schedule that was run
+	if r.schedule != nil && ctx.Err() == nil {
+		due = r.schedule.Duration()
+		elapsed = max(elapsed, due) // a rate is per scheduled time, even if the last response arrives earlier
+	}
+	r.summary = recorder.Summary(max(elapsed-r.warmUp, 0))
 	r.contract = checker.Result()
 	if r.schedule != nil {
-		r.unsent = max(r.schedule.Requests()-r.schedule.DueBefore(r.warmUp)-r.summary.Attempts(), 0)
+		planned := r.schedule.DueBefore(due) - r.schedule.DueBefore(r.warmUp)
+		r.unsent = max(planned-r.summary.Attempts()-r.summary.Aborted, 0)
 	}
 	return nil
 }
@@ -72,7 +78,7 @@ func (r *run) execute(ctx context.Context) error {
 func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
 	opts := record.Options{AnyLength: r.cfg.AnyLength, Check: check, Progress: r.progress, WarmUp: r.warmUp}
 	if r.schedule != nil {
-		opts.Due = r.schedule.Due
+		opts.Due, opts.Window = r.schedule.Due, r.schedule.Duration()
 	}
 	return opts
 }
@@ -99,11 +105,18 @@ func (r *run) metrics() *slo.Metrics {
 	s := &r.summary
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
-		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Violations: r.contract.Violations,
+		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
+		Violations: r.contract.Violations,
 	}
 }
 
-// rate returns the successful responses per second.
+// rate returns the successful responses per second. In an open loop it counts those that arrived during the scheduled
+// time after the warm-up, whenever they were due: what arrives later says how long the backlog was.
 func (r *run) rate() float64 {
-	return float64(r.summary.Good) / max(r.summary.Elapsed.Seconds(), 1e-9)
+	s := &r.summary
+	if r.schedule == nil {
+		return float64(s.Good) / max(s.Elapsed.Seconds(), 1e-9)
+	}
+	scheduled := min(s.Elapsed, r.schedule.Duration()-r.warmUp)
+	return float64(s.GoodInWindow) / max(scheduled.Seconds(), 1e-9)
 }

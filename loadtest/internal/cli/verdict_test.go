@@ -1,12 +1,21 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 )
 
 // respond starts a server with a fixed status.
@@ -79,4 +88,103 @@ func TestRPSCountsSuccesses(t *testing.T) {
 	defer server.Close()
 	out, _, code := call(t.Context(), "-q", "-rate", "100", "-duration", "1s", "-c", "1", "-assert", "rps<=2", server.URL)
 	assert.Equal(t, exitOK, code, out)
+}
+
+// TestAborted has a server that responds 20 times and then hangs until the run is interrupted.
+func TestAborted(t *testing.T) {
+	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+		t.Run(transport, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			var received atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				switch n := received.Add(1); {
+				case n == 25:
+					interrupt()
+					fallthrough
+				case n > 20:
+					<-r.Context().Done()
+				}
+			}))
+			defer server.Close()
+			file := filepath.Join(t.TempDir(), "r.json")
+			out, _, code := call(ctx, "-q", "-n", "1000", "-c", "5", "-transport", transport, "-json", file, server.URL)
+			assert.Equal(t, exitFailed, code)
+			assert.Contains(t, out, "Complete requests:      20\n")
+			assert.Contains(t, out, "Aborted: 5 requests")
+			run := readRun(t, file)
+			assert.EqualValues(t, 25, received.Load())
+			assert.EqualValues(t, 20, run.Counts.Complete)
+			assert.EqualValues(t, 5, run.Counts.Aborted)
+		})
+	}
+}
+
+// TestUnsentExcludesAborted interrupts an open loop whose requests the server has all received.
+func TestUnsentExcludesAborted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	var received atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if received.Add(1) == 20 {
+			interrupt()
+		}
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(ctx, "-q", "-rate", "200", "-duration", "100ms", "-json", file, server.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.NotContains(t, out, "Unsent")
+	run := readRun(t, file)
+	assert.EqualValues(t, 20, run.Counts.Aborted)
+	assert.Zero(t, run.Load.Unsent)
+	assert.EqualValues(t, 100, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].Percent)
+	assert.Positive(t, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].MS, "percentiles include the age of pending requests")
+}
+
+func TestResentIsReported(t *testing.T) {
+	var received atomic.Int64
+	var served sync.Map // connections that have had a response
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		received.Add(1)
+		if _, second := served.LoadOrStore(r.RemoteAddr, true); second {
+			panic(http.ErrAbortHandler) // closes the connection
+		}
+		fmt.Fprint(w, "x")
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(t.Context(), "-q", "-n", "20", "-json", file, server.URL)
+	assert.Equal(t, exitOK, code)
+	assert.Contains(t, out, "Resent: 19 requests")
+	assert.EqualValues(t, 39, received.Load())
+	assert.EqualValues(t, 19, readRun(t, file).Counts.Resent)
+
+	received.Store(0)
+	_, _, code = call(t.Context(), "-q", "-n", "20", "-m", "POST", "-json", file, server.URL)
+	assert.Equal(t, exitOK, code)
+	assert.EqualValues(t, 20, received.Load(), "a POST is never sent again")
+	assert.EqualValues(t, 10, readRun(t, file).Counts.Receive)
+}
+
+// TestRateIsPerScheduledTime has responses that arrive long before the end of the schedule.
+func TestRateIsPerScheduledTime(t *testing.T) {
+	server := respond(t, http.StatusOK)
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(t.Context(), "-q", "-rate", "5", "-duration", "400ms", "-assert", "rps<=5", "-json", file, server.URL)
+	assert.Equal(t, exitOK, code, out)
+	assert.LessOrEqual(t, readRun(t, file).RequestsPerSecond, 5.0)
+}
+
+// TestCSVCountsFromDue has a client that sends most requests late, because a response takes longer than the interval.
+func TestCSVCountsFromDue(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(10 * time.Millisecond) }))
+	defer server.Close()
+	dir := t.TempDir()
+	_, errs, code := call(t.Context(), "-q", "-rate", "400", "-duration", "100ms", "-c", "1",
+		"-e", filepath.Join(dir, "p.csv"), "-json", filepath.Join(dir, "r.json"), server.URL)
+	assert.Equal(t, exitOK, code, errs)
+	csv, err := os.ReadFile(filepath.Join(dir, "p.csv"))
+	require.NoError(t, err)
+	latency := readRun(t, filepath.Join(dir, "r.json")).LatencyPercentiles
+	assert.Contains(t, string(csv), fmt.Sprintf("\n100,%.3f\n", latency[len(latency)-1].MS))
 }

@@ -89,7 +89,7 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 	if cfg.TimeLimit > 0 && !given["n"] {
 		cfg.Requests = timedRequests
 	}
-	if cfg.Duration == 0 {
+	if !given["duration"] {
 		cfg.Duration = openDuration
 		if cfg.FindMax {
 			cfg.Duration = stepDuration
@@ -148,7 +148,7 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return fmt.Errorf("-n and -t cannot be used with -rate or -find-max: use -duration")
 	case !open && given["duration"]:
 		return fmt.Errorf("-duration needs -rate or -find-max: for a closed loop, use -t")
-	case cfg.Duration < 0:
+	case cfg.Duration <= 0:
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
 	case cfg.FindMax && cfg.SLOText == "":
 		return fmt.Errorf("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%%'")

@@ -41,13 +41,18 @@ func (d *Distribution) Add(duration time.Duration) {
 	d.m2 += delta * (float64(v) - d.mean)
 }
 
+// ExtendMax raises the maximum to duration, if that is longer, and changes nothing else.
+func (d *Distribution) ExtendMax(duration time.Duration) {
+	d.max = max(d.max, min(int64(duration/unit), int64(maxDuration/unit)))
+}
+
 // Count returns the number of durations.
 func (d *Distribution) Count() int64 { return d.n }
 
 // Min returns the minimum; 0 if the distribution is empty.
 func (d *Distribution) Min() time.Duration { return time.Duration(d.min) * unit }
 
-// Max returns the maximum; 0 if the distribution is empty.
+// Max returns the maximum, including that of ExtendMax; 0 if there is none.
 func (d *Distribution) Max() time.Duration { return time.Duration(d.max) * unit }
 
 // Mean returns the mean; 0 if the distribution is empty.
@@ -72,6 +77,10 @@ func (d *Distribution) Rank(i int64) time.Duration {
 }
 
 // Percentile returns the p-th percentile, p in 0..100, by ab's rule: the duration at rank n*p/100, rounded down.
+// The 100th percentile is the maximum.
 func (d *Distribution) Percentile(p float64) time.Duration {
+	if p >= 100 {
+		return d.Max()
+	}
 	return d.Rank(int64(float64(d.n) * p / 100))
 }

@@ -17,6 +17,10 @@ type Options struct {
 	// WarmUp excludes requests that are due within this time from the start. The timeline starts at its end.
 	WarmUp time.Duration
 
+	// Window is the end of the time, counted from the start, in which Summary.GoodInWindow counts; it begins with the end
+	// of WarmUp. The default is no end.
+	Window time.Duration
+
 	// AnyLength turns Counts.Length off.
 	AnyLength bool
 
@@ -38,6 +42,8 @@ type Recorder struct {
 	server   string
 	length   int64 // of the first body; -1 if there is none yet
 	failures []string
+
+	goodInWindow int64
 }
 
 // maxFailures is the number of distinct errors that are kept.
@@ -55,6 +61,12 @@ type Counts struct {
 	Length     int64 `json:"length"`
 	Exceptions int64 `json:"exceptions"`
 
+	// Aborted counts the requests that were pending when the run ended. They are part of no other count.
+	Aborted int64 `json:"aborted"`
+
+	// Resent counts the requests that were sent twice (see transport.Exchange).
+	Resent int64 `json:"resent"`
+
 	// Good counts complete 2xx responses.
 	Good int64 `json:"good"`
 
@@ -70,7 +82,7 @@ type Counts struct {
 // Failed returns the number of requests without a complete response.
 func (c Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 
-// Attempts returns the number of requests.
+// Attempts returns the number of requests that have ended.
 func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
 
 // Times are the distributions of a run. Connect, Processing (from connected to done), Waiting (from sent to the first
@@ -89,6 +101,10 @@ type Summary struct {
 	DocumentLength int64         // bytes of the first body; 0 if there was none
 	Failures       []string      // the first distinct errors
 	Timeline       []Interval
+
+	// GoodInWindow counts the complete 2xx responses that arrived between Options.WarmUp and Options.Window, including
+	// those to requests of the warm-up.
+	GoodInWindow int64
 }
 
 // New returns an empty recorder.
@@ -108,7 +124,17 @@ func New(opts Options) *Recorder {
 func (r *Recorder) Observe(x *transport.Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.inWindow(x) {
+		r.goodInWindow++
+	}
 	if r.due(x) < r.opts.WarmUp {
+		return
+	}
+	if x.Resent {
+		r.counts.Resent++
+	}
+	if x.Failure == transport.Aborted {
+		r.addAborted(x)
 		return
 	}
 	latency := r.addTimes(x)
@@ -138,6 +164,17 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 	return latency
 }
 
+// addAborted records the age of a pending request. Its latency would have been higher. In an open loop the age counts as
+// its latency. In a closed loop it counts for the maximum alone: some requests are always pending at the end.
+func (r *Recorder) addAborted(x *transport.Exchange) {
+	r.counts.Aborted++
+	r.counts.Received += x.Received
+	r.times.Total.ExtendMax(x.Done - x.Start)
+	if r.opts.Due != nil {
+		r.times.Latency.Add(x.Done - r.due(x))
+	}
+}
+
 // due returns when x was due. vegeta numbers hits as workers take them, so two concurrent hits may have swapped numbers:
 // a request was not due after it was sent.
 func (r *Recorder) due(x *transport.Exchange) time.Duration {
@@ -145,6 +182,11 @@ func (r *Recorder) due(x *transport.Exchange) time.Duration {
 		return x.Start
 	}
 	return min(r.opts.Due(x.Seq), x.Start)
+}
+
+func (r *Recorder) inWindow(x *transport.Exchange) bool {
+	return x.Failure == transport.None && is2xx(x.Status) && x.Done >= r.opts.WarmUp &&
+		(r.opts.Window == 0 || x.Done <= r.opts.Window)
 }
 
 func is2xx(status int) bool { return status >= 200 && status <= 299 }
@@ -165,7 +207,7 @@ func (r *Recorder) count(x *transport.Exchange) {
 		c.Receive++
 	case transport.Exception:
 		c.Exceptions++
-	case transport.Connect:
+	case transport.Connect, transport.Aborted:
 	}
 	if x.Err != nil {
 		r.keepFailure(x.Err.Error())
@@ -203,6 +245,6 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 	defer r.mu.Unlock()
 	return Summary{
 		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
-		Failures: r.failures, Timeline: r.timeline.intervals(elapsed),
+		Failures: r.failures, Timeline: r.timeline.intervals(elapsed), GoodInWindow: r.goodInWindow,
 	}
 }

@@ -99,6 +99,38 @@ func TestLatencyCountsFromDue(t *testing.T) {
 	assert.LessOrEqual(t, last.Start, 3*time.Second)
 }
 
+// TestAborted checks that a pending request counts with its age.
+func TestAborted(t *testing.T) {
+	const start = time.Second
+	aborted := response(start, 9*time.Second)
+	aborted.Failure, aborted.Status = transport.Aborted, 0
+	for name, opts := range map[string]Options{
+		"closed loop": {},
+		"open loop":   {Due: func(uint64) time.Duration { return 0 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(opts)
+			for range 20 {
+				r.Observe(response(start, 8*time.Millisecond))
+			}
+			for range 5 {
+				r.Observe(aborted)
+			}
+			s := r.Summary(10 * time.Second)
+			assert.EqualValues(t, 5, s.Aborted)
+			assert.EqualValues(t, 20, s.Complete)
+			assert.Zero(t, s.Failed())
+			assert.Equal(t, 9*time.Second, s.Total.Max())
+			assert.Equal(t, 9*time.Second, s.Total.Percentile(100))
+			assert.InEpsilon(t, 8*time.Millisecond, s.Total.Percentile(99), 0.001)
+			if opts.Due != nil {
+				assert.InEpsilon(t, 10*time.Second, s.Latency.Percentile(81), 0.001)
+				assert.Equal(t, 10*time.Second, s.Latency.Max())
+			}
+		})
+	}
+}
+
 func TestTimelineMergesIntervals(t *testing.T) {
 	r := New(Options{})
 	const seconds = 100

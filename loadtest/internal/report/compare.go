@@ -54,6 +54,8 @@ func rows(old, current *Run) []row {
 	add("Complete requests", "", func(r *Run) float64 { return float64(r.Counts.Complete) })
 	add("Failed (without Length)", "", func(r *Run) float64 { return float64(r.Counts.Failed()) })
 	add("Length differs from the first", "", func(r *Run) float64 { return float64(r.Counts.Length) })
+	add("Aborted", "", func(r *Run) float64 { return float64(r.Counts.Aborted) })
+	add("Resent", "", func(r *Run) float64 { return float64(r.Counts.Resent) })
 	add("Non-2xx responses", "", func(r *Run) float64 { return float64(r.Counts.Non2xx) })
 	add("Total transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Received) })
 	add("HTML transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Body) })

@@ -22,7 +22,7 @@ p50 p99.9 ... min mean max   latency, with a unit: p99<50ms
 rps                          successful (2xx) responses per second: rps>3000
 failed                       requests without a complete response: failed=0 or failed<0.1%
 errors                       failed requests and non-2xx responses: errors<0.1%
-non2xx length violations     counts, or % of all requests
+non2xx length aborted violations   counts, or % of all requests
 A clause without any measurement fails.`
 
 // A Clause is a bound on one metric.
@@ -39,8 +39,8 @@ type Metrics struct {
 	Latency *record.Distribution
 	Rate    float64 // successful responses per second
 
-	Requests                           int64 // that have ended, or were due but not sent
-	Failed, Non2xx, Length, Violations int64
+	Requests                                    int64 // that have ended, or were due but not sent
+	Failed, Non2xx, Length, Aborted, Violations int64
 }
 
 // A Result is the outcome of a clause.
@@ -54,7 +54,9 @@ type Result struct {
 func operators() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
 
 // counts returns the metrics that are counts or percentages of requests.
-func counts() []string { return []string{"failed", "errors", "non2xx", "length", "violations"} }
+func counts() []string {
+	return []string{"failed", "errors", "non2xx", "length", "aborted", "violations"}
+}
 
 // Parse parses comma-separated clauses. The error quotes the clause and names the rule it breaks.
 func Parse(s string) ([]Clause, error) {
@@ -170,7 +172,8 @@ func (c *Clause) measure(m *Metrics) float64 {
 		return c.latency(m.Latency).Seconds()
 	}
 	n := map[string]int64{
-		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "violations": m.Violations,
+		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "aborted": m.Aborted,
+		"violations": m.Violations,
 	}[c.metric]
 	if c.share {
 		return float64(n) / float64(m.Requests)

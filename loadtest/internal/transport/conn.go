@@ -4,13 +4,13 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 )
 
-// errIdleClosed means that the server closed an idle connection before it received the request. Like ab, HTTP1 then
-// sends the request on a new connection.
-var errIdleClosed = errors.New("transport: idle connection closed by the server")
+// errIdleClosed means that a reused connection turned out to be closed before the request was sent.
+var errIdleClosed = errors.New("idle connection closed by the server")
 
 // A conn is a connection of HTTP1. One goroutine uses it at a time; between putIdle and takeIdle none does.
 type conn struct {
@@ -19,43 +19,41 @@ type conn struct {
 	response http.Response // returned to vegeta while the connection is in use
 	in       reader
 	keep     bool // reusable after the current response
-	used     bool // has carried a complete response
-	deadline time.Time
+	reused   bool // has carried a complete response
 	first    writeRead
-	sentAt   time.Duration
+
+	// limit is when the current request times out. The read deadline of the connection is never later than that; when it
+	// is earlier, it is extended once it expires. So it need not be set for each request.
+	limit time.Time
+
+	// Of the current request: whether and when it was written.
+	written bool
+	sentAt  time.Duration
 }
 
-func newConn(raw net.Conn, owner *HTTP1) *conn {
+// newConn returns a connection for a request that times out at limit.
+func newConn(raw net.Conn, owner *HTTP1, limit time.Time) (*conn, error) {
 	c := &conn{Conn: raw, owner: owner}
-	c.in.src = raw
-	c.first.init(raw, func() { c.sentAt = owner.opts.now() })
-	return c
+	c.in.src = c
+	c.first.init(raw, c)
+	return c, raw.SetReadDeadline(limit)
 }
 
-// exchange sends the request, reads the response, and fills in x.
-func (c *conn) exchange(x *Exchange) error {
-	opts := &c.owner.opts
-	if err := c.extendDeadline(opts.Timeout); err != nil {
-		x.fail(Receive, err)
-		return err
-	}
+// exchange sends the request, reads the response, and fills in x. The request times out at limit.
+func (c *conn) exchange(x *Exchange, limit time.Time) error {
+	c.limit, c.written = limit, false
 	err := c.sendAndWait(x)
 	if err == nil {
 		err = c.in.response(x, c.owner.head)
 	}
-	x.Done = opts.now()
+	x.Done = c.owner.opts.now()
 	x.Received = c.in.received
 	if err != nil {
-		idle := c.used && x.Received == 0 && isClosed(err)
 		x.fail(Receive, err)
-		if idle {
-			*x = Exchange{Seq: x.Seq, Start: x.Start}
-			return errIdleClosed
-		}
 		return err
 	}
-	x.KeptAlive = x.KeptAlive && opts.KeepAlive
-	c.used = true
+	x.KeptAlive = x.KeptAlive && c.owner.opts.KeepAlive
+	c.reused = true
 	return nil
 }
 
@@ -63,7 +61,7 @@ func (c *conn) exchange(x *Exchange) error {
 func (c *conn) sendAndWait(x *Exchange) error {
 	c.in.reset()
 	c.sentAt = x.Connected
-	n, err := c.first.exchange(c.owner.request, c.in.buf)
+	n, err := c.first.exchange(c.owner.request, c.in.buf, c.reused)
 	x.setSent(c.sentAt)
 	x.setFirstByte(c.owner.opts.now())
 	if err == nil && n == 0 {
@@ -73,19 +71,38 @@ func (c *conn) sendAndWait(x *Exchange) error {
 	return err
 }
 
-// extendDeadline sets a deadline at least timeout from now, and at most an eighth later, so that it need not be set for
-// each request.
-func (c *conn) extendDeadline(timeout time.Duration) error {
-	now := time.Now()
-	if c.deadline.Sub(now) >= timeout {
-		return nil
-	}
-	c.deadline = now.Add(timeout + timeout/8)
-	return c.SetDeadline(c.deadline)
+// wrote records that the request has been written.
+func (c *conn) wrote() {
+	c.written = true
+	c.sentAt = c.owner.opts.now()
 }
 
-// isClosed reports whether err means that the server had closed the connection earlier. A reset does not: an orderly
-// close gives EPIPE.
-func isClosed(err error) bool {
-	return errors.Is(err, errTruncated) || errors.Is(err, syscall.EPIPE)
+// extendDeadline reports whether err is a read deadline that expired before the limit of the request. If so, it extends
+// the deadline to the limit.
+func (c *conn) extendDeadline(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && time.Until(c.limit) > 0 && c.SetReadDeadline(c.limit) == nil
+}
+
+// Read reads until the limit of the request.
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if n > 0 || !c.extendDeadline(err) {
+			return n, err
+		}
+	}
+}
+
+// Write writes until the limit of the request.
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(c.limit); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// diedUnused reports whether err means that the server closed a reused connection without responding to the request. A
+// reset does not: an orderly close gives EPIPE.
+func (c *conn) diedUnused(err error) bool {
+	return c.reused && c.in.received == 0 && (errors.Is(err, errTruncated) || errors.Is(err, syscall.EPIPE))
 }

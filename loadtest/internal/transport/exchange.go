@@ -18,6 +18,8 @@ const (
 	Receive
 	// Exception means that the response was not complete within Options.Timeout.
 	Exception
+	// Aborted means that the request was pending when the transport was closed. It is no column of ab's.
+	Aborted
 )
 
 // An Exchange is one request and its outcome. Times count from Options.Epoch.
@@ -33,6 +35,9 @@ type Exchange struct {
 	// Status is the status code; 0 without a response.
 	Status int
 
+	// Resent means that the request was sent twice, because the server closed a reused connection instead of responding.
+	Resent bool
+
 	// KeptAlive means that the connection was reusable after the response.
 	KeptAlive bool
 
@@ -47,6 +52,11 @@ type Exchange struct {
 	Err     error
 }
 
+// begin resets x to a request that begins at the given time.
+func (x *Exchange) begin(seq uint64, at time.Duration) {
+	*x = Exchange{Seq: seq, Start: at, Connected: at, Sent: at, FirstByte: at, Done: at}
+}
+
 // setConnected sets Connected and the times of all later steps, which may not be reached.
 func (x *Exchange) setConnected(at time.Duration) {
 	x.Connected, x.Sent, x.FirstByte, x.Done = at, at, at, at
@@ -58,11 +68,13 @@ func (x *Exchange) setSent(at time.Duration) { x.Sent, x.FirstByte, x.Done = at,
 // setFirstByte is like setConnected, from FirstByte on.
 func (x *Exchange) setFirstByte(at time.Duration) { x.FirstByte, x.Done = at, at }
 
-// fail records err as a failure of the given kind, or as an Exception if it is a timeout.
+// fail records err as a failure of the given kind. A timeout once connected is an Exception.
 func (x *Exchange) fail(kind Failure, err error) {
 	var timeout net.Error
 	var operation *net.OpError
 	switch {
+	case errors.As(err, &timeout) && timeout.Timeout() && kind == Connect:
+		err = errConnectTimeout
 	case errors.As(err, &timeout) && timeout.Timeout():
 		kind, err = Exception, errTimeout
 	case errors.As(err, &operation):
@@ -71,4 +83,7 @@ func (x *Exchange) fail(kind Failure, err error) {
 	x.Failure, x.Err, x.KeptAlive = kind, err, false
 }
 
-var errTimeout = errors.New("no complete response within the timeout")
+var (
+	errTimeout        = errors.New("no complete response within the timeout")
+	errConnectTimeout = errors.New("no connection within the timeout")
+)

@@ -10,21 +10,24 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and two system calls per
-// request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for concurrent
+// HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and two or three system
+// calls per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for concurrent
 // use.
 type HTTP1 struct {
 	opts    Options
 	request []byte
-	head    bool // responses to HEAD have no body
-	dialer  net.Dialer
+	head    bool            // responses to HEAD have no body
 	ctx     context.Context //nolint:containedctx // for dialing; ends with Close
 	cancel  context.CancelFunc
 
+	dialContext func(ctx context.Context, network, addr string) (net.Conn, error) // replaced by tests
+
+	closed atomic.Bool // written with mu held
 	mu     sync.Mutex
-	closed bool
 	idle   []*conn            // most recently used last
 	open   map[*conn]struct{} // idle or in use
 }
@@ -39,7 +42,7 @@ func NewHTTP1(opts Options) (*HTTP1, error) {
 		return nil, fmt.Errorf("the http1 transport needs an http URL, got %s", opts.URL)
 	}
 	h := &HTTP1{opts: opts, head: opts.Method == http.MethodHead, open: map[*conn]struct{}{}}
-	h.dialer.Timeout = opts.Timeout
+	h.dialContext = new(net.Dialer).DialContext
 	h.request = encodeRequest(&opts)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, nil
@@ -50,6 +53,9 @@ func encodeRequest(o *Options) []byte {
 	header, host := o.headers()
 	if !o.KeepAlive {
 		header.Set("Connection", "close")
+	}
+	if o.expectsBody() && header.Get("Content-Length") == "" {
+		header.Set("Content-Length", "0") // else servers may reject the request with 411
 	}
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, o.URL.RequestURI(), host)
@@ -65,8 +71,7 @@ func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := h.takeIdle()
 	x := new(Exchange)
 	for sent := 1; ; sent++ {
-		now := h.opts.now()
-		*x = Exchange{Seq: seq, Start: now, Connected: now, Sent: now, FirstByte: now, Done: now}
+		x.begin(seq, h.opts.now())
 		var err error
 		if c, err = h.exchange(c, x); err != nil {
 			return nil, err
@@ -78,28 +83,22 @@ func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// exchange makes and observes one exchange, and returns the connection. It uses c, or a new connection if c is nil or
-// was closed by the server while idle.
+// exchange makes and observes one exchange, and returns the connection. It uses c, or a new connection if c is nil.
 func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
-	var err error
-	reused := c != nil
-	if reused {
-		err = c.exchange(x)
-	}
-	if reused && errors.Is(err, errIdleClosed) {
+	if h.closed.Load() {
 		h.drop(c)
-		reused = false
+		return nil, ErrClosed
 	}
-	if !reused {
-		if c, err = h.dial(x); err == nil {
-			err = c.exchange(x)
+	c, sent, err := h.attempt(c, x)
+	if err != nil && h.closed.Load() {
+		if !sent {
+			h.drop(c)
+			return nil, ErrClosed
 		}
+		x.Failure, x.Err, x.KeptAlive = Aborted, ErrClosed, false
+		err = ErrClosed
 	}
-	if h.isClosed() {
-		err = ErrClosed // even if the response is complete: it ended after Close
-	} else {
-		h.opts.Observe(x)
-	}
+	h.opts.Observe(x)
 	if err != nil {
 		h.drop(c)
 		return nil, err
@@ -108,22 +107,69 @@ func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
 	return c, nil
 }
 
-func (h *HTTP1) dial(x *Exchange) (*conn, error) {
-	raw, err := h.dialer.DialContext(h.ctx, "tcp", h.opts.Addr)
+// attempt makes one exchange. It moves to a new connection if c is nil or was closed while idle, and, at most once, if the
+// server closed c instead of responding and the request is idempotent. sent is false if no server can have received the
+// request.
+func (h *HTTP1) attempt(c *conn, x *Exchange) (_ *conn, sent bool, err error) {
+	limit := h.opts.Epoch.Add(x.Start + h.opts.Timeout)
+	resent := false
+	if c != nil {
+		err := c.exchange(x, limit)
+		resent = err != nil && c.diedUnused(err) && isIdempotent(h.opts.Method) && !h.closed.Load()
+		if !resent && !errors.Is(err, errIdleClosed) {
+			return c, c.written, err
+		}
+		h.drop(c)
+		x.begin(x.Seq, x.Start)
+		x.Resent = resent
+	}
+	c, err = h.dial(x, limit)
+	if err != nil {
+		return nil, true, err // connecting counts as sending
+	}
+	err = c.exchange(x, limit)
+	return c, resent || c.written, err
+}
+
+// isIdempotent reports whether RFC 9110 allows to send a request again that may have been received.
+func isIdempotent(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+func (h *HTTP1) dial(x *Exchange, limit time.Time) (*conn, error) {
+	ctx, cancel := context.WithDeadline(h.ctx, limit)
+	defer cancel()
+	raw, err := h.dialContext(ctx, "tcp", h.opts.Addr)
 	x.setConnected(h.opts.now())
 	if err != nil {
 		x.fail(Connect, err)
 		return nil, err
 	}
-	c := newConn(raw, h)
+	c, err := newConn(raw, h, limit)
+	if err == nil && !h.add(c) {
+		err = ErrClosed
+	}
+	if err != nil {
+		_ = raw.Close() // nothing was sent
+		x.fail(Connect, err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// add registers an open connection, unless the transport is closed.
+func (h *HTTP1) add(c *conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed {
-		_ = raw.Close() // nothing was sent
-		return nil, ErrClosed
+	if h.closed.Load() {
+		return false
 	}
 	h.open[c] = struct{}{}
-	return c, nil
+	return true
 }
 
 // takeIdle returns the most recently used idle connection, or nil.
@@ -142,7 +188,7 @@ func (h *HTTP1) takeIdle() *conn {
 func (h *HTTP1) putIdle(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.closed {
+	if !h.closed.Load() {
 		h.idle = append(h.idle, c)
 	}
 }
@@ -158,18 +204,12 @@ func (h *HTTP1) drop(c *conn) {
 	_ = c.Close() // everything needed has been read
 }
 
-func (h *HTTP1) isClosed() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.closed
-}
-
-// Close closes all connections. Pending and later requests fail with ErrClosed and are not observed.
+// Close closes all connections. Pending requests end as Aborted, later ones fail with ErrClosed and are not observed.
 func (h *HTTP1) Close() {
 	h.cancel()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.closed = true
+	h.closed.Store(true)
 	for c := range h.open {
 		_ = c.Close() // ends its pending request
 	}

@@ -67,16 +67,19 @@ func (n *NetHTTP) dial(ctx context.Context, network, addr string) (net.Conn, err
 
 // RoundTrip sends the request, and returns once the response has been read and observed.
 func (n *NetHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
+	if n.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
 	var x Exchange
-	x.Seq, _ = strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
-	x.setConnected(n.opts.now())
-	x.Start = x.Connected
+	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
+	x.begin(seq, n.opts.now())
 	buf := n.bodies.Get().(*[]byte) //nolint:forcetypeassert // the type of all entries
 	defer n.bodies.Put(buf)
 
 	status, err := n.exchange(&x, *buf)
-	if n.ctx.Err() != nil {
-		return nil, ErrClosed
+	if err != nil && n.ctx.Err() != nil {
+		x.Failure, x.Err, x.KeptAlive = Aborted, ErrClosed, false
+		err = ErrClosed
 	}
 	n.opts.Observe(&x)
 	if err != nil {
@@ -88,14 +91,14 @@ func (n *NetHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	ctx, cancel := context.WithTimeout(n.ctx, n.opts.Timeout)
 	defer cancel()
-	var steps steps
+	steps := steps{stop: cancel}
 	ctx = httptrace.WithClientTrace(ctx, steps.trace(&n.opts))
 	resp, err := n.base.RoundTrip(n.request.WithContext(ctx))
 	if err == nil {
 		x.Status = resp.StatusCode
 		x.Server = []byte(resp.Header.Get("Server"))
 		x.KeptAlive = n.opts.KeepAlive && !resp.Close
-		err = errors.Join(readBody(x, resp.Body, buf), resp.Body.Close())
+		err = errors.Join(readResponse(x, resp, buf), resp.Body.Close())
 		status = resp.Status
 	}
 	steps.fill(x)
@@ -104,10 +107,19 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	switch {
 	case err != nil && steps.gotConn.Load() == 0:
 		x.fail(Connect, err)
+	case err != nil && steps.stopped.Load():
+		x.fail(Receive, errIdleClosed)
 	case err != nil:
 		x.fail(Receive, err)
 	}
 	return status, err
+}
+
+func readResponse(x *Exchange, resp *http.Response, buf []byte) error {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return errUpgrade // the body is the connection, whose end no context bounds
+	}
+	return readBody(x, resp.Body, buf)
 }
 
 // readBody reads all of body, and keeps its first bytes in x.
@@ -131,7 +143,7 @@ func readBody(x *Exchange, body io.Reader, buf []byte) error {
 	}
 }
 
-// Close closes all connections. Pending and later requests fail with ErrClosed and are not observed.
+// Close closes all connections. Pending requests end as Aborted, later ones fail with ErrClosed and are not observed.
 func (n *NetHTTP) Close() {
 	n.cancel()
 	n.base.CloseIdleConnections()
@@ -142,6 +154,10 @@ func (n *NetHTTP) Close() {
 type steps struct {
 	gotConn, wrote, firstByte atomic.Int64
 	reused                    atomic.Bool
+
+	written atomic.Int64 // how often the request was sent
+	stop    func()       // ends the request; called instead of sending it a third time
+	stopped atomic.Bool
 }
 
 func (s *steps) trace(o *Options) *httptrace.ClientTrace {
@@ -149,13 +165,23 @@ func (s *steps) trace(o *Options) *httptrace.ClientTrace {
 		GotConn: func(info httptrace.GotConnInfo) {
 			s.gotConn.Store(int64(o.now()))
 			s.reused.Store(info.Reused)
+			if s.written.Load() > 1 {
+				s.stopped.Store(true)
+				s.stop()
+			}
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { s.wrote.Store(int64(o.now())) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			s.wrote.Store(int64(o.now()))
+			if info.Err == nil {
+				s.written.Add(1)
+			}
+		},
 		GotFirstResponseByte: func() { s.firstByte.Store(int64(o.now())) },
 	}
 }
 
 func (s *steps) fill(x *Exchange) {
+	x.Resent = s.written.Load() > 1
 	if at := time.Duration(s.gotConn.Load()); at > x.Start && !s.reused.Load() {
 		x.setConnected(at)
 	}

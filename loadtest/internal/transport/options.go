@@ -7,13 +7,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
 
-// ErrClosed is returned for requests that were pending when Close was called, or were made after it. They are not
-// observed.
+// ErrClosed is returned for requests that were pending when Close was called, which are observed as Aborted, and for
+// requests made after it, which are not observed.
 var ErrClosed = errors.New("transport: closed")
 
 // Options configure a transport.
@@ -31,8 +32,7 @@ type Options struct {
 	// KeepAlive reuses connections. The default is one connection per request.
 	KeepAlive bool
 
-	// Timeout bounds a request, including the time to connect. The default is 30 seconds, like ab's. HTTP1 may wait up
-	// to an eighth longer.
+	// Timeout bounds a request, including the time to connect. The default is 30 seconds, like ab's.
 	Timeout time.Duration
 
 	// Epoch is the zero of all times in an Exchange. The default is when the transport was created.
@@ -94,7 +94,22 @@ func (o Options) headers() (header http.Header, host string) {
 	for name, values := range o.Header {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
-	host = cmp.Or(header.Get("Host"), o.URL.Host)
+	host = cmp.Or(header.Get("Host"), withoutZone(o.URL.Host))
 	header.Del("Host")
 	return header, host
+}
+
+// withoutZone removes the zone of an IPv6 address: it has a meaning only on this machine.
+func withoutZone(host string) string {
+	end := strings.LastIndexByte(host, ']')
+	zone := strings.IndexByte(host, '%')
+	if zone < 0 || zone > end {
+		return host
+	}
+	return host[:zone] + host[end:]
+}
+
+// expectsBody reports whether requests with the method normally have a body, so that an absent one must be announced.
+func (o Options) expectsBody() bool {
+	return o.Method == http.MethodPost || o.Method == http.MethodPut || o.Method == http.MethodPatch
 }

@@ -46,6 +46,9 @@ var errTruncated = errors.New("connection closed before the end of the response"
 // errHeadTooLong means a header or trailer of more than maxHead bytes.
 var errHeadTooLong = fmt.Errorf("header longer than %d bytes", maxHead)
 
+// errUpgrade means that the server switched to another protocol.
+var errUpgrade = errors.New("unexpected status 101 Switching Protocols")
+
 // fill reads more bytes; errTruncated means the end of the stream.
 func (in *reader) fill() error {
 	if in.r == in.w {
@@ -105,7 +108,7 @@ func (in *reader) response(x *Exchange, isHead bool) error {
 			break
 		}
 		if h.status == 101 {
-			return errors.New("unexpected status 101 Switching Protocols")
+			return errUpgrade
 		}
 	}
 	x.Status, x.Server = h.status, h.server
@@ -152,7 +155,7 @@ func (in *reader) read(x *Exchange, n int64) error {
 				return err
 			}
 		}
-		part := in.buf[in.r:min(int64(in.w), int64(in.r)+n)]
+		part := in.buf[in.r : in.r+int(min(int64(in.w-in.r), n))]
 		in.r += len(part)
 		n -= int64(len(part))
 		in.body = append(in.body, part[:min(len(part), maxBody-len(in.body))]...)

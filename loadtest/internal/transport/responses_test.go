@@ -64,7 +64,8 @@ func TestResponses(t *testing.T) {
 		"not HTTP":         {respond: always("SSH-2.0-OpenSSH_9.2\r\n\r\n"), failure: Receive},
 		"bad header line":  {respond: always("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n"), failure: Receive},
 		"endless header":   {respond: once("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20) + "\r\n\r\n"), failure: Receive, onlyHTTP1: true},
-		"upgrade":          {respond: always("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), failure: Receive, onlyHTTP1: true},
+		"upgrade":          {respond: always("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), failure: Receive},
+		"largest chunk":    {respond: once("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7fffffffffffffff\r\nhello"), status: 200, body: "hello", length: 5, failure: Receive},
 		"reset":            {respond: reset, failure: Receive},
 	}
 	for name, tt := range tests {
@@ -265,7 +266,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestClose checks that Close ends a pending request, which is then not observed.
+// TestClose checks that Close ends a pending request, which is observed as aborted, and that later ones are not observed.
 func TestClose(t *testing.T) {
 	for transport, newTransport := range transports {
 		t.Run(transport, func(t *testing.T) {
@@ -276,7 +277,8 @@ func TestClose(t *testing.T) {
 				<-release
 				return false
 			})
-			s, err := newTransport(Options{URL: u, Observe: func(*Exchange) { t.Error("observed") }})
+			var observed []Exchange
+			s, err := newTransport(Options{URL: u, Observe: func(x *Exchange) { observed = append(observed, *x) }})
 			require.NoError(t, err)
 			ended := make(chan error)
 			req, err := http.NewRequest(http.MethodGet, "http://ignored/", nil)
@@ -290,6 +292,10 @@ func TestClose(t *testing.T) {
 			require.ErrorIs(t, <-ended, ErrClosed)
 			_, err = s.RoundTrip(req) //nolint:bodyclose // no body on an error
 			require.ErrorIs(t, err, ErrClosed)
+			require.Len(t, observed, 1)
+			assert.Equal(t, Aborted, observed[0].Failure)
+			requireOrder(t, &observed[0])
+			assert.Positive(t, observed[0].Done-observed[0].Sent, "the age of the request")
 		})
 	}
 }

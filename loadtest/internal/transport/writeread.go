@@ -3,13 +3,12 @@ package transport
 import (
 	"errors"
 	"io"
-	"net"
 )
 
 // portableWriteRead implements writeRead.exchange for any connection.
-func portableWriteRead(c net.Conn, request, buf []byte, written func()) (int, error) {
+func portableWriteRead(c *conn, request, buf []byte) (int, error) {
 	_, err := c.Write(request)
-	written()
+	c.wrote()
 	if err != nil {
 		return 0, err
 	}

@@ -5,14 +5,12 @@ package transport
 import "net"
 
 // A writeRead writes a request and reads the first bytes of its response.
-type writeRead struct {
-	conn    net.Conn
-	written func()
-}
+type writeRead struct{ conn *conn }
 
-func (w *writeRead) init(c net.Conn, written func()) { w.conn, w.written = c, written }
+func (w *writeRead) init(_ net.Conn, c *conn) { w.conn = c }
 
-// exchange writes request, calls written, and reads into buf. At the end of the stream it returns 0 and no error.
-func (w *writeRead) exchange(request, buf []byte) (n int, err error) {
-	return portableWriteRead(w.conn, request, buf, w.written)
+// exchange writes request and reads into buf. At the end of the stream it returns 0 and no error. It does not detect
+// whether a reused connection was closed before.
+func (w *writeRead) exchange(request, buf []byte, _ bool) (n int, err error) {
+	return portableWriteRead(w.conn, request, buf)
 }

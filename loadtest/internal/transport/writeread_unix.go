@@ -7,49 +7,64 @@ import (
 	"syscall"
 )
 
-// A writeRead writes a request and reads the first bytes of its response with two system calls. net.Conn takes three:
-// its Read tries once before it waits, when there cannot be a response yet.
+// A writeRead writes a request and reads the first bytes of its response with two system calls, or three on a reused
+// connection. net.Conn takes three and does not detect that the server has closed the connection.
 //
 // It relies on syscall.RawConn: Read calls a function, and calls it again each time the connection becomes readable
-// until the function returns true. The runtime clears earlier readiness before the first call and not after it, so a
-// response that arrives at any time after the write is noticed.
+// until the function returns true. The runtime clears earlier readiness before the first call and not after it. So a
+// response that arrives after the first call has begun is noticed; whatever arrived earlier, such as a FIN, is not, and
+// must be read by the first call.
 type writeRead struct {
-	conn net.Conn
+	conn *conn
 	raw  syscall.RawConn // nil: use conn
 	step func(fd uintptr) bool
 
 	// State of the current exchange. These are fields, as is step, so that an exchange does not allocate.
 	request, buf []byte
-	written      func()
+	checkIdle    bool
 	isWritten    bool
 	n            int
 	err          error
 }
 
-func (w *writeRead) init(c net.Conn, written func()) {
-	w.conn, w.written, w.step = c, written, w.writeThenRead
-	if c, ok := c.(syscall.Conn); ok {
-		w.raw, _ = c.SyscallConn() // nil on an error
+func (w *writeRead) init(raw net.Conn, c *conn) {
+	w.conn, w.step = c, w.writeThenRead
+	if raw, ok := raw.(syscall.Conn); ok {
+		w.raw, _ = raw.SyscallConn() // nil on an error
 	}
 }
 
-// exchange writes request, calls written, and reads into buf. At the end of the stream it returns 0 and no error.
-func (w *writeRead) exchange(request, buf []byte) (n int, err error) {
+// exchange writes request and reads into buf. At the end of the stream it returns 0 and no error. If the connection is
+// reused and no longer idle, it sends nothing and returns errIdleClosed.
+func (w *writeRead) exchange(request, buf []byte, reused bool) (n int, err error) {
 	if w.raw == nil {
-		return portableWriteRead(w.conn, request, buf, w.written)
+		return portableWriteRead(w.conn, request, buf)
 	}
-	w.request, w.buf, w.isWritten, w.n, w.err = request, buf, false, 0, nil
-	if err := w.raw.Read(w.step); err != nil {
-		return 0, err // deadline exceeded, or connection closed
+	w.request, w.buf, w.checkIdle, w.isWritten, w.n, w.err = request, buf, reused, false, 0, nil
+	for {
+		err := w.raw.Read(w.step)
+		if err == nil {
+			return max(w.n, 0), w.err
+		}
+		if !w.conn.extendDeadline(err) {
+			return 0, err
+		}
 	}
-	return max(w.n, 0), w.err
 }
 
 func (w *writeRead) writeThenRead(fd uintptr) (done bool) {
 	if !w.isWritten {
+		if w.checkIdle {
+			// Nothing can be readable now, except the end of the stream or a response to no request.
+			_, err := retryInterrupted(syscall.Read, int(fd), w.buf)
+			if err != syscall.EAGAIN { //nolint:errorlint // a bare errno
+				w.err = errIdleClosed
+				return true
+			}
+		}
 		w.isWritten = true
 		w.err = w.write(int(fd))
-		w.written()
+		w.conn.wrote()
 		return w.err != nil
 	}
 	w.n, w.err = retryInterrupted(syscall.Read, int(fd), w.buf)

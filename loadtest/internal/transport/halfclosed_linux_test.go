@@ -1,0 +1,60 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+// TestHalfClosed has a server that responds, half-closes the connection, and then reads until the client closes it, as
+// Apache's event MPM does at the end of the keep-alive timeout. The next request must not be sent there.
+func TestHalfClosed(t *testing.T) {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		t.Run(method, func(t *testing.T) {
+			closed := make(chan struct{}, 5)
+			var afterwards atomic.Int64 // bytes received after the half-close
+			u := serve(t, func(c net.Conn, _ int) bool {
+				_, err := c.Write([]byte(okResponse))
+				assert.NoError(t, err)
+				halfClose(t, c.(*net.TCPConn))
+				closed <- struct{}{}
+				n, _ := io.Copy(io.Discard, c) // until the client closes
+				afterwards.Add(n)
+				return false
+			})
+			patient := func(o Options) (closableTransport, error) {
+				s, err := NewHTTP1(o)
+				return patientTransport{s, closed}, err
+			}
+			opts := Options{Method: method, URL: u, KeepAlive: true, Timeout: time.Second}
+			for i, x := range send(t, patient, opts, 5) {
+				require.NoError(t, x.Err, "request %d", i)
+				assert.False(t, x.Resent)
+			}
+			assert.Zero(t, afterwards.Load())
+		})
+	}
+}
+
+// halfClose sends a FIN and returns once the peer has acknowledged it.
+func halfClose(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	assert.NoError(t, c.CloseWrite())
+	raw, err := c.SyscallConn()
+	assert.NoError(t, err)
+	const finWait2 = 5 // enum in linux/tcp.h
+	for acknowledged := false; !acknowledged; runtime.Gosched() {
+		assert.NoError(t, raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			acknowledged = err != nil || info.State == finWait2
+		}))
+	}
+}
