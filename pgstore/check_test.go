@@ -13,7 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Ecto's is the table that the Elixir original's migration creates.
+// ecto creates the table that the original's migration creates.
 const ecto = `CREATE TABLE users (id bigserial PRIMARY KEY, points integer,
 	inserted_at timestamp(0) NOT NULL, updated_at timestamp(0) NOT NULL)`
 
@@ -85,7 +85,7 @@ func TestCheckRights(t *testing.T) {
 		"pgstore: table users: the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
 }
 
-// Names need no care of the caller's.
+// Names are quoted, whatever characters they have.
 func TestNamesAreQuoted(t *testing.T) {
 	pool := pgtest.Pool(t)
 	const schema, table = `we"ird. schema`, `us'ers"; DROP TABLE x; --`

@@ -15,16 +15,16 @@ import (
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// A batch whose client has gone may still run in the database. The next update waits for it: else it would overwrite
-// what that update has drawn.
-func TestUpdateWaitsForBatchesLeftBehind(t *testing.T) {
+// A batch whose client is gone may still run in the database. The next update waits for it, as it would overwrite points
+// of that update.
+func TestUpdateWaitsForRunningBatches(t *testing.T) {
 	const users = 1_000
 	store, pool := seeded(t, pgstore.Config{BatchSize: 100, Workers: 2}, users)
 	leaving, cutOff := cutOffStore(t, pool, pgstore.Config{BatchSize: users, Workers: 1})
 
 	row, err := pool.Begin(t.Context())
 	require.NoError(t, err)
-	defer row.Rollback(context.Background()) //nolint:errcheck // nothing is left of it after Commit
+	defer row.Rollback(context.Background()) //nolint:errcheck // does nothing after Commit
 	_, err = row.Exec(t.Context(), "SELECT FROM users WHERE id = 1 FOR UPDATE")
 	require.NoError(t, err)
 
@@ -52,8 +52,8 @@ func TestUpdateWaitsForBatchesLeftBehind(t *testing.T) {
 	assert.Zero(t, missed(t, pool, 4))
 }
 
-// cutOffStore returns a store of the same table on a pool of its own. Once cutOff has been called, it cannot ask the
-// database to cancel what it has begun.
+// cutOffStore returns a store of the same table on a pool of its own. Once cutOff has been called, it cannot connect, so
+// it cannot ask the database to cancel a statement either.
 func cutOffStore(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) (store *pgstore.Store, cutOff func()) {
 	t.Helper()
 	config := pool.Config()
@@ -73,7 +73,7 @@ func cutOffStore(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) (store *p
 	return store, func() { refused.Store(true) }
 }
 
-// requireWaiting waits until a connection to the pool's database waits for such a lock.
+// requireWaiting waits until a session of the pool's database waits for a lock of this type.
 func requireWaiting(t *testing.T, pool *pgxpool.Pool, event string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -81,10 +81,10 @@ func requireWaiting(t *testing.T, pool *pgxpool.Pool, event string) {
 		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"+
 			" AND wait_event_type = 'Lock' AND wait_event = $1", event).Scan(&waiting)
 		return err == nil && waiting > 0
-	}, 10*time.Second, 5*time.Millisecond, "nobody waits for a lock of kind %s", event)
+	}, 10*time.Second, 5*time.Millisecond, "no session waits for a lock of type %s", event)
 }
 
-// zeroDraws returns how many users draw 0 points, which they had before.
+// zeroDraws returns how many users get 0 points, which they had before.
 func zeroDraws(t *testing.T, pool *pgxpool.Pool, key uint64) (n int64) {
 	t.Helper()
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM users"+

@@ -18,7 +18,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// proxied returns a pool on a new database by way of a proxy, and one that goes straight to it.
+// proxied returns a pool that connects to a new database through a proxy, and one that connects directly.
 func proxied(t *testing.T) (pool, direct *pgxpool.Pool, proxy *toxiproxy.Proxy) {
 	t.Helper()
 	direct = pgtest.Pool(t)
@@ -76,8 +76,8 @@ func TestUpdateDoesNotHang(t *testing.T) {
 	}, 2*time.Minute, 10*time.Millisecond, "the next one succeeds")
 }
 
-// A connection whose other end is silent takes no place in the pool once a read has given up on it: pgx would wait for 15
-// seconds for its orderly end, and after an outage all reads with it.
+// A connection whose other end is silent leaves the pool as soon as a read has given up on it. pgx would keep its place
+// for the 15 seconds that it waits for an orderly end, and block reads after an outage.
 func TestSilentConnectionsLeaveThePool(t *testing.T) {
 	pool, _, proxy := proxied(t)
 	store, err := pgstore.New(pool, pgstore.Config{})
@@ -100,8 +100,8 @@ func TestSilentConnectionsLeaveThePool(t *testing.T) {
 	require.Eventually(t, func() bool { return pool.Stat().TotalConns() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// Wherever connections are cut, in mid-answer, whatever was under way fails or is done again; and when they are not cut
-// any more, all of it succeeds from where it was.
+// Wherever a connection is cut, even within an answer, the operation fails or is retried. Once connections hold again, all
+// operations succeed.
 func TestCutAnywhere(t *testing.T) {
 	pool, direct, proxy := proxied(t)
 	const users = 1000
@@ -133,7 +133,7 @@ func TestCutAnywhere(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, whole.Migrate(t.Context()))
 		require.NoError(t, whole.Seed(t.Context(), users))
-		require.Eventually(t, func() bool { // the lock of one that was cut may be there a moment longer
+		require.Eventually(t, func() bool { // the lease of an update that was cut may be held a moment longer
 			n, err := whole.UpdateAll(t.Context(), 2)
 			return err == nil && n == users
 		}, time.Minute, time.Millisecond)

@@ -20,8 +20,8 @@ import (
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// Behind PgBouncer in transaction mode, which hands the statements of one client to any of several servers,
-// everything works, with the settings that the package's documentation names.
+// Everything works behind PgBouncer in transaction mode, which gives each transaction of a client any of several
+// connections, with the settings that the package documentation names.
 func TestBehindPgBouncer(t *testing.T) {
 	t.Run("nothing prepared", func(t *testing.T) {
 		url := startPgBouncer(t, pgtest.URL(t), "")

@@ -9,8 +9,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever the ids, each is in exactly one range, no range holds more than size of them, and their number is what the
-// number of users asks for: gaps cost nothing.
+// Each id is in exactly one range, no range has more than size ids, and the number of ranges depends on the number of ids
+// only: gaps cost nothing.
 func TestRanges(t *testing.T) {
 	anyID := rapid.OneOf(rapid.Int64(), rapid.Int64Range(-50, 50), rapid.Int64Range(math.MaxInt64-50, math.MaxInt64),
 		rapid.Int64Range(math.MinInt64, math.MinInt64+50), rapid.Int64Range(1, 1_000_000))

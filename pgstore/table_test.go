@@ -89,6 +89,7 @@ func TestConnectionsWithDifferentSearchPaths(t *testing.T) {
 	for i := range held { // each read uses another connection
 		held[i], err = mixed.Acquire(t.Context())
 		require.NoError(t, err)
+		defer held[i].Release()
 	}
 	for _, conn := range held {
 		conn.Release()

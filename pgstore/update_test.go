@@ -74,7 +74,7 @@ func TestUpdatesAreHeapOnly(t *testing.T) {
 	}, 10*time.Second, 20*time.Millisecond)
 }
 
-// Connections that are cut in mid-update cost a retry each, and nothing else.
+// Connections that are cut during an update cost a retry each, and nothing else.
 func TestUpdateSurvivesLostConnections(t *testing.T) {
 	url := pgtest.URL(t)
 	pool, err := pgxpool.New(t.Context(), url)
@@ -185,7 +185,7 @@ func TestCancelledUpdateStops(t *testing.T) {
 	assert.Zero(t, missed(t, pool, 4))
 }
 
-// What cannot pass is not repeated.
+// Permanent errors are not retried.
 func TestUpdateFails(t *testing.T) {
 	store, pool := seeded(t, pgstore.Config{}, 1000)
 	_, err := pool.Exec(t.Context(), "ALTER TABLE users DROP CONSTRAINT users_points_check; ALTER TABLE users ADD CHECK (points < 50)")
@@ -200,7 +200,7 @@ func TestUpdateFails(t *testing.T) {
 	require.EqualError(t, err, "pgstore: updating table users: there is no such table: create it with Migrate, or name another")
 }
 
-// Far-apart ids take no more batches than as many users with neighbouring ones.
+// Sparse ids take no more batches than dense ones.
 func TestSparseIDs(t *testing.T) {
 	ids := make([]int64, 30_000)
 	for i := range ids {
@@ -246,8 +246,7 @@ func BenchmarkUsersAbove(b *testing.B) {
 	}
 }
 
-// An update reports how far it is after each batch. The total is what PostgreSQL believes until the end, when it is
-// what there was.
+// An update reports its progress after each batch. Until the end the total is an estimate by PostgreSQL's statistics.
 func TestUpdateReportsProgress(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -268,7 +267,7 @@ func TestUpdateReportsProgress(t *testing.T) {
 			},
 			[]string{"1000 of 1000", "1500 of 1500", "1500 of 1500"},
 		},
-		"of nobody": {func(*testing.T, *pgstore.Store, *pgxpool.Pool) {}, nil},
+		"without users": {func(*testing.T, *pgstore.Store, *pgxpool.Pool) {}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
