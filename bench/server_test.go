@@ -69,9 +69,6 @@ func serve(pool *pgxpool.Pool) error {
 		}
 		mux[path] = atRoot(app.NewHandler(engine, nil))
 	}
-	if err := addTelemetry(mux, store, memory); err != nil {
-		return err
-	}
 	var updates updates
 	mux["/updates/start"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.start(store) }) //nolint:contextcheck // they outlive the request
 	mux["/updates/stop"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.stop() })

@@ -96,10 +96,16 @@ func (m measured) String() string {
 // load sends requests for a second, each connection its next one when it has the answer, and measures the server.
 func load(b *testing.B, address, path string, connections int) measured {
 	b.Helper()
+	return loadServer(b, address, path, connections, func() int64 { return get(b, address, "/usage")[0] })
+}
+
+// loadServer does the same with any server; cpu returns the CPU time that it has used, in µs.
+func loadServer(b *testing.B, address, path string, connections int, cpu func() int64) measured {
+	b.Helper()
 	const duration = time.Second
 	latencies := make([][]time.Duration, connections)
 	var failed atomic.Pointer[error]
-	before := get(b, address, "/usage")
+	before := cpu()
 	began := time.Now()
 	var wg sync.WaitGroup
 	for i := range connections {
@@ -112,7 +118,7 @@ func load(b *testing.B, address, path string, connections int) measured {
 	}
 	wg.Wait()
 	took := time.Since(began)
-	after := get(b, address, "/usage")
+	after := cpu()
 	if err := failed.Load(); err != nil {
 		require.NoError(b, *err)
 	}
@@ -121,7 +127,7 @@ func load(b *testing.B, address, path string, connections int) measured {
 	ms := func(percent int) float64 { return all[len(all)*percent/100].Seconds() * 1000 }
 	return measured{
 		rate: float64(len(all)) / took.Seconds(),
-		cpu:  float64(after[0]-before[0]) / float64(len(all)),
+		cpu:  float64(after-before) / float64(len(all)),
 		p50:  ms(50), p99: ms(99),
 	}
 }

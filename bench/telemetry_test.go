@@ -1,84 +1,117 @@
 package bench
 
 import (
-	"context"
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
-
-	"github.com/pointsapp/pointsapp/examples/server/app"
-	"github.com/pointsapp/pointsapp/examples/server/telemetry"
-	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
-	"github.com/pointsapp/pointsapp/points"
+	"github.com/stretchr/testify/require"
 )
 
-// sinkEnv is where the server pushes traces to.
-const sinkEnv = "POINTS_BENCH_SINK"
-
-// The server's paths with telemetry.
-const (
-	measuredPath       = "/measured"        // the reference server with metrics
-	tracedPath         = "/traced"          // with metrics, and one request in a hundred traced
-	measuredMemoryPath = "/measured-memory" // in memory, with metrics
-	otelhttpPath       = "/otelhttp"        // the reference server with otelhttp's middleware, which does not sample
-)
-
-// addTelemetry adds the paths with telemetry.
-func addTelemetry(mux map[string]http.Handler, store, memory points.Store) error {
-	for _, path := range []string{measuredPath, measuredMemoryPath, tracedPath} {
-		if path == tracedPath {
-			if err := os.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", os.Getenv(sinkEnv)); err != nil {
-				return err
-			}
-		}
-		t, err := telemetry.New(context.Background(), otlp.New, slog.Default())
-		if err != nil {
-			return err
-		}
-		of := store
-		if path == measuredMemoryPath {
-			of = memory
-		}
-		engine, err := points.New(of, points.Config{MinNumber: func() int { return 50 }, Hooks: t.Hooks(of)})
-		if err != nil {
-			return err
-		}
-		mux[path] = atRoot(t.Middleware(app.NewHandler(engine, nil), []string{"/"}))
-	}
-	mux[otelhttpPath] = otelhttp.NewHandler(mux[enginePath], "GET /")
-	return nil
-}
-
-// BenchmarkTelemetry compares the reference server with metrics, and with metrics and traces, with itself without: in
-// each round each of them gets as many requests over as many keep-alive connections. The ratios are the medians over all
-// rounds.
+// BenchmarkTelemetry compares the reference server, as a program, with and without metrics and traces. In each round each
+// variant gets requests for a second over as many keep-alive connections. The ratios are medians over all rounds.
 func BenchmarkTelemetry(b *testing.B) {
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) //nolint:errcheck // who pushes may go away
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // the server may have been stopped
 	}))
 	defer sink.Close()
-	b.Setenv(sinkEnv, sink.URL)
-	address := startServer(b, database(b))
-	paths := []string{enginePath, measuredPath, tracedPath, otelhttpPath, memoryPath, measuredMemoryPath}
+	program := filepath.Join(b.TempDir(), "server")
+	output, err := exec.CommandContext(b.Context(), "go", "build", "-tags", "otlp", "-o", program, "../examples/server").CombinedOutput()
+	require.NoError(b, err, string(output))
+
+	database := "DATABASE_URL=" + database(b)
+	variants := []struct {
+		name string
+		p    *process
+	}{
+		{"without", startProgram(b, program, database, "TELEMETRY=false", "UPDATE_ON_START=false")},
+		{"metrics", startProgram(b, program, database, "UPDATE_ON_START=false")},
+		{"traces", startProgram(b, program, database, "UPDATE_ON_START=false", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+sink.URL)},
+		{"memory, without", startProgram(b, program, "TELEMETRY=false")},
+		{"memory, metrics", startProgram(b, program)},
+	}
 	rounds := map[string][]measured{}
 	for range b.N {
-		for _, path := range paths {
-			rounds[path] = append(rounds[path], load(b, address, path, connections))
+		for _, v := range variants {
+			cpu := func() int64 { return v.p.cpu(b) }
+			rounds[v.name] = append(rounds[v.name], loadServer(b, v.p.address, "/", connections, cpu))
 		}
 	}
-	for _, path := range paths {
-		fmt.Fprintf(os.Stdout, "%-16s %s\n", path, medians(rounds[path])) // b.Log shows ten lines at most
+	for _, v := range variants {
+		fmt.Fprintf(os.Stdout, "%-16s %s\n", v.name, medians(rounds[v.name])) // b.Log shows ten lines at most
 	}
-	rate := func(m measured) float64 { return m.rate }
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(ratio(rounds[measuredPath], rounds[enginePath], rate), "measured/without")
-	b.ReportMetric(ratio(rounds[tracedPath], rounds[enginePath], rate), "traced/without")
-	b.ReportMetric(ratio(rounds[otelhttpPath], rounds[enginePath], rate), "otelhttp/without")
-	b.ReportMetric(ratio(rounds[measuredMemoryPath], rounds[memoryPath], rate), "measured/without-in-memory")
+	rate := func(m measured) float64 { return m.rate }
+	b.ReportMetric(ratio(rounds["metrics"], rounds["without"], rate), "metrics/without")
+	b.ReportMetric(ratio(rounds["traces"], rounds["without"], rate), "traces/without")
+	b.ReportMetric(ratio(rounds["memory, metrics"], rounds["memory, without"], rate), "metrics/without-in-memory")
+	cpu := func(m measured) float64 { return m.cpu }
+	b.ReportMetric(ratio(rounds["metrics"], rounds["without"], cpu), "metrics/without-cpu")
+	b.ReportMetric(ratio(rounds["traces"], rounds["without"], cpu), "traces/without-cpu")
+	b.ReportMetric(ratio(rounds["memory, metrics"], rounds["memory, without"], cpu), "metrics/without-in-memory-cpu")
+}
+
+// A process is a running reference server.
+type process struct {
+	pid     int
+	address string
+}
+
+// startProgram starts the reference server with these environment variables, and stops it when the benchmark ends.
+func startProgram(b *testing.B, program string, environ ...string) *process {
+	b.Helper()
+	cmd := exec.Command(program, "-addr=127.0.0.1:0", "-interval=1h")
+	cmd.Env = environ
+	stderr, err := cmd.StderrPipe()
+	require.NoError(b, err)
+	require.NoError(b, cmd.Start())
+	log := bufio.NewReader(stderr)
+	drained := make(chan struct{})
+	drain := func() {
+		defer close(drained)
+		io.Copy(io.Discard, log) //nolint:errcheck // it ends with the process
+	}
+	b.Cleanup(func() {
+		require.NoError(b, cmd.Process.Signal(os.Interrupt))
+		<-drained
+		require.NoError(b, cmd.Wait())
+	})
+	for serving := regexp.MustCompile(`msg=serving .*url=http://(\S+)/ `); ; {
+		line, err := log.ReadString('\n')
+		match := serving.FindStringSubmatch(line)
+		if err != nil || match != nil {
+			go drain()
+		}
+		require.NoError(b, err)
+		if match != nil {
+			return &process{pid: cmd.Process.Pid, address: match[1]}
+		}
+	}
+}
+
+// cpu returns the CPU time that the process has used, in µs. It needs Linux, and is exact to 10 ms.
+func (p *process) cpu(b *testing.B) int64 {
+	b.Helper()
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:]) // from the third one on, see proc_pid_stat(5)
+	var ticks int64
+	for _, field := range fields[11:13] { // utime and stime
+		n, err := strconv.ParseInt(string(field), 10, 64)
+		require.NoError(b, err)
+		ticks += n
+	}
+	const tick = 10_000 // µs
+	return ticks * tick
 }
