@@ -4,42 +4,32 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// headPages is how many pages of the table a read looks at first: some 2,000 users, or more. If their points are
-// random, that at least two of them have 100 points has a probability of 1 - 1e-7.
-const headPages = 32
-
-// steer makes the planner use the BRIN index, or another bitmap, wherever there is one, whatever the statistics say; a
-// table without one is scanned. With all these off, a scan has so high a cost that it would be compiled first: no jit.
-const steer = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
-	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
-
-// UsersAbove implements [points.Store]. It looks at the head of the table first, where there nearly always are enough
-// users, and then, in a read of its own, at the whole table by way of its BRIN index.
+// UsersAbove implements [points.Store]. It tries up to three statements and returns the users of the first one that
+// finds enough of them: of some pages where an earlier read found users, of a sample that follows the first and the last
+// id, and of the whole table. Each statement has one snapshot.
 //
-// Neither statement depends on statistics, nor on parameters for its plan: a generic plan is as good as a custom one,
-// and saves the planning.
-func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User, error) {
-	if above >= points.MaxPoints || limit < 1 {
+// The plans depend neither on statistics nor on parameters, so a prepared statement's generic plan is as good as a custom
+// one.
+func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) { //nolint:predeclared // as in points.Store
+	if min >= points.MaxPoints || limit < 1 {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, err)
 		}
 		return []points.User{}, nil
 	}
-	above = max(above, -1) // also for a points column that is a smallint
 	var users []points.User
 	t, err := s.table(ctx)
 	if err == nil {
 		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) (err error) {
-			users, err = t.readHead(ctx, conn, above, limit)
-			if err == nil && len(users) < limit {
-				users, err = t.readAll(ctx, conn, above, limit)
-			}
+			users, err = t.read(ctx, conn, max(min, -1), limit) // within the range of smallint, if points is one
 			return err
 		}))
 	}
@@ -49,28 +39,117 @@ func (s *Store) UsersAbove(ctx context.Context, above, limit int) ([]points.User
 	return users, nil
 }
 
-// headQuery hides points from the planner: by the index it would go over all of the table for a part of it.
-func (t *table) headQuery(limit int) string {
-	return "SELECT id, points, inserted_at, updated_at FROM " + t.qualified +
-		" WHERE ctid < '(" + strconv.Itoa(headPages) + ",0)'::tid AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
+// A readHint is what is remembered of earlier reads of a table. It decides where the next one looks first, never what it
+// returns.
+type readHint struct {
+	page   atomic.Uint32 // where the last search of the sample or of the table has found users
+	scarce atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
 }
 
-func (t *table) allQuery(limit int) string {
-	return "SELECT id, points, inserted_at, updated_at FROM " + t.qualified + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) { //nolint:predeclared // as in points.Store
+	users, _, err := t.readPages(ctx, conn, min, limit)
+	if err != nil || len(users) == limit {
+		return users, err
+	}
+	var page uint32
+	if !t.hint.scarce.Load() { // otherwise the sample would be as vain as the pages were
+		users, page, err = t.readSample(ctx, conn, min, limit)
+	}
+	if err == nil && len(users) < limit {
+		users, page, err = t.readTable(ctx, conn, min, limit)
+		t.hint.scarce.Store(err == nil && len(users) < limit)
+	}
+	if err == nil && len(users) == limit {
+		t.hint.page.Store(page)
+	}
+	return users, err
 }
 
-func (t *table) readHead(ctx context.Context, conn *pgx.Conn, above, limit int) ([]points.User, error) {
-	rows, err := conn.Query(ctx, t.headQuery(limit), above)
+// pagesPerRead is how many pages a read looks at first: some 2,000 users in a table that Migrate created, or more in
+// others. If their points are random, that fewer than two of them have 100 points has a probability of 1e-7.
+const pagesPerRead = 32
+
+// pagesQuery reads a range of pages. It hides points from the planner, which else could choose an index on points and
+// check the range row by row.
+func (t *table) pagesQuery(limit int) string {
+	return "SELECT " + columns + " FROM " + t.qualified +
+		" WHERE ctid >= $2 AND ctid < $3 AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
+}
+
+func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) { //nolint:predeclared // as in points.Store
+	page := t.hint.page.Load()
+	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
+	rows, err := conn.Query(ctx, t.pagesQuery(limit), min, from, to)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return collect(rows, limit)
 }
 
-func (t *table) readAll(ctx context.Context, conn *pgx.Conn, above, limit int) (users []points.User, err error) {
-	batch := &pgx.Batch{} // one transaction
-	batch.Queue(steer)
-	batch.Queue(t.allQuery(limit), above)
+// The sample is the first sampleUsers users on pagesFromFirst pages from the first user's on, and then on
+// pagesAroundLast pages on each side of the last user's. With 60 users a page, 34 pages are all that is read. The others
+// are for a table full of row versions that cannot be pruned because an old snapshot still sees them. There, a page has
+// current versions or dead ones, rarely both, and only an index knows which.
+const (
+	sampleUsers     = "2000"
+	pagesFromFirst  = "64"
+	pagesAroundLast = "32"
+)
+
+// sampleQuery finds its pages by the first and the last id, so it follows the current versions of the users wherever
+// PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbors of a current version are
+// current as well, except at the edge of a batch that is not committed. Both ends of the ids are at such an edge only
+// for moments.
+//
+// The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
+// evaluated only if the first has too few users. The inner LIMIT also keeps the condition on points out of the scans.
+func (t *table) sampleQuery(limit int) string {
+	const (
+		page = "(ctid::text::point)[0]::bigint AS page"
+		low  = "(SELECT ('(' || low || ',0)')::tid FROM "
+		high = "(SELECT ('(' || high || ',0)')::tid FROM "
+	)
+	return "WITH first_pages AS MATERIALIZED (" +
+		" SELECT page AS low, page + " + pagesFromFirst + " AS high" +
+		" FROM (SELECT " + page + " FROM " + t.qualified + " ORDER BY id LIMIT 1) AS first_user" +
+		"), last_pages AS MATERIALIZED (" +
+		" SELECT greatest(page - " + pagesAroundLast + ", CASE WHEN page < low THEN 0 ELSE high END) AS low," +
+		" least(page + " + pagesAroundLast + ", CASE WHEN page < low THEN low END) AS high" +
+		" FROM (SELECT " + page + " FROM " + t.qualified + " ORDER BY id DESC LIMIT 1) AS last_user, first_pages" +
+		") SELECT " + columns + " FROM (" +
+		" SELECT " + columns + " FROM " + t.qualified +
+		" WHERE ctid >= " + low + "first_pages) AND ctid < " + high + "first_pages)" +
+		" UNION ALL" +
+		" SELECT " + columns + " FROM " + t.qualified +
+		" WHERE ctid >= " + low + "last_pages) AND ctid < " + high + "last_pages)" +
+		" LIMIT " + sampleUsers +
+		") AS sample WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+}
+
+func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) { //nolint:predeclared // as in points.Store
+	rows, err := conn.Query(ctx, t.sampleQuery(limit), min)
+	if err != nil {
+		return nil, 0, err
+	}
+	return collect(rows, limit)
+}
+
+// bitmapOnly makes the planner use the BRIN index whatever the statistics say. A table without a BRIN index is scanned
+// sequentially. Disabled plans have costs high enough for JIT compilation, which would cost more than the scan.
+const bitmapOnly = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
+	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
+
+func (t *table) tableQuery(limit int) string {
+	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+}
+
+// readTable sends the settings and the query as one batch, which is one transaction and one round trip.
+func (t *table) readTable(
+	ctx context.Context, conn *pgx.Conn, min, limit int, //nolint:predeclared // as in points.Store
+) (users []points.User, page uint32, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(bitmapOnly)
+	batch.Queue(t.tableQuery(limit), min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {
@@ -78,25 +157,32 @@ func (t *table) readAll(ctx context.Context, conn *pgx.Conn, above, limit int) (
 		}
 	}()
 	if _, err := results.Exec(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	return collect(rows, limit)
 }
 
-func collect(rows pgx.Rows, limit int) ([]points.User, error) {
+const columns = "id, points, inserted_at, updated_at, ctid"
+
+// collect returns the users, and the page of the first one.
+func collect(rows pgx.Rows, limit int) (users []points.User, page uint32, err error) {
 	defer rows.Close()
-	users := make([]points.User, 0, min(limit, 16))
+	users = make([]points.User, 0, min(limit, 16))
 	for rows.Next() {
 		var u points.User
-		if err := rows.Scan(&u.ID, &u.Points, &u.InsertedAt, &u.UpdatedAt); err != nil {
-			return nil, err
+		var tid pgtype.TID
+		if err := rows.Scan(&u.ID, &u.Points, &u.InsertedAt, &u.UpdatedAt, &tid); err != nil {
+			return nil, 0, err
+		}
+		if len(users) == 0 {
+			page = tid.BlockNumber
 		}
 		u.InsertedAt, u.UpdatedAt = u.InsertedAt.UTC(), u.UpdatedAt.UTC()
 		users = append(users, u)
 	}
-	return users, rows.Err()
+	return users, page, rows.Err()
 }

@@ -17,6 +17,7 @@ var errNoTable = errors.New("there is no such table: create it with Migrate, or 
 type table struct {
 	oid       uint32
 	qualified string // schema and name, quoted for SQL
+	hint      readHint
 }
 
 // A querier is a connection, a transaction or a pool.
