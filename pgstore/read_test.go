@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -79,7 +80,7 @@ func TestReadsBesideOldSnapshot(t *testing.T) {
 		maxPages = 256 // all that a read accesses before it reads the whole table, and the index's versions of two ids
 	)
 	pool := pgtest.Pool(t)
-	writer, err := New(pool, Config{BatchSize: users / 8})
+	writer, err := New(pool, Config{BatchSize: users / 8, RetryTimeout: 10 * time.Minute}) // reads hold up the batches
 	require.NoError(t, err)
 	require.NoError(t, writer.Migrate(t.Context()))
 	require.NoError(t, writer.Seed(t.Context(), users))
@@ -115,13 +116,20 @@ func TestReadsBesideOldSnapshot(t *testing.T) {
 	key := uint64(0)
 	update := func(state string) {
 		progress, proceed, result := make(chan int64), make(chan bool), make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			defer close(progress)
-			_, err := writer.UpdateAll(points.WithProgress(t.Context(), func(done, _ int64) {
+			_, err := writer.UpdateAll(points.WithProgress(ctx, func(done, _ int64) {
 				progress <- done
 				<-proceed
 			}), key)
 			result <- err
+		}()
+		defer func() { // also if a read fails
+			cancel()
+			close(proceed)
+			for range progress {
+			}
 		}()
 		for done := range progress {
 			read(fmt.Sprintf("%s, %d users of the next one updated", state, done))
