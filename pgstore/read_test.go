@@ -93,6 +93,8 @@ func TestReadsBesideOldSnapshot(t *testing.T) {
 	t.Cleanup(traced.Close)
 	reader, err := New(traced, Config{})
 	require.NoError(t, err)
+	_, err = reader.table(t.Context()) // the lookup is no part of a read
+	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
 	require.NoError(t, err)
 	defer conn.Close(context.Background()) //nolint:errcheck // the test is done
