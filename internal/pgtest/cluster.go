@@ -27,13 +27,13 @@ echo "$PASSWORD" >"$directory/password"
 "$bin/initdb" --pgdata="$directory/data" --username=postgres --auth=scram-sha-256 --pwfile="$directory/password" \
 	--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
 control() {
-	"$bin/pg_ctl" "$@" --pgdata="$directory/data" --log="$directory/log" --wait \
+	"$bin/pg_ctl" "$@" --pgdata="$directory/data" --log="$directory/log" --wait --timeout=240 \
 		--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null
 }
 restart() { # after a crash it takes a moment until all processes of the old server have ended
 	for attempt in 1 2 3 4 5 6 7 8 9; do
 		if control start 2>/dev/null; then return; fi
-		sleep 0.$attempt
+		sleep $attempt
 	done
 	control start || { tail -n 3 "$directory/log"; return 1; }
 }

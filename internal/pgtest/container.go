@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	pullTimeout = 3 * time.Minute
-	runTimeout  = 2 * time.Minute
+	pullTimeout = 5 * time.Minute
+	runTimeout  = 5 * time.Minute // machines are slow and busy
 )
 
 // smallDisk is the path of a 16 MB file system in a container, for tests that fill it.
@@ -160,7 +160,7 @@ func firstToAnswer(ctx context.Context, urls ...string) (string, error) {
 }
 
 func ping(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

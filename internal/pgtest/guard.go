@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	readyTimeout = 2 * time.Minute
-	endTimeout   = time.Minute
+	readyTimeout = 5 * time.Minute // machines are slow and busy
+	endTimeout   = 3 * time.Minute
 )
 
 // A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each order, a line

@@ -14,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What a test binary leaves behind is seen from outside of it: by the tests that run this one's TestChild in another.
+// The tests below run TestChild in another process, and then look for what that left behind.
 const childEnv = "PGTEST_CHILD"
 
 func TestChild(t *testing.T) {
 	if os.Getenv(childEnv) == "" {
-		t.Skip("it is for the tests below")
+		t.Skip("the tests below run it in a process of its own")
 	}
 	URL(t)
 	fmt.Fprintln(os.Stdout, started.server.url)
@@ -44,12 +44,12 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			require.NoError(t, ping(t.Context(), child.url))
 			require.NoError(t, child.command.Process.Kill())
 			require.Error(t, child.command.Wait())
-			assert.Eventually(t, func() bool { return child.cleared(t) }, time.Minute, 50*time.Millisecond)
+			assert.Eventually(t, func() bool { return child.cleared(t) }, endTimeout, 50*time.Millisecond)
 		})
 	}
 }
 
-// A child is a test binary that waits, with a server started.
+// A child is a process that runs TestChild: it has started a server and waits.
 type child struct {
 	command *exec.Cmd
 	stdin   io.Closer

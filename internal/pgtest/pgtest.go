@@ -38,7 +38,7 @@ import (
 )
 
 // timeout bounds creating and dropping a database.
-const timeout = time.Minute
+const timeout = 3 * time.Minute
 
 // started is the server of this test binary. It is started once, by the first test that needs it.
 var started struct { //nolint:gochecknoglobals // shared by all tests of a binary

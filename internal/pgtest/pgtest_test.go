@@ -85,7 +85,7 @@ func TestStandby(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := follower.Exec(t.Context(), "TABLE users")
 		return err == nil
-	}, time.Minute, 10*time.Millisecond)
+	}, 3*time.Minute, 10*time.Millisecond)
 	_, err = follower.Exec(t.Context(), "DROP TABLE users")
 	require.ErrorContains(t, err, "read-only")
 	primary.Kill()
