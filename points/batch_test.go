@@ -13,20 +13,20 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// heldUp returns an engine whose reads find one user, whose ID is the number of the read, and then wait at the gate,
-// which is closed. They heed their context.
-func heldUp(t *testing.T, cfg points.Config) (*points.Engine, *fake, *gate) {
+// newBlockedEngine returns an engine whose reads find one user, with the number of the read as ID, and then wait at the
+// returned gate, which is closed, or until their context ends.
+func newBlockedEngine(t *testing.T, cfg points.Config) (*points.Engine, *fake, *gate) {
 	t.Helper()
-	return heldUpBy(t, cfg, func(ctx context.Context) context.Context { return ctx })
+	return newBlockedEngineWith(t, cfg, func(ctx context.Context) context.Context { return ctx })
 }
 
-// heldUpDeaf is heldUp with a store that does not heed contexts.
-func heldUpDeaf(t *testing.T, cfg points.Config) (*points.Engine, *fake, *gate) {
+// newBlockedUnresponsiveEngine is newBlockedEngine with a store that ignores contexts.
+func newBlockedUnresponsiveEngine(t *testing.T, cfg points.Config) (*points.Engine, *fake, *gate) {
 	t.Helper()
-	return heldUpBy(t, cfg, context.WithoutCancel)
+	return newBlockedEngineWith(t, cfg, context.WithoutCancel)
 }
 
-func heldUpBy(t *testing.T, cfg points.Config, heed func(context.Context) context.Context) (
+func newBlockedEngineWith(t *testing.T, cfg points.Config, readContext func(context.Context) context.Context) (
 	*points.Engine, *fake, *gate,
 ) {
 	t.Helper()
@@ -36,50 +36,50 @@ func heldUpBy(t *testing.T, cfg points.Config, heed func(context.Context) contex
 	store := &fake{}
 	store.read = func(ctx context.Context, _, _ int) ([]points.User, error) {
 		users := []points.User{{ID: store.reads.Load()}}
-		return users, g.pass(heed(ctx))
+		return users, g.pass(readContext(ctx))
 	}
 	return newEngine(t, store, cfg), store, g
 }
 
-// requireAnswer checks that the call has returned without error.
-func requireAnswer(t *testing.T, c *call[points.Result]) points.Result {
+// requireResult returns the result of a call that must have succeeded.
+func requireResult(t *testing.T, c *call[points.Result]) points.Result {
 	t.Helper()
-	require.True(t, c.hasReturned(), "the query has been answered")
+	require.True(t, c.hasReturned(), "the query has returned")
 	require.NoError(t, c.err)
 	return c.result
 }
 
-func TestLoneCallerWaitsForNobody(t *testing.T) {
+func TestQueryOnAnIdleEngineDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []points.BatchInfo
+		var got []points.BatchInfo
 		store := &fake{read: func(context.Context, int, int) ([]points.User, error) {
 			pass(time.Millisecond)
 			return nil, nil
 		}}
 		engine := newEngine(t, store, points.Config{
-			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { got = append(got, info) }},
 		})
 		for i := range 3 {
-			began := time.Now()
+			started := time.Now()
 			query(t, engine)
-			assert.Equal(t, time.Millisecond, time.Since(began), "a query takes as long as its read")
-			assert.Equal(t, points.BatchInfo{Batch: uint64(i) + 1, Queries: 1, Duration: time.Millisecond}, told[i])
+			assert.Equal(t, time.Millisecond, time.Since(started), "a query takes as long as its read")
+			assert.Equal(t, points.BatchInfo{Batch: uint64(i) + 1, Queries: 1, Duration: time.Millisecond}, got[i])
 		}
 	})
 }
 
-func TestCallersThatWaitAreAnsweredFromOneRead(t *testing.T) {
+func TestWaitersFormABatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []points.BatchInfo
-		engine, store, gate := heldUp(t, points.Config{
-			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
+		var got []points.BatchInfo
+		engine, store, gate := newBlockedEngine(t, points.Config{
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { got = append(got, info) }},
 		})
-		first := ask(t.Context(), engine)
+		first := startQuery(t.Context(), engine)
 		pass(time.Second)
-		others := askInTurn(t.Context(), engine, 5)
+		others := startQueries(t.Context(), engine, 5)
 		assert.Equal(t, 6, engine.State().Waiting)
 		pass(time.Second)
-		gate.letThrough()
+		gate.release()
 		assert.EqualValues(t, 2, store.reads.Load())
 		assert.Equal(t, 5, engine.State().Waiting)
 		pass(time.Second)
@@ -87,58 +87,58 @@ func TestCallersThatWaitAreAnsweredFromOneRead(t *testing.T) {
 
 		assert.EqualValues(t, 2, store.reads.Load())
 		assert.Zero(t, engine.State().Waiting)
-		assert.True(t, requireAnswer(t, first).Previous.IsZero())
-		previous := requireAnswer(t, first).Previous
+		assert.True(t, requireResult(t, first).Previous.IsZero())
+		previous := requireResult(t, first).Previous
 		for _, c := range others {
-			result := requireAnswer(t, c)
+			result := requireResult(t, c)
 			assert.Equal(t, []points.User{{ID: 2}}, result.Users)
 			assert.EqualValues(t, 2, result.Batch)
-			assert.True(t, result.Previous.After(previous), "in the order in which they came")
+			assert.True(t, result.Previous.After(previous), "in order of arrival")
 			previous = result.Previous
 		}
 		assert.Equal(t, []points.BatchInfo{
 			{Batch: 1, Queries: 1, Users: 1, Duration: 2 * time.Second},
 			{Batch: 2, Queries: 5, Users: 1, Waited: time.Second, Duration: time.Second},
-		}, told)
+		}, got)
 	})
 }
 
-func TestWhoComesDuringAReadWaitsForTheNext(t *testing.T) {
+func TestQueryDuringAReadWaitsForTheNextOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{})
-		early := ask(t.Context(), engine)
-		late := ask(t.Context(), engine)
-		gate.letThrough()
+		engine, store, gate := newBlockedEngine(t, points.Config{})
+		early := startQuery(t.Context(), engine)
+		late := startQuery(t.Context(), engine)
+		gate.release()
 
-		assert.Equal(t, []points.User{{ID: 1}}, requireAnswer(t, early).Users)
+		assert.Equal(t, []points.User{{ID: 1}}, requireResult(t, early).Users)
 		assert.False(t, late.hasReturned())
 		assert.EqualValues(t, 2, store.reads.Load())
 		gate.open()
-		assert.Equal(t, []points.User{{ID: 2}}, requireAnswer(t, late).Users)
+		assert.Equal(t, []points.User{{ID: 2}}, requireResult(t, late).Users)
 	})
 }
 
-func TestFailedReadFailsItsWholeBatch(t *testing.T) {
+func TestFailedReadFailsItsBatch(t *testing.T) {
 	for name, fail := range map[string]func() error{
 		"error": func() error { return errStore },
 		"panic": func() error { panic("out of paper") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				engine, store, gate := heldUp(t, points.Config{})
-				before := ask(t.Context(), engine)
-				batch := askInTurn(t.Context(), engine, 3)
+				engine, store, gate := newBlockedEngine(t, points.Config{})
+				before := startQuery(t.Context(), engine)
+				batch := startQueries(t.Context(), engine, 3)
 				read := store.read
-				gate.letThrough() // the batch's read begins
+				gate.release() // the read of the batch starts
 				store.onRead(func(context.Context, int, int) ([]points.User, error) { return nil, fail() })
-				assert.True(t, requireAnswer(t, before).Previous.IsZero())
-				stamp := time.Now()
+				assert.True(t, requireResult(t, before).Previous.IsZero())
+				timestamp := time.Now()
 				pass(time.Second)
 
-				failing := askInTurn(t.Context(), engine, 3)
-				gate.letThrough() // the batch is answered, and the next read fails
+				failing := startQueries(t.Context(), engine, 3)
+				gate.release() // the batch succeeds, and the next read fails
 				for _, c := range batch {
-					requireAnswer(t, c)
+					requireResult(t, c)
 				}
 				for _, c := range failing {
 					require.True(t, c.hasReturned())
@@ -150,7 +150,7 @@ func TestFailedReadFailsItsWholeBatch(t *testing.T) {
 
 				store.onRead(read)
 				gate.open()
-				assert.True(t, query(t, engine).Previous.After(stamp), "the stamp of the last of the batch")
+				assert.True(t, query(t, engine).Previous.After(timestamp), "the timestamp of the last query of the batch")
 				assert.EqualValues(t, 4, store.reads.Load())
 			})
 		})
@@ -159,58 +159,58 @@ func TestFailedReadFailsItsWholeBatch(t *testing.T) {
 
 func TestCancelledWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var callers []int
-		engine, store, gate := heldUp(t, points.Config{
-			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { callers = append(callers, info.Queries) }},
+		var queries []int
+		engine, store, gate := newBlockedEngine(t, points.Config{
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { queries = append(queries, info.Queries) }},
 		})
-		first := ask(t.Context(), engine)
-		for _, leaver := range []int{0, 1, 2} { // the first, one in the middle, the last
+		first := startQuery(t.Context(), engine)
+		for _, cancelled := range []int{0, 1, 2} { // at the front, in the middle and at the end of the queue
 			ctx, cancel := context.WithCancel(t.Context())
 			calls := make([]*call[points.Result], 3)
 			for i := range calls {
-				if i == leaver {
-					calls[i] = ask(ctx, engine)
+				if i == cancelled {
+					calls[i] = startQuery(ctx, engine)
 				} else {
-					calls[i] = ask(t.Context(), engine)
+					calls[i] = startQuery(t.Context(), engine)
 				}
 			}
 			cancel()
 			synctest.Wait()
-			require.True(t, calls[leaver].hasReturned())
-			require.ErrorIs(t, calls[leaver].err, context.Canceled)
-			require.EqualError(t, calls[leaver].err, "points: query: context canceled")
-			assert.Zero(t, calls[leaver].result)
+			require.True(t, calls[cancelled].hasReturned())
+			require.ErrorIs(t, calls[cancelled].err, context.Canceled)
+			require.EqualError(t, calls[cancelled].err, "points: query: context canceled")
+			assert.Zero(t, calls[cancelled].result)
 
 			pass(time.Second)
-			gate.letThrough()
-			stamp := time.Now().UTC().Round(0)
-			requireAnswer(t, first)
+			gate.release()
+			timestamp := time.Now().UTC().Round(0)
+			requireResult(t, first)
 			pass(time.Second)
-			gate.letThrough()
-			others := slices.Delete(calls, leaver, leaver+1)
-			assert.Equal(t, stamp, requireAnswer(t, others[0]).Previous)
-			assert.True(t, requireAnswer(t, others[1]).Previous.After(stamp))
-			assert.Equal(t, requireAnswer(t, others[0]).Batch, requireAnswer(t, others[1]).Batch)
+			gate.release()
+			others := slices.Delete(calls, cancelled, cancelled+1)
+			assert.Equal(t, timestamp, requireResult(t, others[0]).Previous)
+			assert.True(t, requireResult(t, others[1]).Previous.After(timestamp))
+			assert.Equal(t, requireResult(t, others[0]).Batch, requireResult(t, others[1]).Batch)
 
-			first = ask(t.Context(), engine)
+			first = startQuery(t.Context(), engine)
 		}
 		gate.open()
-		requireAnswer(t, first)
+		requireResult(t, first)
 		assert.EqualValues(t, 7, store.reads.Load())
-		assert.Equal(t, []int{1, 2, 1, 2, 1, 2, 1}, callers)
+		assert.Equal(t, []int{1, 2, 1, 2, 1, 2, 1}, queries)
 	})
 }
 
-func TestReadOfNobodyIsNotMade(t *testing.T) {
+func TestNoReadWithoutQueries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{})
-		first := ask(t.Context(), engine)
+		engine, store, gate := newBlockedEngine(t, points.Config{})
+		first := startQuery(t.Context(), engine)
 		ctx, cancel := context.WithCancel(t.Context())
-		calls := askInTurn(ctx, engine, 3)
+		calls := startQueries(ctx, engine, 3)
 		cancel()
 		synctest.Wait()
 		gate.open()
-		requireAnswer(t, first)
+		requireResult(t, first)
 		for _, c := range calls {
 			require.ErrorIs(t, c.err, context.Canceled)
 		}
@@ -219,37 +219,37 @@ func TestReadOfNobodyIsNotMade(t *testing.T) {
 	})
 }
 
-func TestCancelledDuringItsRead(t *testing.T) {
+func TestCancelledDuringTheRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{})
+		engine, store, gate := newBlockedEngine(t, points.Config{})
 		gate.open()
 		query(t, engine)
-		stamp := time.Now().UTC().Round(0)
+		timestamp := time.Now().UTC().Round(0)
 		pass(time.Second)
 		gate.close()
 
 		ctx, cancel := context.WithCancel(t.Context())
-		leaver := ask(ctx, engine)
+		cancelled := startQuery(ctx, engine)
 		cancel()
 		synctest.Wait()
-		require.True(t, leaver.hasReturned())
-		require.ErrorIs(t, leaver.err, context.Canceled)
+		require.True(t, cancelled.hasReturned())
+		require.ErrorIs(t, cancelled.err, context.Canceled)
 
-		late := ask(t.Context(), engine)
+		late := startQuery(t.Context(), engine)
 		pass(time.Second)
-		gate.letThrough()
+		gate.release()
 		gate.open()
-		assert.Equal(t, stamp, requireAnswer(t, late).Previous, "who left has no place in the order")
+		assert.Equal(t, timestamp, requireResult(t, late).Previous, "a cancelled query has no timestamp")
 		assert.EqualValues(t, 3, store.reads.Load())
 	})
 }
 
-func TestDeadlineOfTheCaller(t *testing.T) {
+func TestDeadlineOfTheQueryContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, _ := heldUpDeaf(t, points.Config{})
+		engine, _, _ := newBlockedUnresponsiveEngine(t, points.Config{})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		c := ask(ctx, engine)
+		c := startQuery(ctx, engine)
 		pass(time.Second)
 		require.True(t, c.hasReturned())
 		require.ErrorIs(t, c.err, context.DeadlineExceeded)

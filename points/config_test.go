@@ -11,7 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-func TestNewNamesWhatIsWrong(t *testing.T) {
+func TestInvalidConfig(t *testing.T) {
 	for _, test := range []struct {
 		cfg  points.Config
 		want string
@@ -39,7 +39,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 
 func updaterConfig(cfg points.UpdaterConfig) points.Config { return points.Config{Updater: cfg} }
 
-func TestStoreIsAskedForTheLimitAboveTheHiddenNumber(t *testing.T) {
+func TestReadGetsMinNumberAndLimit(t *testing.T) {
 	for _, test := range []struct {
 		cfg            points.Config
 		minimum, limit int
@@ -58,9 +58,8 @@ func TestStoreIsAskedForTheLimitAboveTheHiddenNumber(t *testing.T) {
 	}
 }
 
-// A hidden number that is uniform on 0..100 is one of them 5,000 times without being each at least once with a
-// probability below 1e-19.
-func TestHiddenNumberIsAnyByDefault(t *testing.T) {
+// If the min number is uniform on 0..100, one of the values is missing among 5,000 with a probability below 1e-19.
+func TestDefaultMinNumber(t *testing.T) {
 	numbers := make(map[int]bool)
 	store := immediateFake{&fake{read: func(_ context.Context, minimum, _ int) ([]points.User, error) {
 		numbers[minimum] = true
@@ -73,7 +72,7 @@ func TestHiddenNumberIsAnyByDefault(t *testing.T) {
 	assert.True(t, numbers[0] && numbers[points.MaxPoints])
 }
 
-func TestDefaultsAreTheZeroValue(t *testing.T) {
+func TestDefaults(t *testing.T) {
 	state := newEngine(t, &fake{}, points.Config{}).State()
 	assert.Equal(t, points.State{
 		Interval: time.Minute,

@@ -16,7 +16,7 @@ import (
 //go:embed testdata/draws.txt
 var draws string
 
-func TestDrawIsPostgreSQLs(t *testing.T) {
+func TestDrawEqualsPostgreSQL(t *testing.T) {
 	n := 0
 	for line := range strings.Lines(draws) {
 		if strings.HasPrefix(line, "#") {

@@ -13,7 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-func TestQueryIsToldOfTheOneBefore(t *testing.T) {
+func TestPreviousIsTheTimestampBefore(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		engine := newEngine(t, mode(&fake{}), points.Config{})
 		before := time.Time{}
@@ -25,43 +25,43 @@ func TestQueryIsToldOfTheOneBefore(t *testing.T) {
 	})
 }
 
-func TestStampsIncreaseThoughTheClockStandsStill(t *testing.T) {
+func TestTimestampsIncreaseWhileTheClockStandsStill(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		engine := newEngine(t, mode(&fake{}), points.Config{})
-		began := time.Now()
-		stamps := make([]time.Time, 100)
-		for i := range stamps {
-			stamps[i] = query(t, engine).Previous
+		started := time.Now()
+		timestamps := make([]time.Time, 100)
+		for i := range timestamps {
+			timestamps[i] = query(t, engine).Previous
 		}
-		assert.Equal(t, began, time.Now(), "the clock stands still")
-		assert.True(t, stamps[0].IsZero())
-		for i := range stamps[1:] {
-			assert.GreaterOrEqual(t, stamps[i+1].Sub(stamps[i]), time.Microsecond)
+		assert.Equal(t, started, time.Now(), "the clock stands still")
+		assert.True(t, timestamps[0].IsZero())
+		for i := range timestamps[1:] {
+			assert.GreaterOrEqual(t, timestamps[i+1].Sub(timestamps[i]), time.Microsecond)
 		}
 	})
 }
 
-func TestStampsOfManyAtOnceDiffer(t *testing.T) {
+func TestTimestampsOfConcurrentQueriesDiffer(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		engine := newEngine(t, mode(&fake{}), points.Config{})
-		const callers = 100
+		const queries = 100
 		for range 5 {
-			stamps := make([]time.Time, callers)
+			timestamps := make([]time.Time, queries)
 			var all sync.WaitGroup
-			for i := range callers {
+			for i := range queries {
 				all.Go(func() {
 					result, err := engine.Query(t.Context())
 					assert.NoError(t, err)
-					stamps[i] = result.Previous
+					timestamps[i] = result.Previous
 				})
 			}
 			all.Wait()
-			slices.SortFunc(stamps, time.Time.Compare)
-			for i := range stamps[1:] {
-				require.GreaterOrEqual(t, stamps[i+1].Sub(stamps[i]), time.Microsecond)
+			slices.SortFunc(timestamps, time.Time.Compare)
+			for i := range timestamps[1:] {
+				require.GreaterOrEqual(t, timestamps[i+1].Sub(timestamps[i]), time.Microsecond)
 			}
 			pass(time.Second)
-			assert.False(t, query(t, engine).Previous.After(time.Now()), "nobody is told of a time that is yet to come")
+			assert.False(t, query(t, engine).Previous.After(time.Now()), "timestamps are never in the future")
 		}
 	})
 }
@@ -72,7 +72,7 @@ func TestUsersAreNeverNil(t *testing.T) {
 	})
 }
 
-func TestUsersAreTheStores(t *testing.T) {
+func TestUsersAreThoseOfTheStore(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		users := []points.User{{ID: 7, Points: 90}, {ID: -1, Points: 100}}
 		engine := newEngine(t, mode(&fake{
@@ -92,7 +92,7 @@ func TestBatchesAreNumbered(t *testing.T) {
 	})
 }
 
-func TestEndedContextIsNoQuery(t *testing.T) {
+func TestQueryWithEndedContext(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		store := &fake{}
 		engine := newEngine(t, mode(store), points.Config{})
@@ -127,7 +127,7 @@ func TestFailedReadChangesNothing(t *testing.T) {
 				store := &fake{}
 				engine := newEngine(t, mode(store), points.Config{})
 				query(t, engine)
-				stamp := time.Now().UTC().Round(0)
+				timestamp := time.Now().UTC().Round(0)
 				pass(time.Second)
 
 				store.onRead(test.read)
@@ -141,19 +141,19 @@ func TestFailedReadChangesNothing(t *testing.T) {
 
 				store.onRead(nil)
 				result = query(t, engine)
-				assert.Equal(t, stamp, result.Previous, "of the query before the one that failed")
+				assert.Equal(t, timestamp, result.Previous, "the timestamp of the query before the failed one")
 				assert.EqualValues(t, 3, result.Batch)
 			})
 		})
 	}
 }
 
-func TestBatchHook(t *testing.T) {
+func TestBatchEnd(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
-		var told []points.BatchInfo
+		var got []points.BatchInfo
 		store := &fake{read: func(context.Context, int, int) ([]points.User, error) { return make([]points.User, 2), nil }}
 		engine := newEngine(t, mode(store), points.Config{
-			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info) }},
+			Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { got = append(got, info) }},
 		})
 		query(t, engine)
 		store.onRead(func(context.Context, int, int) ([]points.User, error) { return nil, errStore })
@@ -162,13 +162,13 @@ func TestBatchHook(t *testing.T) {
 		assert.Equal(t, []points.BatchInfo{
 			{Batch: 1, Queries: 1, Users: 2},
 			{Batch: 2, Queries: 1, Err: err},
-		}, told)
+		}, got)
 	})
 }
 
-// A read of an immediate store is made by its caller, one at a time.
-func TestImmediateReadsAreOneAtATime(t *testing.T) {
-	reading := 0 // guarded by the engine's lock: the race detector sees it if it is not
+// With ImmediateReads each query reads for itself, one at a time.
+func TestImmediateReadsAreSerialised(t *testing.T) {
+	reading := 0 // guarded by the engine's lock, which the race detector checks
 	store := immediateFake{&fake{read: func(context.Context, int, int) ([]points.User, error) {
 		reading++
 		defer func() { reading-- }()
@@ -180,7 +180,7 @@ func TestImmediateReadsAreOneAtATime(t *testing.T) {
 		all.Go(func() {
 			for range 20 {
 				result, err := engine.Query(t.Context())
-				assert.NoError(t, err, "those who wait for a lock alone are not counted")
+				assert.NoError(t, err, "MaxWaiting does not apply")
 				assert.Len(t, result.Users, 1)
 			}
 		})

@@ -14,13 +14,13 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// fake is a store that does what the test says; where it says nothing, it finds and updates no users.
+// A fake is a store with the methods that a test sets. By default it finds and updates no users.
 type fake struct {
-	mu     sync.Mutex // guards what the test says, so that it may say so at any time
+	mu     sync.Mutex // guards read and update
 	read   func(ctx context.Context, minimum, limit int) ([]points.User, error)
 	update func(ctx context.Context, key uint64) (int64, error)
 
-	reads, updates atomic.Int64 // calls so far
+	reads, updates atomic.Int64 // number of calls
 }
 
 func (f *fake) onRead(read func(ctx context.Context, minimum, limit int) ([]points.User, error)) {
@@ -59,14 +59,14 @@ func (f *fake) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return update(ctx, key)
 }
 
-// immediateFake is a fake whose reads an engine takes to be immediate.
+// An immediateFake is a fake with ImmediateReads.
 type immediateFake struct{ *fake }
 
 func (immediateFake) Capabilities() points.Capabilities {
 	return points.Capabilities{ImmediateReads: true}
 }
 
-// inBothModes runs test in a bubble for each way in which an engine reads: in batches, and each caller for itself.
+// inBothModes runs test in a bubble for each mode of an engine: with batches, and with ImmediateReads.
 func inBothModes(t *testing.T, test func(t *testing.T, mode func(*fake) points.Store)) {
 	t.Run("batches", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { test(t, func(f *fake) points.Store { return f }) })
@@ -91,13 +91,13 @@ func newUpdater(t require.TestingT, store points.Store, cfg points.Config) updat
 
 func (u updater) State() points.UpdaterState { return u.Engine.State().Updater }
 
-// pass lets a bubble's time pass, and all that happens at its end happen.
+// pass advances the bubble's clock and waits until all goroutines are blocked.
 func pass(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // moves a bubble's clock
+	time.Sleep(d) //nolint:forbidigo // advances the bubble's clock
 	synctest.Wait()
 }
 
-// A call is a call in a goroutine of its own. Its results may be read once it has returned.
+// A call is a function call in its own goroutine. Its results may be read when it has returned.
 type call[T any] struct {
 	returned chan struct{}
 	result   T
@@ -105,8 +105,8 @@ type call[T any] struct {
 	took     time.Duration
 }
 
-// start calls f, and returns once it blocks or has returned.
-func start[T any](f func() (T, error)) *call[T] {
+// startCall calls f in a goroutine. It returns when f blocks or has returned.
+func startCall[T any](f func() (T, error)) *call[T] {
 	c := &call[T]{returned: make(chan struct{})}
 	begin := time.Now()
 	go func() {
@@ -128,26 +128,26 @@ func (c *call[T]) hasReturned() bool {
 }
 
 // ask starts a query.
-func ask(ctx context.Context, engine *points.Engine) *call[points.Result] {
-	return start(func() (points.Result, error) { return engine.Query(ctx) })
+func startQuery(ctx context.Context, engine *points.Engine) *call[points.Result] {
+	return startCall(func() (points.Result, error) { return engine.Query(ctx) })
 }
 
-// askInTurn starts n queries, one after the other.
-func askInTurn(ctx context.Context, engine *points.Engine, n int) []*call[points.Result] {
+// startQueries starts n queries in sequence.
+func startQueries(ctx context.Context, engine *points.Engine, n int) []*call[points.Result] {
 	calls := make([]*call[points.Result], n)
 	for i := range calls {
-		calls[i] = ask(ctx, engine)
+		calls[i] = startQuery(ctx, engine)
 	}
 	return calls
 }
 
-// run starts the engine and returns it running, and what stops it.
+// run starts Engine.Run. It returns the call and a function that stops it.
 func run(ctx context.Context, engine *points.Engine) (*call[struct{}], context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	return start(func() (struct{}, error) { return struct{}{}, engine.Run(ctx) }), cancel
+	return startCall(func() (struct{}, error) { return struct{}{}, engine.Run(ctx) }), cancel
 }
 
-// query returns the answer to a query that must not fail.
+// query returns the result of a query that must succeed.
 func query(t *testing.T, engine *points.Engine) points.Result {
 	t.Helper()
 	result, err := engine.Query(t.Context())
@@ -155,10 +155,10 @@ func query(t *testing.T, engine *points.Engine) points.Result {
 	return result
 }
 
-// A gate holds up those who pass it, until they are let through. Its zero value is open.
+// A gate blocks pass while it is closed. The zero value is open.
 type gate struct {
 	mu   sync.Mutex
-	shut chan struct{} // closed when those who wait may pass; nil while the gate is open
+	shut chan struct{} // closed to release the calls of pass; nil while the gate is open
 }
 
 func (g *gate) close() {
@@ -167,13 +167,13 @@ func (g *gate) close() {
 	g.shut = make(chan struct{})
 }
 
-// open lets everybody pass from now on.
-func (g *gate) open() { g.let(nil) }
+// open releases all calls of pass, now and later.
+func (g *gate) open() { g.reset(nil) }
 
-// letThrough lets those pass who wait now.
-func (g *gate) letThrough() { g.let(make(chan struct{})) }
+// release releases the calls of pass that are blocked now.
+func (g *gate) release() { g.reset(make(chan struct{})) }
 
-func (g *gate) let(shut chan struct{}) {
+func (g *gate) reset(shut chan struct{}) {
 	g.mu.Lock()
 	if g.shut != nil {
 		close(g.shut)
@@ -183,7 +183,7 @@ func (g *gate) let(shut chan struct{}) {
 	synctest.Wait()
 }
 
-// pass waits until the gate lets it through, or returns ctx's error if that ends first.
+// pass waits while the gate is closed. It returns ctx's error if ctx ends first.
 func (g *gate) pass(ctx context.Context) error {
 	g.mu.Lock()
 	shut := g.shut
@@ -199,8 +199,8 @@ func (g *gate) pass(ctx context.Context) error {
 	}
 }
 
-// errStore is what a failing store fails with.
+// errStore is the error of a failing store.
 var errStore = errors.New("the store is away")
 
-// noStart is a hook that panics.
-func noStart(context.Context, points.UpdateInfo) context.Context { panic("no start") }
+// panickingStart is an UpdateStart hook.
+func panickingStart(context.Context, points.UpdateInfo) context.Context { panic("no start") }

@@ -115,7 +115,7 @@ func TestGoexit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				exit := true
-				engine, store, gate := heldUp(t, points.Config{Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) {
+				engine, store, gate := newBlockedEngine(t, points.Config{Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) {
 					if exit && inHook && info.Batch == 1 {
 						runtime.Goexit()
 					}
@@ -128,18 +128,18 @@ func TestGoexit(t *testing.T) {
 					}
 					return users, err
 				})
-				first, second := ask(t.Context(), engine), ask(t.Context(), engine)
+				first, second := startQuery(t.Context(), engine), startQuery(t.Context(), engine)
 				gate.open()
 				require.True(t, first.hasReturned())
 				require.EqualError(t, first.err, "points: reading users: the store or a hook called runtime.Goexit")
-				assert.True(t, requireAnswer(t, second).Previous.IsZero())
+				assert.True(t, requireResult(t, second).Previous.IsZero())
 
 				// The same of a probe.
 				gate.close()
-				requireTimeout(t, outlast(t, engine), 5*time.Second)
+				requireTimeout(t, awaitQuery(t, engine), 5*time.Second)
 				store.onRead(func(context.Context, int, int) ([]points.User, error) { runtime.Goexit(); return nil, nil })
 				pass(probeInterval)
-				probe := ask(t.Context(), engine)
+				probe := startQuery(t.Context(), engine)
 				require.True(t, probe.hasReturned())
 				require.ErrorIs(t, probe.err, points.ErrStoreDown)
 				store.onRead(nil)

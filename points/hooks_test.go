@@ -13,62 +13,62 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// named is the key of what tests put into contexts.
-type named struct{}
+// nameKey is the context key of withName.
+type nameKey struct{}
 
 func withName(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, named{}, name)
+	return context.WithValue(ctx, nameKey{}, name)
 }
 
-// A read's hook is told of the callers that it is made for, and what it puts into the context reaches the store.
+// BatchStart gets the contexts of the queries of the batch, and the store gets the context that BatchStart returns.
 func TestBatchStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told [][]any
+		var got [][]any
 		var read []any
 		gate := new(gate)
 		gate.close()
 		store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
-			read = append(read, ctx.Value(named{}))
+			read = append(read, ctx.Value(nameKey{}))
 			return nil, gate.pass(ctx)
 		}}
 		engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
 			BatchStart: func(ctx context.Context, queries []context.Context) context.Context {
 				names := make([]any, 0, len(queries))
 				for _, c := range queries {
-					names = append(names, c.Value(named{}))
+					names = append(names, c.Value(nameKey{}))
 				}
-				told = append(told, names)
+				got = append(got, names)
 				return withName(ctx, "read")
 			},
 		}})
-		ask(withName(t.Context(), "first"), engine)
-		gone, leave := context.WithCancel(t.Context())
+		startQuery(withName(t.Context(), "first"), engine)
+		cancelled, cancel := context.WithCancel(t.Context())
 		for _, ctx := range []context.Context{
-			withName(t.Context(), "second"), withName(gone, "gone"), withName(t.Context(), "third"),
+			withName(t.Context(), "second"), withName(cancelled, "cancelled"), withName(t.Context(), "third"),
 		} {
 			synctest.Wait()
-			ask(ctx, engine)
+			startQuery(ctx, engine)
 		}
 		synctest.Wait()
-		leave()
+		cancel()
 		synctest.Wait()
 		gate.open()
-		assert.Equal(t, [][]any{{"first"}, {"second", "third"}}, told, "in the order in which they came")
+		assert.Equal(t, [][]any{{"first"}, {"second", "third"}}, got, "in order of arrival")
 		assert.Equal(t, []any{"read", "read"}, read)
 	})
 }
 
-// The same of an Immediate store, whose callers read for themselves.
+// The same with ImmediateReads.
 func TestBatchStartOfImmediateReads(t *testing.T) {
-	var told, read []any
+	var got, read []any
 	store := immediateFake{&fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
-		read = append(read, ctx.Value(named{}))
+		read = append(read, ctx.Value(nameKey{}))
 		return nil, nil
 	}}}
 	engine := newEngine(t, store, points.Config{Hooks: points.Hooks{
 		BatchStart: func(ctx context.Context, queries []context.Context) context.Context {
 			require.Len(t, queries, 1)
-			told = append(told, queries[0].Value(named{}))
+			got = append(got, queries[0].Value(nameKey{}))
 			return withName(ctx, "read")
 		},
 	}})
@@ -76,17 +76,17 @@ func TestBatchStartOfImmediateReads(t *testing.T) {
 		_, err := engine.Query(withName(t.Context(), name))
 		require.NoError(t, err)
 	}
-	assert.Equal(t, []any{"first", "second"}, told)
+	assert.Equal(t, []any{"first", "second"}, got)
 	assert.Equal(t, []any{"read", "read"}, read)
 }
 
-// What a store tells of an update's progress is in the updater's state while it runs, and is passed on. What
-// UpdateStart puts into the context reaches the store.
+// The progress that a store reports is in the state while the update is running, and goes to UpdateProgress. The store gets
+// the context that UpdateStart returns.
 func TestUpdateProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told [][2]int64
+		var got [][2]int64
 		store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
-			assert.Equal(t, "update", ctx.Value(named{}))
+			assert.Equal(t, "update", ctx.Value(nameKey{}))
 			for done := range int64(3) {
 				points.ReportProgress(ctx, done, 2)
 				<-time.After(time.Second)
@@ -95,9 +95,9 @@ func TestUpdateProgress(t *testing.T) {
 		}}
 		updater := newUpdater(t, store, points.Config{Hooks: points.Hooks{
 			UpdateStart:    func(ctx context.Context, _ points.UpdateInfo) context.Context { return withName(ctx, "update") },
-			UpdateProgress: func(done, total int64) { told = append(told, [2]int64{done, total}) },
+			UpdateProgress: func(done, total int64) { got = append(got, [2]int64{done, total}) },
 		}})
-		shown := make([][2]int64, 0, 4)
+		states := make([][2]int64, 0, 4)
 		go func() {
 			_, err := updater.Update(t.Context())
 			assert.NoError(t, err)
@@ -105,15 +105,15 @@ func TestUpdateProgress(t *testing.T) {
 		for range 4 {
 			pass(time.Second / 2)
 			state := updater.State()
-			shown = append(shown, [2]int64{state.Done, state.Total})
+			states = append(states, [2]int64{state.Done, state.Total})
 			pass(time.Second / 2)
 		}
-		assert.Equal(t, [][2]int64{{0, 2}, {1, 2}, {2, 2}}, told)
-		assert.Equal(t, slices.Concat(told, [][2]int64{{0, 0}}), shown, "nothing once it has ended")
+		assert.Equal(t, [][2]int64{{0, 2}, {1, 2}, {2, 2}}, got)
+		assert.Equal(t, slices.Concat(got, [][2]int64{{0, 0}}), states, "none after the end")
 	})
 }
 
-func TestReportProgressToNobody(*testing.T) {
+func TestReportProgressWithoutWithProgress(*testing.T) {
 	points.ReportProgress(context.Background(), 1, 2)
 }
 

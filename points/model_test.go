@@ -155,7 +155,7 @@ func startCancellable[T any](f func(context.Context) (T, error)) *cancellable[T]
 	return &cancellable[T]{
 		began:  time.Now(),
 		cancel: cancel,
-		call: start(func() (T, error) {
+		call: startCall(func() (T, error) {
 			defer cancel()
 			return f(ctx)
 		}),

@@ -12,14 +12,14 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A tick that waited for a read for several intervals: NextTick lags behind from then on.
+// NextTick does not lag behind after a tick that has waited for a read for several intervals.
 func TestNextTickAfterASlowTick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, gate := heldUp(t, points.Config{Interval: time.Second})
+		engine, _, gate := newBlockedEngine(t, points.Config{Interval: time.Second})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(time.Second / 2)
-		ask(t.Context(), engine)
+		startQuery(t.Context(), engine)
 		pass(3 * time.Second) // 3.5
 		gate.open()
 		pass(time.Second) // 4.5
@@ -27,14 +27,14 @@ func TestNextTickAfterASlowTick(t *testing.T) {
 	})
 }
 
-// SetInterval while a tick waits for a read: NextTick is an interval too late.
+// NextTick is correct after SetInterval while a tick waits for a read.
 func TestNextTickAfterSetIntervalDuringATick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, gate := heldUp(t, points.Config{Interval: time.Second})
+		engine, _, gate := newBlockedEngine(t, points.Config{Interval: time.Second})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(time.Second / 2)
-		ask(t.Context(), engine)
+		startQuery(t.Context(), engine)
 		pass(time.Second) // 1.5, the tick waits
 		require.NoError(t, engine.SetInterval(time.Minute))
 		gate.open()
@@ -44,10 +44,10 @@ func TestNextTickAfterSetIntervalDuringATick(t *testing.T) {
 	})
 }
 
-func TestPanickedUpdateIsASuccess(t *testing.T) {
+func TestPanickedUpdateIsNoSuccess(t *testing.T) {
 	for name, cfg := range map[string]points.Config{
 		"Key":         {Updater: points.UpdaterConfig{Key: func() uint64 { panic("out of keys") }}},
-		"UpdateStart": {Hooks: points.Hooks{UpdateStart: noStart}},
+		"UpdateStart": {Hooks: points.Hooks{UpdateStart: panickingStart}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			updater := newUpdater(t, &fake{}, cfg)
@@ -58,33 +58,33 @@ func TestPanickedUpdateIsASuccess(t *testing.T) {
 	}
 }
 
-// A context that has ended starts no update and calls no hook.
-func TestEndedContextUpdates(t *testing.T) {
+// An ended context starts no update and calls no hook.
+func TestUpdateWithEndedContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		store := &fake{}
 		engine := newEngine(t, store, points.Config{UpdateOnStart: true})
 		require.NoError(t, engine.Run(ctx))
-		assert.Zero(t, store.updates.Load(), "Run with an ended context begins an update")
+		assert.Zero(t, store.updates.Load(), "Run with an ended context starts no update")
 		_, err := engine.Update(ctx)
 		assert.ErrorIs(t, err, context.Canceled, "Update with an ended context")
 		assert.Zero(t, store.updates.Load())
 	})
 }
 
-// A tick that waits when the context ends.
-func TestTickAfterEnd(t *testing.T) {
+// A tick that waits for a read when Run is stopped starts no update.
+func TestStopWhileATickWaits(t *testing.T) {
 	for range 20 {
 		synctest.Test(t, func(t *testing.T) {
-			engine, store, _ := heldUpDeaf(t, points.Config{Interval: time.Second})
+			engine, store, _ := newBlockedUnresponsiveEngine(t, points.Config{Interval: time.Second})
 			_, stop := run(t.Context(), engine)
 			pass(time.Second / 2)
-			ask(t.Context(), engine)
+			startQuery(t.Context(), engine)
 			pass(2 * time.Second)
 			stop()
 			synctest.Wait()
-			assert.Zero(t, store.updates.Load(), "an update begins after the end")
+			assert.Zero(t, store.updates.Load(), "no update starts after the end")
 			assert.LessOrEqual(t, engine.State().Ticks, uint64(1))
 		})
 	}

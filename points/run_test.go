@@ -12,7 +12,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// inTurn returns a MinNumber that draws numbers one after the other.
+// sequence returns a MinNumber that returns numbers in sequence.
 func sequence(numbers ...int) func() int {
 	return func() int {
 		n := numbers[0]
@@ -21,14 +21,14 @@ func sequence(numbers ...int) func() int {
 	}
 }
 
-// found returns what the engine's hidden number is, if its store finds one user with that number as ID.
-func found(t *testing.T, engine *points.Engine) int {
+// minNumberOf returns the min number of an engine whose store was prepared by findMinNumber.
+func minNumberOf(t *testing.T, engine *points.Engine) int {
 	t.Helper()
 	return int(query(t, engine).Users[0].ID)
 }
 
-// telling has the store find a user whose ID is the hidden number.
-func telling(store *fake) *fake {
+// findMinNumber makes the store find one user, with the min number as ID.
+func findMinNumber(store *fake) *fake {
 	store.onRead(func(_ context.Context, minimum, _ int) ([]points.User, error) {
 		return []points.User{{ID: int64(minimum)}}, nil
 	})
@@ -39,41 +39,41 @@ func TestTick(t *testing.T) {
 	inBothModes(t, func(t *testing.T, mode func(*fake) points.Store) {
 		var ticks []points.TickInfo
 		g := &gate{}
-		store := telling(updatesAt(g))
+		store := findMinNumber(updatesAt(g))
 		engine := newEngine(t, mode(store), points.Config{
 			MinNumber: sequence(50, 60, 70),
 			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
 		})
-		began := time.Now().UTC().Round(0)
+		started := time.Now().UTC().Round(0)
 		pass(time.Hour)
-		assert.Equal(t, 50, found(t, engine))
+		assert.Equal(t, 50, minNumberOf(t, engine))
 		assert.Zero(t, store.updates.Load(), "New starts nothing")
 
 		running, stop := run(t.Context(), engine)
-		began = began.Add(time.Hour)
+		started = started.Add(time.Hour)
 		pass(time.Minute - 1)
-		assert.Equal(t, 50, found(t, engine))
+		assert.Equal(t, 50, minNumberOf(t, engine))
 		assert.Zero(t, store.updates.Load())
-		assert.True(t, began.Add(time.Minute).Equal(engine.State().NextTick))
+		assert.True(t, started.Add(time.Minute).Equal(engine.State().NextTick))
 
 		g.close()
 		pass(1)
-		assert.Equal(t, 60, found(t, engine), "the number is new at once")
+		assert.Equal(t, 60, minNumberOf(t, engine), "the min number changes at once")
 		assert.EqualValues(t, 1, store.updates.Load())
-		assert.Equal(t, began.Add(time.Minute), engine.State().Updater.RunningSince.Round(0))
+		assert.Equal(t, started.Add(time.Minute), engine.State().Updater.RunningSince.Round(0))
 		pass(time.Second)
-		assert.Equal(t, 60, found(t, engine), "queries are answered beside the update")
+		assert.Equal(t, 60, minNumberOf(t, engine), "queries are answered during the update")
 		g.open()
 		assert.EqualValues(t, 3, engine.State().Updater.LastSuccess.Users)
 
 		pass(time.Minute - time.Second)
-		assert.Equal(t, 70, found(t, engine))
+		assert.Equal(t, 70, minNumberOf(t, engine))
 		assert.EqualValues(t, 2, store.updates.Load())
 		assert.EqualValues(t, 2, engine.State().Ticks)
-		assert.True(t, began.Add(3*time.Minute).Equal(engine.State().NextTick))
+		assert.True(t, started.Add(3*time.Minute).Equal(engine.State().NextTick))
 		require.Len(t, ticks, 2)
 		for i, tick := range ticks {
-			assert.True(t, began.Add(time.Duration(i+1)*time.Minute).Equal(tick.Time))
+			assert.True(t, started.Add(time.Duration(i+1)*time.Minute).Equal(tick.Time))
 			assert.Equal(t, time.UTC, tick.Time.Location())
 			assert.False(t, tick.Skipped)
 		}
@@ -84,18 +84,18 @@ func TestTick(t *testing.T) {
 		require.NoError(t, running.err)
 		assert.Zero(t, engine.State().NextTick)
 		pass(time.Hour)
-		assert.Equal(t, 70, found(t, engine), "queries are answered after Run")
+		assert.Equal(t, 70, minNumberOf(t, engine), "queries are answered after Run")
 		assert.EqualValues(t, 2, engine.State().Ticks)
 	})
 }
 
-func TestTickSkipsItsUpdateWhileOneRuns(t *testing.T) {
+func TestTickSkipsItsUpdateWhileOneIsRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
 		var ticks []bool
 		g := &gate{}
 		g.close()
-		store := telling(updatesAt(g))
+		store := findMinNumber(updatesAt(g))
 		engine := newEngine(t, store, points.Config{
 			MinNumber: sequence(50, 60, 70, 80),
 			Logger:    log.logger(),
@@ -106,7 +106,7 @@ func TestTickSkipsItsUpdateWhileOneRuns(t *testing.T) {
 		pass(time.Minute)
 		log.read()
 		pass(time.Minute)
-		assert.Equal(t, 70, found(t, engine), "it draws a number all the same")
+		assert.Equal(t, 70, minNumberOf(t, engine), "the min number changes all the same")
 		assert.EqualValues(t, 1, store.updates.Load())
 		assert.EqualValues(t, 2, engine.State().Ticks)
 		assert.EqualValues(t, 1, engine.State().Skipped)
@@ -194,7 +194,7 @@ func TestUpdateOnStart(t *testing.T) {
 	})
 }
 
-func TestUpdateOnStartWhileOneRuns(t *testing.T) {
+func TestUpdateOnStartWhileOneIsRunning(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		g.close()
@@ -210,53 +210,53 @@ func TestUpdateOnStartWhileOneRuns(t *testing.T) {
 	})
 }
 
-func TestHiddenNumberOutOfRange(t *testing.T) {
+func TestMinNumberOutOfRange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
-		store := telling(&fake{})
+		store := findMinNumber(&fake{})
 		engine := newEngine(t, store, points.Config{MinNumber: sequence(50, -1, 101, 60), Logger: log.logger()})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		for i, number := range []string{"-1", "101"} {
 			pass(time.Minute)
-			assert.Equal(t, 50, found(t, engine))
-			assert.EqualValues(t, i+1, store.updates.Load(), "the update is made all the same")
+			assert.Equal(t, 50, minNumberOf(t, engine))
+			assert.EqualValues(t, i+1, store.updates.Load(), "the update starts all the same")
 			assert.Contains(t, log.read(), `level=ERROR msg="tick keeps the min number" `+
 				`error="points: Config.MinNumber must return a number in 0..100, got `+number+`"`)
 		}
 		pass(time.Minute)
-		assert.Equal(t, 60, found(t, engine))
+		assert.Equal(t, 60, minNumberOf(t, engine))
 	})
 }
 
-// Users and hidden number of an answer belong to one moment: neither changes while a read is under way.
-func TestTickWaitsForTheReadUnderWay(t *testing.T) {
+// The users and the min number of a result belong to one moment: neither changes while a read is in flight.
+func TestTickWaitsForTheReadInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{Interval: time.Second, MinNumber: sequence(50, 60)})
+		engine, store, gate := newBlockedEngine(t, points.Config{Interval: time.Second, MinNumber: sequence(50, 60)})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(time.Millisecond)
-		ask(t.Context(), engine)
-		late := ask(t.Context(), engine)
+		startQuery(t.Context(), engine)
+		late := startQuery(t.Context(), engine)
 		pass(time.Second)
 		assert.Zero(t, store.updates.Load())
 		assert.Zero(t, engine.State().Ticks)
 
-		telling(store) // the next read
-		gate.letThrough()
+		findMinNumber(store) // the next read
+		gate.release()
 		assert.EqualValues(t, 1, store.updates.Load())
 		assert.EqualValues(t, 1, engine.State().Ticks)
-		assert.EqualValues(t, 60, requireAnswer(t, late).Users[0].ID)
+		assert.EqualValues(t, 60, requireResult(t, late).Users[0].ID)
 	})
 }
 
-func TestTickWaitsForNoReadLongerThanItsCallers(t *testing.T) {
+func TestTickWaitsForAReadNoLongerThanQueriesDo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUpDeaf(t, points.Config{Interval: time.Minute, MinNumber: sequence(50, 60)})
+		engine, store, gate := newBlockedUnresponsiveEngine(t, points.Config{Interval: time.Minute, MinNumber: sequence(50, 60)})
 		_, stop := run(t.Context(), engine)
 		defer stop()
 		pass(58 * time.Second)
-		c := ask(t.Context(), engine)
+		c := startQuery(t.Context(), engine)
 		pass(2*time.Second + 5*time.Second - 1)
 		requireTimeout(t, c, 5*time.Second)
 		assert.Zero(t, store.updates.Load())
@@ -264,18 +264,18 @@ func TestTickWaitsForNoReadLongerThanItsCallers(t *testing.T) {
 		assert.EqualValues(t, 1, store.updates.Load())
 		assert.EqualValues(t, 1, engine.State().Ticks)
 
-		telling(store)
+		findMinNumber(store)
 		gate.open()
-		assert.Equal(t, 60, found(t, engine), "the number has its place once the read has ended")
+		assert.Equal(t, 60, minNumberOf(t, engine), "the min number changes when the read has ended")
 	})
 }
 
-func TestRunEndsThoughATickWaits(t *testing.T) {
+func TestRunEndsWhileATickWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, _ := heldUpDeaf(t, points.Config{})
+		engine, _, _ := newBlockedUnresponsiveEngine(t, points.Config{})
 		running, stop := run(t.Context(), engine)
 		pass(time.Minute - time.Second)
-		ask(t.Context(), engine)
+		startQuery(t.Context(), engine)
 		pass(2 * time.Second)
 		stop()
 		synctest.Wait()
@@ -293,14 +293,14 @@ func TestRunTwice(t *testing.T) {
 		require.True(t, second.hasReturned())
 		require.ErrorIs(t, second.err, points.ErrRunning)
 		pass(time.Minute)
-		assert.EqualValues(t, 1, engine.State().Ticks, "the first goes on")
+		assert.EqualValues(t, 1, engine.State().Ticks, "the first one goes on")
 
 		stop()
 		synctest.Wait()
 		require.NoError(t, first.err)
 		third, stop := run(t.Context(), engine)
 		pass(time.Minute)
-		assert.EqualValues(t, 2, engine.State().Ticks, "and once it has returned, Run may be called again")
+		assert.EqualValues(t, 2, engine.State().Ticks, "Run can be called again after it has returned")
 		stop()
 		synctest.Wait()
 		require.NoError(t, third.err)
@@ -331,7 +331,7 @@ func TestRunStopsTheUpdate(t *testing.T) {
 				stopping.close()
 				store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
 					<-ctx.Done()
-					_ = stopping.pass(context.WithoutCancel(ctx)) // within its batch
+					_ = stopping.pass(context.WithoutCancel(ctx)) // finishes its batch
 					return 1, ctx.Err()
 				}}
 				var ended []error
@@ -359,7 +359,7 @@ func TestStopTimeout(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			g := &gate{}
 			g.close()
-			engine := newEngine(t, deafUpdatesAt(g), points.Config{UpdateOnStart: true, StopTimeout: timeout})
+			engine := newEngine(t, unresponsiveUpdatesAt(g), points.Config{UpdateOnStart: true, StopTimeout: timeout})
 			running, stop := run(t.Context(), engine)
 			stop()
 			want := timeout
@@ -384,7 +384,7 @@ func TestStopTimeout(t *testing.T) {
 
 func TestUpdateOfTheEngine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := telling(&fake{})
+		store := findMinNumber(&fake{})
 		engine := newEngine(t, store, points.Config{MinNumber: sequence(50, 60)})
 		_, err := engine.Update(t.Context())
 		require.NoError(t, err)
@@ -393,9 +393,9 @@ func TestUpdateOfTheEngine(t *testing.T) {
 		pass(30 * time.Second)
 		_, err = engine.Update(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, 50, found(t, engine), "the hidden number stays")
+		assert.Equal(t, 50, minNumberOf(t, engine), "the min number does not change")
 		pass(30 * time.Second)
-		assert.EqualValues(t, 1, engine.State().Ticks, "ticks stay")
+		assert.EqualValues(t, 1, engine.State().Ticks, "ticks do not change")
 		assert.EqualValues(t, 3, store.updates.Load())
 	})
 }

@@ -102,7 +102,7 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-func TestSetIntervalNamesWhatIsWrong(t *testing.T) {
+func TestInvalidInterval(t *testing.T) {
 	engine := newEngine(t, &fake{}, points.Config{})
 	require.EqualError(t, engine.SetInterval(0), "points: the interval must be at least 1ms, got 0s")
 	require.EqualError(t, engine.SetInterval(-time.Hour), "points: the interval must be at least 1ms, got -1h0m0s")
@@ -121,7 +121,7 @@ func TestScheduleOutlivesRun(t *testing.T) {
 		pass(time.Hour)
 		engine.Resume()
 		pass(time.Hour)
-		assert.Zero(t, engine.State().Ticks, "no ticks come while Run does not run")
+		assert.Zero(t, engine.State().Ticks, "no ticks while Run is not running")
 
 		_, stop = run(t.Context(), engine)
 		defer stop()
@@ -130,18 +130,18 @@ func TestScheduleOutlivesRun(t *testing.T) {
 	})
 }
 
-// A tick that was due while the engine was paused does not come later.
-func TestNoTickIsLeftOver(t *testing.T) {
+// A tick that was due before a pause does not happen after it.
+func TestPauseDropsTheTickThatIsDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, gate := heldUpDeaf(t, points.Config{Interval: time.Second})
+		engine, _, gate := newBlockedUnresponsiveEngine(t, points.Config{Interval: time.Second})
 		_, stop := run(t.Context(), engine)
 		defer stop()
-		c := ask(t.Context(), engine)
+		c := startQuery(t.Context(), engine)
 		pass(2 * time.Second) // the first tick waits for the read, and the second one is due
 		assert.Zero(t, engine.State().Ticks)
 		engine.Pause()
 		gate.open()
-		requireAnswer(t, c)
+		requireResult(t, c)
 		assert.EqualValues(t, 1, engine.State().Ticks)
 		pass(time.Hour)
 		assert.EqualValues(t, 1, engine.State().Ticks)
@@ -185,7 +185,7 @@ func TestControlsFromManyGoroutines(t *testing.T) {
 	runs := make(chan error)
 	go func() {
 		err := engine.Run(ctx)
-		for errors.Is(err, points.ErrRunning) { // one of the others runs for a moment
+		for errors.Is(err, points.ErrRunning) { // another goroutine runs it for a moment
 			err = engine.Run(ctx)
 		}
 		runs <- err

@@ -14,9 +14,9 @@ import (
 )
 
 func TestQueryTimeout(t *testing.T) {
-	for name, heldUp := range map[string]func(*testing.T, points.Config) (*points.Engine, *fake, *gate){
-		"store heeds its context": heldUp,
-		"store is deaf":           heldUpDeaf,
+	for name, newBlockedEngine := range map[string]func(*testing.T, points.Config) (*points.Engine, *fake, *gate){
+		"the store honours its context": newBlockedEngine,
+		"the store is unresponsive":     newBlockedUnresponsiveEngine,
 	} {
 		for _, timeout := range []time.Duration{0, 70 * time.Millisecond} {
 			t.Run(name, func(t *testing.T) {
@@ -25,12 +25,12 @@ func TestQueryTimeout(t *testing.T) {
 					if timeout == 0 {
 						want = 5 * time.Second
 					}
-					var told []error
-					engine, _, gate := heldUp(t, points.Config{
+					var got []error
+					engine, _, gate := newBlockedEngine(t, points.Config{
 						QueryTimeout: timeout,
-						Hooks:        points.Hooks{BatchEnd: func(info points.BatchInfo) { told = append(told, info.Err) }},
+						Hooks:        points.Hooks{BatchEnd: func(info points.BatchInfo) { got = append(got, info.Err) }},
 					})
-					waiting := askInTurn(t.Context(), engine, 3) // one in its read, two in the line
+					waiting := startQueries(t.Context(), engine, 3) // one in its read, two in the queue
 					pass(want - 1)
 					for _, c := range waiting {
 						require.False(t, c.hasReturned())
@@ -43,10 +43,10 @@ func TestQueryTimeout(t *testing.T) {
 
 					gate.open()
 					pass(probeInterval)
-					assert.True(t, query(t, engine).Previous.IsZero(), "who timed out has no place in the order")
-					require.NotEmpty(t, told)
-					if told[0] != nil { // a deaf store finds users, too late
-						assert.ErrorIs(t, told[0], points.ErrQueryTimeout)
+					assert.True(t, query(t, engine).Previous.IsZero(), "a query that timed out has no timestamp")
+					require.NotEmpty(t, got)
+					if got[0] != nil { // an unresponsive store finds users, but too late
+						assert.ErrorIs(t, got[0], points.ErrQueryTimeout)
 					}
 				})
 			})
@@ -56,36 +56,36 @@ func TestQueryTimeout(t *testing.T) {
 
 func requireTimeout(t *testing.T, c *call[points.Result], after time.Duration) {
 	t.Helper()
-	require.True(t, c.hasReturned(), "after its timeout a query has returned")
+	require.True(t, c.hasReturned(), "a query returns at its timeout")
 	require.ErrorIs(t, c.err, points.ErrQueryTimeout)
 	require.ErrorIs(t, c.err, context.DeadlineExceeded)
 	assert.Zero(t, c.result)
 	assert.Equal(t, after, c.took)
 }
 
-// The callers of one batch have each their own time, though one read is for them all.
-func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
+// Each query of a batch has its own timeout.
+func TestQueryTimeoutWithinABatch(t *testing.T) {
 	for name, test := range map[string]struct {
-		heldUp   func(*testing.T, points.Config) (*points.Engine, *fake, *gate)
-		answered bool // the third
+		newBlockedEngine func(*testing.T, points.Config) (*points.Engine, *fake, *gate)
+		answered         bool // whether the third one is
 	}{
-		"store heeds its context":            {heldUp, false},
-		"store is deaf":                      {heldUpDeaf, false},
-		"store heeds it, and answers":        {heldUp, true},
-		"store is deaf, and answers at last": {heldUpDeaf, true},
+		"the store honours its context":                   {newBlockedEngine, false},
+		"the store is unresponsive":                       {newBlockedUnresponsiveEngine, false},
+		"the store honours its context, and succeeds":     {newBlockedEngine, true},
+		"the store is unresponsive, and succeeds at last": {newBlockedUnresponsiveEngine, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				engine, store, gate := test.heldUp(t, points.Config{})
-				before := ask(t.Context(), engine)
+				engine, store, gate := test.newBlockedEngine(t, points.Config{})
+				before := startQuery(t.Context(), engine)
 				calls := make([]*call[points.Result], 0, 3)
 				for range 3 {
-					calls = append(calls, ask(t.Context(), engine))
+					calls = append(calls, startQuery(t.Context(), engine))
 					pass(time.Second)
 				}
-				gate.letThrough() // at 3 s, the read of all three begins
-				stamp := time.Now().UTC().Round(0)
-				requireAnswer(t, before)
+				gate.release() // at 3 s, the read of all three begins
+				timestamp := time.Now().UTC().Round(0)
+				requireResult(t, before)
 				pass(2 * time.Second)
 				requireTimeout(t, calls[0], 5*time.Second)
 				require.False(t, calls[1].hasReturned())
@@ -96,8 +96,8 @@ func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
 
 				if test.answered {
 					gate.open()
-					result := requireAnswer(t, calls[2])
-					assert.Equal(t, stamp, result.Previous)
+					result := requireResult(t, calls[2])
+					assert.Equal(t, timestamp, result.Previous)
 					assert.Equal(t, []points.User{{ID: 2}}, result.Users)
 					return
 				}
@@ -105,18 +105,18 @@ func TestQueryTimeoutIsEachCallersOwn(t *testing.T) {
 				requireTimeout(t, calls[2], 5*time.Second)
 				gate.open()
 				pass(probeInterval)
-				assert.Equal(t, stamp, query(t, engine).Previous)
+				assert.Equal(t, timestamp, query(t, engine).Previous)
 			})
 		})
 	}
 }
 
-// A read that is stuck holds up nobody for longer than the timeout, and ends with what it is told.
-func TestStuckReadHoldsNobodyUp(t *testing.T) {
+// A stuck read delays no query by more than its timeout.
+func TestStuckRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUpDeaf(t, points.Config{})
+		engine, store, gate := newBlockedUnresponsiveEngine(t, points.Config{})
 		for range 5 {
-			c := ask(t.Context(), engine)
+			c := startQuery(t.Context(), engine)
 			pass(5 * time.Second)
 			requireTimeout(t, c, 5*time.Second)
 			pass(time.Second)
@@ -127,7 +127,7 @@ func TestStuckReadHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestReadEndsWithItsLastCallersTime(t *testing.T) {
+func TestReadDeadlineIsThatOfTheLastQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var deadline time.Time
 		store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
@@ -139,42 +139,42 @@ func TestReadEndsWithItsLastCallersTime(t *testing.T) {
 		defer cancel()
 		_, err := engine.Query(ctx)
 		require.NoError(t, err)
-		assert.Equal(t, time.Second, time.Until(deadline), "a caller's own deadline is not its batch's")
+		assert.Equal(t, time.Second, time.Until(deadline), "the deadline of a query context is not that of its batch")
 	})
 }
 
 func TestOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{MaxWaiting: 3})
+		engine, store, gate := newBlockedEngine(t, points.Config{MaxWaiting: 3})
 		ctx, cancel := context.WithCancel(t.Context())
-		leaver := ask(ctx, engine)
-		others := askInTurn(t.Context(), engine, 2)
-		requireOverload := func() {
+		cancelled := startQuery(ctx, engine)
+		others := startQueries(t.Context(), engine, 2)
+		requireOverloaded := func() {
 			t.Helper()
-			c := ask(t.Context(), engine)
+			c := startQuery(t.Context(), engine)
 			require.True(t, c.hasReturned())
 			require.ErrorIs(t, c.err, points.ErrOverloaded)
 			assert.Zero(t, c.result)
 			assert.Zero(t, c.took)
 		}
-		requireOverload()
-		requireOverload()
+		requireOverloaded()
+		requireOverloaded()
 		assert.Equal(t, 3, engine.State().Waiting)
 
 		cancel()
 		synctest.Wait()
-		require.True(t, leaver.hasReturned())
-		others = append(others, ask(t.Context(), engine)) // in the place of the one who left
-		requireOverload()
+		require.True(t, cancelled.hasReturned())
+		others = append(others, startQuery(t.Context(), engine)) // replaces the cancelled one
+		requireOverloaded()
 
-		gate.letThrough() // the read of the one who left; the next is for the others
-		requireOverload()
+		gate.release() // ends the read of the cancelled query; the next read is for the others
+		requireOverloaded()
 		gate.open()
 		for _, c := range others {
-			requireAnswer(t, c)
+			requireResult(t, c)
 		}
 		query(t, engine)
-		assert.EqualValues(t, 3, store.reads.Load(), "who was refused had no read")
+		assert.EqualValues(t, 3, store.reads.Load(), "no read for rejected queries")
 	})
 }
 
@@ -193,33 +193,33 @@ func requireDown(t *testing.T, c *call[points.Result], after time.Duration) {
 // While the store is down, queries fail at once, except for one probe at a time.
 func TestStoreThatIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, store, gate := heldUp(t, points.Config{ProbeTimeout: 3 * time.Second})
-		first := ask(t.Context(), engine)
+		engine, store, gate := newBlockedEngine(t, points.Config{ProbeTimeout: 3 * time.Second})
+		first := startQuery(t.Context(), engine)
 		pass(3 * time.Second)
-		waits := ask(t.Context(), engine)
+		waiting := startQuery(t.Context(), engine)
 		pass(2 * time.Second)
 		requireTimeout(t, first, 5*time.Second)
-		requireDown(t, waits, 2*time.Second)
+		requireDown(t, waiting, 2*time.Second)
 		assert.True(t, engine.State().Down)
 
 		for probes := range int64(2) {
-			requireDown(t, ask(t.Context(), engine), 0)
+			requireDown(t, startQuery(t.Context(), engine), 0)
 			pass(probeInterval - 1)
-			requireDown(t, ask(t.Context(), engine), 0)
+			requireDown(t, startQuery(t.Context(), engine), 0)
 			require.Equal(t, 1+probes, store.reads.Load())
 			pass(1)
-			probe := ask(t.Context(), engine)
+			probe := startQuery(t.Context(), engine)
 			pass(3*time.Second - 1)
 			require.False(t, probe.hasReturned())
-			requireDown(t, ask(t.Context(), engine), 0)
+			requireDown(t, startQuery(t.Context(), engine), 0)
 			pass(1)
 			requireDown(t, probe, 3*time.Second)
 		}
 		pass(probeInterval)
-		probe := ask(t.Context(), engine)
-		requireDown(t, ask(t.Context(), engine), 0)
+		probe := startQuery(t.Context(), engine)
+		requireDown(t, startQuery(t.Context(), engine), 0)
 		gate.open()
-		assert.True(t, requireAnswer(t, probe).Previous.IsZero(), "no failed query has a timestamp")
+		assert.True(t, requireResult(t, probe).Previous.IsZero(), "no failed query has a timestamp")
 		assert.False(t, engine.State().Down)
 		query(t, engine)
 	})
@@ -228,15 +228,15 @@ func TestStoreThatIsDown(t *testing.T) {
 // A probe may take longer the longer an outage lasts, but no longer than its query; after an outage, ProbeTimeout again.
 func TestProbeTimeoutGrows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, _, gate := heldUp(t, points.Config{})
+		engine, _, gate := newBlockedEngine(t, points.Config{})
 		for range 2 {
 			gate.close()
 			down := time.Now()
-			requireTimeout(t, outlast(t, engine), 5*time.Second)
+			requireTimeout(t, awaitQuery(t, engine), 5*time.Second)
 			for range 20 {
 				pass(probeInterval)
 				outage := time.Since(down)
-				probe := outlast(t, engine)
+				probe := awaitQuery(t, engine)
 				require.ErrorIs(t, probe.err, context.DeadlineExceeded)
 				require.Equal(t, min(max(500*time.Millisecond, outage/4), 5*time.Second), probe.took)
 			}
@@ -248,21 +248,21 @@ func TestProbeTimeoutGrows(t *testing.T) {
 }
 
 // outlast starts a query and returns when it has failed.
-func outlast(t *testing.T, engine *points.Engine) *call[points.Result] {
+func awaitQuery(t *testing.T, engine *points.Engine) *call[points.Result] {
 	t.Helper()
-	c := ask(t.Context(), engine)
+	c := startQuery(t.Context(), engine)
 	<-c.returned
 	return c
 }
 
-// A store whose reads take longer than ProbeTimeout is not shut out for good by one read that hangs. Nor is a store that
-// seems slow because the process gets little CPU time.
+// One read that hangs does not lock out a store whose reads take longer than ProbeTimeout, or seem to, because the process
+// gets little CPU time.
 func TestSlowStoreRecovers(t *testing.T) {
 	for _, took := range []time.Duration{600 * time.Millisecond, 2 * time.Second, 4900 * time.Millisecond} {
 		t.Run(took.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				engine, store, gate := heldUp(t, points.Config{})
-				hang := ask(t.Context(), engine)
+				engine, store, gate := newBlockedEngine(t, points.Config{})
+				hang := startQuery(t.Context(), engine)
 				pass(5 * time.Second)
 				requireTimeout(t, hang, 5*time.Second)
 				gate.open()
@@ -276,7 +276,7 @@ func TestSlowStoreRecovers(t *testing.T) {
 				})
 				for down := time.Now(); engine.State().Down; pass(probeInterval) {
 					require.Less(t, time.Since(down), 30*time.Second)
-					outlast(t, engine)
+					awaitQuery(t, engine)
 				}
 				for range 10 {
 					query(t, engine)
@@ -286,8 +286,8 @@ func TestSlowStoreRecovers(t *testing.T) {
 	}
 }
 
-// A read that fails soon costs its callers little: the next ones read for themselves.
-func TestOnlySlowFailuresPutTheStoreDown(t *testing.T) {
+// A read that fails fast costs its queries little, so the store is not down.
+func TestOnlySlowFailuresMarkTheStoreDown(t *testing.T) {
 	for _, test := range []struct {
 		took time.Duration
 		down bool

@@ -18,20 +18,20 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// startUpdate starts an update with what runs updates.
+// startUpdate starts a call of u.Update.
 func startUpdate(ctx context.Context, u interface {
 	Update(ctx context.Context) (points.UpdateInfo, error)
 }) *call[points.UpdateInfo] {
-	return start(func() (points.UpdateInfo, error) { return u.Update(ctx) })
+	return startCall(func() (points.UpdateInfo, error) { return u.Update(ctx) })
 }
 
-// updatesAt returns a store whose updates wait at the gate, and heed their context.
+// updatesAt returns a store whose updates wait at the gate, or until their context ends.
 func updatesAt(g *gate) *fake {
 	return &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 3, g.pass(ctx) }}
 }
 
-// deafUpdatesAt returns a store whose updates wait at the gate, whatever becomes of their context.
-func deafUpdatesAt(g *gate) *fake {
+// unresponsiveUpdatesAt returns a store whose updates wait at the gate and ignore their context.
+func unresponsiveUpdatesAt(g *gate) *fake {
 	return &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 3, g.pass(context.WithoutCancel(ctx)) }}
 }
 
@@ -39,7 +39,7 @@ func failingUpdates() *fake {
 	return &fake{update: func(context.Context, uint64) (int64, error) { return 1, errStore }}
 }
 
-// lines is a log: its lines, without their time.
+// lines records the lines of a log, without their time.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -72,27 +72,27 @@ func (l *lines) logger() *slog.Logger {
 
 func TestUpdate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var told []points.UpdateInfo
+		var got []points.UpdateInfo
 		var log lines
 		store := &fake{update: func(_ context.Context, key uint64) (int64, error) {
 			assert.EqualValues(t, 7, key)
-			assert.Len(t, told, 1, "the hook comes before the store is updated")
+			assert.Len(t, got, 1, "the hook is called before the store")
 			pass(time.Second)
 			return 42, nil
 		}}
-		note := func(info points.UpdateInfo) { told = append(told, info) }
+		note := func(info points.UpdateInfo) { got = append(got, info) }
 		start := func(ctx context.Context, info points.UpdateInfo) context.Context { note(info); return ctx }
 		updater := newUpdater(t, store, points.Config{
 			Updater: points.UpdaterConfig{Key: func() uint64 { return 7 }},
 			Logger:  log.logger(),
 			Hooks:   points.Hooks{UpdateStart: start, UpdateEnd: note},
 		})
-		began := time.Now().UTC()
-		want := points.UpdateInfo{Key: 7, Started: began, Users: 42, Duration: time.Second}
+		started := time.Now().UTC()
+		want := points.UpdateInfo{Key: 7, Started: started, Users: 42, Duration: time.Second}
 		info, err := updater.Update(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, want, info)
-		assert.Equal(t, []points.UpdateInfo{{Key: 7, Started: began}, want}, told)
+		assert.Equal(t, []points.UpdateInfo{{Key: 7, Started: started}, want}, got)
 		assert.Equal(t, points.UpdaterState{LastSuccess: want, Breaker: points.BreakerClosed}, updater.State())
 		assert.Equal(t, []string{`level=INFO msg="update done" users=42 duration=1s`}, log.read())
 	})
@@ -115,10 +115,10 @@ func TestOneUpdateAtATime(t *testing.T) {
 		g.close()
 		store := updatesAt(g)
 		updater := newUpdater(t, store, points.Config{})
-		began := time.Now().UTC()
+		started := time.Now().UTC()
 		first := startUpdate(t.Context(), updater)
 		pass(time.Minute)
-		assert.Equal(t, points.UpdaterState{RunningSince: began, Breaker: points.BreakerClosed}, updater.State())
+		assert.Equal(t, points.UpdaterState{RunningSince: started, Breaker: points.BreakerClosed}, updater.State())
 
 		second := startUpdate(t.Context(), updater)
 		require.True(t, second.hasReturned(), "updates never queue")
@@ -137,7 +137,7 @@ func TestOneUpdateAtATime(t *testing.T) {
 	})
 }
 
-func TestOneOfManyUpdatesRuns(t *testing.T) {
+func TestConcurrentUpdates(t *testing.T) {
 	var at atomic.Int64
 	store := &fake{update: func(context.Context, uint64) (int64, error) {
 		assert.EqualValues(t, 1, at.Add(1))
@@ -165,7 +165,7 @@ func TestOneOfManyUpdatesRuns(t *testing.T) {
 	assert.Equal(t, done.Load(), store.updates.Load())
 }
 
-func TestFailedUpdateFreesTheUpdater(t *testing.T) {
+func TestUpdateAfterAFailedOne(t *testing.T) {
 	for name, test := range map[string]struct {
 		update func(ctx context.Context, key uint64) (int64, error)
 		want   string
@@ -199,14 +199,14 @@ func TestFailedUpdateFreesTheUpdater(t *testing.T) {
 					Logger:  log.logger(),
 					Hooks:   points.Hooks{UpdateEnd: func(info points.UpdateInfo) { ended = append(ended, info) }},
 				})
-				began := time.Now().UTC()
+				started := time.Now().UTC()
 				info, err := updater.Update(t.Context())
 				require.EqualError(t, err, test.want)
 				if test.is != nil {
 					require.ErrorIs(t, err, test.is)
 				}
-				assert.Equal(t, test.took, time.Since(began))
-				assert.Equal(t, points.UpdateInfo{Key: 7, Started: began, Users: info.Users, Duration: test.took, Err: err}, info)
+				assert.Equal(t, test.took, time.Since(started))
+				assert.Equal(t, points.UpdateInfo{Key: 7, Started: started, Users: info.Users, Duration: test.took, Err: err}, info)
 				assert.Equal(t, []points.UpdateInfo{info}, ended)
 				assert.Equal(t, points.UpdaterState{LastFailure: info, Failures: 1, Breaker: points.BreakerClosed}, updater.State())
 				logged := log.read()
@@ -221,7 +221,7 @@ func TestFailedUpdateFreesTheUpdater(t *testing.T) {
 	}
 }
 
-func TestPanicOfAStoreIsLoggedWithItsStack(t *testing.T) {
+func TestStorePanicIsLoggedWithItsStack(t *testing.T) {
 	var log lines
 	store := &fake{
 		read:   func(context.Context, int, int) ([]points.User, error) { panic("out of paper") },
@@ -237,35 +237,35 @@ func TestPanicOfAStoreIsLoggedWithItsStack(t *testing.T) {
 	assert.Contains(t, text, `level=ERROR msg="the store panicked" panic="out of ink" stack="goroutine `)
 }
 
-func TestPanicOfAHookOrKeyFreesTheUpdater(t *testing.T) {
+func TestUpdateAfterAPanicOfAHookOrKey(t *testing.T) {
 	for name, cfg := range map[string]points.Config{
 		"Key":         {Updater: points.UpdaterConfig{Key: func() uint64 { panic("out of keys") }}},
-		"UpdateStart": {Hooks: points.Hooks{UpdateStart: noStart}},
+		"UpdateStart": {Hooks: points.Hooks{UpdateStart: panickingStart}},
 		"UpdateEnd":   {Hooks: points.Hooks{UpdateEnd: func(points.UpdateInfo) { panic("no end") }}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			updater := newUpdater(t, &fake{}, cfg)
 			for range 2 {
-				assert.Panics(t, func() { _, _ = updater.Update(t.Context()) }, "the caller's own panics are not hidden")
+				assert.Panics(t, func() { _, _ = updater.Update(t.Context()) }, "panics of hooks are not recovered")
 				assert.Zero(t, updater.State().RunningSince)
 			}
 		})
 	}
 }
 
-func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
+func TestCancelledUpdateIsNeitherSuccessNorFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lines
 		g := &gate{}
 		g.close()
-		held, failing := updatesAt(g), failingUpdates()
+		blocked, failing := updatesAt(g), failingUpdates()
 		store := &fake{update: failing.update}
 		updater := newUpdater(t, store, points.Config{
 			Updater: points.UpdaterConfig{MaxFailures: 2, Cooldown: time.Minute}, Logger: log.logger(),
 		})
 		cancelOne := func() {
 			t.Helper()
-			store.onUpdate(held.update)
+			store.onUpdate(blocked.update)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancelled := startUpdate(ctx, updater)
 			pass(time.Second)
@@ -291,11 +291,11 @@ func TestCancelledUpdateCountsNeitherWay(t *testing.T) {
 		cancelOne()
 		assert.Equal(t, points.BreakerClosed, updater.State().Breaker)
 		fail()
-		assert.Equal(t, points.BreakerOpen, updater.State().Breaker, "two failures in a row, but for one that was cancelled")
+		assert.Equal(t, points.BreakerOpen, updater.State().Breaker, "two consecutive failures, not counting the cancelled update")
 
 		pass(time.Minute + 1)
 		cancelOne()
-		assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker, "a trial that was cancelled was none")
+		assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker, "a cancelled probe changes nothing")
 		fail()
 		assert.Equal(t, points.BreakerOpen, updater.State().Breaker)
 	})
@@ -341,8 +341,8 @@ func TestBreaker(t *testing.T) {
 				assert.Equal(t, []string{
 					`level=WARN msg="update rejected after repeated failures" breaker=open`,
 				}, log.read())
-				assert.Equal(t, last, updater.State(), "what was refused is no failure")
-				assert.EqualValues(t, test.failures, store.updates.Load(), "and no update")
+				assert.Equal(t, last, updater.State(), "a rejected update is no failure")
+				assert.EqualValues(t, test.failures, store.updates.Load(), "and does not reach the store")
 
 				pass(1)
 				assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker)
@@ -417,7 +417,7 @@ func TestCancelledByTheStore(t *testing.T) {
 	assert.Equal(t, 1, updater.State().Failures)
 }
 
-func TestSuccessCloses(t *testing.T) {
+func TestSuccessResetsTheFailures(t *testing.T) {
 	store := &fake{}
 	updater := newUpdater(t, store, points.Config{Updater: points.UpdaterConfig{MaxFailures: 2}})
 	for range 3 {
@@ -430,12 +430,12 @@ func TestSuccessCloses(t *testing.T) {
 	}
 }
 
-// A store that does not end its update in time keeps the updater: two updates at once would be worse.
-func TestDeafUpdateStaysTheOnlyOne(t *testing.T) {
+// An update that ignores its timeout still keeps out others: two updates at once would be worse.
+func TestUnresponsiveUpdateStaysTheOnlyOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{}
 		g.close()
-		updater := newUpdater(t, deafUpdatesAt(g), points.Config{Updater: points.UpdaterConfig{Timeout: time.Second}})
+		updater := newUpdater(t, unresponsiveUpdatesAt(g), points.Config{Updater: points.UpdaterConfig{Timeout: time.Second}})
 		c := startUpdate(t.Context(), updater)
 		pass(time.Hour)
 		require.False(t, c.hasReturned())
