@@ -2,8 +2,8 @@
 // gets its figures from [points.Hooks], an HTTP middleware and callbacks; the library itself has no metrics.
 //
 // Prometheus scrapes the metrics ([Telemetry.Metrics]). Traces, and metrics that are pushed, need an [Exporter]: package
-// otlp has one. It is not part of the default build, because OpenTelemetry's exporters, with gRPC, add a fifth to the
-// time that the server takes to compile.
+// otlp has one. It is not part of the default build: OpenTelemetry, with gRPC, adds a third to the time that the server
+// takes to compile.
 package telemetry
 
 import (
