@@ -48,7 +48,7 @@ faults: ## Run the tests of faults, overload and kills 20 times under the race d
 		| grep -E '^(---|ok|FAIL|panic| +[a-z_]+\.go)'
 
 .PHONY: overload
-overload: ## Send a server three times the load it can handle, on 20,000 connections, for three minutes; print the results
+overload: ## Send a server three times the load it can handle for three minutes; print the results
 	OVERLOAD=3m .ci/run overload
 
 .PHONY: compose

@@ -10,8 +10,8 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// Check returns nil if the history is linearizable: in one order of its operations, each query's result was correct at its
-// place. Otherwise the error shows how far an order can go. Call it when all calls have returned: every query that
+// Check returns nil if the history is linearizable: in one order of its operations, each query's result was correct at
+// its place. Otherwise the error shows how far an order can go. Call it when all calls have returned: every query that
 // succeeded must be in the history.
 func (r *Recorder) Check() error {
 	if len(r.ids) > MaxUsers {
@@ -34,7 +34,8 @@ func (r *Recorder) Check() error {
 		return nil
 	}
 	if result == porcupine.Unknown {
-		return fmt.Errorf("linearizability: %d operations could not be checked within %v: record fewer", len(history), timeout)
+		return fmt.Errorf("linearizability: %d operations could not be checked within %v: record fewer",
+			len(history), timeout)
 	}
 	// Again, with the details for the error.
 	_, info := porcupine.CheckOperationsVerbose(model, history, timeout)
@@ -82,7 +83,8 @@ func (r *Recorder) explain(history []operation, orders [][]int) error {
 		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "linearizability: no order explains the history: after %d operations, none of these can be next:", len(longest))
+	fmt.Fprintf(&text, "linearizability: no order explains the history: after %d operations, none of these can be next:",
+		len(longest))
 	for i, op := range history {
 		if !slices.Contains(longest, i) && op.call <= ends {
 			_, err := op.event.apply(r, s)

@@ -32,8 +32,8 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// A script records a history of users 1, 2 and 3, which starts with their old points and min number 50. Time passes only
-// where the script says so.
+// A script records a history of users 1, 2 and 3, which starts with their old points and min number 50. Time passes
+// only where the script says so.
 type script struct {
 	*linearizability.Recorder
 

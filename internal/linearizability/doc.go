@@ -1,6 +1,6 @@
 // Package linearizability checks that the queries of a points.Engine are linearizable: it records a history of queries,
-// min numbers and updates, and decides whether one order explains all results. It works with any store, and also through
-// HTTP.
+// min numbers and updates, and decides whether one order explains all results. It works with any store, and also
+// through HTTP.
 //
 //	recorder := linearizability.New(users) // the users of the store
 //	engine, err := points.New(recorder.Store(store), recorder.Config(points.Config{}))

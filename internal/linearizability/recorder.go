@@ -71,8 +71,8 @@ func (r *Recorder) tick() int64 {
 	return r.now
 }
 
-// Config returns cfg with the min numbers recorded: each from when it is drawn until the Tick hook is called, when it has
-// been set.
+// Config returns cfg with the min numbers recorded: each from when it is drawn until the Tick hook is called, when it
+// has been set.
 func (r *Recorder) Config(cfg points.Config) points.Config {
 	r.limit = cmp.Or(cfg.Limit, r.limit)
 

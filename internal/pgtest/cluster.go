@@ -110,8 +110,8 @@ func version(initdb string) float64 {
 	return number
 }
 
-// freePort returns a free port. It is outside of the range of ephemeral ports, which connections of other tests could take
-// before the server listens.
+// freePort returns a free port. It is outside of the range of ephemeral ports, which connections of other tests could
+// take before the server listens.
 func freePort() (string, error) {
 	var config net.ListenConfig
 	var last error

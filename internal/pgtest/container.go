@@ -52,7 +52,8 @@ func startContainer() (*server, error) {
 	return server, nil
 }
 
-// startGuarded starts a guard and then the container. run is given the container's name and returns the connection string.
+// startGuarded starts a guard and then the container. run is given the container's name and returns the connection
+// string.
 func startGuarded(image string, run func(name string) (string, error)) (*server, error) {
 	name := "points-test-" + strings.ToLower(rand.Text())
 	guard, err := startGuard(guardScript(guardContainer, name))
@@ -73,8 +74,8 @@ func image() string {
 	return cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), "postgres:17")
 }
 
-// haveImage pulls the image unless it is there. testcontainers would do so too, but retries for minutes where there is no
-// registry.
+// haveImage pulls the image unless it is there. testcontainers would do so too, but retries for minutes where there is
+// no registry.
 func haveImage(image string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), pullTimeout)
 	defer cancel()
@@ -139,8 +140,8 @@ func runContainer(image, name string) (string, error) {
 		connectionString(password, "127.0.0.1", hostPort), connectionString(password, host, hostPort))
 }
 
-// firstToAnswer returns the first connection string at which a server answers. testcontainers finds the wrong host where
-// there is a file /.dockerenv; the loopback address is wrong inside a container.
+// firstToAnswer returns the first connection string at which a server answers. testcontainers finds the wrong host
+// where there is a file /.dockerenv; the loopback address is wrong inside a container.
 func firstToAnswer(ctx context.Context, urls ...string) (string, error) {
 	for {
 		var errs error

@@ -16,10 +16,10 @@ const (
 	endTimeout   = 3 * time.Minute
 )
 
-// A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each order, a line
-// on its standard input, "ready" or "failed". At the end of its standard input it removes the server. So the server goes
-// when this process says so, and also when this process is killed. (Linux's parent death signal would come when a thread
-// ends.)
+// A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each order, a
+// line on its standard input, "ready" or "failed". At the end of its standard input it removes the server. So the
+// server goes when this process says so, and also when this process is killed. (Linux's parent death signal would come
+// when a thread ends.)
 type guard struct {
 	script *exec.Cmd
 	stdin  io.WriteCloser

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A Server is a PostgreSQL server that belongs to one test, which may stop or break it. It is not safe for concurrent use.
+// A Server is a PostgreSQL server that belongs to one test, which may stop or break it. It is not safe for concurrent
+// use.
 type Server struct {
 	URL       string // connection string of its superuser
 	SmallDisk string // a folder on a disk of 16 MB that the server can write to; empty if it has none

@@ -16,8 +16,8 @@
 //  3. a throwaway cluster made by the newest PostgreSQL binaries of this machine.
 //
 // With none of them a test is skipped with a message that says how to get one, or fails where CI is set. The second and
-// third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings. They are
-// removed when Main has run the tests, and also when the test binary is killed.
+// third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings. They
+// are removed when Main has run the tests, and also when the test binary is killed.
 package pgtest
 
 import (

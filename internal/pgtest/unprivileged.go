@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// Unprivileged prepares a command of a program that refuses to run as root, such as PgBouncer. The command runs in a new
-// folder that holds the files (content by name) and is removed at the end of the test. If this process runs as root, the
-// command runs under another account, which owns the folder and the files.
+// Unprivileged prepares a command of a program that refuses to run as root, such as PgBouncer. The command runs in a
+// new folder that holds the files (content by name) and is removed at the end of the test. If this process runs as
+// root, the command runs under another account, which owns the folder and the files.
 func Unprivileged(t testing.TB, command *exec.Cmd, files map[string]string) {
 	t.Helper()
 	directory, err := unprivilegedDir(command)

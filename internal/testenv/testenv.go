@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// SkipOrFail skips a test whose requirement is missing and says which. If the environment variable CI is set to anything
-// but "false", the test fails instead: a skip would hide there that nothing was tested.
+// SkipOrFail skips a test whose requirement is missing and says which. If the environment variable CI is set to
+// anything but "false", the test fails instead: a skip would hide there that nothing was tested.
 func SkipOrFail(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if ci := os.Getenv("CI"); ci != "" && ci != "false" {
