@@ -59,8 +59,11 @@ type command struct {
 }
 
 func (c *command) run(ctx context.Context) (err error) {
-	if c.out, err = openOutputs(c.cfg); err != nil {
+	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
 		return err
+	}
+	if c.cfg.UsesStdout() {
+		c.stdout = c.stderr
 	}
 	defer c.out.close()
 	if c.cfg.Reference {

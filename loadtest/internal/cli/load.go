@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"time"
 
-	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
-	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -45,10 +42,10 @@ func (c *command) load(ctx context.Context) error {
 	result.Updates = fetchUpdates(ctx, &r)
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
-	if err := c.print(&r, result); err != nil {
+	if err := c.out.write(result, r.summary.Latency); err != nil { // before printing: stdout may have been closed
 		return err
 	}
-	if err := c.out.write(result, r.summary.Latency); err != nil {
+	if err := c.print(&r, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
 	switch {
@@ -100,8 +97,8 @@ func (r *run) result(requests int64) *report.Run {
 			GoVersion: runtime.Version(),
 		},
 		Target: report.Target{
-			URL: cfg.URL.String(), Method: cfg.Method,
-			Hostname: cfg.URL.Hostname(), Port: cfg.Port(), Path: cfg.URL.RequestURI(),
+			URL: cfg.RedactedURL(), Method: cfg.Method,
+			Hostname: cfg.URL.Hostname(), Port: cfg.Port(), Path: cfg.RequestTarget,
 		},
 		Load: report.Load{
 			Mode: "closed", Requests: requests, Unsent: r.unsent, Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive,
@@ -113,15 +110,4 @@ func (r *run) result(requests int64) *report.Run {
 	}
 	result.Fill(&r.summary)
 	return result
-}
-
-// write writes the requested files.
-func (o *outputs) write(result *report.Run, latency *record.Distribution) error {
-	if err := replace(o.csv, func(w io.Writer) error { return ab.WriteCSV(w, latency) }); err != nil {
-		return err
-	}
-	if err := replace(o.json, result.WriteJSON); err != nil {
-		return err
-	}
-	return replace(o.html, func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) })
 }

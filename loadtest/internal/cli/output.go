@@ -1,23 +1,35 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"syscall"
 
+	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
-// outputs are the files to write and the run to compare with. They are opened before the load starts, so that a wrong
-// file name does not waste a run.
+// outputs are the files to write and the run to compare with. Files are checked before the load starts, so that a wrong
+// name does not waste a run, but neither created nor changed before there are results.
 type outputs struct {
-	csv, json, html *os.File // nil if not requested
+	csv, json, html *outputFile // nil if not requested
 	baseline        *report.Run
 }
 
-func openOutputs(cfg *flags.Config) (*outputs, error) {
+// An outputFile is a file to write the results to.
+type outputFile struct {
+	name   string
+	stdout io.Writer // not nil: write to it instead
+	file   *os.File  // nil if the file does not exist yet
+}
+
+func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	var out outputs
 	var err error
 	if out.baseline, err = readBaseline(cfg.Compare); err != nil {
@@ -25,20 +37,38 @@ func openOutputs(cfg *flags.Config) (*outputs, error) {
 	}
 	files := []struct {
 		name string
-		file **os.File
+		file **outputFile
 	}{{cfg.CSV, &out.csv}, {cfg.JSON, &out.json}, {cfg.HTML, &out.html}}
 	for _, f := range files {
-		if f.name == "" {
-			continue
-		}
-		// No O_TRUNC: an earlier run's file is kept until it can be replaced.
-		*f.file, err = os.OpenFile(f.name, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // a report is not secret
-		if err != nil {
-			out.close()
-			return nil, fmt.Errorf("cannot write the output: %w", err)
+		switch f.name {
+		case "":
+		case flags.Stdout:
+			*f.file = &outputFile{name: f.name, stdout: stdout}
+		default:
+			if *f.file, err = openOutputFile(f.name); err != nil {
+				out.close()
+				return nil, fmt.Errorf("cannot write the output: %w", err)
+			}
 		}
 	}
 	return &out, nil
+}
+
+// openOutputFile checks that the file can be written. It leaves an existing file as it is.
+func openOutputFile(name string) (*outputFile, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY, 0) //nolint:gosec // named by the user
+	if !errors.Is(err, fs.ErrNotExist) {
+		return &outputFile{name: name, file: file}, err
+	}
+	file, err = create(name)
+	if err != nil {
+		return nil, err
+	}
+	return &outputFile{name: name}, errors.Join(file.Close(), os.Remove(name))
+}
+
+func create(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // named by the user; a report is not secret
 }
 
 // readBaseline reads the run to compare with; nil if there is none.
@@ -61,33 +91,70 @@ func readBaseline(name string) (*report.Run, error) {
 	return baseline, nil
 }
 
+// write writes the requested files.
+func (o *outputs) write(result *report.Run, latency *record.Distribution) error {
+	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, latency) }); err != nil {
+		return err
+	}
+	if err := o.json.replace(result.WriteJSON); err != nil {
+		return err
+	}
+	return o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) })
+}
+
 func (o *outputs) close() {
-	for _, f := range []*os.File{o.csv, o.json, o.html} {
-		if f != nil {
-			_ = f.Close() // replace has closed files that were written, and checked the error
+	for _, f := range []*outputFile{o.csv, o.json, o.html} {
+		if f != nil && f.file != nil {
+			_ = f.file.Close() // replace has closed files that were written, and checked the error
 		}
 	}
 }
 
 // replace replaces the content of f, unless f is nil, and closes it.
-func replace(f *os.File, write func(io.Writer) error) error {
+func (f *outputFile) replace(write func(io.Writer) error) error {
 	if f == nil {
 		return nil
 	}
-	err := f.Truncate(0)
-	if err != nil && !isRegular(f) {
+	var content bytes.Buffer
+	if err := write(&content); err != nil {
+		return err
+	}
+	if f.stdout != nil {
+		_, err := f.stdout.Write(content.Bytes())
+		return err
+	}
+	if err := f.writeFile(content.Bytes()); err != nil {
+		return fmt.Errorf("cannot write %s: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *outputFile) writeFile(content []byte) (err error) {
+	if f.file == nil {
+		if f.file, err = create(f.name); err != nil {
+			return err
+		}
+	}
+	err = f.file.Truncate(0)
+	if err != nil && !isRegular(f.file) {
 		err = nil // a pipe or terminal cannot be truncated
 	}
 	if err == nil {
-		err = write(f)
+		_, err = f.file.Write(content)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("cannot write %s: %w", f.Name(), err)
-	}
-	return nil
+	return errors.Join(err, f.file.Close())
 }
 
 func isRegular(f *os.File) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode().IsRegular()
+}
+
+// ignoreClosedPipe drops the error of writing to stdout after its reader has gone, as in `loadtest … | head -1`: the run
+// still has its files and its exit code.
+func ignoreClosedPipe(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return nil
+	}
+	return err
 }

@@ -14,8 +14,14 @@ import (
 type progress struct {
 	out  io.Writer
 	step int64 // requests between two updates; 0 means silent
+	last int64 // number shown last
 	bar  *progressbar.ProgressBar
+
+	start, drawn time.Time // of the run; of the bar's latest update
 }
+
+// drawInterval is the time between two updates of the bar, and before the first one: earlier, the rate is meaningless.
+const drawInterval = 100 * time.Millisecond
 
 // newProgress returns the progress of a run of the given number of requests.
 func newProgress(out io.Writer, requests int64, quiet bool) *progress {
@@ -27,23 +33,39 @@ func newProgress(out io.Writer, requests int64, quiet bool) *progress {
 	p.step = max(requests/10, minStep)
 	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.step = minStep
-		p.bar = progressbar.NewOptions64(requests, progressbar.OptionSetWriter(out), progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(), progressbar.OptionSetItsString("requests"), progressbar.OptionClearOnFinish(),
-			progressbar.OptionThrottle(100*time.Millisecond))
+		p.showBar(requests)
 	}
 	return p
 }
 
+func (p *progress) showBar(requests int64) {
+	p.start = time.Now()
+	p.drawn = p.start
+	p.bar = progressbar.NewOptions64(requests, progressbar.OptionSetWriter(p.out), progressbar.OptionShowCount(),
+		progressbar.OptionClearOnFinish())
+}
+
 // completed is called after each request.
 func (p *progress) completed(n int64) {
-	if p.step == 0 || n%p.step != 0 {
+	if p.step == 0 || n%p.step != 0 || n == p.last {
 		return
 	}
+	p.last = n
 	if p.bar != nil {
-		_ = p.bar.Set64(n) // failing to draw the bar must not stop the run
+		p.draw(n)
 		return
 	}
 	fmt.Fprintf(p.out, "Completed %d requests\n", n)
+}
+
+func (p *progress) draw(n int64) {
+	now := time.Now()
+	if now.Sub(p.drawn) < drawInterval {
+		return
+	}
+	p.drawn = now
+	p.bar.Describe(fmt.Sprintf("%.0f requests/s", float64(n)/now.Sub(p.start).Seconds()))
+	_ = p.bar.Set64(n) // failing to draw the bar must not stop the run
 }
 
 // finish is called at the end of the run.

@@ -29,13 +29,20 @@ const (
 	NetHTTP = "net/http"
 )
 
+// Stdout is the file name that stands for stdout.
+const Stdout = "-"
+
 // Original is the value of -compare that stands for the figures in the original's README.
 const Original = "original"
 
 // A Config is a parsed command line.
 type Config struct {
-	Command []string // the command line itself
-	URL     *url.URL // nil with Reference, until the server runs
+	Command []string // the command line, without secrets
+
+	// URL is the scheme, user and host of the target; nil with Reference, until the server runs. RequestTarget is the path
+	// and query, exactly as given.
+	URL           *url.URL
+	RequestTarget string
 
 	// Reference means that no URL was given: measure the reference server, run in this process.
 	Reference bool
@@ -159,5 +166,25 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case cfg.CPUs < 0:
 		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
 	}
+	return cfg.validateFiles()
+}
+
+// validateFiles rejects more than one file on stdout.
+func (cfg *Config) validateFiles() error {
+	if n := cfg.filesOnStdout(); n > 1 {
+		return fmt.Errorf("only one of -e, -json and -html can be %s (stdout), got %d", Stdout, n)
+	}
 	return nil
+}
+
+// UsesStdout reports whether a file is written to stdout, so that the text report cannot be.
+func (cfg *Config) UsesStdout() bool { return cfg.filesOnStdout() > 0 }
+
+func (cfg *Config) filesOnStdout() (n int) {
+	for _, name := range []string{cfg.CSV, cfg.JSON, cfg.HTML} {
+		if name == Stdout {
+			n++
+		}
+	}
+	return n
 }

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +24,7 @@ import (
 // names the flag, the rule, and what was given.
 func Parse(args []string) (*Config, error) {
 	cfg := &Config{
-		Command: append([]string{"loadtest"}, args...), Requests: 1, Clients: 1, Timeout: 30 * time.Second, KeepAlive: true,
+		Requests: 1, Clients: 1, Timeout: 30 * time.Second, KeepAlive: true,
 		Header: http.Header{}, Method: http.MethodGet,
 	}
 	p := parser{set: flag.NewFlagSet("loadtest", flag.ContinueOnError)}
@@ -40,6 +39,7 @@ func Parse(args []string) (*Config, error) {
 	if given["i"] && given["m"] {
 		return nil, errors.New("-i and -m cannot be used together: -i is -m HEAD")
 	}
+	cfg.Command = append([]string{"loadtest"}, redactArgs(args, len(args)-p.set.NArg())...)
 	if err := cfg.setURL(p.set.Args()); err != nil {
 		return nil, err
 	}
@@ -185,34 +185,5 @@ func (cfg *Config) addHeader(s string) error {
 		return fmt.Errorf("must have the form 'Name: value', got %q", s)
 	}
 	cfg.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
-	return nil
-}
-
-// setURL parses the only positional argument. As in ab, http:// may be omitted.
-func (cfg *Config) setURL(args []string) error {
-	if len(args) == 0 {
-		cfg.Reference = true
-		return nil
-	}
-	if len(args) > 1 {
-		return fmt.Errorf("the URL must be the last argument, got %q after it", args[1])
-	}
-	s := args[0]
-	if !strings.Contains(s, "://") {
-		s = "http://" + s
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("the URL must have the form http://host:port/path, got %q", args[0])
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("the URL's port must be from 1 to 65535, got %q", port)
-		}
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	cfg.URL = u
 	return nil
 }

@@ -26,7 +26,7 @@ Closed loop (each client sends its next request after the response to the previo
   -s SECONDS        timeout of a request (default 30)
   -k=false          use a new connection for each request (default: keep-alive)
   -l                do not count responses of different lengths as failures
-  -H 'NAME: VALUE'  add a request header; repeatable
+  -H 'NAME: VALUE'  add a request header; repeatable; for Basic authentication, use http://USER:PASSWORD@HOST/
   -m METHOD         request method (default GET)
   -i                use HEAD
   -q                no progress
@@ -45,7 +45,7 @@ Checks:
                     first response looks like PointsApp's; -verify=false turns it off
 
 Output:
-  -json FILE        write all results as JSON
+  -json FILE        write all results as JSON; with FILE -, to stdout, and the report to stderr (also for -e and -html)
   -html FILE        write a self-contained page with charts
   -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
 

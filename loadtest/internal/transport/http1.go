@@ -39,7 +39,7 @@ func NewHTTP1(opts Options) (*HTTP1, error) {
 		return nil, err
 	}
 	if opts.URL.Scheme != "http" {
-		return nil, fmt.Errorf("the http1 transport needs an http URL, got %s", opts.URL)
+		return nil, fmt.Errorf("the http1 transport needs an http URL, got %s", opts.URL.Redacted())
 	}
 	h := &HTTP1{opts: opts, head: opts.Method == http.MethodHead, open: map[*conn]struct{}{}}
 	h.dialContext = new(net.Dialer).DialContext
@@ -58,7 +58,7 @@ func encodeRequest(o *Options) []byte {
 		header.Set("Content-Length", "0") // else servers may reject the request with 411
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, o.URL.RequestURI(), host)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, o.Target, host)
 	_ = header.Write(&b) // a bytes.Buffer does not fail
 	b.WriteString("\r\n")
 	return b.Bytes()

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +40,7 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 		n.cancel()
 		return nil, err
 	}
+	n.request.URL = requestURL(&opts)
 	n.request.Header, n.request.Host = opts.headers()
 	n.base = &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -50,6 +53,18 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 	}
 	n.bodies.New = func() any { b := make([]byte, bigReadSize); return &b }
 	return n, nil
+}
+
+// requestURL returns a URL for which net/http sends the request target exactly as given.
+func requestURL(o *Options) *url.URL {
+	u, err := url.Parse(o.URL.Scheme + "://" + o.URL.Host + o.Target)
+	if err == nil && u.RequestURI() == o.Target {
+		return u
+	}
+	path, query, hasQuery := strings.Cut(o.Target, "?")
+	return &url.URL{
+		Scheme: o.URL.Scheme, Host: o.URL.Host, Opaque: path, RawQuery: query, ForceQuery: hasQuery,
+	}
 }
 
 // dial connects to Options.Addr instead of the URL's host, and to addr otherwise, which is a proxy then.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"cmp"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -23,7 +24,11 @@ type Options struct {
 	Method string
 	URL    *url.URL
 
-	// Header is added to the request, and replaces the default headers Host, User-Agent and Accept.
+	// Target is the request target (path and query), sent exactly as given. The default is that of URL.
+	Target string
+
+	// Header is added to the request, and replaces the default headers Host, User-Agent and Accept,
+	// and the Basic authentication of a user in URL.
 	Header http.Header
 
 	// Addr is the host:port to connect to. The default is that of the URL.
@@ -60,6 +65,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.URL == nil || o.URL.Hostname() == "" {
 		return o, errors.New("the URL must have a host")
 	}
+	o.Target = cmp.Or(o.Target, o.URL.RequestURI())
 	if o.Timeout < 0 {
 		return o, fmt.Errorf("the timeout must not be negative, got %v", o.Timeout)
 	}
@@ -72,7 +78,7 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		for _, value := range values {
 			if !httpguts.ValidHeaderFieldValue(value) {
-				return o, fmt.Errorf("the value of header %s must not have control characters, got %q", name, value)
+				return o, fmt.Errorf("the value of header %s must not have control characters", name)
 			}
 		}
 	}
@@ -93,6 +99,11 @@ func (o Options) headers() (header http.Header, host string) {
 	header = http.Header{"User-Agent": {"pointsapp-loadtest"}, "Accept": {"*/*"}}
 	for name, values := range o.Header {
 		header[http.CanonicalHeaderKey(name)] = values
+	}
+	if u := o.URL.User; u != nil && header.Get("Authorization") == "" {
+		password, _ := u.Password()
+		credentials := base64.StdEncoding.EncodeToString([]byte(u.Username() + ":" + password))
+		header.Set("Authorization", "Basic "+credentials)
 	}
 	host = cmp.Or(header.Get("Host"), withoutZone(o.URL.Host))
 	header.Del("Host")

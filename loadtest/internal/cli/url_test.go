@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+)
+
+// TestURLIsSentExactly compares the request target that the server receives with the command line.
+func TestURLIsSentExactly(t *testing.T) {
+	var target atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { target.Store(r.RequestURI) }))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for given, want := range map[string]string{
+		"": "/", "/": "/", "?q": "/?q", "/?": "/?", "/a/../b": "/a/../b", "/?u=http://x/": "/?u=http://x/",
+		"/%41%2f": "/%41%2f", "/a|{}^b?q=|{}^": "/a|{}^b?q=|{}^", "/é": "/é", "/a#b": "/a",
+	} {
+		for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+			for _, scheme := range []string{"", "http://", "HTTP://"} {
+				out, errs, code := call(t.Context(), "-q", "-transport", transport, scheme+host+given)
+				require.Equal(t, exitOK, code, "%s%s", out, errs)
+				assert.Equal(t, want, target.Load(), "%s%s", scheme, given)
+				assert.Contains(t, out, "Document Path:          "+want+"\n")
+			}
+		}
+	}
+}
+
+// TestCredentials checks that credentials are sent, and appear in no file.
+func TestCredentials(t *testing.T) {
+	var authorization, cookie atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		authorization.Store(r.Header.Get("Authorization"))
+		cookie.Store(r.Header.Get("Cookie"))
+	}))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+		for name, args := range map[string][]string{
+			"URL":                {"http://user:secret@" + host},
+			"URL without scheme": {"user:secret@" + host + "/x"},
+			"header":             {"-H", "authorization: Basic dXNlcjpzZWNyZXQ=", server.URL},
+			"header, attached":   {"-H=Authorization: Basic dXNlcjpzZWNyZXQ=", server.URL},
+			"cookie as well":     {"-H", "Cookie: id=secret", "http://user:secret@" + host},
+		} {
+			t.Run(transport+"/"+name, func(t *testing.T) {
+				page, file := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "r.json")
+				out, errs, code := call(t.Context(), append([]string{"-q", "-transport", transport, "-html", page, "-json", file}, args...)...)
+				require.Equal(t, exitOK, code, errs)
+				assert.Equal(t, "Basic dXNlcjpzZWNyZXQ=", authorization.Load()) // user:secret
+				if name == "cookie as well" {
+					assert.Equal(t, "id=secret", cookie.Load())
+				}
+				for _, name := range []string{page, file} {
+					content, err := os.ReadFile(name)
+					require.NoError(t, err)
+					out += string(content)
+				}
+				assert.NotContains(t, out, "secret")
+				assert.NotContains(t, out, "dXNlcjpzZWNyZXQ")
+				assert.Contains(t, out, "xxxxx")
+			})
+		}
+	}
+}
+
+func TestJSONOnStdout(t *testing.T) {
+	t.Chdir(t.TempDir())
+	out, errs, code := call(t.Context(), "-q", "-n", "5", "-json", "-", respond(t, http.StatusOK).URL)
+	assert.Equal(t, exitOK, code)
+	assert.True(t, json.Valid([]byte(out)), out)
+	assert.Contains(t, errs, "Complete requests:      5\n")
+	assert.NoFileExists(t, "-")
+}

@@ -1,0 +1,106 @@
+package flags
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// setURL parses the only positional argument. As in ab, http:// may be omitted, and the path and query are sent exactly as
+// they are given.
+func (cfg *Config) setURL(args []string) error {
+	cfg.RequestTarget = "/"
+	if len(args) == 0 {
+		cfg.Reference = true
+		return nil
+	}
+	if len(args) > 1 {
+		return fmt.Errorf("the URL must be the last argument, got %q after it", args[1])
+	}
+	if strings.ContainsFunc(args[0], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return errors.New("the URL must not have spaces or control characters: write a space as %20")
+	}
+	scheme, authority, target := splitURL(args[0])
+	if scheme == "" {
+		scheme = "http"
+	}
+	u, err := url.Parse(scheme + "://" + authority)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("the URL must have the form http://host:port/path, got %q", redactURL(args[0]))
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("the URL's port must be from 1 to 65535, got %q", port)
+		}
+	}
+	target, _, _ = strings.Cut(target, "#") // a fragment is not sent
+	if !strings.HasPrefix(target, "/") {
+		target = "/" + target
+	}
+	cfg.URL, cfg.RequestTarget = u, target
+	return nil
+}
+
+// splitURL splits a URL before the authority and before the path or query. scheme is "" if s has none.
+func splitURL(s string) (scheme, authority, target string) {
+	if before, after, ok := strings.Cut(s, "://"); ok && !strings.ContainsAny(before, "/?#@") {
+		scheme, s = before, after
+	}
+	end := strings.IndexAny(s, "/?#")
+	if end < 0 {
+		return scheme, s, ""
+	}
+	return scheme, s[:end], s[end:]
+}
+
+// RedactedURL returns the URL as it may be shown: without the password.
+func (cfg *Config) RedactedURL() string { return cfg.URL.Redacted() + cfg.RequestTarget }
+
+const redacted = "xxxxx" // as in url.URL.Redacted
+
+// redactURL removes the password from a URL that need not be valid.
+func redactURL(s string) string {
+	scheme, authority, target := splitURL(s)
+	if scheme != "" {
+		scheme += "://"
+	}
+	at := strings.LastIndexByte(authority, '@')
+	if user, _, ok := strings.Cut(authority[:max(at, 0)], ":"); ok {
+		authority = user + ":" + redacted + authority[at:]
+	}
+	return scheme + authority + target
+}
+
+// redactArgs returns the arguments as they may be shown: without passwords in the URL, which begins at index urlAt, and
+// without the values of secret headers.
+func redactArgs(args []string, urlAt int) []string {
+	shown := make([]string, 0, len(args))
+	for i, arg := range args {
+		name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		switch {
+		case i >= urlAt:
+			arg = redactURL(arg)
+		case i > 0 && (args[i-1] == "-H" || args[i-1] == "--H"):
+			arg = redactHeader(arg)
+		case hasValue && name == "H" && strings.HasPrefix(arg, "-"):
+			arg = "-H=" + redactHeader(value)
+		}
+		shown = append(shown, arg)
+	}
+	return shown
+}
+
+// redactHeader removes the value of a header that usually holds a secret.
+func redactHeader(s string) string {
+	name, _, _ := strings.Cut(s, ":")
+	name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+	for _, secret := range []string{"Authorization", "Cookie", "Token", "Secret", "Password", "Key"} {
+		if strings.Contains(name, secret) {
+			return name + ": " + redacted
+		}
+	}
+	return s
+}
