@@ -39,8 +39,8 @@
 // statistics or on a plan for its parameters. PostgreSQL 15 has no such index, because there it would prevent heap-only
 // updates: such a read scans the table, about 50 ms for a million users, until the first update has begun.
 //
-// Users become visible when Seed ends. A read while another process seeds has to look at all the rows inserted so far,
-// some 100 ms for a million.
+// Users become visible when Seed ends. Until then a read in another process looks at all the rows inserted so far, so it
+// takes as long as a scan of the table.
 //
 // # Your own table
 //

@@ -46,7 +46,7 @@ func TestUpdateDoesNotHang(t *testing.T) {
 	require.NoError(t, patient.Seed(t.Context(), users))
 
 	// Long enough for each step of an update that works, also on a busy machine.
-	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 100, Workers: 1, RetryTimeout: 3 * time.Second})
+	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 100, Workers: 1, RetryTimeout: 10 * time.Second})
 	require.NoError(t, err)
 	var undo []func()
 	ended := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -154,24 +155,34 @@ func TestSeedNoticesOtherUsers(t *testing.T) {
 	assertUsers(t, store, 1)
 }
 
-// Timeouts for sessions, statements and transactions are for others.
+// Timeouts for sessions, statements and transactions end neither Seed nor the lease of an update.
 func TestTimeoutsDoNotEndSeedOrLease(t *testing.T) {
-	pool := pgtest.Pool(t)
+	t.Parallel()
+	admin := pgtest.Pool(t)
+	conn, err := admin.Acquire(t.Context()) // opened before the timeouts are set, so they do not apply to it
+	require.NoError(t, err)
+	defer conn.Release()
 	for _, setting := range []string{"idle_in_transaction_session_timeout", "statement_timeout", "transaction_timeout"} {
-		if queryOne[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_settings WHERE name = $1)", setting) {
-			execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET "+setting+" = 100', current_database()); END $$")
-		}
+		_, err := conn.Exec(t.Context(), `DO $$ BEGIN
+			IF EXISTS (SELECT FROM pg_settings WHERE name = '`+setting+`') THEN -- transaction_timeout is new in 17
+				EXECUTE format('ALTER DATABASE %I SET `+setting+` = 5000', current_database());
+			END IF; END $$`)
+		require.NoError(t, err)
 	}
-	pool.Reset()
-	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 100, Workers: 1, Pause: 10 * time.Millisecond})
+	pool, err := pgxpool.NewWithConfig(t.Context(), admin.Config())
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{Workers: 1})
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(t.Context()))
-	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(done, _ int64) {
-		execSQL(t, pool, "SELECT pg_sleep(0.05)")
-		execSQL(t, pool, "SELECT pg_sleep(0.05)")
-		execSQL(t, pool, "SELECT pg_sleep(0.05)")
-	}), 3_000))
-	n, err := store.UpdateAll(t.Context(), 1) // 30 batches, each with a pause
+	ctx := points.WithProgress(t.Context(), func(done, _ int64) {
+		if done == 1_000 || done == 0 { // in mid-update, and in mid-seed
+			_, err := conn.Exec(t.Context(), "SELECT pg_sleep(6)")
+			require.NoError(t, err)
+		}
+	})
+	require.NoError(t, store.Seed(ctx, 3_000))
+	n, err := store.UpdateAll(ctx, 1)
 	require.NoError(t, err)
 	assert.EqualValues(t, 3_000, n)
 }
