@@ -2,11 +2,13 @@ package pgstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -86,9 +88,9 @@ func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
 				_, err := pool.Exec(t.Context(), `DO $$ BEGIN -- EXCEPTION makes it a subtransaction
 					INSERT INTO users (id) SELECT i FROM generate_series(`+fmt.Sprint(from)+`, 12000, 400) AS i WHERE i % 2 = 0;
 				EXCEPTION WHEN unique_violation THEN NULL; END $$`)
-				assert.NoError(t, err)
+				assertNoErrorButDeadlock(t, err)
 				_, err = pool.Exec(t.Context(), "DELETE FROM users WHERE id % 2 = 0 AND id % 14 = $1", 2*rand.Int64N(7)) //nolint:gosec // no secret
-				assert.NoError(t, err)
+				assertNoErrorButDeadlock(t, err)
 			}
 		})
 	}
@@ -102,4 +104,13 @@ func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
 	}
 	stop()
 	others.Wait()
+}
+
+// assertNoErrorButDeadlock allows the other sessions to be the victims of a deadlock, among themselves or with a batch.
+func assertNoErrorButDeadlock(t *testing.T, err error) {
+	t.Helper()
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == "40P01" {
+		return
+	}
+	assert.NoError(t, err)
 }
