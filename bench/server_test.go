@@ -18,10 +18,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/pgstore"
 	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
 // serverEnv, if it is set to a database, makes this program the server that is measured: a process of its own, so that
@@ -67,14 +67,14 @@ func serve(pool *pgxpool.Pool) error {
 		if err != nil {
 			return err
 		}
-		mux[path] = atRoot(app.NewHandler(engine, nil))
+		mux[path] = atRoot(pointshttp.NewHandler(engine, pointshttp.Config{}))
 	}
 	var updates updates
 	mux["/updates/start"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.start(store) }) //nolint:contextcheck // they outlive the request
 	mux["/updates/stop"] = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { updates.stop() })
 	mux["/usage"] = http.HandlerFunc(usage)
 
-	server := app.NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := pointshttp.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux[r.URL.Path].ServeHTTP(w, r)
 	}), 5*time.Second, slog.New(slog.DiscardHandler))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -86,7 +86,7 @@ func serve(pool *pgxpool.Pool) error {
 		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // its end is what is waited for
 		os.Exit(0)
 	}()
-	return app.Serve(server, listener)
+	return pointshttp.Serve(server, listener)
 }
 
 // atRoot has a handler answer as it does at /.

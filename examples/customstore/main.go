@@ -10,10 +10,9 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"time"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
 func main() {
@@ -46,8 +45,8 @@ func run(ctx context.Context, addr, file string) error {
 	if err != nil {
 		return err
 	}
-	server := app.NewHTTPServer(app.NewHandler(engine, nil), 5*time.Second, slog.Default())
-	go server.Serve(listener) //nolint:errcheck // returns when it is closed
-	defer server.Close()      //nolint:errcheck // the process ends
+	server := pointshttp.NewServer(pointshttp.NewHandler(engine, pointshttp.Config{}), points.DefaultQueryTimeout, nil)
+	go pointshttp.Serve(server, listener) //nolint:errcheck // returns when it is closed
+	defer server.Close()                  //nolint:errcheck // the process ends
 	return engine.Run(ctx)
 }

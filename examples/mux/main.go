@@ -14,13 +14,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
 func main() {
@@ -72,8 +71,8 @@ func run(ctx context.Context, addr string, chi bool) error {
 	if err != nil {
 		return err
 	}
-	server := app.NewHTTPServer(router(app.NewHandler(engine, nil)), 5*time.Second, slog.Default())
-	go server.Serve(listener) //nolint:errcheck // it ends when it is closed
-	defer server.Close()      //nolint:errcheck // the process ends
+	server := pointshttp.NewServer(router(pointshttp.NewHandler(engine, pointshttp.Config{})), points.DefaultQueryTimeout, nil)
+	go pointshttp.Serve(server, listener) //nolint:errcheck // it ends when it is closed
+	defer server.Close()                  //nolint:errcheck // the process ends
 	return engine.Run(ctx)
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
 func TestStandard(t *testing.T) { testRouter(t, standard) }
@@ -27,7 +27,7 @@ func testRouter(t *testing.T, mount func(http.Handler) http.Handler) http.Handle
 	require.NoError(t, err)
 	engine, err := points.New(store, points.Config{})
 	require.NoError(t, err)
-	router := mount(app.NewHandler(engine, nil))
+	router := mount(pointshttp.NewHandler(engine, pointshttp.Config{}))
 
 	assert.Contains(t, get(t, router, "/").Body.String(), "Queries are answered at /points/.")
 	first := get(t, router, "/points/")

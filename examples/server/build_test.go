@@ -12,7 +12,7 @@ import (
 // The default build has no OpenTelemetry and no gRPC, which would add a third to its compile time; -tags otlp adds them.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
-	const exporter = "github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
+	const exporter = "github.com/pointsapp/pointsapp/examples/server/internal/telemetry/otlp"
 	for _, test := range []struct {
 		tags string
 		otlp bool

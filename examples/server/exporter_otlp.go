@@ -3,8 +3,8 @@
 package main
 
 import (
-	"github.com/pointsapp/pointsapp/examples/server/telemetry"
-	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry/otlp"
 )
 
 func newExporter() telemetry.NewExporter { return otlp.New }

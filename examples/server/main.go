@@ -18,8 +18,9 @@ import (
 	"runtime/debug"
 	"syscall"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
-	"github.com/pointsapp/pointsapp/examples/server/telemetry"
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/server"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
 )
 
 func main() {
@@ -29,7 +30,7 @@ func main() {
 // run runs the command and returns its exit code. newExporter exports traces and metrics; nil if the program is built
 // without that.
 func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
-	cfg, action, err := app.ParseConfig(args, environ, stderr)
+	cfg, action, err := config.Parse(args, environ, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -38,15 +39,15 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 		return 2
 	}
 	switch action {
-	case app.ActionVersion:
+	case config.ActionVersion:
 		info, _ := debug.ReadBuildInfo()
 		fmt.Fprintln(stdout, version(info))
 		return 0
-	case app.ActionPrintConfig:
+	case config.ActionPrintConfig:
 		cfg.Print(stdout)
 		return 0
-	case app.ActionHealthcheck:
-		if err := app.Healthcheck(context.Background(), cfg.Addr); err != nil {
+	case config.ActionHealthcheck:
+		if err := server.Healthcheck(context.Background(), cfg.Addr); err != nil {
 			fmt.Fprintf(stderr, "server: %v\n", err)
 			return 1
 		}
@@ -57,15 +58,15 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 }
 
 // serve serves until a signal comes.
-func serve(cfg app.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
+func serve(cfg config.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
-	logger := app.NewLogger(cfg, stderr)
-	server, err := app.Open(cfg, stderr, app.WithExporter(newExporter))
+	logger := server.NewLogger(cfg, stderr)
+	s, err := server.Open(cfg, stderr, server.WithExporter(newExporter))
 	if err == nil {
-		err = server.Run(ctx)
+		err = s.Run(ctx)
 	}
 	if err != nil {
 		logger.Error(err.Error())

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/examples/server/telemetry/otlp"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry/otlp"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 

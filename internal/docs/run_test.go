@@ -3,20 +3,18 @@
 package docs
 
 import (
-	"context"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/pointsapp/pointsapp/examples/server/app"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
@@ -49,20 +47,28 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// startServer builds and starts the reference server, and returns its address.
 func startServer(t *testing.T) (address string) {
 	t.Helper()
-	cfg := app.Defaults()
-	cfg.Addr = "127.0.0.1:0"
-	server, err := app.Open(cfg, t.Output())
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error)
-	go func() { ended <- server.Run(ctx) }()
+	program := filepath.Join(t.TempDir(), "server")
+	run(t, "go build -o "+program+" ./examples/server", os.Environ())
+	address = freeAddress(t)
+	cmd := shell(t, "exec "+program, append(os.Environ(), "ADDR="+address))
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		cancel()
-		assert.NoError(t, <-ended)
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait())
 	})
-	return server.Addr().String()
+	require.Eventually(t, func() bool {
+		answer, err := http.Get("http://" + address + "/readyz")
+		if err != nil {
+			return false
+		}
+		answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	}, time.Minute, 50*time.Millisecond, "the server does not answer")
+	return address
 }
 
 // run runs a command in the root of the repository.

@@ -1,0 +1,97 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// insufficientPrivilege is the SQLSTATE of what a role has no right to.
+const insufficientPrivilege = "42501"
+
+// see is the way out of whatever a connection string says wrong.
+const see = "see -database-url (DATABASE_URL)"
+
+// explain makes one line of an error of the database at the start: where, what and why, and the way out.
+func explain(err error, c *pgx.ConnConfig) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	where := "PostgreSQL at " + net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Errorf("%s: %s", where, explainSQL(pgErr, err, c))
+	}
+	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return fmt.Errorf("%s: %s", where, explainConnect(connectErr, c))
+	}
+	if isLost(err) {
+		return fmt.Errorf("%s: the connection was lost: %s: start the server again",
+			where, OneLine(err))
+	}
+	return fmt.Errorf("%s: %s: change the table, rename it, or take another database, %s", where, OneLine(err), see)
+}
+
+func explainConnect(err *pgconn.ConnectError, c *pgx.ConnConfig) string {
+	dnsErr, ok := errors.AsType[*net.DNSError](err)
+	switch {
+	case ok && dnsErr.IsNotFound:
+		return "there is no host of this name: " + see
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: its socket
+		return "nothing listens there: start it, or " + see
+	case pgconn.Timeout(err):
+		return fmt.Sprintf("no answer within %v: is a firewall in between? Or %s", c.ConnectTimeout, see)
+	default:
+		return "cannot connect: " + OneLine(err.Unwrap()) + ": " + see
+	}
+}
+
+// explainSQL explains what PostgreSQL itself reports; err wraps it.
+func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
+	message := reported.Message
+	switch reported.Code {
+	case "28000", "28P01": // invalid authorization specification, invalid password
+		return message + ": check user and password, " + see
+	case "3D000": // invalid catalog name
+		return message + ": create it (CREATE DATABASE), or " + see
+	case insufficientPrivilege:
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",
+				message, c.User, c.Database, c.User)
+		}
+		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
+			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
+	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
+		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+			// The message quotes it: it may be a piece of a password.
+			return "the connection string sets a parameter that the server does not accept: " + see
+		}
+		return OneLine(err)
+	case "25006": // read only SQL transaction
+		return message + ": it may be a standby: take the primary, " + see
+	case "53300": // too many connections
+		return message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
+	case "57P03": // cannot connect now
+		return message + ": start the server again when it is up"
+	default:
+		return OneLine(err)
+	}
+}
+
+// isLost reports whether the connection was lost, rather than something being wrong with the table.
+func isLost(err error) bool {
+	_, ok := errors.AsType[net.Error](err)
+	return ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+}
+
+// OneLine returns the text of an error without line breaks.
+func OneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

@@ -1,0 +1,72 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What cannot be had from a server at will: the rest is in TestUnfit and TestUnreachable.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	cfg, err := pgx.ParseConfig("postgres://me:s3cret@db:6432/points")
+	require.NoError(t, err)
+	reported := func(code string) error {
+		return fmt.Errorf("pgstore: filling\n\ttable users: %w", &pgconn.PgError{Severity: "ERROR", Code: code, Message: "no"})
+	}
+	for want, err := range map[string]error{
+		"no: close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)": reported("53300"),
+		"no: start the server again when it is up":                                                   reported("57P03"),
+		"pgstore: filling table users: ERROR: no (SQLSTATE 53100)":                                   reported("53100"),
+		"the connection was lost: reading: unexpected EOF: start the server again": fmt.Errorf(
+			"reading: %w", io.ErrUnexpectedEOF),
+		"the connection was lost: read tcp: reset: start the server again": &net.OpError{
+			Op: "read", Net: "tcp", Err: errors.New("reset"),
+		},
+		"it is a view: change the table, rename it, or take another database, see -database-url (DATABASE_URL)": errors.New(
+			"it is a view"),
+	} {
+		assert.EqualError(t, explain(err, cfg), "PostgreSQL at db:6432: "+want)
+	}
+	require.NoError(t, explain(nil, cfg))
+	stopped := fmt.Errorf("pgstore: %w", context.Canceled)
+	assert.Equal(t, stopped, explain(stopped, cfg))
+}
+
+// A host that does not exist, whoever answers for names here.
+func TestExplainConnect(t *testing.T) {
+	t.Parallel()
+	cfg, err := pgx.ParseConfig("postgres://me:s3cret@db.invalid:6432/points?sslmode=disable")
+	require.NoError(t, err)
+	for name, test := range map[string]struct {
+		lookup, dial error
+		want         string
+	}{
+		"no such host": {
+			&net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}, nil,
+			"there is no host of this name: see -database-url (DATABASE_URL)",
+		},
+		"anything else": {
+			nil, errors.New("no route\nto host"),
+			"cannot connect: 192.0.2.1:6432 (db.invalid): dial error: no route to host: see -database-url (DATABASE_URL)",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := cfg.Copy()
+			cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, test.lookup }
+			cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, test.dial }
+			_, err := pgx.ConnectConfig(t.Context(), cfg)
+			require.Error(t, err)
+			assert.EqualError(t, explain(err, cfg), "PostgreSQL at db.invalid:6432: "+test.want)
+		})
+	}
+}

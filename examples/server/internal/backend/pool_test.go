@@ -1,0 +1,39 @@
+package backend
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+)
+
+// What the connection string says of the pool counts; what it does not say is set so that a server starts, and fails to
+// start, within seconds.
+func TestPool(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[config.DatabaseURL]struct {
+		timeout     time.Duration
+		connections int32
+		application string
+	}{
+		"postgres://db/points": {2 * time.Second, 10, "points-server"},
+		"postgres://db/points?connect_timeout=3&pool_max_conns=9&application_name=mine": {3 * time.Second, 9, "mine"},
+		"host=db connect_timeout=60 pool_max_conns=4":                                   {time.Minute, 4, "points-server"},
+	} {
+		cfg := config.Defaults()
+		cfg.DatabaseURL = url
+		backend, err := openPostgres(cfg, nil, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		p, ok := backend.(*postgres)
+		require.True(t, ok)
+		got := p.pool.Config()
+		assert.Equal(t, want.timeout, got.ConnConfig.ConnectTimeout)
+		assert.Equal(t, want.connections, got.MaxConns)
+		assert.Equal(t, want.application, got.ConnConfig.RuntimeParams["application_name"])
+		backend.Close()
+	}
+}

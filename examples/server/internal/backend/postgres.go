@@ -1,0 +1,117 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout. An
+// outage may end while connections are being made that hang: nobody is answered before they have given up.
+const connectTimeout = 2 * time.Second
+
+// connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an
+// update's two workers, one for its lock, one for reads, one for /readyz, and as many again for when those hang.
+const connections = 10
+
+// pingTimeout is how long a connection that has been idle may take to show that it is alive, unless the connection
+// string has a pool_ping_timeout. It is less than a trial of a store that is down may take.
+const pingTimeout = 200 * time.Millisecond
+
+// postgres is the backend of users in a PostgreSQL table.
+type postgres struct {
+	users  *pgstore.Store
+	pool   *pgxpool.Pool
+	url    config.DatabaseURL
+	want   int64 // users that an empty table is filled with
+	logger *slog.Logger
+}
+
+func openPostgres(cfg config.Config, tele *telemetry.Telemetry, logger *slog.Logger) (Backend, error) {
+	poolConfig, err := cfg.DatabaseURL.PoolConfig()
+	if err != nil {
+		return nil, err
+	}
+	if poolConfig.ConnConfig.ConnectTimeout == 0 {
+		poolConfig.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if _, ok := poolConfig.ConnConfig.RuntimeParams["application_name"]; !ok {
+		poolConfig.ConnConfig.RuntimeParams["application_name"] = "points-server"
+	}
+	if !strings.Contains(string(cfg.DatabaseURL), "pool_max_conns") {
+		poolConfig.MaxConns = connections
+	}
+	if poolConfig.PingTimeout == 0 {
+		poolConfig.PingTimeout = pingTimeout
+	}
+	if tele != nil {
+		tele.TracePool(poolConfig)
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), poolConfig) // connects when it is first used
+	if err != nil {
+		return nil, err
+	}
+	if tele != nil {
+		tele.MeasurePool(pool)
+	}
+	users, err := pgstore.New(pool, pgstore.Config{Logger: logger})
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return &postgres{users, pool, cfg.DatabaseURL, int64(cfg.Users), logger}, nil
+}
+
+func (p *postgres) Store() points.Store            { return p.users }
+func (p *postgres) Name() string                   { return p.url.String() }
+func (p *postgres) Ping(ctx context.Context) error { return p.users.Ping(ctx) }
+func (p *postgres) Close()                         { p.pool.Close() }
+
+func (p *postgres) Prepare(ctx context.Context, progress func(done, total int64)) (int64, error) {
+	users, err := p.fill(ctx, progress)
+	return users, explain(err, p.pool.Config().ConnConfig)
+}
+
+func (p *postgres) fill(ctx context.Context, progress func(done, total int64)) (int64, error) {
+	if err := p.users.Ping(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.migrate(ctx); err != nil {
+		return 0, err
+	}
+	if err := p.users.Seed(points.WithProgress(ctx, progress), p.want); err != nil {
+		return 0, err
+	}
+	const patience = 5 * time.Second
+	counting, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	n, err := p.users.Count(counting)
+	if counting.Err() != nil {
+		return -1, ctx.Err()
+	}
+	return n, err
+}
+
+// migrate brings the table up to date. A role that may not do that can serve a table that is fit.
+func (p *postgres) migrate(ctx context.Context) error {
+	err := p.users.Migrate(ctx)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pgErr.Code != insufficientPrivilege {
+		return err
+	}
+	if p.users.Check(ctx) != nil {
+		return err
+	}
+	p.logger.Warn("the table is taken as it is: the role has no right to migrate it", "error", OneLine(err))
+	return nil
+}

@@ -1,0 +1,253 @@
+package config_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+)
+
+func TestParseConfig(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		args, environ []string
+		want          func(*config.Config)
+	}{
+		"nothing": {nil, nil, func(*config.Config) {}},
+		"all flags": {
+			[]string{
+				"-addr", ":8080", "-database-url=postgres://db/points", "-users=0", "-interval=90s", "-update-on-start=false",
+				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
+			}, nil,
+			func(c *config.Config) {
+				*c = config.Config{
+					Addr: ":8080", DatabaseURL: "postgres://db/points", Users: 0, Interval: config.Duration(90 * time.Second),
+					UpdateOnStart: false, QueryTimeout: config.Duration(250 * time.Millisecond), MaxWaiting: 9, MaxConnections: 7,
+					Telemetry: false, ControlToken: "sixteen letters!",
+					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelDebug),
+				}
+			},
+		},
+		"all variables": {
+			nil,
+			[]string{
+				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "USERS=7", "TIMER_INTERVAL=60000",
+				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
+			},
+			func(c *config.Config) {
+				*c = config.Config{
+					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Users: 7, Interval: config.Duration(time.Minute),
+					UpdateOnStart: false, QueryTimeout: config.Duration(1500 * time.Millisecond), MaxWaiting: 8, MaxConnections: 6,
+					Telemetry: false, ControlToken: "sixteen letters!",
+					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelError),
+				}
+			},
+		},
+		"a flag counts before a variable": {
+			[]string{"-users=1"}, []string{"USERS=2", "ADDR=:1"},
+			func(c *config.Config) { c.Users, c.Addr = 1, ":1" },
+		},
+		"an empty variable is none": {
+			nil, []string{"USERS=", "ADDR=", "DATABASE_URL=", "UPDATE_ON_START=", "LOG_LEVEL="},
+			func(*config.Config) {},
+		},
+		"an empty database URL": {
+			[]string{"-database-url="}, []string{"DATABASE_URL=postgres://db/points"},
+			func(*config.Config) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := config.Defaults()
+			test.want(&want)
+			got, action, err := config.Parse(test.args, test.environ, io.Discard)
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+			assert.Equal(t, config.ActionServe, action)
+		})
+	}
+}
+
+// What is asked for stands anywhere among the settings; the last one counts.
+func TestParseConfigActions(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]config.Action{
+		"":                               config.ActionServe,
+		"-version":                       config.ActionVersion,
+		"-print-config -users=7":         config.ActionPrintConfig,
+		"-users=7 -healthcheck":          config.ActionHealthcheck,
+		"-version -addr=:1 -healthcheck": config.ActionHealthcheck,
+	} {
+		cfg, got, err := config.Parse(strings.Fields(args), []string{"LOG_FORMAT=json"}, io.Discard)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+		assert.Equal(t, config.LogFormat("json"), cfg.LogFormat)
+	}
+}
+
+// What is printed has a line for each setting, and read as an environment it makes the same configuration, but for
+// what is secret.
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	cfg, _, err := config.Parse(
+		[]string{"-interval=90000", "-log-level=DEBUG", "-update-on-start=f"},
+		[]string{"ADDR=:80", "USERS=7", "DATABASE_URL=host=db user=me password=s3cret dbname=all"},
+		io.Discard,
+	)
+	require.NoError(t, err)
+	var printed strings.Builder
+	cfg.Print(&printed)
+	lines := strings.Split(strings.TrimSuffix(printed.String(), "\n"), "\n")
+	assert.Len(t, lines, reflect.TypeFor[config.Config]().NumField())
+	assert.Subset(t, lines, []string{
+		"ADDR=:80", "DATABASE_URL=postgres://me@db:5432/all", "USERS=7", "TIMER_INTERVAL=1m30s", "UPDATE_ON_START=false",
+		"QUERY_TIMEOUT=5s", "MAX_WAITING=10000", "LOG_FORMAT=text", "LOG_LEVEL=debug",
+	})
+
+	again, _, err := config.Parse(nil, lines, io.Discard)
+	require.NoError(t, err)
+	again.DatabaseURL = cfg.DatabaseURL
+	assert.Equal(t, cfg, again)
+}
+
+// Each error is one line that names the flag or the variable, and the rule.
+func TestParseConfigErrors(t *testing.T) {
+	t.Parallel()
+	const (
+		address  = "must be host:port, such as 127.0.0.1:4000 or :4000"
+		duration = "must be a duration such as 1m30s, or whole milliseconds, and at least 1ms"
+		users    = "must be a whole number, 0 or more"
+		database = "must look like postgres://user:password@host:5432/database: "
+	)
+	for given, want := range map[string]string{
+		"-nonsense":                   `flag provided but not defined: -nonsense`,
+		"serve":                       `unexpected argument "serve": flags are given as -name=value`,
+		"-addr":                       `flag needs an argument: -addr`,
+		"-addr=localhost":             `invalid value "localhost" for flag -addr: ` + address,
+		"-addr=:http":                 `invalid value ":http" for flag -addr: ` + address,
+		"-addr=:65536":                `invalid value ":65536" for flag -addr: ` + address,
+		"ADDR=4000":                   `invalid value "4000" for environment variable ADDR: ` + address,
+		"-users=-1":                   `invalid value "-1" for flag -users: ` + users,
+		"-users=many":                 `invalid value "many" for flag -users: ` + users,
+		"-users=1e6":                  `invalid value "1e6" for flag -users: ` + users,
+		"-users=99999999999999999999": `invalid value "99999999999999999999" for flag -users: ` + users,
+		"USERS=-1":                    `invalid value "-1" for environment variable USERS: ` + users,
+		"-interval=0":                 `invalid value "0" for flag -interval: ` + duration,
+		"-interval=-1m":               `invalid value "-1m" for flag -interval: ` + duration,
+		"-interval=1h30":              `invalid value "1h30" for flag -interval: ` + duration,
+		"-interval=1.5":               `invalid value "1.5" for flag -interval: ` + duration,
+		"-interval=100us":             `invalid value "100us" for flag -interval: ` + duration,
+		"-interval=9223372036855":     `invalid value "9223372036855" for flag -interval: ` + duration,
+		"TIMER_INTERVAL=soon":         `invalid value "soon" for environment variable TIMER_INTERVAL: ` + duration,
+		"-query-timeout=never":        `invalid value "never" for flag -query-timeout: ` + duration,
+		"QUERY_TIMEOUT=0":             `invalid value "0" for environment variable QUERY_TIMEOUT: ` + duration,
+		"-max-waiting=0":              `invalid value "0" for flag -max-waiting: must be a whole number, 1 or more`,
+		"MAX_WAITING=all":             `invalid value "all" for environment variable MAX_WAITING: must be a whole number, 1 or more`,
+		"-max-connections=0":          `invalid value "0" for flag -max-connections: must be a whole number, 1 or more`,
+		"-update-on-start=maybe":      `invalid boolean value "maybe" for -update-on-start: parse error`,
+		"UPDATE_ON_START=maybe":       `invalid value "maybe" for environment variable UPDATE_ON_START: must be true or false`,
+		"-control-token=short":        `invalid value (hidden, as it may hold a password) for flag -control-token: must have at least 16 characters`,
+		"CONTROL_TOKEN=short":         `invalid value (hidden, as it may hold a password) for environment variable CONTROL_TOKEN: must have at least 16 characters`,
+		"-log-format=xml":             `invalid value "xml" for flag -log-format: must be text or json`,
+		"LOG_FORMAT=xml":              `invalid value "xml" for environment variable LOG_FORMAT: must be text or json`,
+		"-log-level=loud":             `invalid value "loud" for flag -log-level: must be debug, info, warn or error`,
+		"LOG_LEVEL=INFO+2":            `invalid value "INFO+2" for environment variable LOG_LEVEL: must be debug, info, warn or error`,
+		"-database-url=points":        `invalid value (hidden, as it may hold a password) for flag -database-url: ` + database + `invalid keyword/value`,
+		"DATABASE_URL=mysql://db":     `invalid value (hidden, as it may hold a password) for environment variable DATABASE_URL: ` + database + `invalid keyword/value`,
+	} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			args, environ := []string{given}, []string(nil)
+			if given[0] >= 'A' && given[0] <= 'Z' {
+				args, environ = nil, args
+			}
+			_, _, err := config.Parse(args, environ, io.Discard)
+			assert.EqualError(t, err, want)
+		})
+	}
+}
+
+// The help names each flag with its variable and its default. Every field of Config can be set by both; what is not a
+// setting has no variable.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	var help bytes.Buffer
+	_, _, err := config.Parse([]string{"-h"}, []string{"USERS=many"}, &help)
+	require.ErrorIs(t, err, flag.ErrHelp)
+	assert.Len(t, regexp.MustCompile(`(?m)^  -[a-z-]+ `).FindAllString(help.String(), -1), reflect.TypeFor[config.Config]().NumField())
+	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -version"}, regexp.MustCompile(`(?m)^  -[a-z-]+$`).FindAllString(help.String(), -1))
+	for field := range reflect.TypeFor[config.Config]().Fields() {
+		variable := field.Tag.Get("env")
+		require.NotEmpty(t, variable, field.Name)
+		assert.Regexp(t, `(?m)^  -[a-z-]+ `+variable+`\n`, help.String())
+	}
+	for _, text := range []string{
+		"(default 127.0.0.1:4000)", "(default 1000000)", "(default 1m0s)", "(default true)", "(default 5s)",
+		"(default text)", "(default info)", "milliseconds", "SIGTERM", "/readyz",
+	} {
+		assert.Contains(t, help.String(), text)
+	}
+}
+
+// No password gets out, whichever way it came in, and whatever is printed.
+func TestPasswordsAreHidden(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://me:s3cret@db/points",
+		"postgres://me:s3cret@db:port/points",
+		"postgres://me:s3cret@db/points?sslmode=nonsense",
+		"postgres://me:s3cret%zz@db/points",
+		"postgres://me:what?s3cret@db/points",
+		"postgres://me:what/s3cret@db/points",
+		"postgres://db/points?password=s3cret",
+		"postgres://db/points?user=me&password=s3cret&connect_timeout=x",
+		"mysql://me:s3cret@db/points",
+		"host=db user=me password=s3cret",
+		"host=db user=me password='a s3cret' port=x",
+		"host=db user=me password='a \"s3cret' port=x",
+	} {
+		for _, where := range []string{"-database-url=", "-users=", "-addr=", "-nonsense=", "", "DATABASE_URL=", "USERS="} {
+			args, environ := []string{where + url}, []string(nil)
+			if strings.ToUpper(where) == where && where != "" {
+				args, environ = nil, args
+			}
+			cfg, _, err := config.Parse(args, environ, io.Discard)
+			var out bytes.Buffer
+			encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // whatever becomes of it
+			require.NoError(t, jsonErr)
+			slog.New(slog.NewTextHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
+			slog.New(slog.NewJSONHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
+			cfg.Print(&out)
+			fmt.Fprintf(&out, "%v %v %+v %#v %s %s", err, cfg, cfg, cfg, cfg.DatabaseURL, encoded)
+			_, _, helpErr := config.Parse([]string{"-h"}, environ, &out)
+			require.ErrorIs(t, helpErr, flag.ErrHelp)
+			assert.NotContains(t, out.String(), "s3cret", "%s%s", where, url)
+		}
+	}
+}
+
+// What is left of a connection string is enough to know it by.
+func TestDatabaseURLString(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[config.DatabaseURL]string{
+		"":                               "",
+		"postgres://me:s3cret@db/points": "postgres://me@db:5432/points",
+		"host=db port=6432 user=me password=x dbname=all": "postgres://me@db:6432/all",
+		"postgres://me@/points?host=/run/postgresql":      "postgres://me@/run/postgresql:5432/points",
+		"nonsense": "(malformed)",
+	} {
+		assert.Equal(t, want, url.String())
+	}
+}

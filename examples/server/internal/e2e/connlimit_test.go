@@ -1,0 +1,82 @@
+package e2e_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+)
+
+// More connections than may be open: the first ones are served, each one more is told to come again, and let in once
+// one has gone.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	const most = 5
+	cfg := config.Defaults()
+	cfg.Users, cfg.MaxConnections = 1000, most
+	r := startReady(t, cfg)
+	address := strings.TrimPrefix(r.url, "http://")
+	ask := func(c net.Conn) answer {
+		t.Helper()
+		_, err := c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return answer{response.StatusCode, response.Header, body}
+	}
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", address)
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	open := make([]net.Conn, most)
+	for i := range open {
+		open[i] = dial()
+		require.Equal(t, http.StatusOK, ask(open[i]).status)
+	}
+	var others sync.WaitGroup
+	for range 50 {
+		others.Go(func() {
+			c, err := net.Dial("tcp", address)
+			if !assert.NoError(t, err) {
+				return
+			}
+			defer c.Close()
+			response, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if assert.NoError(t, err) {
+				defer response.Body.Close()
+				assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+				assert.True(t, response.Close)
+			}
+		})
+	}
+	others.Wait()
+	assertProblem(t, ask(dial()), http.StatusServiceUnavailable, "Too many connections are open. Try again later.")
+	for _, c := range open {
+		assert.Equal(t, http.StatusOK, ask(c).status, "those that are open are served")
+	}
+	metrics := func() string { // by the one connection that is left
+		open[0].Close()
+		var a answer
+		require.Eventually(t, func() bool {
+			var err error
+			a, err = r.do(http.MethodGet, "/metrics")
+			return err == nil && a.status == http.StatusOK
+		}, patience, often)
+		return string(a.body)
+	}()
+	assert.Contains(t, metrics, "\npoints_connections_open 5\n")
+	assert.Regexp(t, `\npoints_connections_rejected_total (5[1-9]|[6-9]\d|\d{3,})\n`, metrics)
+}

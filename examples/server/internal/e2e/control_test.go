@@ -1,0 +1,121 @@
+package e2e_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// token is the control token of servers in tests.
+const token = "a token of the tests"
+
+// post posts to a path with an Authorization header, and returns the answer, which conforms to the API's description.
+func (r *running) post(t *testing.T, path, authorization, body string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+path, strings.NewReader(body))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", authorization)
+	response, err := r.client.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	a := answer{response.StatusCode, response.Header, read}
+	require.NoError(t, conforms(http.MethodPost, r.url+path, a))
+	return a
+}
+
+func (r *running) control(t *testing.T, action, body string) answer {
+	t.Helper()
+	return r.post(t, "/control/"+action, "Bearer "+token, body)
+}
+
+func TestControl(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users, cfg.ControlToken, cfg.UpdateOnStart = 1000, token, false
+	r := startReady(t, cfg)
+	ready := func() string { return string(r.get(t, "/readyz").body) }
+
+	require.Contains(t, ready(), "next_tick")
+	assert.Equal(t, http.StatusNoContent, r.control(t, "pause", "").status)
+	assert.NotContains(t, ready(), "next_tick")
+	assert.Equal(t, http.StatusNoContent, r.control(t, "resume", "").status)
+	assert.Contains(t, ready(), "next_tick")
+
+	assert.NotContains(t, ready(), "last_success")
+	assert.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
+	untilUpdated(t, r)
+
+	assert.Equal(t, http.StatusNoContent, r.control(t, "interval", `{"interval":"50ms"}`).status)
+	require.Eventually(t, func() bool { return strings.Count(string(r.get(t, "/updates").body), "started_at") > 3 },
+		patience, often, "ticks come faster")
+	for _, body := range []string{
+		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"-1s"}`,
+		`{"interval":1}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
+	} {
+		assertProblem(t, r.control(t, "interval", body), http.StatusBadRequest, `The body must be {"interval":"1m30s"}: `+
+			"a duration such as 1m30s, or whole milliseconds, and at least 1ms.")
+	}
+	assert.NotContains(t, r.log.String(), token)
+}
+
+// Without the token nothing is done; without one set, there is nothing.
+func TestControlNeedsItsToken(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users, cfg.ControlToken = 1000, token
+	r := startReady(t, cfg)
+	cfg.ControlToken = ""
+	without := startReady(t, cfg)
+	for _, action := range []string{"pause", "resume", "update", "interval"} {
+		path := "/control/" + action
+		for _, authorization := range []string{
+			"", "Bearer", "Bearer ", "Bearer " + token[1:], "Bearer " + token + "x", "Basic " + token, token, "bearer " + token,
+		} {
+			a := r.post(t, path, authorization, "")
+			assertProblem(t, a, http.StatusUnauthorized, "This needs the control token: Authorization: Bearer TOKEN.")
+			assert.Equal(t, "Bearer", a.header.Get("WWW-Authenticate"))
+		}
+		a, err := r.do(http.MethodGet, path)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusMethodNotAllowed, a.status)
+		assert.Equal(t, "POST", a.header.Get("Allow"))
+		for _, authorization := range []string{"", "Bearer ", "Bearer " + token} {
+			assert.Equal(t, http.StatusNotFound, without.post(t, path, authorization, "").status)
+		}
+	}
+	assert.Contains(t, string(r.get(t, "/readyz").body), "next_tick", "it was not paused")
+}
+
+// An update that runs, or updates that are suspended, are told of.
+func TestUpdateNowIsRefused(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.ControlToken, cfg.UpdateOnStart, cfg.Interval = token, false, config.Duration(time.Hour)
+	r := startReady(t, cfg)
+	admin := connect(t, connection)
+	exec(t, admin, "ALTER TABLE users ADD CHECK (points = 0)") // which no update keeps
+	tx, err := admin.Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	assert.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
+	require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusConflict }, patience, often)
+	require.NoError(t, tx.Rollback(t.Context()))
+	for range 2 {
+		require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusAccepted }, patience, often)
+	}
+	require.Eventually(t, func() bool { return strings.Contains(string(r.get(t, "/readyz").body), `"breaker":"open"`) },
+		patience, often, "three updates fail")
+	assertProblem(t, r.control(t, "update", ""), http.StatusServiceUnavailable,
+		"Updates are suspended for a while, as too many have failed in a row.")
+}

@@ -1,0 +1,57 @@
+package e2e_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// When the primary dies and its standby is promoted, a server that knows both goes on by itself.
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.NewServer(t)
+	standby := primary.Standby()
+	u, err := url.Parse(primary.URL)
+	require.NoError(t, err)
+	other, err := url.Parse(standby.URL)
+	require.NoError(t, err)
+	u.Host += "," + other.Host
+	u.RawQuery += "&target_session_attrs=read-write"
+	cfg := configFor(u.String())
+	cfg.Users, cfg.Interval, cfg.QueryTimeout = 2000, config.Duration(200*time.Millisecond), config.Duration(faultQueryTimeout)
+	s := &stage{users: 2000, running: startReady(t, cfg)}
+	s.watch = startWatch(t, s.running)
+	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
+	follower := connect(t, standby.URL)
+	require.Eventually(t, func() bool {
+		var updated int
+		err := follower.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE points > 0").Scan(&updated)
+		return err == nil && updated > 0
+	}, patience, often)
+
+	s.watch.mark()
+	primary.Kill()
+	s.watch.until(t, "503", func() bool { return s.watch.seen[http.StatusServiceUnavailable] >= 20 })
+	require.Eventually(t, func() bool {
+		return s.get(t, "/readyz").status == http.StatusServiceUnavailable
+	}, patience, often)
+	s.watch.mark()
+	standby.Promote()
+	t.Logf("well again %v after the promotion began", s.watch.untilWell(t).Round(time.Millisecond))
+	require.Eventually(t, func() bool { return s.get(t, "/readyz").status == http.StatusOK }, patience, often)
+	require.Eventually(t, func() bool {
+		var updated int64
+		err := follower.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE updated_at > $1", s.watch.since).Scan(&updated)
+		return err == nil && updated == s.users
+	}, patience, often, "no update reaches all users")
+	s.watch.stop()
+	assert.Empty(t, s.watch.wrong)
+	assert.Zero(t, s.hungQueries(t))
+}

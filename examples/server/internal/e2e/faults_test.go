@@ -1,0 +1,545 @@
+package e2e_test
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/Shopify/toxiproxy/v2"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// A stage is a server on a database, a proxy between the two, and clients that watch what the server answers.
+type stage struct {
+	*running
+
+	cfg   config.Config
+	users int64
+	admin *pgx.Conn        // see superuser
+	role  string           // the server's
+	proxy *toxiproxy.Proxy // between server and database
+	watch *watch
+}
+
+// faultQueryTimeout is shorter than the server's default, so that the tests are.
+const faultQueryTimeout = time.Second
+
+// newStage starts a server, with so many users and an update every 200 ms, in a new database of the PostgreSQL at this
+// URL, whose user is a superuser. It returns once clients get answers.
+func newStage(t *testing.T, postgres string, users int64) *stage {
+	t.Helper()
+	s := &stage{users: users, admin: connect(t, postgres)}
+	s.role = "points_" + strings.ToLower(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
+	s.role = strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r
+		}
+		return '_'
+	}, s.role)
+	exec(t, s.admin,
+		"CREATE ROLE "+s.role+" LOGIN PASSWORD 'secret'",
+		"CREATE DATABASE "+s.role+" OWNER "+s.role,
+	)
+	t.Cleanup(func() {
+		s.admin.Close(context.Background())
+		admin, err := pgx.Connect(context.Background(), postgres) // the other may have been cut by the test
+		require.NoError(t, err)
+		defer admin.Close(context.Background())
+		for _, statement := range []string{"DROP DATABASE " + s.role + " WITH (FORCE)", "DROP ROLE " + s.role} {
+			_, err := admin.Exec(context.Background(), statement)
+			assert.NoError(t, err)
+		}
+	})
+
+	u, err := url.Parse(with(t, postgres, url.UserPassword(s.role, "secret"), s.role))
+	require.NoError(t, err)
+	s.proxy = pgtest.Proxy(t, u.Host)
+	u.Host = s.proxy.Listen
+	cfg := configFor(u.String())
+	cfg.Users, cfg.Interval = config.Users(users), config.Duration(200*time.Millisecond)
+	cfg.QueryTimeout = config.Duration(faultQueryTimeout)
+	s.cfg = cfg
+	s.running = startReady(t, cfg)
+	s.watch = startWatch(t, s.running)
+	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
+	return s
+}
+
+// connection returns another connection of the server's role to its database, not through the proxy.
+func (s *stage) connection(t *testing.T) (*pgx.Conn, error) {
+	t.Helper()
+	cfg := s.admin.Config().Copy()
+	cfg.User, cfg.Password, cfg.Database = s.role, "secret", s.role
+	return pgx.ConnectConfig(t.Context(), cfg)
+}
+
+// superuser returns a connection of a superuser, not through the proxy: a new one if the last one was cut.
+func (s *stage) superuser(t *testing.T) *pgx.Conn {
+	t.Helper()
+	if s.admin.Ping(t.Context()) != nil {
+		admin, err := pgx.ConnectConfig(t.Context(), s.admin.Config())
+		require.NoError(t, err)
+		s.admin = admin
+	}
+	return s.admin
+}
+
+// cut cuts all connections of the server's role.
+func (s *stage) cut(t *testing.T) {
+	t.Helper()
+	_, err := s.superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", s.role)
+	require.NoError(t, err)
+}
+
+// requireUpdated waits for an update that begins from now on and succeeds, and checks that it has reached every user.
+func (s *stage) requireUpdated(t *testing.T) {
+	t.Helper()
+	now := time.Now()
+	var began time.Time
+	require.Eventually(t, func() bool {
+		var told struct {
+			Updates []struct {
+				StartedAt time.Time  `json:"started_at"`
+				EndedAt   *time.Time `json:"ended_at"`
+				Users     int64      `json:"users"`
+				Failed    bool       `json:"failed"`
+			} `json:"updates"`
+		}
+		if json.Unmarshal(s.get(t, "/updates").body, &told) != nil {
+			return false
+		}
+		for _, u := range told.Updates {
+			if u.StartedAt.After(now) && u.EndedAt != nil && !u.Failed {
+				began = u.StartedAt
+				return assert.Equal(t, s.users, u.Users)
+			}
+		}
+		return false
+	}, patience, often, "no update succeeds")
+	conn, err := s.connection(t)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	var updated, inRange int64
+	// What is stored is in whole microseconds.
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FILTER (WHERE updated_at >= $1),"+
+		" count(*) FILTER (WHERE points BETWEEN 0 AND 100) FROM users", began.Truncate(time.Microsecond)).Scan(&updated, &inRange))
+	assert.Equal(t, s.users, updated)
+	assert.Equal(t, s.users, inRange)
+}
+
+// A watch is clients that query a server all the time, and hold each answer against what the server promises: its
+// form, and no stamp twice.
+type watch struct {
+	stop func()
+
+	mu       sync.Mutex
+	stamps   [2]map[time.Time]bool // given in this quarter of a minute, and in the one before
+	turn     time.Time             // when that began
+	nulls    int                   // answers without a stamp
+	starts   int                   // of the server
+	stopping time.Time             // when the server was stopped; zero while it runs
+
+	wrong   []string
+	since   time.Time     // of the last mark
+	seen    map[int]int   // answers since, by status
+	inARow  int           // 200s since the last other answer
+	first   time.Time     // when the first of these came
+	slowest time.Duration // answer since the mark
+}
+
+func startWatch(t *testing.T, r *running) *watch {
+	t.Helper()
+	w := &watch{starts: 1, seen: make(map[int]int)}
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	w.stop = sync.OnceFunc(func() { cancel(); clients.Wait() })
+	t.Cleanup(w.stop)
+	for range 8 {
+		clients.Go(func() {
+			var last time.Time
+			for ctx.Err() == nil {
+				began := time.Now()
+				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
+				last = w.note(a, err, began, last)
+				<-time.After(10 * time.Millisecond) // the load is not what is tested
+			}
+		})
+	}
+	return w
+}
+
+// note notes the answer to a client's request, whose latest stamp was last. It returns its latest one now.
+func (w *watch) note(a answer, err error, began, last time.Time) time.Time {
+	took := time.Since(began)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err != nil:
+		if w.stopping.IsZero() { // the server runs
+			w.wrong = append(w.wrong, err.Error())
+		}
+		return last
+	case a.status == http.StatusOK:
+		if err := w.check(a, &last); err != nil {
+			w.wrong = append(w.wrong, fmt.Sprintf("%v: %s", err, a.body))
+		}
+	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "1",
+		a.status == http.StatusGatewayTimeout:
+	default:
+		w.wrong = append(w.wrong, fmt.Sprintf("status %d: %s", a.status, a.body))
+	}
+	if a.status != http.StatusOK {
+		w.inARow = 0
+	} else if w.inARow++; w.inARow == 1 {
+		w.first = time.Now()
+	}
+	w.seen[a.status]++
+	w.slowest = max(w.slowest, took)
+	return last
+}
+
+// check checks an answer to a client whose latest stamp was *last, and sets that.
+func (w *watch) check(a answer, last *time.Time) error {
+	const turn = 15 * time.Second // longer than any answer takes
+	result, err := parseResult(a)
+	if err != nil {
+		return err
+	}
+	if result.Timestamp == nil {
+		if w.nulls++; w.nulls > w.starts {
+			return errors.New("more than one answer without a stamp since the server was started")
+		}
+		return nil
+	}
+	stamp := result.points().Previous
+	if time.Since(w.turn) > turn {
+		w.stamps = [2]map[time.Time]bool{{}, w.stamps[0]}
+		w.turn = time.Now()
+	}
+	switch {
+	case w.stamps[0][stamp] || w.stamps[1][stamp]:
+		return errors.New("a stamp that was given before")
+	case !stamp.After(*last):
+		return fmt.Errorf("a stamp that is not after this client's latest one, %v", *last)
+	case stamp.After(time.Now()):
+		return errors.New("a stamp that is yet to come")
+	}
+	w.stamps[0][stamp] = true
+	*last = stamp
+	return nil
+}
+
+// mark begins to count anew.
+func (w *watch) mark() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.since, w.inARow, w.slowest = time.Now(), 0, 0
+	clear(w.seen)
+}
+
+// until waits until something is true of what was seen.
+func (w *watch) until(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return is()
+	}, patience, often, "clients do not get %s: %s", what, told{w})
+}
+
+// untilWell waits until clients get nothing but answers, and returns for how long since the mark they did not.
+func (w *watch) untilWell(t *testing.T) time.Duration {
+	t.Helper()
+	w.until(t, "answers again", func() bool { return w.inARow >= 200 })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first.Sub(w.since)
+}
+
+// told describes what was seen since the mark.
+type told struct{ *watch }
+
+func (w told) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	counts := make([]string, 0, len(w.seen))
+	for _, status := range slices.Sorted(maps.Keys(w.seen)) {
+		counts = append(counts, fmt.Sprintf("%d: %d", status, w.seen[status]))
+	}
+	return fmt.Sprintf("%s, slowest %v", strings.Join(counts, ", "), w.slowest.Round(time.Millisecond))
+}
+
+// A fault is something that goes wrong around a server.
+type fault struct {
+	name   string
+	stops  bool  // the whole PostgreSQL server
+	users  int64 // the default is 2,000
+	strike func(t *testing.T, s *stage) (undo func())
+	during []int // each of these statuses is answered while it lasts; 504 only before the store is taken for down
+}
+
+// endure lets the fault happen on a stage, and checks that all is well after it.
+func (f fault) endure(t *testing.T, postgres string) {
+	t.Helper()
+	s := newStage(t, postgres, cmp.Or(f.users, 2000))
+	s.watch.mark()
+	undo := f.strike(t, s)
+	for _, status := range f.during {
+		enough := 20
+		if status == http.StatusGatewayTimeout {
+			enough = 1
+		}
+		s.watch.until(t, fmt.Sprintf("status %d", status), func() bool { return s.watch.seen[status] >= enough })
+	}
+	during := told{s.watch}.String()
+	s.watch.mark()
+	undo()
+	well := s.watch.untilWell(t)
+	s.requireUpdated(t)
+	s.watch.stop()
+	assert.Empty(t, s.watch.wrong)
+	assert.Zero(t, s.hungQueries(t))
+	t.Logf("during: %s; well again after %v", during, well.Round(time.Millisecond))
+}
+
+// toxic is a fault of the network.
+func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *stage) func() {
+	return func(t *testing.T, s *stage) func() {
+		t.Helper()
+		undo := make([]func(), 0, 2)
+		for direction := range strings.FieldsSeq(stream) {
+			undo = append(undo, pgtest.Toxic(t, s.proxy, kind, direction, attributes))
+		}
+		return func() {
+			for _, end := range undo {
+				end()
+			}
+		}
+	}
+}
+
+// networkFaults returns what can go wrong between server and database.
+func networkFaults() []fault {
+	return []fault{
+		{name: "latency", strike: toxic("latency", "downstream", map[string]int{"latency": 100, "jitter": 50}),
+			during: []int{200}},
+		{name: "latency beyond the timeout", strike: toxic("latency", "downstream", map[string]int{"latency": 3000}),
+			during: []int{504, 503}},
+		{name: "narrow", strike: toxic("bandwidth", "downstream", map[string]int{"rate": 4}), during: []int{200}},
+		{name: "black hole", strike: toxic("timeout", "upstream downstream", map[string]int{"timeout": 0}),
+			during: []int{504, 503}},
+		{name: "half open", strike: toxic("timeout", "downstream", map[string]int{"timeout": 0}),
+			during: []int{504, 503}},
+		{name: "reset", strike: toxic("reset_peer", "upstream downstream", map[string]int{"timeout": 0}),
+			during: []int{503}},
+		{name: "cut in mid answer", strike: toxic("limit_data", "downstream", map[string]int{"bytes": 50}),
+			during: []int{503}},
+		{name: "refused", strike: func(t *testing.T, s *stage) func() {
+			s.proxy.Stop()
+			return func() { require.NoError(t, s.proxy.Start()) }
+		}, during: []int{503}},
+	}
+}
+
+// What a client gets while the network between server and database fails, and that all is well afterwards.
+func TestNetworkFaults(t *testing.T) {
+	t.Parallel()
+	postgres := pgtest.URL(t)
+	for _, f := range networkFaults() {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			f.endure(t, postgres)
+		})
+	}
+}
+
+// databaseFaults returns what can go wrong in the database, which those that stop it need as a server of their own.
+func databaseFaults(postgres *pgtest.Server) []fault {
+	return []fault{
+		{name: "connections cut", strike: func(t *testing.T, s *stage) func() {
+			s.cut(t)
+			return func() {}
+		}, during: []int{200}},
+		{name: "stopped", stops: true, strike: func(*testing.T, *stage) func() {
+			postgres.Stop()
+			return postgres.Start
+		}, during: []int{503}},
+		{name: "killed in mid update", stops: true, users: 100_000, strike: func(t *testing.T, s *stage) func() {
+			require.Eventually(t, func() bool {
+				var updating bool
+				err := s.superuser(t).QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity"+
+					" WHERE usename = $1 AND state = 'active' AND query LIKE 'UPDATE%'", s.role).Scan(&updating)
+				return assert.NoError(t, err) && updating
+			}, patience, time.Millisecond)
+			postgres.Kill()
+			return postgres.Start
+		}, during: []int{503}},
+		{name: "table locked", strike: func(t *testing.T, s *stage) func() {
+			other, err := s.connection(t)
+			require.NoError(t, err)
+			exec(t, other, "BEGIN", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+			return func() { require.NoError(t, other.Close(context.Background())) }
+		}, during: []int{504, 503}},
+		{name: "statement timeout", users: 50_000, strike: func(t *testing.T, s *stage) func() {
+			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" SET statement_timeout = '2ms'")
+			s.cut(t)
+			s.requireFailing(t)
+			return func() {
+				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" RESET statement_timeout")
+				s.cut(t)
+			}
+		}, during: []int{200}},
+		{name: "too many connections", strike: func(t *testing.T, s *stage) func() {
+			var others []*pgx.Conn
+			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT 20")
+			for range 20 { // the server has some of them
+				if other, err := s.connection(t); err == nil {
+					others = append(others, other)
+				}
+			}
+			exec(t, s.superuser(t), fmt.Sprintf("ALTER ROLE %s CONNECTION LIMIT %d", s.role, len(others)))
+			pids := make([]uint32, 0, len(others))
+			for _, other := range others {
+				pids = append(pids, other.PgConn().PID())
+			}
+			_, err := s.superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
+				" WHERE usename = $1 AND pid <> ALL ($2)", s.role, pids)
+			require.NoError(t, err)
+			return func() {
+				for _, other := range others {
+					require.NoError(t, other.Close(context.Background()))
+				}
+				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT -1")
+			}
+		}, during: []int{503}},
+		{name: "no right to update", strike: func(t *testing.T, s *stage) func() {
+			owner, err := s.connection(t)
+			require.NoError(t, err)
+			exec(t, owner, "REVOKE UPDATE ON users FROM "+s.role)
+			s.requireFailing(t)
+			return func() {
+				exec(t, owner, "GRANT UPDATE ON users TO "+s.role)
+				require.NoError(t, owner.Close(context.Background()))
+			}
+		}, during: []int{200}},
+		{name: "no right to read", strike: func(t *testing.T, s *stage) func() {
+			owner, err := s.connection(t)
+			require.NoError(t, err)
+			exec(t, owner, "REVOKE SELECT ON users FROM "+s.role)
+			return func() {
+				exec(t, owner, "GRANT SELECT ON users TO "+s.role)
+				require.NoError(t, owner.Close(context.Background()))
+			}
+		}, during: []int{503}},
+	}
+}
+
+// The same for what can go wrong in the database.
+func TestDatabaseFaults(t *testing.T) {
+	t.Parallel()
+	shared := pgtest.URL(t)
+	for _, f := range databaseFaults(nil) {
+		if !f.stops {
+			t.Run(f.name, func(t *testing.T) {
+				t.Parallel()
+				f.endure(t, shared)
+			})
+		}
+	}
+	t.Run("of the server", func(t *testing.T) {
+		t.Parallel()
+		postgres := pgtest.NewServer(t)
+		for _, f := range databaseFaults(postgres) {
+			if f.stops {
+				t.Run(f.name, func(t *testing.T) { f.endure(t, postgres.URL) })
+			}
+		}
+	})
+}
+
+// requireFailing waits until an update has failed that began from now on.
+func (s *stage) requireFailing(t *testing.T) {
+	t.Helper()
+	before := strings.Count(s.log.String(), "update is repeating") + strings.Count(s.log.String(), "update failed")
+	require.Eventually(t, func() bool {
+		now := strings.Count(s.log.String(), "update is repeating") + strings.Count(s.log.String(), "update failed")
+		return now > before
+	}, patience, often)
+}
+
+// Somebody's transaction that is open for long keeps dead rows from being pruned: the table grows with each update. Once
+// it ends, the table grows no further.
+func TestLongTransaction(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, pgtest.URL(t), 20_000)
+	other, err := s.connection(t)
+	require.NoError(t, err)
+	defer other.Close(context.Background())
+	size := func() (bytes int64) {
+		s.requireUpdated(t)
+		s.requireUpdated(t)
+		require.NoError(t, other.QueryRow(t.Context(), "SELECT pg_table_size('users')").Scan(&bytes))
+		return bytes
+	}
+	before := size()
+	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
+	during := size()
+	assert.Greater(t, during, before)
+	exec(t, other, "COMMIT", "VACUUM users") // what autovacuum does within a minute
+	after := size()
+	for range 3 {
+		require.LessOrEqual(t, size(), after)
+	}
+	s.watch.stop()
+	assert.Empty(t, s.watch.wrong)
+	t.Logf("table of %d kB, %d kB while the transaction was open, %d kB afterwards", before>>10, during>>10, after>>10)
+}
+
+// A disk that is full stops updates that need more room, but no query. When there is room again, updates succeed.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	postgres := pgtest.NewServer(t)
+	if postgres.SmallDisk == "" {
+		t.Skip("only a server in Docker has a small disk")
+	}
+	admin := connect(t, postgres.URL)
+	folder := postgres.SmallDisk + "/tablespace"
+	exec(t, admin,
+		"COPY (SELECT) TO PROGRAM 'mkdir "+folder+"'", // so that it is the server's own
+		"CREATE TABLESPACE small LOCATION '"+folder+"'",
+		"GRANT CREATE ON TABLESPACE small TO PUBLIC",
+		"ALTER SYSTEM SET default_tablespace = small",
+		"SELECT pg_reload_conf()",
+	)
+	s := newStage(t, postgres.URL, 20_000)
+	// Without pruning, the table must grow.
+	other, err := s.connection(t)
+	require.NoError(t, err)
+	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, patience, often)
+	s.watch.mark()
+	s.watch.until(t, "answers", func() bool { return s.watch.inARow > 200 })
+	require.NoError(t, other.Close(context.Background()))
+	vacuum, err := s.connection(t)
+	require.NoError(t, err)
+	defer vacuum.Close(context.Background())
+	exec(t, vacuum, "VACUUM users")
+	s.requireUpdated(t)
+	s.watch.stop()
+	assert.Empty(t, s.watch.wrong)
+}

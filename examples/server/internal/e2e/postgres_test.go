@@ -1,0 +1,344 @@
+package e2e_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/server"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// connect opens a connection that is closed at the end of the test.
+func connect(t *testing.T, connection string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), connection)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+func exec(t *testing.T, conn *pgx.Conn, statements ...string) {
+	t.Helper()
+	for _, statement := range statements {
+		_, err := conn.Exec(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
+}
+
+// with returns a connection string with another user, or another database.
+func with(t *testing.T, connection string, user *url.Userinfo, database string) string {
+	t.Helper()
+	u, err := url.Parse(connection)
+	require.NoError(t, err)
+	if user != nil {
+		u.User = user
+	}
+	if database != "" {
+		u.Path = "/" + database
+	}
+	return u.String()
+}
+
+func configFor(connection string) config.Config {
+	cfg := config.Defaults()
+	cfg.DatabaseURL, cfg.Users = config.DatabaseURL(connection), 1000
+	return cfg
+}
+
+// runError runs a server that cannot start, and returns its error and its log.
+func runError(t *testing.T, cfg config.Config) (message, logged string) {
+	t.Helper()
+	cfg.Addr = "127.0.0.1:0"
+	log := new(log)
+	server, err := server.Open(cfg, log)
+	require.NoError(t, err)
+	err = server.Run(t.Context())
+	require.Error(t, err, "%s", log)
+	return err.Error(), log.String()
+}
+
+// While the table is filled, the server is alive but not ready; then it is. What was there is there after a restart.
+func TestFilling(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	r := startReady(t, cfg)
+	require.NoError(t, r.stop())
+	assert.Contains(t, r.log.String(), `msg="filling the table" users=0 of=1000`)
+	assert.Contains(t, r.log.String(), `msg="filling the table" users=1000 of=1000`)
+
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE") // whoever looks at the table waits
+	cfg.Users = 5
+	r = start(t, cfg)
+	const starting = "The server is starting: the store is being opened."
+	assertProblem(t, r.get(t, "/"), http.StatusServiceUnavailable, starting)
+	assertProblem(t, r.get(t, "/readyz"), http.StatusServiceUnavailable, starting)
+	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
+	select {
+	case <-r.server.Ready():
+		assert.Fail(t, "it cannot be ready")
+	default:
+	}
+	require.NoError(t, tx.Rollback(t.Context()))
+	<-r.server.Ready()
+	_, err = parseResult(r.get(t, "/"))
+	require.NoError(t, err)
+	assert.Contains(t, r.log.String(), "users=1000", "a table that has users is not filled")
+}
+
+// A server that is ended while it starts ends.
+func TestStopsWhileStarting(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	require.NoError(t, startReady(t, configFor(connection)).stop())
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	r := start(t, configFor(connection))
+	assert.Equal(t, http.StatusServiceUnavailable, r.get(t, "/").status)
+	require.NoError(t, r.stop())
+}
+
+// When the end comes, queries that wait are answered, and the update that runs is stopped.
+func TestStopsWhileBusy(t *testing.T) {
+	t.Parallel()
+	const queries = 10
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.UpdateOnStart = false
+	cfg.QueryTimeout = config.Duration(patience)
+	cfg.Interval = config.Duration(10 * time.Millisecond)
+	r := startReady(t, cfg)
+
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	// First an update waits for the table: a tick would not start one while a query does.
+	require.Eventually(t, func() (waits bool) {
+		return assert.NoError(t, tx.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks"+
+			" WHERE relation = 'users'::regclass AND NOT granted)").Scan(&waits)) && waits
+	}, patience, often)
+	var waiting sync.WaitGroup
+	var allWait atomic.Bool
+	for range queries {
+		waiting.Go(func() {
+			// A query whose hidden number is 100 does not wait: nobody can have more points. It is asked again.
+			for again := true; again; again = !t.Failed() && !allWait.Load() {
+				a, err := r.do(http.MethodGet, "/")
+				if assert.NoError(t, err) {
+					_, err = parseResult(a)
+					assert.NoError(t, err)
+				}
+			}
+		})
+	}
+	require.Eventually(t, func() bool {
+		ready := string(r.get(t, "/readyz").body)
+		return strings.Contains(ready, fmt.Sprintf(`"waiting":%d,`, queries)) && strings.Contains(ready, `"running_since"`)
+	}, patience, often)
+	allWait.Store(true)
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", r.server.Addr().String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil && strings.Contains(r.log.String(), `msg="update stopped"`)
+	}, patience, often)
+	require.NoError(t, tx.Rollback(t.Context()))
+	waiting.Wait()
+	require.NoError(t, <-stopped)
+	assert.NotContains(t, r.log.String(), "not answered in time")
+}
+
+// While the database is away queries are answered with 503, and with users again once it is back. The log tells of both,
+// once.
+func TestDatabaseAway(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.LogLevel = 0
+	r := startReady(t, cfg)
+	_, err := parseResult(r.get(t, "/"))
+	require.NoError(t, err)
+
+	parsed, err := pgx.ParseConfig(connection)
+	require.NoError(t, err)
+	admin := connect(t, with(t, connection, nil, "postgres"))
+	exec(t, admin, "ALTER DATABASE "+parsed.Database+" ALLOW_CONNECTIONS false",
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+parsed.Database+"'")
+	for range 3 {
+		assertProblem(t, r.get(t, "/"), http.StatusServiceUnavailable,
+			"The users cannot be read at the moment. Try again later.")
+	}
+	require.Eventually(t, func() bool {
+		return r.get(t, "/readyz").status == http.StatusServiceUnavailable
+	}, patience, often)
+	assertProblem(t, r.get(t, "/readyz"), http.StatusServiceUnavailable, "The database does not answer.")
+	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
+
+	exec(t, admin, "ALTER DATABASE "+parsed.Database+" ALLOW_CONNECTIONS true")
+	require.Eventually(t, func() bool { return r.get(t, "/").status == http.StatusOK }, patience, often)
+	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusOK }, patience, often)
+	assert.Equal(t, 1, strings.Count(r.log.String(), `level=ERROR msg="queries fail"`))
+	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries are answered again" failed=`))
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close() // it takes connections, and says nothing
+	for connection, want := range map[string]string{
+		"postgres://me:s3cret@127.0.0.1:1/points": "PostgreSQL at 127.0.0.1:1: nothing listens there: start it, or " +
+			"see -database-url (DATABASE_URL)",
+		"postgres://me:s3cret@localhost:1/points?sslmode=disable": "PostgreSQL at localhost:1: nothing listens there: " +
+			"start it, or see -database-url (DATABASE_URL)",
+		"host=/nowhere user=me password=s3cret": "PostgreSQL at /nowhere:5432: nothing listens there: start it, or " +
+			"see -database-url (DATABASE_URL)",
+		"postgres://me:s3cret@" + silent.Addr().String() + "/points?connect_timeout=1": "PostgreSQL at " +
+			silent.Addr().String() + ": no answer within 1s: is a firewall in between? Or see -database-url (DATABASE_URL)",
+	} {
+		message, log := runError(t, configFor(connection))
+		assert.Equal(t, want, message)
+		assert.Empty(t, log)
+	}
+}
+
+// What is wrong with the database, the role or the table is told in one line, with the way out.
+func TestUnfit(t *testing.T) {
+	t.Parallel()
+	const see = "see -database-url (DATABASE_URL)"
+	t.Run("no such database", func(t *testing.T) {
+		t.Parallel()
+		assertCannotStart(t, with(t, pgtest.URL(t), nil, "nowhere"),
+			`database "nowhere" does not exist: create it (CREATE DATABASE), or `+see)
+	})
+	t.Run("wrong password", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		role := newRole(t, connect(t, connection))
+		connection = with(t, connection, url.UserPassword(role.Username(), "s3cret"), "")
+		if conn, err := pgx.Connect(t.Context(), connection); err == nil {
+			conn.Close(t.Context())
+			t.Skip("this server trusts everybody")
+		}
+		assertCannotStart(t, connection, fmt.Sprintf(
+			`password authentication failed for user "%s": check user and password, `+see, role.Username()))
+	})
+	t.Run("another table", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		exec(t, connect(t, connection), "CREATE TABLE users (id bigint PRIMARY KEY, name text)")
+		assertCannotStart(t, connection, "pgstore: table users: it has no column points: it needs id, points, inserted_at "+
+			"and updated_at: change the table, rename it, or take another database, "+see)
+	})
+	t.Run("standby", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		parsed, err := pgx.ParseConfig(connection)
+		require.NoError(t, err)
+		exec(t, connect(t, connection), "ALTER DATABASE "+parsed.Database+" SET default_transaction_read_only = on")
+		assertCannotStart(t, connection, "cannot execute CREATE TABLE in a read-only transaction: it may be a standby: "+
+			"take the primary, "+see)
+	})
+	t.Run("no right to connect", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		conn := connect(t, connection)
+		role, database := newRole(t, conn), conn.Config().Database
+		exec(t, conn, "REVOKE CONNECT ON DATABASE "+database+" FROM PUBLIC")
+		assertCannotStart(t, with(t, connection, role, ""), fmt.Sprintf(`permission denied for database "%s": role %s needs `+
+			"the right to connect (GRANT CONNECT ON DATABASE %s TO %s)", database, role.Username(), database, role.Username()))
+	})
+	t.Run("no rights", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		conn := connect(t, connection)
+		role := newRole(t, conn)
+		exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC") // as since PostgreSQL 15
+		assertCannotStart(t, with(t, connection, role, ""), fmt.Sprintf("permission denied for schema public: role %s "+
+			"needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table that has users and that it "+
+			"may SELECT and UPDATE", role.Username(), role.Username()))
+	})
+}
+
+// A role that may only read and update serves a table that somebody else has made.
+func TestFewRights(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	require.NoError(t, startReady(t, configFor(connection)).stop())
+	conn := connect(t, connection)
+	role := newRole(t, conn)
+	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username())
+	cfg := configFor(with(t, connection, role, ""))
+	cfg.Interval = config.Duration(often)
+	r := startReady(t, cfg)
+	require.Eventually(t, func() bool {
+		result, err := parseResult(r.get(t, "/"))
+		require.NoError(t, err)
+		return len(result.Users) > 0
+	}, patience, often)
+	assert.Contains(t, r.log.String(), "the table is taken as it is")
+}
+
+// assertCannotStart asserts that a server cannot start, and says so in one line without the password.
+func assertCannotStart(t *testing.T, connection, want string) {
+	t.Helper()
+	parsed, err := pgx.ParseConfig(connection)
+	require.NoError(t, err)
+	message, log := runError(t, configFor(connection))
+	address := net.JoinHostPort(parsed.Host, strconv.Itoa(int(parsed.Port)))
+	assert.Equal(t, "PostgreSQL at "+address+": "+want, message)
+	assert.Empty(t, log)
+}
+
+// newRole creates a role that may do nothing but connect. It is dropped at the end of the test, which is skipped if the
+// tests' own role may not create roles.
+func newRole(t *testing.T, conn *pgx.Conn) *url.Userinfo {
+	t.Helper()
+	name, password := "points_test_"+strings.ToLower(rand.Text()), rand.Text()
+	if _, err := conn.Exec(t.Context(), "CREATE ROLE "+name+" LOGIN PASSWORD '"+password+"'"); err != nil {
+		t.Skipf("no role to test with: %v", err)
+	}
+	t.Cleanup(func() {
+		_, err := conn.Exec(context.Background(), "DROP OWNED BY "+name+"; DROP ROLE "+name)
+		assert.NoError(t, err)
+	})
+	return url.UserPassword(name, password)
+}
+
+// A parameter that the server does not know may be a piece of a password: the server's message, which quotes it, is not
+// repeated.
+func TestUnknownParameterIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse(pgtest.URL(t))
+	require.NoError(t, err)
+	for _, parameter := range []string{"secretpiece=1", "search_path=secretpiece,,", "DateStyle=secretpiece"} {
+		connection := *u
+		connection.RawQuery += "&" + parameter
+		message, logged := runError(t, configFor(connection.String()))
+		assert.Equal(t, "PostgreSQL at "+u.Host+": the connection string sets a parameter that the server does not accept: "+
+			"see -database-url (DATABASE_URL)", message)
+		assert.NotContains(t, message+logged, "secretpiece")
+	}
+}

@@ -1,0 +1,162 @@
+package e2e_test
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+var (
+	soakFor  = flag.Duration("soak", 5*time.Second, "how long TestSoak goes on")
+	soakSeed = flag.Uint64("soak-seed", 0, "what TestSoak's faults are drawn from; 0 for another one each time")
+)
+
+// Load, updates, faults and restarts in a random order, for as long as -soak says; whatever is answered is checked, and
+// in the end nothing is lost and nothing has leaked. The table that it prints is in docs/reliability.md.
+func TestSoak(t *testing.T) {
+	seed := *soakSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-soak %v -soak-seed %d", *soakFor, seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+
+	postgres := pgtest.NewServer(t)
+	s := newStage(t, postgres.URL, 20_000)
+	faults := append(networkFaults(), databaseFaults(postgres)...)
+	faults = append(faults, fault{name: "server restarted", strike: func(t *testing.T, s *stage) func() {
+		s.restart(t)
+		return func() {}
+	}})
+	tally := make(map[string]*soaked)
+	answers := make(map[int]int)
+	var atFirst, atLast footprint
+	for end := time.Now().Add(*soakFor); time.Now().Before(end); {
+		f := faults[random.IntN(len(faults))]
+		s.watch.mark()
+		undo := f.strike(t, s)
+		<-time.After(time.Duration(random.Int64N(int64(2 * time.Second))))
+		s.watch.count(answers)
+		s.watch.mark()
+		undo()
+		if tally[f.name] == nil {
+			tally[f.name] = new(soaked)
+		}
+		tally[f.name].times++
+		tally[f.name].worst = max(tally[f.name].worst, s.watch.untilWell(t))
+		s.requireUpdated(t)
+		s.watch.count(answers)
+		require.Empty(t, s.watch.wrongs(), "after %q", f.name)
+		s.log.forget()
+
+		// Once each of them has had its turn, everything has its size.
+		atLast = s.footprint(t)
+		if len(tally) == len(faults) && atFirst.goroutines == 0 {
+			atFirst = atLast
+		}
+	}
+	s.watch.stop()
+	assert.Zero(t, s.hungQueries(t))
+
+	var report strings.Builder
+	fmt.Fprintf(&report, "\n| fault | times | worst recovery |\n|---|---|---|\n")
+	for _, name := range slices.Sorted(maps.Keys(tally)) {
+		fmt.Fprintf(&report, "| %s | %d | %v |\n", name, tally[name].times, tally[name].worst.Round(time.Millisecond))
+	}
+	fmt.Fprintf(&report, "\nanswers by status: %v; violations: %d\nafter warm-up: %v\nat the end:    %v\n",
+		answers, len(s.watch.wrongs()), atFirst, atLast)
+	t.Log(report.String())
+	if atFirst.goroutines == 0 {
+		return // it was too short for every fault to come
+	}
+	// Toxiproxy leaves a goroutine and its buffer behind now and then.
+	assert.LessOrEqual(t, float64(atLast.goroutines), 1.1*float64(atFirst.goroutines)+10)
+	assert.LessOrEqual(t, float64(atLast.heap), 1.1*float64(atFirst.heap)+4<<20)
+	assert.LessOrEqual(t, atLast.connections, 10, "the pool's limit")
+}
+
+// soaked is what came of one kind of fault.
+type soaked struct {
+	times int
+	worst time.Duration
+}
+
+// A footprint is what a server and its clients take.
+type footprint struct {
+	goroutines  int
+	heap        uint64
+	connections int // to the database
+	table       int64
+}
+
+func (f footprint) String() string {
+	return fmt.Sprintf("%d goroutines, heap of %.1f MB, %d connections to the database, table of %.1f MB",
+		f.goroutines, float64(f.heap)/(1<<20), f.connections, float64(f.table)/(1<<20))
+}
+
+// footprint measures it. The least of several is taken: something is under way at any time.
+func (s *stage) footprint(t *testing.T) footprint {
+	t.Helper()
+	f := footprint{goroutines: 1 << 30, heap: 1 << 60, connections: 1 << 30}
+	conn, err := s.connection(t)
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	for range 5 {
+		var memory runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&memory)
+		var connections int
+		require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*), pg_table_size('users')"+
+			" FROM pg_stat_activity WHERE usename = $1", s.role).Scan(&connections, &f.table))
+		f.goroutines = min(f.goroutines, runtime.NumGoroutine())
+		f.heap = min(f.heap, memory.HeapAlloc)
+		f.connections = min(f.connections, connections-1) // but this one
+	}
+	return f
+}
+
+// count adds what was seen since the mark.
+func (w *watch) count(answers map[int]int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for status, n := range w.seen {
+		answers[status] += n
+	}
+	clear(w.seen)
+}
+
+func (w *watch) wrongs() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.wrong)
+}
+
+// restart stops the server, as SIGTERM does, and starts another one in its place.
+func (s *stage) restart(t *testing.T) {
+	t.Helper()
+	assert.Zero(t, s.hungQueries(t))
+	s.watch.mu.Lock()
+	s.watch.stopping = time.Now()
+	s.watch.mu.Unlock()
+	require.NoError(t, s.stop())
+
+	cfg := s.cfg
+	cfg.Addr = config.Address(strings.TrimPrefix(s.url, "http://"))
+	s.running = startReady(t, cfg)
+	s.watch.mu.Lock()
+	s.watch.stopping = time.Time{}
+	s.watch.starts++
+	s.watch.mu.Unlock()
+}

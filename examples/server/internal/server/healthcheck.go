@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/backend"
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+)
+
+// Healthcheck asks the server that listens on addr whether it can answer queries, so that a container with neither a
+// shell nor curl can be asked after its health. It returns nil if the server can; any other answer, or none within 2
+// seconds, is an error of one line.
+func Healthcheck(ctx context.Context, addr config.Address) error {
+	const timeout = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	host, other, err := reachable(addr)
+	if err != nil {
+		return err
+	}
+	readyz := url.URL{Scheme: "http", Host: host, Path: "/readyz"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, readyz.String(), nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", host, err)
+	}
+	// http.DefaultTransport would ask a proxy if the environment names one.
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			var dialer net.Dialer
+			c, err := dialer.DialContext(ctx, network, address)
+			if err == nil || other == "" || ctx.Err() != nil {
+				return c, err
+			}
+			if c, otherErr := dialer.DialContext(ctx, network, other); otherErr == nil {
+				return c, nil
+			}
+			return nil, err
+		},
+	}}
+	response, err := client.Do(request)
+	switch {
+	case err == nil:
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%s: nothing listens there: start the server, or name its address, see -addr (ADDR)", host)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: no answer within %s", host, timeout)
+	default:
+		return fmt.Errorf("%s: no answer: %s", host, backend.OneLine(err))
+	}
+	defer response.Body.Close() //nolint:errcheck // it was only read
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	var p struct {
+		Detail string `json:"detail"`
+	}
+	if json.NewDecoder(response.Body).Decode(&p) != nil || p.Detail == "" {
+		return fmt.Errorf("%s: %s: another program listens there, see -addr (ADDR)", host, response.Status)
+	}
+	return fmt.Errorf("%s: %s: %s", host, response.Status, p.Detail)
+}
+
+// reachable returns where a server that listens on addr can be reached from its own machine. If it listens on every
+// interface, that is the loopback address of addr's family, and other is that of the other family: the machine may have
+// only one of the two.
+func reachable(addr config.Address) (address, other string, err error) {
+	host, port, err := net.SplitHostPort(string(addr))
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w: see -addr (ADDR)", addr, err)
+	}
+	if port == "0" {
+		return "", "", fmt.Errorf("%s: any free port: name the one that the server took, see -addr (ADDR)", addr)
+	}
+	v4, v6 := net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)
+	switch ip, err := netip.ParseAddr(host); {
+	case host == "", err == nil && ip == netip.IPv4Unspecified():
+		return v4, v6, nil
+	case err == nil && ip == netip.IPv6Unspecified():
+		return v6, v4, nil
+	default:
+		return net.JoinHostPort(host, port), "", nil
+	}
+}

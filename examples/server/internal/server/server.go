@@ -1,0 +1,266 @@
+// Package server is the reference server: it opens the store, serves it over HTTP with metrics, a dashboard and controls,
+// and shuts down in order.
+//
+//	server, err := server.Open(config.Defaults(), os.Stderr) // listens
+//	go server.Run(ctx)                                       // seeds the table if need be, and serves
+//	<-server.Ready()
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/apidoc"
+	"github.com/pointsapp/pointsapp/examples/server/internal/backend"
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/connlimit"
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/pointshttp"
+)
+
+// How long the parts of a shutdown may take: 10 seconds in all, with some to spare.
+const (
+	drainTimeout = 8 * time.Second // for what waits to be answered, and meanwhile for the update to stop
+	closeTimeout = time.Second     // for the backend to close
+)
+
+// A Server is the reference server. Open it, then Run it.
+type Server struct {
+	cfg         config.Config
+	stderr      io.Writer
+	logger      *slog.Logger
+	telemetry   *telemetry.Telemetry  // nil: nothing is measured
+	newExporter telemetry.NewExporter // nil: nothing can be exported
+	backend     backend.Backend
+	engine      *points.Engine
+	queries     *pointshttp.Handler
+	latest      *latestAnswer // wraps queries
+	updates     *updates
+	routes      *routes
+	http        *http.Server
+	listener    *connlimit.Listener
+	ready       chan struct{}
+}
+
+// Open listens on cfg.Addr, and does nothing more: the address is known then, and a port that is in use is reported at
+// once. The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run or
+// Close must be called.
+//
+// The errors of Open and Run are one line each, without a password.
+func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {
+	s := &Server{cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), updates: new(updates), ready: make(chan struct{})}
+	for _, option := range options {
+		option(s)
+	}
+	if err := s.open(); err != nil {
+		s.close(context.Background())
+		return nil, err
+	}
+	return s, nil
+}
+
+// An Option configures a [Server] beyond its settings.
+type Option func(*Server)
+
+// WithExporter makes the server export traces and metrics if OpenTelemetry's environment variables (OTEL_*) ask for it.
+// Without it, such a variable is an error.
+func WithExporter(newExporter telemetry.NewExporter) Option {
+	return func(s *Server) { s.newExporter = newExporter }
+}
+
+func (s *Server) open() (err error) {
+	problems := new(lastLines)
+	if s.cfg.Telemetry {
+		s.logger = problems.logTo(s.logger)
+		if s.telemetry, err = telemetry.New(context.Background(), s.newExporter, s.logger); err != nil {
+			return err
+		}
+		s.logger = slog.New(s.telemetry.LogHandler(s.logger.Handler()))
+	}
+	if s.backend, err = backend.Open(s.cfg, s.telemetry, s.logger); err != nil {
+		return err
+	}
+	if s.engine, err = s.newEngine(); err != nil {
+		return err
+	}
+	if err := s.handle(problems); err != nil {
+		return err
+	}
+	listener, err := listen(s.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	s.listener = connlimit.New(listener, int(s.cfg.MaxConnections))
+	s.http.ConnState = s.listener.ConnState
+	if s.telemetry != nil {
+		s.telemetry.MeasureConnections(s.listener.Open, s.listener.Rejected)
+	}
+	return nil
+}
+
+func (s *Server) newEngine() (*points.Engine, error) {
+	var hooks []points.Hooks
+	if s.telemetry != nil {
+		hooks = append(hooks, s.telemetry.Hooks(s.backend.Store()))
+	}
+	outages := outages{logger: s.logger}
+	long := longUpdates{logger: s.logger}
+	hooks = append(hooks,
+		points.Hooks{BatchEnd: outages.batch, UpdateStart: s.updates.started, UpdateEnd: s.updates.ended},
+		points.Hooks{UpdateStart: long.started, UpdateProgress: long.progress})
+	return points.New(s.backend.Store(), points.Config{
+		Interval:      time.Duration(s.cfg.Interval),
+		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
+		MaxWaiting:    int(s.cfg.MaxWaiting),
+		UpdateOnStart: s.cfg.UpdateOnStart,
+		StopTimeout:   drainTimeout,
+		Logger:        s.logger,
+		Hooks:         points.JoinHooks(hooks...),
+	})
+}
+
+// handle sets up everything that is answered over HTTP.
+func (s *Server) handle(problems *lastLines) error {
+	s.queries = pointshttp.NewHandler(s.engine, pointshttp.Config{Ping: s.backend.Ping, Logger: s.logger})
+	s.queries.Starting("the store is being opened")
+	s.latest = &latestAnswer{queries: s.queries}
+	s.routes = newRoutes(s.latest, s.logger)
+	s.routes.addReadOnly(map[string]http.Handler{"/updates": s.updates})
+	description, err := apidoc.Handlers()
+	if err != nil {
+		return err
+	}
+	s.routes.addReadOnly(description)
+	if s.cfg.ControlToken != "" {
+		control := control{s.cfg.ControlToken, s.engine, s.queries, s.logger}
+		s.routes.add(control.handlers())
+	}
+	s.http = pointshttp.NewServer(s.routes, time.Duration(s.cfg.QueryTimeout), s.logger)
+	if s.telemetry == nil {
+		return nil
+	}
+	s.telemetry.MeasureEngine(s.engine)
+	page := s.newDashboard(problems)
+	pages, err := page.Handlers()
+	if err != nil {
+		return err
+	}
+	s.routes.addReadOnly(pages)
+	s.routes.addReadOnly(map[string]http.Handler{"/metrics": s.telemetry.Metrics()})
+	s.http.Handler = s.telemetry.Middleware(s.routes, s.routes.paths())
+	s.http.RegisterOnShutdown(page.Close) // otherwise Shutdown would wait for open pages
+	return nil
+}
+
+// close closes what has been opened, but for the listener.
+func (s *Server) close(ctx context.Context) {
+	if s.backend != nil {
+		s.backend.Close()
+	}
+	if s.telemetry != nil {
+		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		if err := s.telemetry.Shutdown(ctx); err != nil {
+			s.logger.Warn("the last of the telemetry is lost", "error", backend.OneLine(err))
+		}
+	}
+}
+
+// Addr returns where the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Ready returns a channel that is closed once the server answers queries.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Close closes a server that will not Run.
+func (s *Server) Close() error {
+	s.close(context.Background())
+	return s.listener.Close()
+}
+
+// Run creates and fills the table if need be, and then answers queries and lets ticks come until ctx ends. Then it
+// stops listening, answers the queries that wait, stops a running update, and closes everything, within 10 seconds;
+// it returns nil. It returns an error if the table cannot be had, or if listening fails. It may be called once.
+func (s *Server) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(s.serve)
+	group.Go(func() error { return s.work(running) })
+	group.Go(func() error {
+		<-running.Done()
+		if ctx.Err() != nil {
+			s.logger.Info("shutting down")
+		}
+		s.drain(running)
+		return nil
+	})
+	err := group.Wait()
+	s.closeInTime(ctx)
+	if ctx.Err() == nil {
+		return err
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.logger.Warn("something did not stop as it should", "error", backend.OneLine(err))
+	}
+	s.logger.Info("stopped")
+	return nil
+}
+
+func (s *Server) serve() error {
+	if err := pointshttp.Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
+	}
+	return nil
+}
+
+// work prepares the store, and lets ticks come until ctx ends.
+func (s *Server) work(ctx context.Context) error {
+	progress := progress{logger: s.logger, handler: s.queries, w: s.stderr, terminal: isTerminal(s.stderr)}
+	users, err := s.backend.Prepare(ctx, progress.show)
+	progress.end()
+	if err != nil {
+		return err
+	}
+	logger := s.logger
+	if users >= 0 {
+		logger = logger.With("users", users)
+	}
+	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
+		"interval", time.Duration(s.cfg.Interval))
+	s.queries.Serving()
+	close(s.ready)
+	return s.engine.Run(ctx)
+}
+
+// drain stops listening, and waits until all queries are answered.
+func (s *Server) drain(ended context.Context) {
+	s.queries.Stopping()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("some queries were not answered in time", "timeout", drainTimeout)
+		s.http.Close() //nolint:errcheck // there is nothing left to do about it
+	}
+}
+
+// closeInTime closes everything, but does not wait for a connection that hangs.
+func (s *Server) closeInTime(ended context.Context) {
+	closed := make(chan struct{})
+	go func() {
+		s.close(context.WithoutCancel(ended))
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeTimeout + closeTimeout/4):
+		s.logger.Warn("the database's connections were cut", "timeout", closeTimeout)
+	}
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// updates remembers when the latest updates ran, so that a load tester can tell an answer's time beside an update from
+// one's without. Its methods started and ended are for points.Hooks.
+type updates struct {
+	mu     sync.Mutex
+	latest []updateRun // the latest one last
+}
+
+// keptUpdates is how many updates are remembered.
+const keptUpdates = 1000
+
+// updateRun is when one update ran.
+type updateRun struct {
+	StartedAt time.Time  `json:"started_at"`
+	EndedAt   *time.Time `json:"ended_at"` // null while it runs
+	Users     int64      `json:"users"`    // that were updated, once it has ended
+	Failed    bool       `json:"failed"`   // it failed, or was stopped
+}
+
+func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.latest) == keptUpdates {
+		u.latest = slices.Delete(u.latest, 0, 1)
+	}
+	u.latest = append(u.latest, updateRun{StartedAt: info.Started})
+	return ctx
+}
+
+func (u *updates) ended(info points.UpdateInfo) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if errors.Is(info.Err, points.ErrUpdateRunning) { // of another process: this one updated nothing
+		u.latest = u.latest[:len(u.latest)-1]
+		return
+	}
+	ended := info.Started.Add(info.Duration)
+	u.latest[len(u.latest)-1] = updateRun{info.Started, &ended, info.Users, info.Err != nil}
+}
+
+// last returns the last n updates.
+func (u *updates) last(n int) []updateRun {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)
+}
+
+// ServeHTTP answers GET /updates.
+func (u *updates) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	body, err := json.Marshal(struct {
+		Updates []updateRun `json:"updates"`
+	}{u.last(keptUpdates)})
+	if err != nil {
+		panic(err) // times and a number
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(body) //nolint:errcheck // the client has gone
+}

@@ -1,0 +1,75 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+func getUpdates(t *testing.T, h http.Handler) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/updates", nil))
+	require.Equal(t, http.StatusOK, w.Code)
+	return w.Body.String()
+}
+
+func TestUpdatesTellsWhenTheyRan(t *testing.T) {
+	t.Parallel()
+	h := new(updates)
+	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
+
+	first := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
+	h.started(t.Context(), first)
+	assert.JSONEq(t, `{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":null,"users":0,"failed":false}]}`,
+		getUpdates(t, h))
+
+	first.Users, first.Duration = 7, 1200*time.Millisecond
+	h.ended(first)
+	second := points.UpdateInfo{Started: first.Started.Add(time.Minute)}
+	h.started(t.Context(), second)
+	second.Err = errors.New("lost")
+	h.ended(second)
+	assert.JSONEq(t, `{"updates":[
+		{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z","users":7,"failed":false},
+		{"started_at":"2026-01-01T10:01:00Z","ended_at":"2026-01-01T10:01:00Z","users":0,"failed":true}]}`,
+		getUpdates(t, h))
+}
+
+// An update that the store skips, as another process is updating the table, is neither an update nor a failure.
+func TestUpdatesOmitsSkippedOnes(t *testing.T) {
+	t.Parallel()
+	h := new(updates)
+	info := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
+	h.started(t.Context(), info)
+	info.Err = fmt.Errorf("locked: %w", points.ErrUpdateRunning)
+	h.ended(info)
+	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
+}
+
+// However long a server runs, it remembers the latest thousand.
+func TestUpdatesForgets(t *testing.T) {
+	t.Parallel()
+	h := new(updates)
+	for i := range 1002 {
+		info := points.UpdateInfo{Started: time.Unix(int64(i), 0), Users: int64(i)}
+		h.started(t.Context(), info)
+		h.ended(info)
+	}
+	var told struct {
+		Updates []updateRun `json:"updates"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(getUpdates(t, h)), &told))
+	require.Len(t, told.Updates, 1000)
+	assert.EqualValues(t, 2, told.Updates[0].Users)
+	assert.EqualValues(t, 1001, told.Updates[999].Users)
+}

@@ -1,0 +1,121 @@
+package pointshttp
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A phase is a time in which the program does not simply serve.
+type phase struct {
+	name           string
+	rejectsQueries bool
+}
+
+// Starting makes the handler answer queries and /readyz with 503, until Serving is called. what says what the program is
+// doing, such as "seeding the table": clients see it.
+func (h *Handler) Starting(what string) { h.phase.Store(&phase{"starting: " + what, true}) }
+
+// Serving makes the handler answer queries, as a new one does.
+func (h *Handler) Serving() { h.phase.Store(nil) }
+
+// Stopping makes the handler answer /readyz with 503, so that load balancers send no further queries. It still answers
+// queries if it did before.
+func (h *Handler) Stopping() {
+	before := h.phase.Load()
+	h.phase.Store(&phase{"shutting down", before != nil && before.rejectsQueries})
+}
+
+// Phase returns "starting: " and what the program is doing, "shutting down", or "" while it serves.
+func (h *Handler) Phase() string {
+	if p := h.phase.Load(); p != nil {
+		return p.name
+	}
+	return ""
+}
+
+func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
+	if name := h.Phase(); name != "" {
+		WriteProblem(w, http.StatusServiceUnavailable, "The server is "+name+".")
+		return
+	}
+	if err := h.pinger.ping(r.Context()); err != nil {
+		WriteProblem(w, http.StatusServiceUnavailable, "The database does not answer.")
+		return
+	}
+	body, err := json.Marshal(readinessOf(h.engine.State()))
+	if err != nil {
+		panic(err) // strings, numbers and times
+	}
+	writeJSON(w, jsonType, http.StatusOK, body)
+}
+
+// readiness is the answer to GET /readyz of a program that can answer queries.
+type readiness struct {
+	Status   string    `json:"status"`
+	Waiting  int       `json:"waiting"` // queries
+	NextTick time.Time `json:"next_tick,omitzero"`
+	Update   struct {
+		RunningSince time.Time           `json:"running_since,omitzero"`
+		Done         int64               `json:"done,omitzero"`  // users, if the store reports progress
+		Total        int64               `json:"total,omitzero"` // users, an estimate
+		LastSuccess  update              `json:"last_success,omitzero"`
+		LastFailure  update              `json:"last_failure,omitzero"`
+		Breaker      points.BreakerState `json:"breaker"`
+	} `json:"update"`
+}
+
+type update struct {
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+	Users   int64     `json:"users"`
+}
+
+func readinessOf(state points.State) readiness {
+	r := readiness{Status: "ready", Waiting: state.Waiting, NextTick: state.NextTick}
+	r.Update.RunningSince = state.Updater.RunningSince
+	r.Update.Done, r.Update.Total = state.Updater.Done, state.Updater.Total
+	r.Update.LastSuccess = updateOf(state.Updater.LastSuccess)
+	r.Update.LastFailure = updateOf(state.Updater.LastFailure)
+	r.Update.Breaker = state.Updater.Breaker
+	return r
+}
+
+func updateOf(info points.UpdateInfo) update {
+	if info.Started.IsZero() {
+		return update{}
+	}
+	return update{info.Started, info.Started.Add(info.Duration), info.Users}
+}
+
+// A pinger shares one ping of the store among all requests that come within half a second, so that a load of requests
+// for /readyz costs the store next to nothing.
+type pinger struct {
+	store func(context.Context) error // nil: it can always be reached
+
+	mu   sync.Mutex
+	at   time.Time // of the last ping
+	last error
+}
+
+func (p *pinger) ping(ctx context.Context) error {
+	const fresh, timeout = 500 * time.Millisecond, 2 * time.Second
+	if p.store == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.at) < fresh {
+		return p.last
+	}
+	// Other requests use the result, too: it must not depend on this one's context.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	p.last = p.store(ctx)
+	p.at = time.Now()
+	return p.last
+}

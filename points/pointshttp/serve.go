@@ -1,0 +1,125 @@
+package pointshttp
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/pointsapp/pointsapp/internal/tcppeer"
+)
+
+// Serve accepts connections on listener and serves them with server until one of the two is closed, as server.Serve
+// does, but at less cost for each request whose handler waits. It sets server.ConnContext.
+//
+// While a handler runs, net/http reads one byte from its connection, to notice that the client has closed it. If the
+// handler waits at all, be it for microseconds, that is a system call, two waits on the poller and four switches of
+// goroutines: a fifth of what a request costs the processor (BenchmarkHTTP in ../../bench). Here such a read
+// returns at once without having read, and a timer checks each connection whose handler has run for checkInterval.
+//
+// A request's context ends when its connection has been reset, but not when the client has only closed its sending
+// side: such a client still waits for its answer. (That of net/http ends in both cases.)
+//
+// On operating systems other than Linux, Serve is server.Serve.
+func Serve(server *http.Server, listener net.Listener) error {
+	if !tcppeer.Known {
+		return server.Serve(listener)
+	}
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if c, ok := c.(*watchedConn); ok {
+			ctx, c.cancel = context.WithCancel(context.WithValue(ctx, connKey{}, c))
+		}
+		return ctx
+	}
+	return server.Serve(watchedListener{listener})
+}
+
+// ClientClosed reports whether the client of a request has closed the connection, or its sending side. TCP does not
+// tell the two apart, but clients that only close their sending side are rare: after a request that took long, it most
+// often means that the client's timeout was shorter. ctx is the context of a request that [Serve] serves; with any other
+// ClientClosed reports whether ctx has been cancelled.
+func ClientClosed(ctx context.Context) bool {
+	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
+		return tcppeer.Of(c.TCPConn) != tcppeer.Open
+	}
+	return ctx.Err() == context.Canceled //nolint:errorlint // a context's error is never wrapped
+}
+
+// queryContext returns a context for a query on behalf of r. It ends when the client is known to be gone or r's
+// deadline is over. Over HTTP/1, net/http also cancels a request's context when the client has only closed its sending
+// side and waits for its answer: that does not count.
+func queryContext(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx := r.Context()
+	if r.ProtoMajor > 1 || ctx.Done() == nil || ctx.Value(connKey{}) != nil {
+		return ctx, func() {}
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	}
+	return context.WithoutCancel(ctx), func() {}
+}
+
+// connKey is the key of a request's *watchedConn in its context.
+type connKey struct{}
+
+// checkInterval is how long a handler runs before its connection is first checked, and the time between two checks.
+const checkInterval = 100 * time.Millisecond
+
+type watchedListener struct{ net.Listener }
+
+func (l watchedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return c, nil
+	}
+	watched := &watchedConn{TCPConn: tcp, cancel: func() {}}
+	watched.timer = time.AfterFunc(checkInterval, watched.check)
+	watched.timer.Stop()
+	return watched, nil
+}
+
+// A watchedConn is a connection that net/http need not read from to notice that its client has gone.
+type watchedConn struct {
+	*net.TCPConn
+	cancel  context.CancelFunc // of the context of the connection's requests
+	timer   *time.Timer        // calls check
+	waiting atomic.Bool        // a handler runs
+}
+
+// Read reads from the connection, except for net/http's read of one byte while a handler runs: that reads nothing. The
+// next call reads, whatever the size of p, so that no byte can stay unread for good.
+func (c *watchedConn) Read(p []byte) (int, error) {
+	if len(p) == 1 && c.waiting.CompareAndSwap(false, true) {
+		c.timer.Reset(checkInterval)
+		return 0, nil
+	}
+	if c.waiting.CompareAndSwap(true, false) {
+		c.timer.Stop()
+	}
+	return c.TCPConn.Read(p)
+}
+
+// check cancels the requests of a connection that has been reset, or schedules the next check.
+func (c *watchedConn) check() {
+	if !c.waiting.Load() {
+		return
+	}
+	if tcppeer.Of(c.TCPConn) == tcppeer.Reset {
+		c.cancel()
+		return
+	}
+	c.timer.Reset(checkInterval)
+}
+
+// Close closes the connection.
+func (c *watchedConn) Close() error {
+	c.waiting.Store(false)
+	c.timer.Stop()
+	c.cancel()
+	return c.TCPConn.Close()
+}

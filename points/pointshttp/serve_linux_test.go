@@ -1,0 +1,102 @@
+package pointshttp
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// serveHandler serves a handler on a port of its own, and returns its address.
+func serveHandler(t *testing.T, handler http.HandlerFunc) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	server := NewServer(handler, time.Second, slog.New(slog.DiscardHandler))
+	served := make(chan error)
+	go func() { served <- Serve(server, listener) }()
+	t.Cleanup(func() {
+		assert.NoError(t, server.Close())
+		assert.ErrorIs(t, <-served, http.ErrServerClosed)
+	})
+	return listener.Addr().String()
+}
+
+// A reset ends the context of the request. A client that closes its connection, or its sending side, may still wait for
+// the answer.
+func TestServeEndsRequestsOfResetConnections(t *testing.T) {
+	t.Parallel()
+	called, ended := make(chan context.Context), make(chan struct{})
+	address := serveHandler(t, func(_ http.ResponseWriter, r *http.Request) {
+		called <- r.Context()
+		<-r.Context().Done()
+		close(ended)
+	})
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+	require.NoError(t, err)
+	ctx := <-called
+	assert.False(t, ClientClosed(ctx))
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0))
+	require.NoError(t, c.Close())
+	<-ended
+	assert.True(t, ClientClosed(ctx))
+}
+
+func TestClientClosed(t *testing.T) {
+	t.Parallel()
+	called, end := make(chan context.Context), make(chan struct{})
+	address := serveHandler(t, func(_ http.ResponseWriter, r *http.Request) {
+		called <- r.Context()
+		<-end
+	})
+	c := halfClosed(t, address)
+	ctx := <-called
+	require.Eventually(t, func() bool { return ClientClosed(ctx) }, time.Minute, time.Millisecond)
+	assert.NoError(t, ctx.Err())
+	close(end)
+	requireAnswer(t, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	assert.False(t, ClientClosed(ctx))
+	cancel()
+	assert.True(t, ClientClosed(ctx))
+}
+
+// A client that waits is not taken for one that has gone, and one that sends its next requests before it has the answer
+// to the first gets all of them.
+func TestServeKeepsClientsThatWait(t *testing.T) {
+	t.Parallel()
+	address := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(3 * checkInterval):
+		}
+		fmt.Fprint(w, r.URL.Path)
+	})
+	c, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer c.Close()
+	replies := bufio.NewReader(c)
+	for _, paths := range [][]string{{"/a"}, {"/b", "/c", "/d"}, {"/e"}} {
+		for _, path := range paths {
+			_, err = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: h\r\n\r\n")
+			require.NoError(t, err)
+		}
+		for _, path := range paths {
+			response, err := http.ReadResponse(replies, nil)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			assert.Equal(t, path, string(body))
+		}
+	}
+}
