@@ -98,7 +98,7 @@ func serve(t *testing.T, path, command string, env []string) {
 		}
 		answer.Body.Close()
 		return answer.StatusCode == http.StatusOK
-	}, time.Minute, 50*time.Millisecond, "it does not answer")
+	}, 5*time.Minute, 50*time.Millisecond, "it does not answer")
 	require.NoError(t, syscall.Kill(-cmd.Process.Pid, syscall.SIGINT))
 	<-ended
 }

@@ -29,7 +29,7 @@ import (
 
 const (
 	root     = "../.."
-	patience = 2 * time.Minute // for what must happen, on a busy machine
+	patience = 5 * time.Minute // for what must happen, on a busy machine
 	often    = 100 * time.Millisecond
 )
 
