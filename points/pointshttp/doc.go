@@ -3,7 +3,7 @@
 //	handler := pointshttp.NewHandler(engine, pointshttp.Config{})
 //	server := pointshttp.NewServer(handler, 5*time.Second, nil) // points.Config.QueryTimeout
 //	listener, err := net.Listen("tcp", "127.0.0.1:4000")
-//	...
+//	// if err is nil:
 //	err = pointshttp.Serve(server, listener)
 //
 // The [Handler] is an ordinary http.Handler: it can be mounted in any router, behind any middleware, and served by any
