@@ -33,7 +33,7 @@ func testRouter(t *testing.T, mount func(http.Handler) http.Handler) http.Handle
 	first := get(t, router, "/points/")
 	assert.Equal(t, http.StatusOK, first.Code)
 	assert.JSONEq(t, `{"users":[],"timestamp":null}`, first.Body.String())
-	assert.NotContains(t, get(t, router, "/points/").Body.String(), "null", "the second query is told of the first")
+	assert.NotContains(t, get(t, router, "/points/").Body.String(), "null", "the second query returns the timestamp of the first")
 	assert.Equal(t, http.StatusOK, get(t, router, "/points/readyz").Code)
 	assert.Equal(t, http.StatusNotFound, get(t, router, "/points/nothing").Code)
 	assert.Equal(t, http.StatusNotFound, get(t, router, "/readyz").Code)

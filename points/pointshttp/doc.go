@@ -6,9 +6,9 @@
 //	// if err is nil:
 //	err = pointshttp.Serve(server, listener)
 //
-// The [Handler] is an ordinary http.Handler: it can be mounted in any router, behind any middleware, and served by any
-// server. [NewServer] and [Serve] are the settings and the listener that the reference server, examples/server, uses:
-// timeouts for every part of a request, and less work for each request that waits for the store.
+// The [Handler] is an ordinary http.Handler: mount it in any router, behind any middleware, and serve it with any server.
+// [NewServer] and [Serve] are optional: NewServer sets a timeout for every part of a request, and Serve spends less CPU on
+// requests that wait for the store. The reference server, examples/server, uses both.
 //
 // # Answers
 //
@@ -16,10 +16,10 @@
 //	GET /healthz  {"status":"alive"}
 //	GET /readyz   {"status":"ready","waiting":0,"next_tick":"…","update":{…}}
 //
-// Times are RFC 3339 in UTC with six decimals. timestamp is that of the query before, null for the engine's first. HEAD
-// is answered as GET, without a body; HEAD / is a query as well.
+// Times are RFC 3339 in UTC with six decimals. timestamp is that of the previous query, or null for the engine's first
+// query. HEAD is answered like GET, without a body; HEAD / is a query, too.
 //
-// Every other answer is a problem (RFC 9457, application/problem+json) whose detail is for people:
+// Every other answer is a problem (RFC 9457, application/problem+json) with a human-readable detail:
 //
 //	404  unknown path
 //	405  a method other than GET and HEAD
@@ -27,5 +27,5 @@
 //	503  the engine is overloaded, the store is down, or the program is starting; with Retry-After
 //	504  the query took longer than the engine's QueryTimeout
 //
-// No answer may be cached. None has details of the store's errors: see the engine's hooks for those.
+// No answer may be cached. Answers contain no errors of the store: the engine's hooks get those.
 package pointshttp

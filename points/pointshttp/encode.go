@@ -8,7 +8,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// encodedUsers are users and the JSON of an answer with them, up to where its timestamp is. They never change.
+// encodedUsers are users and the JSON of an answer with them, up to its timestamp. They never change.
 type encodedUsers struct {
 	users []points.User
 	json  []byte
@@ -33,8 +33,8 @@ func encodeUsers(users []points.User) *encodedUsers {
 	return &encodedUsers{users, append(json, `],"timestamp":`...)}
 }
 
-// appendResult appends the JSON of result. Users are encoded when others are read than before: once for a batch's
-// queries, and not at all if a batch has read the same users as the one before.
+// appendResult appends the JSON of result. It encodes users only if they differ from the last ones: once for all queries
+// of a batch, and not at all if the batch before read the same users.
 func (h *Handler) appendResult(json []byte, result points.Result) []byte {
 	encoded := h.users.Load()
 	if !slices.Equal(encoded.users, result.Users) {

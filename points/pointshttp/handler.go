@@ -21,11 +21,11 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// A Handler answers queries of an engine: GET / with the result of a query, GET /healthz with 200 while the program
-// runs, GET /readyz with 200 if it can answer queries. The package's documentation has the forms of the answers.
+// A Handler answers GET / with the result of a query to its engine, GET /healthz with 200 while the program runs, and
+// GET /readyz with 200 if it can answer queries. The package documentation shows the answers.
 //
-// A query ends when its client resets the connection or the request's deadline is over. That the client has closed the
-// sending side of the connection does not end it, although net/http then cancels the request's context: such a client
+// A query ends when its client resets the connection or the request's deadline passes. It does not end when the client
+// closes only the sending side of the connection, although net/http then cancels the request's context: such a client
 // still waits for the answer.
 //
 // It is safe for concurrent use.
@@ -39,7 +39,7 @@ type Handler struct {
 	buffers sync.Pool // of *[]byte
 }
 
-// NewHandler returns a handler of the engine's queries. The engine need not run yet.
+// NewHandler returns a handler for engine. Engine.Run need not have been called yet.
 func NewHandler(engine *points.Engine, cfg Config) *Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -95,8 +95,8 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 	h.buffers.Put(buffer)
 }
 
-// writeQueryError writes what a client may know of a query's error. Details of the store are for the log alone. ctx is
-// the query's context.
+// writeQueryError answers a failed query without details of the store, which are for the log only. ctx is the query's
+// context.
 func writeQueryError(ctx context.Context, w http.ResponseWriter, err error) {
 	switch {
 	case ctx.Err() == context.Canceled: //nolint:errorlint // a context's error is never wrapped
@@ -116,7 +116,7 @@ func writeQueryError(ctx context.Context, w http.ResponseWriter, err error) {
 var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{"application/problem+json"}
-	noStore     = []string{"no-store"} // every answer is another one
+	noStore     = []string{"no-store"} // every answer differs
 	noSniff     = []string{"nosniff"}
 )
 

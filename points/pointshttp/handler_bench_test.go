@@ -14,7 +14,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// twoUsers is a store that always finds the same two users, at no cost: what is left is the engine and the handler.
+// twoUsers is a store that always finds the same two users, at no cost: the benchmark measures the engine and the handler.
 type twoUsers struct{ users []points.User }
 
 func newTwoUsers() twoUsers {
@@ -30,7 +30,7 @@ func (s twoUsers) Capabilities() points.Capabilities {
 	return points.Capabilities{ImmediateReads: true}
 }
 
-// discard is an http.ResponseWriter that costs nothing: what is left is the handler.
+// discard is an http.ResponseWriter that costs nothing: the benchmark measures the handler.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header            { return d.header }

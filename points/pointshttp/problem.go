@@ -10,8 +10,7 @@ import (
 // retryAfter is the number of seconds after which a client may retry a request that got 503.
 const retryAfter = "1"
 
-// problem is a problem detail of RFC 9457. Its type is about:blank: the title, which is the status's, says all there is
-// to say about the kind of problem.
+// problem is a problem detail of RFC 9457. Its type is about:blank, so its title is the text of the status.
 type problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
@@ -20,7 +19,7 @@ type problem struct {
 }
 
 // WriteProblem answers a request with a problem (RFC 9457) of type about:blank, as a [Handler] does. The detail is one
-// sentence for people. Status 503 asks the client to retry after a second.
+// human-readable sentence. With status 503, the answer asks the client to retry after a second.
 func WriteProblem(w http.ResponseWriter, status int, detail string) {
 	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail})
 	if err != nil {
@@ -41,7 +40,7 @@ func Recover(next http.Handler, logger *slog.Logger) http.Handler {
 	})
 }
 
-// recoverPanic is to be deferred.
+// recoverPanic must be deferred.
 func recoverPanic(w http.ResponseWriter, r *http.Request, logger *slog.Logger) {
 	p := recover()
 	if p == nil {

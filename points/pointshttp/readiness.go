@@ -10,17 +10,17 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A phase is a time in which the program does not simply serve.
+// A phase is a period in which the program is not ready: it is starting or shutting down.
 type phase struct {
 	name           string
 	rejectsQueries bool
 }
 
-// Starting makes the handler answer queries and /readyz with 503, until Serving is called. what says what the program is
-// doing, such as "seeding the table": clients see it.
+// Starting makes the handler answer queries and /readyz with 503, until Serving is called. Clients see what, which names
+// the present step of the start, such as "seeding the table".
 func (h *Handler) Starting(what string) { h.phase.Store(&phase{"starting: " + what, true}) }
 
-// Serving makes the handler answer queries, as a new one does.
+// Serving ends Starting and Stopping: the handler answers queries again, as a new one does.
 func (h *Handler) Serving() { h.phase.Store(nil) }
 
 // Stopping makes the handler answer /readyz with 503, so that load balancers send no further queries. It still answers
@@ -92,8 +92,7 @@ func updateOf(info points.UpdateInfo) update {
 	return update{info.Started, info.Started.Add(info.Duration), info.Users}
 }
 
-// A pinger shares one ping of the store among all requests that come within half a second, so that a load of requests
-// for /readyz costs the store next to nothing.
+// A pinger pings the store at most once per half second, so that many requests for /readyz hardly load it.
 type pinger struct {
 	store func(context.Context) error // nil: it can always be reached
 

@@ -10,16 +10,16 @@ import (
 	"github.com/pointsapp/pointsapp/internal/tcppeer"
 )
 
-// Serve accepts connections on listener and serves them with server until one of the two is closed, as server.Serve
-// does, but at less cost for each request whose handler waits. It sets server.ConnContext.
+// Serve accepts connections on listener and serves them with server until one of the two is closed, like server.Serve,
+// but uses less CPU for each request whose handler waits. It sets server.ConnContext.
 //
-// While a handler runs, net/http reads one byte from its connection, to notice that the client has closed it. If the
-// handler waits at all, be it for microseconds, that is a system call, two waits on the poller and four switches of
-// goroutines: a fifth of what a request costs the processor (BenchmarkHTTP in ../../bench). Here such a read
-// returns at once without having read, and a timer checks each connection whose handler has run for checkInterval.
+// While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the handler
+// waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine switches: a
+// fifth of the CPU time of a request (BenchmarkHTTP in ../../bench). Serve makes this read return at once without reading,
+// and checks connections with a timer instead, each 100 ms while their handler runs.
 //
-// A request's context ends when its connection has been reset, but not when the client has only closed its sending
-// side: such a client still waits for its answer. (That of net/http ends in both cases.)
+// A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
+// client still waits for its answer. (With net/http alone, it ends in both cases.)
 //
 // On operating systems other than Linux, Serve is server.Serve.
 func Serve(server *http.Server, listener net.Listener) error {
@@ -35,10 +35,10 @@ func Serve(server *http.Server, listener net.Listener) error {
 	return server.Serve(watchedListener{listener})
 }
 
-// ClientClosed reports whether the client of a request has closed the connection, or its sending side. TCP does not
-// tell the two apart, but clients that only close their sending side are rare: after a request that took long, it most
-// often means that the client's timeout was shorter. ctx is the context of a request that [Serve] serves; with any other
-// ClientClosed reports whether ctx has been cancelled.
+// ClientClosed reports whether the client of a request has closed the connection, or only its sending side. TCP cannot
+// tell the two apart, but few clients close only their sending side. If a request took long, the client's timeout was
+// probably shorter. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports whether
+// it has been cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open

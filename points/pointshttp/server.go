@@ -7,11 +7,11 @@ import (
 )
 
 // NewServer returns a server for a handler that answers within queryTimeout, such as a [Handler] whose engine has that
-// QueryTimeout. Its timeouts bound every part of a request, so that no client can hold a connection up: 5 seconds for the
-// headers, queryTimeout and 10 seconds for the whole request and for the answer, 2 minutes between two requests. Messages
-// of net/http are logged as warnings to logger; nil is slog.Default().
+// QueryTimeout. Its timeouts bound every part of a request, so that no client can occupy a connection for long: 5 seconds
+// for the headers, queryTimeout plus 10 seconds for the whole request and for the answer, 2 minutes between two requests.
+// Messages of net/http are logged as warnings to logger; nil means slog.Default().
 func NewServer(handler http.Handler, queryTimeout time.Duration, logger *slog.Logger) *http.Server {
-	const spare = 10 * time.Second
+	const margin = 10 * time.Second
 	if logger == nil {
 		logger = slog.Default()
 	}
@@ -19,8 +19,8 @@ func NewServer(handler http.Handler, queryTimeout time.Duration, logger *slog.Lo
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		// Both run while the query does.
-		ReadTimeout:    queryTimeout + spare,
-		WriteTimeout:   queryTimeout + spare,
+		ReadTimeout:    queryTimeout + margin,
+		WriteTimeout:   queryTimeout + margin,
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
