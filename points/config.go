@@ -37,9 +37,9 @@ type Config struct {
 
 	// ProbeTimeout limits what an outage of the store costs. After a read that fails and took longer than
 	// ProbeTimeout, the store is down: queries fail at once with ErrStoreDown, except that every 100 ms one query
-	// probes the store. The first successful probe ends the outage. A probe may take ProbeTimeout, and longer in a longer
-	// outage, so that a slow store recovers, too: a quarter of the outage so far, up to QueryTimeout. The default is
-	// DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
+	// probes the store. The first successful probe ends the outage. The timeout of a probe is ProbeTimeout or a quarter
+	// of the outage so far, whichever is longer, up to QueryTimeout: so a store that has become slow recovers, too. The
+	// default is DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
 	ProbeTimeout time.Duration
 
 	// MaxWaiting is the maximum number of queries that wait at one moment; further ones fail with ErrOverloaded. The
@@ -56,10 +56,10 @@ type Config struct {
 	// Updater configures the updates.
 	Updater UpdaterConfig
 
-	// Logger logs each update, each tick that starts none, and each panic of the store. The default is no log.
+	// Logger logs each update, each tick that starts none, and each panic of the store. The default discards everything.
 	Logger *slog.Logger
 
-	// Hooks are called when something happens. The default is none.
+	// Hooks are called for batches, ticks and updates. The default is none.
 	Hooks Hooks
 }
 
@@ -107,9 +107,9 @@ type UpdaterConfig struct {
 	// DefaultMaxFailures.
 	MaxFailures int
 
-	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe. It is counted
-	// from the start of the update that failed. The default is one and a half times the interval, also after
-	// SetInterval: then every other tick updates.
+	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe, counted from
+	// the start of the failed update. The default is one and a half times the current interval, so that every other tick
+	// starts an update.
 	Cooldown time.Duration
 
 	// Key returns the key of an update. Calls come one at a time. The default is uniform over all of uint64.

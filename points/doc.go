@@ -2,7 +2,7 @@
 //
 // # Usage
 //
-// Open a [Store], create an [Engine] for it, and run the engine until the program ends:
+// Create a [Store] and an [Engine] for it, and run the engine until the program ends:
 //
 //	store, err := memstore.New(1_000_000)
 //	engine, err := points.New(store, points.Config{})
@@ -17,21 +17,22 @@
 // # Engine
 //
 // An [Engine] owns the min number and the timestamp of the latest query, and serialises all queries, like a GenServer in
-// Elixir. But it does not read the store once for each of them: the queries that wait at the same moment are a batch, and
-// are answered from one read, each with its own timestamp. So throughput is close to that of a handler that does nothing.
+// Elixir. But it does not read the store once per query: the queries that wait at the same moment form a batch, which is
+// answered from one read, each query with its own timestamp. So throughput is close to that of a handler that writes
+// fixed bytes.
 //
 // At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's points
-// are [Draw](id, key), with one random key for each update. So the result of an update can be verified user by user, and
-// a part of it can be retried.
+// are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user, and a
+// part of it can be retried.
 //
 // # Guarantees
 //
 //   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and the
 //     users and the min number of a result belong to one moment between its call and its return.
-//   - At most one update runs, whatever fails. After a failure the next tick updates again, until a circuit breaker opens
-//     after repeated failures; then every other tick does.
-//   - An update that ends without an error has updated every user exactly once.
-//   - Nothing waits without a bound: no query, no update, no shutdown.
+//   - At most one update runs, whatever fails. After a failed update the next tick starts another one. Repeated failures
+//     open a circuit breaker: then only every other tick starts one.
+//   - An update that returns no error has updated every user exactly once.
+//   - Queries, updates and shutdown have timeouts.
 //
 // # Stores
 //
@@ -39,8 +40,8 @@
 //
 // # Compatibility
 //
-// From version 1.0.0 on, code that compiles will compile until 2.0.0, provided that it names the fields of struct literals:
-// structs may get more fields, whose zero value keeps the present behaviour.
+// From version 1.0.0 on, code that compiles will compile until 2.0.0 if it names the fields in struct literals: structs
+// may get more fields. The zero value of a new field keeps the behaviour.
 //
 // [storetest]: https://pkg.go.dev/github.com/pointsapp/pointsapp/points/storetest
 package points

@@ -16,8 +16,8 @@ func Draw(id int64, key uint64) int {
 	return NewGenerator(key).Points(id)
 }
 
-// A Generator is [Draw] for a fixed key. It computes the part of the hash that depends on the key alone once, for stores
-// that draw for many users. It is safe for concurrent use.
+// A Generator is [Draw] for a fixed key: faster for many users, because it hashes the key once. It is safe for concurrent
+// use.
 type Generator struct {
 	a, b, c uint32
 }

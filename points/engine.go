@@ -30,13 +30,13 @@ type Engine struct {
 	reading       bool              // a read is in flight
 	serving       bool              // a goroutine runs serve
 	timeoutTimer  *time.Timer       // fires at the QueryTimeout of the oldest waiter; nil if it is not set
-	down          error             // what queries fail with while the store is down; nil while it is up
+	down          error             // the error of queries while the store is down; nil while it is up
 	downSince     time.Time         // start of the read that found the store down
 	lastProbe     time.Time         // end of the latest read that found the store down
 }
 
-// New returns an engine for store. It starts nothing: the engine answers queries from now on, and ticks while Run runs.
-// An error of New names the field of cfg that is invalid.
+// New returns an engine for store, which answers queries from now on, and ticks while Run runs. New starts no goroutine.
+// Its error names the invalid field of cfg.
 func New(store Store, cfg Config) (*Engine, error) {
 	if store == nil {
 		return nil, errors.New("points: New needs a store, got nil")

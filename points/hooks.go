@@ -5,19 +5,18 @@ import (
 	"time"
 )
 
-// Hooks are functions that an [Engine] calls when something happens, for telemetry. Any of them may be nil. They run in
-// the goroutine that does the work, which waits for them: they must be quick, and must not call the engine. Batch hooks
-// are called one at a time, and so are Update hooks; a Batch hook may run concurrently with a Tick or an Update hook.
+// Hooks are callbacks of an [Engine], for telemetry. Any of them may be nil. The batch, tick or update waits for its
+// hooks: they must be quick, and must not call the engine. Batch hooks are called one at a time, and so are Update hooks;
+// a Batch hook may run concurrently with a Tick or an Update hook.
 //
-// The engine does not recover a panic of a hook, which ends the program. Only a hook that runs in the goroutine of a
-// caller, who may recover the panic, does not: Update hooks in [Engine.Update], Tick in [Engine.Run], and Batch hooks in
-// [Engine.Query] if the store has ImmediateReads. The engine remains usable then, and a query that panicked has no
-// timestamp. A panic of UpdateProgress passes through the store, and fails the update as a panic of the store does.
-// The same applies to Config.MinNumber and UpdaterConfig.Key.
+// The engine does not recover panics of hooks, nor of Config.MinNumber and UpdaterConfig.Key. A panic ends the program,
+// unless the hook runs in the goroutine of a caller that recovers it: Update hooks in [Engine.Update], Tick in
+// [Engine.Run], and Batch hooks in [Engine.Query] if the store has ImmediateReads. The engine then remains usable, and
+// the query that panicked has no timestamp. A panic of UpdateProgress is a panic of the store: the update fails.
 type Hooks struct {
 	// BatchStart is called before each read of the store. queries are the contexts of the queries that the read
-	// answers, in order of arrival; the slice is valid until BatchStart returns. The read gets the context that
-	// BatchStart returns: ctx, or one derived from it, for example with a span.
+	// answers, in order of arrival; the slice is valid until BatchStart returns. BatchStart returns the context for the
+	// read: ctx, or one derived from it, for example with a span.
 	BatchStart func(ctx context.Context, queries []context.Context) context.Context
 
 	// BatchEnd is called after each read of the store, before its queries return.
@@ -26,15 +25,15 @@ type Hooks struct {
 	// Tick is called at each tick, after its update has been started or skipped.
 	Tick func(info TickInfo)
 
-	// UpdateStart is called before each update. info has only Key and Started. The update gets the context that
-	// UpdateStart returns: ctx, or one derived from it.
+	// UpdateStart is called before each update. Only Key and Started of info are set. It returns the context for the
+	// update: ctx, or one derived from it.
 	UpdateStart func(ctx context.Context, info UpdateInfo) context.Context
 
 	// UpdateProgress is called when the store reports its progress: done users of total, which may be an estimate.
 	UpdateProgress func(done, total int64)
 
-	// UpdateEnd is called after each update, successful or not. If info.Err wraps ErrUpdateRunning, the store has skipped
-	// the update, because it was running one of another engine or process: that is no failure.
+	// UpdateEnd is called after each update, successful or not. If info.Err wraps ErrUpdateRunning, the store skipped the
+	// update because it was running one of another engine or process; that is not a failure.
 	UpdateEnd func(info UpdateInfo)
 }
 
@@ -67,8 +66,8 @@ type UpdateInfo struct {
 	Err      error         // nil if every user was updated
 }
 
-// JoinHooks returns hooks that call the hooks of all, in this order. Of BatchStart and UpdateStart, each gets the context
-// that the one before it has returned.
+// JoinHooks returns hooks that call the hooks of all, in order. Each BatchStart and UpdateStart gets the context that the
+// previous one returned.
 func JoinHooks(all ...Hooks) Hooks {
 	var joined Hooks
 	for _, h := range all {

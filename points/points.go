@@ -30,23 +30,23 @@ type Store interface {
 	// rather than nil. The caller owns the slice. min may be any number; limit is at least 1.
 	UsersAbove(ctx context.Context, min, limit int) ([]User, error)
 
-	// UpdateAll sets the points of every user to Draw(id, key). It returns the number of users updated: each user
-	// that existed when it began, once. It may run concurrently with UsersAbove, which sees the part of the update
-	// that is committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent
-	// calls do not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
+	// UpdateAll sets the points of every user that exists when it begins to Draw(id, key), exactly once, and returns
+	// the number of users updated. It may run concurrently with UsersAbove, which sees the part of the update that is
+	// committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent calls
+	// do not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
 	UpdateAll(ctx context.Context, key uint64) (int64, error)
 
-	// Capabilities returns what this store can do beyond the rules above. The value never changes. A store that wraps
-	// another one returns the Capabilities of that store; embedding the Store interface does so.
+	// Capabilities returns the optional abilities of the store. They never change. A store that wraps another one
+	// returns the Capabilities of that store; embedding the Store interface does so.
 	Capabilities() Capabilities
 }
 
 // Capabilities are the optional abilities of a [Store]. The zero value is correct for every store. More fields may be
 // added: name the fields when you set them.
 type Capabilities struct {
-	// ImmediateReads: reads come from memory and wait for nothing, not even for an update, so that one takes less time
-	// than waking a goroutine (about 1 µs). An [Engine] then lets each query read for itself, one after the other under
-	// a lock, which is faster than batching. The query's context does not interrupt such a read.
+	// ImmediateReads: reads come from memory and never block, not even during an update, so a read takes less time than
+	// waking a goroutine (about 1 µs). Each query of an [Engine] then makes its own read, under a lock, which is faster
+	// than batching. The query's context does not interrupt such a read.
 	ImmediateReads bool
 }
 
@@ -56,12 +56,12 @@ type Result struct {
 	// It is never nil. All queries of a batch share it: do not modify it.
 	Users []User
 
-	// Previous is the timestamp of the query before this one, in UTC; zero for the engine's first query. It strictly
-	// increases from query to query, by at least a microsecond, so it runs ahead of the clock while there is more than
-	// one query per microsecond.
+	// Previous is the timestamp of the query before this one, in UTC; zero for the engine's first query. Each timestamp
+	// is at least a microsecond later than the one before it, so timestamps run ahead of the clock while there is more
+	// than one query per microsecond.
 	Previous time.Time
 
-	// Batch is the number of the store read that this answer comes from, counted from 1. Results with the same Batch
-	// have the same Users, so anything derived from Users can be cached per batch.
+	// Batch is the number of the read that this result comes from, counted from 1. Results with the same Batch have the
+	// same Users, so anything derived from Users can be cached per batch.
 	Batch uint64
 }

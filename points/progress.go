@@ -5,16 +5,15 @@ import "context"
 // progressKey is the context key of a func(done, total int64).
 type progressKey struct{}
 
-// WithProgress returns a context that makes a store call report while it updates or fills the table: done users of
-// total, which may be an estimate until both are equal. Calls come one at a time, done never decreases, and the last
-// call of a success has done equal to total. A store need not report anything. An [Engine] does this for
-// Hooks.UpdateProgress and State.
+// WithProgress returns a context with which a store calls report while it updates all users or seeds: done users of
+// total, which may be an estimate until the end. Calls come one at a time, done never decreases, and on success the last
+// call has done equal to total. A store need not report anything. An [Engine] uses it for Hooks.UpdateProgress and State.
 func WithProgress(ctx context.Context, report func(done, total int64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, report)
 }
 
-// ReportProgress reports the progress of a [Store.UpdateAll] to the function that its caller gave to [WithProgress].
-// It does nothing if there is none. It is for implementations of Store, with the ctx that they got.
+// ReportProgress calls the report function that [WithProgress] put into ctx, if any. Implementations of
+// [Store.UpdateAll] call it with their ctx.
 func ReportProgress(ctx context.Context, done, total int64) {
 	if report, ok := ctx.Value(progressKey{}).(func(done, total int64)); ok {
 		report(done, total)

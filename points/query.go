@@ -157,8 +157,8 @@ func (e *Engine) answerBatch(b batch) {
 	e.finishBatch(b, users, err, down)
 }
 
-// recoverServe replaces a serve whose goroutine was ended by the store or a hook: by runtime.Goexit, as testing.T.FailNow
-// does. The batch fails. (A panic of a hook gets here, too, on its way to end the program.)
+// recoverServe fails the batch and restarts serve after the store or a hook has ended its goroutine with runtime.Goexit,
+// as testing.T.FailNow does. (A panic of a hook gets here, too, before it ends the program.)
 func (e *Engine) recoverServe(b batch) {
 	err := errors.New("points: reading users: the store or a hook called runtime.Goexit")
 	var down error
@@ -229,15 +229,15 @@ func (e *Engine) startBatch(ctx context.Context) context.Context {
 }
 
 // finishBatch gives the queries of the read in flight their results, each with its own timestamp, in order of arrival.
-// Queries that have given up get no timestamp. If the read has found the store down, the waiting queries fail, too: the
-// next read is a probe, for one query alone.
+// Queries that have given up get no timestamp. If the read found the store down, the waiting queries fail, too: the next
+// read is a probe, for a single query.
 func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 	e.mu.Lock()
 	var rejected *waiter
 	switch {
 	case err == nil:
-		// The timestamps of a batch end now rather than start now: timestamps are never in the future, unless there is
-		// more than one query per microsecond.
+		// The last timestamp of a batch is now, not the first: timestamps are not in the future, unless there is more
+		// than one query per microsecond.
 		timestamp := max(e.lastTimestamp, time.Now().UnixMicro()-int64(e.inFlight.length))
 		for w := e.inFlight.first; w != nil; w = w.next {
 			timestamp++

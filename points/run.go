@@ -30,12 +30,12 @@ type State struct {
 	Paused   bool          // no ticks until Resume
 	NextTick time.Time     // in UTC; zero while the engine is paused or not running
 	Ticks    uint64        // since New
-	Skipped  uint64        // ticks whose update was skipped, because this engine or the store was running another one
+	Skipped  uint64        // ticks whose update was skipped, because another one was running
 	Updater  UpdaterState
 }
 
-// Run lets ticks happen until ctx ends. Then it stops a running update, waits for it, and returns nil. It fails with
-// [ErrRunning] if it is running already, and with [ErrStopTimeout] if the update does not stop in time. Queries are
+// Run ticks once per interval until ctx ends. Then it cancels a running update, waits for it, and returns nil. It fails
+// with [ErrRunning] if it is running already, and with [ErrStopTimeout] if the update does not stop in time. Queries are
 // answered before, during and after Run.
 //
 // Each tick draws a new min number, which takes effect at once or after the read in flight. Then it starts an update,
@@ -162,7 +162,7 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	if skipped {
 		s.skipped++
 	}
-	// The tick may have waited for a read for several intervals, and the schedule may have changed meanwhile.
+	// The tick may have waited several intervals for a read, and the schedule may have changed since.
 	for !s.next.IsZero() && !s.next.After(time.Now()) {
 		s.next = s.next.Add(s.interval)
 	}
@@ -179,7 +179,7 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	}
 }
 
-// runTickUpdate runs the update of a tick, which is skipped, too, if the store is running another one.
+// runTickUpdate runs the update of a tick. The tick counts as skipped if the store was running another update.
 func (e *Engine) runTickUpdate(run func() (UpdateInfo, error)) {
 	if _, err := run(); errors.Is(err, ErrUpdateRunning) {
 		e.schedule.mu.Lock()
@@ -191,11 +191,11 @@ func (e *Engine) runTickUpdate(run func() (UpdateInfo, error)) {
 // A pendingMinNumber becomes the min number when the read in flight has ended.
 type pendingMinNumber struct {
 	number int
-	set    chan struct{} // closed when it has
+	set    chan struct{} // closed when it has become the min number
 }
 
-// setMinNumber changes the min number when no read is in flight: the users and the min number of a result belong to one
-// moment. It waits for that, so that the tick's update starts later.
+// setMinNumber changes the min number once no read is in flight: the users and the min number of a result belong to one
+// moment. It returns after the change, so that the tick's update starts later.
 func (e *Engine) setMinNumber(ctx context.Context, number int) {
 	e.mu.Lock()
 	if !e.reading {

@@ -58,7 +58,7 @@ func (u *updater) currentState() UpdaterState {
 	return state
 }
 
-// breaker returns the state of the circuit breaker, which follows from the latest failures alone.
+// breaker returns the state of the circuit breaker, which depends on the latest failures only.
 func (u *updater) breaker() BreakerState {
 	switch {
 	case u.state.Failures < u.cfg.MaxFailures:
@@ -70,7 +70,7 @@ func (u *updater) breaker() BreakerState {
 	}
 }
 
-// claim makes the update that it returns the only one. The caller must run it.
+// claim reserves the right to update. It returns the update, which the caller must run.
 func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)

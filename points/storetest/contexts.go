@@ -35,8 +35,8 @@ func endedContexts(t tester, open opener) {
 
 // cancelledUpdate cancels running updates. Whatever they have updated, the next update must reach every user.
 //
-// An update that is cancelled near its end may succeed. A store that shows updates halfway cannot have been near the end each
-// time. If a store shows updates as a whole, this cannot be checked from outside.
+// An update that is cancelled near its end may succeed. If reads show partial updates, this cannot happen each time. If
+// they show whole updates only, it cannot be checked from outside.
 func cancelledUpdate(t tester, open opener) {
 	const enough, enoughUnseen = 10, 5
 	ids := upTo(many)

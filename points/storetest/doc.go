@@ -6,13 +6,13 @@
 //	func BenchmarkStore(b *testing.B) { storetest.Benchmark(b, newStore) }
 //
 //	func newStore(tb testing.TB, ids []int64) points.Store {
-//		// a new store with one user of 0 points for each of ids
+//		// a new store of users with these ids and 0 points each
 //	}
 //
 // Run it with -race, too. It opens about twenty stores, most of them small, and updates 20,000 users about forty times. On a
-// database this takes seconds, and creating the tables takes longer. A store that updates in batches should be opened with
-// batches of at most a few thousand users, so that an update consists of several.
+// database this takes seconds, and creating the tables takes longer. If the store updates in batches, open it with batches
+// of at most a few thousand users, so that an update has several.
 //
-// A test cannot prove that a store is correct. In particular, lost connections, crashes and other processes need tests of
-// their own.
+// Passing does not prove that a store is correct. In particular, write your own tests for lost connections, crashes and
+// other processes.
 package storetest

@@ -15,8 +15,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// NewStore opens a new store with one user of 0 points for each of ids, which are ascending and unique; there may be none.
-// It fails tb if it cannot, and registers cleanups with tb.
+// NewStore opens a new store of users with these ids and 0 points each. The ids are ascending and unique; there may be
+// none. NewStore fails tb if it cannot open the store, and registers cleanups with tb.
 type NewStore func(tb testing.TB, ids []int64) points.Store
 
 // Run tests stores opened by newStore, in one subtest for each requirement.
