@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A curve is what was measured of one thing, by the number of connections.
+// A curve holds the measurements of one server path by number of connections.
 type curve struct {
 	name   string
 	color  color.Color
@@ -33,7 +33,7 @@ var (
 	faint  = color.RGBA{228, 228, 228, 255}
 )
 
-// draw draws requests/s and the 99th percentile side by side.
+// draw plots requests/s and the 99th percentile side by side.
 func draw(file string, curves []curve) error {
 	throughput, err := panel("requests/s", curves, func(m measured) float64 { return m.rate })
 	if err != nil {
@@ -43,7 +43,7 @@ func draw(file string, curves []curve) error {
 	if err != nil {
 		return err
 	}
-	throughput.Y.Min, throughput.Y.Max = 0, 1.25*throughput.Y.Max // the legend is above the curves
+	throughput.Y.Min, throughput.Y.Max = 0, 1.25*throughput.Y.Max // room for the legend above the curves
 	throughput.Y.Tick.Marker = ticks(0, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 140_000)
 	latency.Y.Scale, latency.Y.Tick.Marker = plot.LogScale{}, ticks(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 	for _, c := range curves {
@@ -52,7 +52,7 @@ func draw(file string, curves []curve) error {
 
 	picture := vgsvg.New(24*vg.Centimeter, 10*vg.Centimeter)
 	whole := canvas.New(picture)
-	whole.SetColor(color.White) // also where the page is dark
+	whole.SetColor(color.White) // on dark pages, too
 	whole.Fill(whole.Path())
 	tiles := canvas.Tiles{Rows: 1, Cols: 2, PadX: vg.Centimeter, PadTop: vg.Millimeter * 4, PadBottom: vg.Millimeter * 4,
 		PadLeft: vg.Millimeter * 4, PadRight: vg.Millimeter * 4}
@@ -99,7 +99,7 @@ func panel(title string, curves []curve, of func(measured) float64) (*plot.Plot,
 	return p, nil
 }
 
-// ticks returns those of the values that an axis has.
+// ticks returns the values that lie on the axis.
 func ticks(values ...float64) plot.Ticker {
 	return plot.TickerFunc(func(from, to float64) (marks []plot.Tick) {
 		for _, v := range values {

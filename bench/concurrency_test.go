@@ -12,12 +12,12 @@ import (
 
 var chart = flag.String("chart", "", "draw what BenchmarkConcurrency measures into this `FILE`, an SVG")
 
-// updating is what the reference server is called while updates run back to back.
+// updating labels the reference server while updates run back to back.
 const updating = "updating"
 
-// BenchmarkConcurrency measures the server by the number of keep-alive connections: fixed bytes, and the reference
-// server on PostgreSQL with 1,000,000 users, idle and while updates run back to back. In each round each of them gets
-// a second with each number; the medians over all rounds are reported, and drawn if -chart says so.
+// BenchmarkConcurrency measures throughput and latency by number of keep-alive connections: for fixed bytes, and for the
+// reference server on PostgreSQL with 1,000,000 users, idle and while updates run back to back. Each round gives every
+// combination a second. It reports medians over all rounds, and plots them if -chart names a file.
 func BenchmarkConcurrency(b *testing.B) {
 	address := startServer(b, database(b))
 	concurrency := []int{1, 3, 10, 30, 100, 300, 1000}
@@ -55,7 +55,7 @@ func BenchmarkConcurrency(b *testing.B) {
 	}
 }
 
-// medians returns the median of each figure.
+// medians returns the median of each field.
 func medians(rounds []measured) measured {
 	median := func(of func(measured) float64) float64 {
 		values := make([]float64, 0, len(rounds))

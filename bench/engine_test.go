@@ -16,7 +16,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A pausingStore answers after as long as a database on the same machine takes.
+// A pausingStore takes as long as a read from a database on the same machine.
 type pausingStore struct {
 	pause time.Duration
 	users []points.User
@@ -32,16 +32,16 @@ func (pausingStore) UpdateAll(context.Context, uint64) (int64, error) { return 0
 
 func (pausingStore) Capabilities() points.Capabilities { return points.Capabilities{} }
 
-// BenchmarkEngine compares ways to answer callers in one order, by the number of callers, on a store whose reads take
-// 50 µs of a processor:
+// BenchmarkEngine compares ways to answer queries in one order, by number of callers, on a store whose reads take 50 µs
+// of CPU:
 //
-//   - engine: this project's. A goroutine that is there while callers wait reads for all of them at once;
-//   - mailbox: an owner goroutine gets them over a channel, as a GenServer its messages, and drains it before each read;
-//   - leader: the first caller reads for those that came with it, as in a database's group commit;
-//   - lock: one read for each call, under a lock;
-//   - join: a read that is under way is joined, by singleflight. It is not correct, and here for comparison.
+//   - engine: points.Engine, where a goroutine reads for all waiters at once;
+//   - mailbox: one goroutine receives queries from a channel, as a GenServer does, and drains it before each read;
+//   - leader: the first waiter reads for all waiters, as in a database's group commit;
+//   - lock: one read per query, under a lock;
+//   - join: singleflight, which joins an in-flight read. It is not linearizable; it is here for comparison.
 //
-// Only the engine does all of what points promises (cancellation, timeouts, stamps); the others are bare.
+// Only the engine also provides cancellation, timeouts and timestamps.
 func BenchmarkEngine(b *testing.B) {
 	store := pausingStore{50 * time.Microsecond, make([]points.User, 2)}
 	for _, callers := range []int{1, 10, 100, 1000} {
@@ -60,7 +60,7 @@ func BenchmarkEngine(b *testing.B) {
 	}
 }
 
-// BenchmarkEngineInMemory is the engine on memstore, where each caller reads for itself under a lock.
+// BenchmarkEngineInMemory measures the engine on memstore, where each query reads for itself under a lock.
 func BenchmarkEngineInMemory(b *testing.B) {
 	store, err := memstore.New(users)
 	require.NoError(b, err)
@@ -74,15 +74,15 @@ func BenchmarkEngineInMemory(b *testing.B) {
 	}
 }
 
-// A batchedStore hides that reads are immediate, so that the engine batches them.
+// A batchedStore hides the ImmediateReads of a store, so that the engine batches its reads.
 type batchedStore struct{ points.Store }
 
 func (batchedStore) Capabilities() points.Capabilities { return points.Capabilities{} }
 
-// spread divides b.N calls among callers.
+// spread divides b.N queries among callers.
 func spread(b *testing.B, callers int, query func(context.Context) error) {
 	b.ReportAllocs()
-	// As an HTTP request's: one that may end.
+	// Cancellable, as the context of an HTTP request is.
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var left atomic.Int64
@@ -149,7 +149,7 @@ func mailboxQuery(b *testing.B, store points.Store) func(context.Context) error 
 
 func leaderQuery(store points.Store) func(context.Context) error {
 	type batch struct {
-		lead chan struct{} // gets one value: for who is to read
+		lead chan struct{} // receives one value: the token of the reader
 		done chan struct{}
 		err  error
 	}
@@ -177,7 +177,7 @@ func leaderQuery(store points.Store) func(context.Context) error {
 		mu.Unlock()
 		_, mine.err = store.UsersAbove(ctx, 50, 2)
 		mu.Lock()
-		next.lead <- struct{}{} // to the first that waits, or that comes
+		next.lead <- struct{}{} // to the first waiter, now or later
 		mu.Unlock()
 		close(mine.done)
 		return mine.err

@@ -1,4 +1,4 @@
-// Package bench measures the parts and the whole, side by side. README.md has results and commands.
+// Package bench has the benchmarks of the library and the reference server. README.md has results and commands.
 package bench
 
 import (

@@ -24,15 +24,15 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// serverEnv, if it is set to a database, makes this program the server that is measured: a process of its own, so that
-// what it costs the processor is its own.
+// serverEnv holds a database URL. If it is set, this program is the measured server: a process of its own, so that its
+// CPU time can be measured.
 const serverEnv = "POINTS_BENCH_SERVER"
 
-// The server's paths: what is compared.
+// The paths of the measured server.
 const (
-	fixedPath  = "/fixed"  // fixed bytes: what net/http and the network cost
+	fixedPath  = "/fixed"  // fixed bytes: the cost of net/http and the network
 	enginePath = "/"       // the reference server
-	eachPath   = "/each"   // the same, with an engine that reads once for each call
+	eachPath   = "/each"   // the same with one read per query
 	memoryPath = "/memory" // the reference server in memory
 )
 
@@ -83,13 +83,13 @@ func serve(pool *pgxpool.Pool) error {
 	}
 	fmt.Fprintln(os.Stdout, listener.Addr())
 	go func() {
-		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // its end is what is waited for
+		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // it waits for the end of the input
 		os.Exit(0)
 	}()
 	return pointshttp.Serve(server, listener)
 }
 
-// atRoot has a handler answer as it does at /.
+// atRoot makes a handler answer as for /.
 func atRoot(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.URL.Path = "/"
@@ -97,7 +97,7 @@ func atRoot(handler http.Handler) http.Handler {
 	})
 }
 
-// fixed answers as long a body as the reference server, with the same headers.
+// fixed answers with a constant body as long as the reference server's, and the same headers.
 func fixed(w http.ResponseWriter, _ *http.Request) {
 	header := w.Header()
 	header["Content-Type"] = jsonType
@@ -117,8 +117,8 @@ var (
 		`],"timestamp":"2026-01-01T10:00:00.123456Z"}`)
 )
 
-// An eachStore reads once for each call of its engine, one after the other: it has ImmediateReads, so the engine
-// has each caller read under its lock. That is a GenServer that asks the database itself.
+// An eachStore makes its engine read once per query, under a lock, by claiming ImmediateReads: what a GenServer that
+// queries the database does.
 type eachStore struct{ store points.Store }
 
 func (s *eachStore) Capabilities() points.Capabilities {
@@ -133,7 +133,7 @@ func (s *eachStore) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return s.store.UpdateAll(ctx, key)
 }
 
-// updates run back to back between start and stop.
+// updates runs updates back to back between start and stop.
 type updates struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -157,7 +157,7 @@ func (u *updates) stop() {
 	u.done.Wait()
 }
 
-// usage tells the processor time that this process has used, in µs, and its resident memory, in bytes.
+// usage returns the CPU time of this process in µs and its resident memory in bytes.
 func usage(w http.ResponseWriter, _ *http.Request) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
@@ -169,7 +169,7 @@ func usage(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, time.Duration(r.Utime.Nano()+r.Stime.Nano()).Microseconds(), resident*int64(os.Getpagesize()))
 }
 
-// startServer starts the server on a database that has users, and returns where it listens.
+// startServer starts the server on a seeded database and returns its address.
 func startServer(b *testing.B, database string) (address string) {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -189,7 +189,7 @@ func startServer(b *testing.B, database string) (address string) {
 	return line[:len(line)-1]
 }
 
-// get returns the numbers that the server answers at a path.
+// get returns the numbers in the server's answer to a path.
 func get(b *testing.B, address, path string) (numbers []int64) {
 	b.Helper()
 	response, err := http.Get("http://" + address + path)

@@ -23,13 +23,12 @@ import (
 
 const users = 1_000_000
 
-// connections is how many BenchmarkServing uses: as many as the original's benchmark.
+// connections is the number of connections in the original's benchmark.
 const connections = 100
 
-// BenchmarkServing compares the reference server on PostgreSQL, with 1,000,000 users, with the same server answering
-// fixed bytes, with an engine that reads once for each call, and with itself in memory and during updates. In each
-// round each of them gets as many requests over as many keep-alive connections: the medians over all rounds are
-// reported.
+// BenchmarkServing compares the reference server on PostgreSQL with 1,000,000 users to fixed bytes, to one read per
+// query, to itself during updates, and to the reference server in memory. Each round loads every path for a second over
+// the same number of keep-alive connections. It reports medians over all rounds.
 func BenchmarkServing(b *testing.B) {
 	address := startServer(b, database(b))
 	rounds := map[string][]measured{}
@@ -55,7 +54,7 @@ func BenchmarkServing(b *testing.B) {
 	b.ReportMetric(float64(get(b, address, "/usage")[1])/(1<<20), "MB-resident")
 }
 
-// database returns one with a million users, after an update.
+// database returns a database with 1,000,000 users, updated once.
 func database(b *testing.B) string {
 	b.Helper()
 	url := pgtest.URL(b)
@@ -71,15 +70,15 @@ func database(b *testing.B) string {
 	return url
 }
 
-// measured is what one load has shown.
+// measured holds the figures of one load.
 type measured struct {
 	rate     float64 // requests/s
 	cpu      float64 // of the server, in µs a request
 	p50, p99 float64 // ms
 }
 
-// ratio returns the median, over all rounds, of a figure of the one to that of the other in the same round: the machine
-// is faster in one round than in the next.
+// ratio returns the median over all rounds of one path's figure divided by another's in the same round, because the
+// speed of the machine varies from round to round.
 func ratio(of, to []measured, figure func(measured) float64) float64 {
 	ratios := make([]float64, len(of))
 	for i := range of {
@@ -93,13 +92,13 @@ func (m measured) String() string {
 	return fmt.Sprintf("%7.0f requests/s, server %5.1f µs/request, 50%% %5.2f ms, 99%% %5.2f ms", m.rate, m.cpu, m.p50, m.p99)
 }
 
-// load sends requests for a second, each connection its next one when it has the answer, and measures the server.
+// load runs a closed loop on each connection for a second and measures the server.
 func load(b *testing.B, address, path string, connections int) measured {
 	b.Helper()
 	return loadServer(b, address, path, connections, func() int64 { return get(b, address, "/usage")[0] })
 }
 
-// loadServer does the same with any server; cpu returns the CPU time that it has used, in µs.
+// loadServer is load for any server; cpu returns the server's CPU time in µs.
 func loadServer(b *testing.B, address, path string, connections int, cpu func() int64) measured {
 	b.Helper()
 	const duration = time.Second
@@ -132,7 +131,7 @@ func loadServer(b *testing.B, address, path string, connections int, cpu func() 
 	}
 }
 
-// closedLoop sends requests over one connection, and returns how long each took.
+// closedLoop sends one request after the other over a connection and returns their durations.
 func closedLoop(address, path string, until time.Time) (latencies []time.Duration, err error) {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -155,7 +154,7 @@ func closedLoop(address, path string, until time.Time) (latencies []time.Duratio
 	return latencies, nil
 }
 
-// discardReply reads a reply that must be 200 and have a Content-Length.
+// discardReply reads a response, which must be 200 with a Content-Length.
 func discardReply(r *bufio.Reader) error {
 	length := -1
 	for first := true; ; first = false {

@@ -19,9 +19,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// BenchmarkOldSnapshot reads all the time while all users are updated, 20 times of it while another transaction holds an
-// old snapshot, and reports for each state the worst 99th percentile of any update's reads, in ms, and the median time
-// of an update, in seconds. Where PostgreSQL puts the new row versions differs from update to update: hence the worst.
+// BenchmarkOldSnapshot reads continuously while all users are updated, 20 times with an old snapshot held by another
+// transaction. For each state it reports the worst 99th percentile of the reads during one update, in ms, and the median
+// duration of an update, in seconds. It takes the worst because PostgreSQL places new row versions differently each time.
 func BenchmarkOldSnapshot(b *testing.B) {
 	held := 20
 	if testing.Short() {
@@ -86,7 +86,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 	}
 }
 
-// A sampler reads without a pause, with the min numbers 0, 50, 97 and 99 in turn.
+// A sampler reads continuously, with the min numbers 0, 50, 97 and 99 in turn.
 type sampler struct {
 	store  points.Store
 	cancel context.CancelFunc
@@ -98,7 +98,7 @@ type sampler struct {
 	err     error
 }
 
-// A window is what is between two changes of the state: an update, or the time after it.
+// A window is the time between two changes of the state: one update, or the time after it.
 type window struct {
 	state string
 	n     int
@@ -106,7 +106,7 @@ type window struct {
 
 func startSampler(b *testing.B, pool *pgxpool.Pool) *sampler {
 	b.Helper()
-	store, err := pgstore.New(pool, pgstore.Config{}) // as a process that does not update
+	store, err := pgstore.New(pool, pgstore.Config{}) // like a process that only reads
 	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(b.Context())
 	s := &sampler{store: store, cancel: cancel, samples: map[window][]float64{}, window: window{"idle", 0}}
@@ -137,14 +137,14 @@ func (s *sampler) run(ctx context.Context) {
 	}
 }
 
-// enter makes later samples count for a window.
+// enter assigns the samples that follow to a window.
 func (s *sampler) enter(state string, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.window = window{state, n}
 }
 
-// await waits until the window has as many samples.
+// await waits until the window has n samples.
 func (s *sampler) await(b *testing.B, samples int) {
 	b.Helper()
 	require.Eventually(b, func() bool {
@@ -155,7 +155,7 @@ func (s *sampler) await(b *testing.B, samples int) {
 	require.NoError(b, s.err)
 }
 
-// stop returns the worst 99th percentile of a window, the longest read and the number of reads, by state.
+// stop returns, by state, the worst 99th percentile of a window, the longest read and the number of reads.
 func (s *sampler) stop() (worst, most map[string]float64, samples map[string]int) {
 	s.cancel()
 	s.done.Wait()

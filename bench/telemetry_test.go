@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// BenchmarkTelemetry compares the reference server, as a program, with and without metrics and traces. In each round each
-// variant gets requests for a second over as many keep-alive connections. The ratios are medians over all rounds.
+// BenchmarkTelemetry compares the reference server, as a program, with and without metrics and traces. Each round loads
+// every variant for a second over the same number of keep-alive connections. The ratios are medians over all rounds.
 func BenchmarkTelemetry(b *testing.B) {
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // the server may have been stopped

@@ -16,7 +16,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A strategy is a way to give all users of a table new points.
+// A strategy is a way to update all users of a table.
 type strategy struct {
 	name   string
 	table  func(b *testing.B, pool *pgxpool.Pool, table string)
@@ -33,9 +33,9 @@ var strategies = []strategy{
 	{"pgstore-4-workers", likePgstores, byPgstore(4)},
 }
 
-// BenchmarkUpdate compares ways to give 1,000,000 users new points, round by round, each on a table of its own: the
-// Elixir original's (pages by OFFSET and LIMIT of a table with a btree index on points), one UPDATE on such a table,
-// one on pgstore's, and pgstore's batches on both. The median of each is reported, in seconds.
+// BenchmarkUpdate compares ways to update 1,000,000 users, in rounds, each on its own table: the original's (pages by
+// OFFSET and LIMIT, btree index on points), one UPDATE on such a table, one UPDATE on pgstore's table, and pgstore's
+// batches on both. It reports the median of each in seconds.
 func BenchmarkUpdate(b *testing.B) {
 	pool := pgtest.Pool(b)
 	for _, s := range strategies {
@@ -77,7 +77,7 @@ func likePgstores(b *testing.B, pool *pgxpool.Pool, table string) {
 	require.NoError(b, store.Seed(b.Context(), users))
 }
 
-// byOffset is what the original does, in pages of 10,000.
+// byOffset updates as the original does, in pages of 10,000 users.
 func byOffset(ctx context.Context, pool *pgxpool.Pool, table string, _ uint64) error {
 	const page = 10_000
 	for offset := 0; offset < users; offset += page {
@@ -114,8 +114,8 @@ func byPgstore(workers int) func(ctx context.Context, pool *pgxpool.Pool, table 
 	}
 }
 
-// BenchmarkSixtyUpdates reports how much larger the table is after 60 updates of 1,000,000 users than after 2, how many
-// of the updates were heap-only, and the 99th percentile of reads in each of the states that a table can be in, in ms.
+// BenchmarkSixtyUpdates reports the growth of the table from 2 to 60 updates of 1,000,000 users, the share of heap-only
+// updates, and the 99th percentile of reads in each state of the table, in ms.
 func BenchmarkSixtyUpdates(b *testing.B) {
 	if testing.Short() {
 		b.Skip("sixty updates take a minute and more")
@@ -148,7 +148,7 @@ func BenchmarkSixtyUpdates(b *testing.B) {
 		require.NoError(b, <-done)
 		switch key {
 		case 0:
-			reads["stale-statistics"] = read(b, store) // they say that all points are zero
+			reads["stale-statistics"] = read(b, store) // from when all points were 0
 		case 1:
 			second = size()
 		}
@@ -156,7 +156,7 @@ func BenchmarkSixtyUpdates(b *testing.B) {
 	reads["updated-60-times"] = read(b, store)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(size()/second, "size-60/size-2")
-	pool.Reset() // a connection that ends reports what it has done
+	pool.Reset() // a closed connection flushes its statistics
 	var hot float64
 	require.Eventually(b, func() bool {
 		var updated int64
@@ -174,7 +174,7 @@ func BenchmarkSixtyUpdates(b *testing.B) {
 	}
 }
 
-// read returns how long each of 1,000 reads took, in ms: 250 for each of the numbers 0, 50, 99 and 100.
+// read returns the durations of 1,000 reads in ms: 250 for each of the min numbers 0, 50, 99 and 100.
 func read(b *testing.B, store points.Store) (took []float64) {
 	b.Helper()
 	for range 250 {
@@ -193,8 +193,8 @@ func p99(took []float64) float64 {
 	return took[len(took)*99/100]
 }
 
-// BenchmarkStores reports, by the number of users, the 99th percentile of reads before and after an update, and how
-// long an update takes, in ms.
+// BenchmarkStores reports, by number of users, the 99th percentile of reads before and after an update, and the duration
+// of an update, in ms.
 func BenchmarkStores(b *testing.B) {
 	onPostgres := func(b *testing.B, n int64) points.Store {
 		store, err := pgstore.New(pgtest.Pool(b), pgstore.Config{})
