@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and two or three system
-// calls per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for concurrent
+// HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and normally two system calls
+// per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for concurrent
 // use.
 type HTTP1 struct {
 	opts    Options
@@ -149,14 +149,11 @@ func (h *HTTP1) dial(x *Exchange, limit time.Time) (*conn, error) {
 		x.fail(Connect, err)
 		return nil, err
 	}
-	c, err := newConn(raw, h, limit)
-	if err == nil && !h.add(c) {
-		err = ErrClosed
-	}
-	if err != nil {
+	c := newConn(raw, h)
+	if !h.add(c) {
 		_ = raw.Close() // nothing was sent
-		x.fail(Connect, err)
-		return nil, err
+		x.fail(Connect, ErrClosed)
+		return nil, ErrClosed
 	}
 	return c, nil
 }
