@@ -136,7 +136,11 @@ func (e *Engine) serve() {
 func (e *Engine) answerBatch(b batch) {
 	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
 	defer cancel()
-	users, err := e.read(e.startBatch(ctx), b.minNumber)
+	readCtx := ctx
+	if e.cfg.Hooks.BatchStart != nil {
+		readCtx = e.startBatch(ctx)
+	}
+	users, err := e.read(readCtx, b.minNumber)
 	took := time.Since(b.started)
 	var down error
 	if err != nil && (b.probe || took > e.cfg.ProbeTimeout) {
@@ -216,11 +220,8 @@ func (e *Engine) nextBatch() (batch, bool) {
 	return b, true
 }
 
-// startBatch returns the context of a read for the queries whose contexts are in e.batchCtxs.
+// startBatch calls Hooks.BatchStart for the queries whose contexts are in e.batchCtxs. It returns the context of their read.
 func (e *Engine) startBatch(ctx context.Context) context.Context {
-	if e.cfg.Hooks.BatchStart == nil {
-		return ctx
-	}
 	defer func() { // also if the hook panics
 		clear(e.batchCtxs)
 		e.batchCtxs = e.batchCtxs[:0]
@@ -269,12 +270,14 @@ func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.cfg.Hooks.BatchStart != nil {
-		e.batchCtxs = append(e.batchCtxs, ctx)
-	}
 	started := time.Now()
 	e.batches++
-	users, err := e.read(e.startBatch(ctx), e.minNumber)
+	readCtx := ctx
+	if e.cfg.Hooks.BatchStart != nil {
+		e.batchCtxs = append(e.batchCtxs, ctx)
+		readCtx = e.startBatch(ctx)
+	}
+	users, err := e.read(readCtx, e.minNumber)
 	if e.cfg.Hooks.BatchEnd != nil {
 		e.cfg.Hooks.BatchEnd(BatchInfo{
 			Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(started), Err: err,
