@@ -54,8 +54,16 @@ func with(t *testing.T, connection string, user *url.Userinfo, database string) 
 	return u.String()
 }
 
+// configFor returns a configuration for a database. A busy machine may take longer to connect than the server's default
+// allows.
 func configFor(connection string) config.Config {
 	cfg := config.Defaults()
+	if u, err := url.Parse(connection); err == nil && u.Host != "" && !u.Query().Has("connect_timeout") {
+		query := u.Query()
+		query.Set("connect_timeout", "10")
+		u.RawQuery = query.Encode()
+		connection = u.String()
+	}
 	cfg.DatabaseURL, cfg.Users = config.DatabaseURL(connection), 1000
 	return cfg
 }
@@ -162,7 +170,7 @@ func TestStopsWhileBusy(t *testing.T) {
 		if err == nil {
 			conn.Close()
 		}
-		return err != nil && strings.Contains(r.log.String(), `msg="update stopped"`)
+		return err != nil && strings.Contains(r.log.String(), `msg="update cancelled"`)
 	}, patience, often)
 	require.NoError(t, tx.Rollback(t.Context()))
 	waiting.Wait()
@@ -249,7 +257,7 @@ func TestUnfit(t *testing.T) {
 		t.Parallel()
 		connection := pgtest.URL(t)
 		exec(t, connect(t, connection), "CREATE TABLE users (id bigint PRIMARY KEY, name text)")
-		assertCannotStart(t, connection, "pgstore: table users: it has no column points: it needs id, points, inserted_at "+
+		assertCannotStart(t, connection, "pgstore: migrating table users: it has no column points: it needs id, points, inserted_at "+
 			"and updated_at: change the table, rename it, or take another database, "+see)
 	})
 	t.Run("standby", func(t *testing.T) {
@@ -289,7 +297,8 @@ func TestFewRights(t *testing.T) {
 	require.NoError(t, startReady(t, configFor(connection)).stop())
 	conn := connect(t, connection)
 	role := newRole(t, conn)
-	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username())
+	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username(),
+		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // there is something to migrate
 	cfg := configFor(with(t, connection, role, ""))
 	cfg.Interval = config.Duration(often)
 	r := startReady(t, cfg)

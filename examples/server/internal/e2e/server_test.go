@@ -205,8 +205,8 @@ func TestOpenErrors(t *testing.T) {
 		},
 		"small pool": {
 			func(c *config.Config) { c.DatabaseURL = "postgres://me:s3cret@db/points?pool_max_conns=2" },
-			"pgstore: the pool must allow Config.Workers + 2 = 4 connections: it allows 2 " +
-				"(set pool_max_conns=4, or fewer Workers)",
+			"pgstore: the pool must allow at least Config.Workers + 2 = 4 connections, got 2: " +
+				"set pool_max_conns=4 or fewer Workers",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
