@@ -2,22 +2,16 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Each setting has a type that knows the rule for its values, so that a flag and an environment variable are held to
-// the same one. They are what package flag wants of TextVar, and package env of a field.
+// Each setting has a type that validates its values, as a flag.TextVar and as a field of package env.
 
-// An Address is host:port, to listen on. An empty host is every interface; port 0 is any free port.
+// An Address is the host:port to listen on. An empty host means all interfaces, port 0 any free port.
 type Address string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -36,110 +30,17 @@ func (a *Address) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a), nil }
 
-// A DatabaseURL is a connection string of PostgreSQL, a URL or keywords and values; empty for none. Whatever prints
-// it prints it without its passwords.
-type DatabaseURL string
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (u *DatabaseURL) UnmarshalText(text []byte) error {
-	*u = DatabaseURL(text)
-	if *u == "" {
-		return nil
-	}
-	_, err := u.PoolConfig()
-	return err
-}
-
-// MarshalText implements encoding.TextMarshaler: it returns what String does.
-func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
-
-// String returns the user, host, port and database that the connection string comes to, together with PostgreSQL's
-// own environment variables.
-func (u DatabaseURL) String() string {
-	if u == "" {
-		return ""
-	}
-	cfg, err := u.PoolConfig()
-	if err != nil {
-		return "(malformed)"
-	}
-	c := cfg.ConnConfig
-	return fmt.Sprintf("postgres://%s@%s/%s", c.User, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), c.Database)
-}
-
-// GoString returns what String does, for %#v.
-func (u DatabaseURL) GoString() string { return u.String() }
-
-// PoolConfig returns the configuration of a pool of connections to the database. Its error has no piece of the connection string.
-func (u DatabaseURL) PoolConfig() (*pgxpool.Config, error) {
-	const form = "must look like postgres://user:password@host:5432/database: "
-	if u.isAmbiguous() {
-		return nil, errors.New(form + "in user and password, @ / ? and # are written %40 %2F %3F and %23")
-	}
-	cfg, err := pgxpool.ParseConfig(string(u))
-	if err != nil {
-		return nil, errors.New(form + parseReason(err))
-	}
-	for name := range cfg.ConnConfig.RuntimeParams {
-		if !parameterName.MatchString(name) {
-			return nil, errors.New(form + "a parameter has a name that PostgreSQL does not have")
-		}
-	}
-	return cfg, nil
-}
-
-// parameterName matches the names of PostgreSQL's parameters, also those of extensions.
-var parameterName = regexp.MustCompile(`^[A-Za-z_]+(\.[A-Za-z_]+)*$`)
-
-// isAmbiguous reports whether u is a URL with an @ that does not end its user and password. A password with an @, or
-// with one of / ? # that would end it before the @, has to be percent-encoded: otherwise a part of it is read as the
-// host, the port, the database or a parameter, which are logged.
-func (u DatabaseURL) isAmbiguous() bool {
-	scheme, rest, ok := strings.Cut(string(u), "://")
-	if !ok || scheme != "postgres" && scheme != "postgresql" {
-		return false
-	}
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.Contains(rest[end:], "@") {
-		return true
-	}
-	return strings.Count(rest, "@") > 1
-}
-
-// parseReason returns what is wrong with a connection string. The text of pgx's error may quote a piece of a password:
-// only whether it has one of these phrases counts.
-func parseReason(err error) string {
-	parseErr, ok := errors.AsType[*pgconn.ParseConfigError](err)
-	if !ok {
-		return "it cannot be parsed"
-	}
-	// The text is "cannot parse `URL`: reason", and there is no other way to the reason.
-	masked := pgconn.NewParseConfigError(parseErr.ConnString, "", nil).Error()
-	reason := err.Error()[len(masked):]
-	for _, known := range []string{
-		"invalid port", "invalid userinfo", "invalid URL escape", "invalid keyword/value", "unterminated quoted string",
-		"connect_timeout", "min_protocol_version", "max_protocol_version", "channel_binding", "require_auth",
-		"target_session_attrs", "sslmode", "sslcertmode", "sslnegotiation", "sslkey", "sslcert", "sslpassword", "CA file",
-		"service", "pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime_jitter",
-		"pool_max_conn_lifetime", "pool_max_conn_idle_time", "pool_health_check_period", "pool_ping_timeout",
-	} {
-		if strings.Contains(reason, known) {
-			if strings.HasPrefix(known, "in") || strings.HasPrefix(known, "un") {
-				return known
-			}
-			return "invalid " + known
-		}
-	}
-	return "it cannot be parsed"
-}
-
 // Users is a number of users: 0 or more.
 type Users int64
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (n *Users) UnmarshalText(text []byte) error {
 	value, err := strconv.ParseInt(string(text), 10, 64)
-	if err != nil || value < 0 {
-		return errors.New("must be a whole number, 0 or more")
+	switch {
+	case err != nil:
+		return errors.New("must be a whole number")
+	case value < 0:
+		return errors.New("must be at least 0")
 	}
 	*n = Users(value)
 	return nil
@@ -148,7 +49,7 @@ func (n *Users) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (n Users) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
 
-// MaxWaiting is how many queries may wait: 1 or more.
+// MaxWaiting is the limit of the wait queue: 1 or more.
 type MaxWaiting int
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -160,7 +61,7 @@ func (n *MaxWaiting) UnmarshalText(text []byte) (err error) {
 // MarshalText implements encoding.TextMarshaler.
 func (n MaxWaiting) MarshalText() ([]byte, error) { return strconv.AppendInt(nil, int64(n), 10), nil }
 
-// MaxConnections is how many connections may be open: 1 or more.
+// MaxConnections is the limit of open connections: 1 or more.
 type MaxConnections int
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -174,16 +75,19 @@ func (n MaxConnections) MarshalText() ([]byte, error) {
 	return strconv.AppendInt(nil, int64(n), 10), nil
 }
 
-// atLeastOne returns the number that text is, or before if it is none.
+// atLeastOne returns the number in text, or before and an error.
 func atLeastOne[T ~int](before T, text []byte) (T, error) {
 	value, err := strconv.Atoi(string(text))
-	if err != nil || value < 1 {
-		return before, errors.New("must be a whole number, 1 or more")
+	switch {
+	case err != nil:
+		return before, errors.New("must be a whole number")
+	case value < 1:
+		return before, errors.New("must be at least 1")
 	}
 	return T(value), nil
 }
 
-// A Secret is a token that a client has to know. Whatever prints it prints that there is one.
+// A Secret is a token for clients. It is printed as "(hidden)".
 type Secret string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -199,7 +103,7 @@ func (s *Secret) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler: it returns what String does.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// String returns whether there is one.
+// String returns "(hidden)", or "" if there is none.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -221,8 +125,11 @@ func (d *Duration) UnmarshalText(text []byte) error {
 		unit = "ms"
 	}
 	value, err := time.ParseDuration(string(text) + unit)
-	if err != nil || value < time.Millisecond {
-		return errors.New("must be a duration such as 1m30s, or whole milliseconds, and at least 1ms")
+	switch {
+	case err != nil:
+		return errors.New("must be a duration such as 1m30s, or a number of milliseconds")
+	case value < time.Millisecond:
+		return errors.New("must be at least 1ms")
 	}
 	*d = Duration(value)
 	return nil

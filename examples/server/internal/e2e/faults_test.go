@@ -475,9 +475,9 @@ func TestDatabaseFaults(t *testing.T) {
 // requireFailing waits until an update has failed that began from now on.
 func (s *stage) requireFailing(t *testing.T) {
 	t.Helper()
-	before := strings.Count(s.log.String(), "update is repeating") + strings.Count(s.log.String(), "update failed")
+	before := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
 	require.Eventually(t, func() bool {
-		now := strings.Count(s.log.String(), "update is repeating") + strings.Count(s.log.String(), "update failed")
+		now := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
 		return now > before
 	}, patience, often)
 }

@@ -1,0 +1,128 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Parse returns the configuration from the flags in args, the environment variables in environ (each key=value) and the
+// defaults, in this order. An empty variable counts as not set. It also returns the action that args ask for. If args
+// ask for help, Parse writes it to help and returns flag.ErrHelp. Any other error is one line that names the flag or the
+// variable and the rule, and has no piece of a password.
+func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
+	cfg := Defaults()
+	envErr := cfg.setFromEnvironment(environ)
+	flags := cfg.flags()
+	action := addActions(flags)
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		writeHelp(help, flags)
+		return Config{}, ActionServe, err
+	case err != nil:
+		return Config{}, ActionServe, flagError(err, flags)
+	case flags.NArg() > 0:
+		if maySplitSecret(flags) {
+			return Config{}, ActionServe, errors.New("unexpected argument: flags are given as -name=value, in quotes if they have spaces")
+		}
+		return Config{}, ActionServe, fmt.Errorf("unexpected argument %s: flags are given as -name=value", printable(flags.Arg(0)))
+	case envErr != nil:
+		return Config{}, ActionServe, envErr
+	}
+	return cfg, *action, nil
+}
+
+// setFromEnvironment sets the fields whose variables environ has.
+func (c *Config) setFromEnvironment(environ []string) error {
+	variables := env.ToMap(environ)
+	for name, value := range variables {
+		if value == "" {
+			delete(variables, name)
+		}
+	}
+	err := env.ParseWithOptions(c, env.Options{
+		Environment: variables,
+		FuncMap:     map[reflect.Type]env.ParserFunc{reflect.TypeFor[bool](): parseBool},
+	})
+	parseErr, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return err
+	}
+	field, _ := reflect.TypeFor[Config]().FieldByName(parseErr.Name)
+	name := field.Tag.Get("env")
+	return settingError(name, variables[name], parseErr.Err.Error())
+}
+
+// boolRule is what a boolean setting must be.
+const boolRule = "must be true or false"
+
+func parseBool(text string) (any, error) {
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		return nil, errors.New(boolRule)
+	}
+	return value, nil
+}
+
+// invalidValue matches package flag's errors of values: the value, the flag and the rule.
+var invalidValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?(-[a-z-]+): (.*)$`)
+
+// flagError rewrites an error of package flag.
+func flagError(err error, flags *flag.FlagSet) error {
+	message := err.Error()
+	if match := invalidValue.FindStringSubmatch(message); match != nil {
+		value, unquoteErr := strconv.Unquote(match[1])
+		if unquoteErr != nil {
+			value = ""
+		}
+		rule := match[3]
+		if !strings.HasPrefix(rule, "must ") { // of a flag.BoolVar
+			rule = boolRule
+		}
+		return settingError(match[2], value, rule)
+	}
+	if what, name, ok := strings.Cut(message, ": "); ok && what != "flag needs an argument" {
+		if maySplitSecret(flags) {
+			return errors.New(what)
+		}
+		return errors.New(what + ": " + printable(name))
+	}
+	return errors.New(message)
+}
+
+// settingError says which rule a value of a flag or a variable breaks. The values of secrets are not repeated.
+func settingError(name, value, rule string) error {
+	if slices.Contains([]string{"-database-url", "DATABASE_URL", "-control-token", "CONTROL_TOKEN"}, name) {
+		return errors.New(name + " " + rule)
+	}
+	return fmt.Errorf("%s %s, got %s", name, rule, printable(value))
+}
+
+// printable returns a text as it is, or quoted if it needs that, or a replacement if it may be a connection string.
+func printable(text string) string {
+	lower := strings.ToLower(text)
+	switch {
+	case strings.Contains(lower, "@"), strings.Contains(lower, "://"), strings.Contains(lower, "pass"):
+		return "a text that may hold a password"
+	case strconv.Quote(text) == `"`+text+`"` && text != "" && !strings.Contains(text, " "):
+		return text
+	default:
+		return strconv.Quote(text)
+	}
+}
+
+// maySplitSecret reports whether a secret was given as a flag: without quotes, a shell splits one that has a space into
+// several arguments, and what follows may be a piece of it.
+func maySplitSecret(flags *flag.FlagSet) (may bool) {
+	flags.Visit(func(f *flag.Flag) { may = may || f.Name == "database-url" || f.Name == "control-token" })
+	return may
+}
