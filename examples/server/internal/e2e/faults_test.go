@@ -502,8 +502,13 @@ func TestLongTransaction(t *testing.T) {
 	assert.Greater(t, during, before)
 	exec(t, other, "COMMIT", "VACUUM users") // what autovacuum does within a minute
 	after := size()
-	for range 3 {
-		require.LessOrEqual(t, size(), after)
+	for same, updates := 0, 0; same < 3; updates++ { // an update that ran beside VACUUM may need some room once more
+		require.Less(t, updates, 20, "the table grows with each update")
+		if now := size(); now > after {
+			after, same = now, 0
+		} else {
+			same++
+		}
 	}
 	s.watch.stop()
 	assert.Empty(t, s.watch.wrong)
@@ -526,12 +531,12 @@ func TestDiskFull(t *testing.T) {
 		"ALTER SYSTEM SET default_tablespace = small",
 		"SELECT pg_reload_conf()",
 	)
-	s := newStage(t, postgres.URL, 20_000)
+	s := newStage(t, postgres.URL, 40_000)
 	// Without pruning, the table must grow.
 	other, err := s.connection(t)
 	require.NoError(t, err)
 	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, patience, often)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, 3*patience, often)
 	s.watch.mark()
 	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 50 })
 	require.NoError(t, other.Close(context.Background()))
