@@ -9,16 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errReplaced reports that a statement with the table's name was not about the table.
+// errReplaced reports that a statement affected another table, although it used this table's name.
 var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a rule redirects its updates")
 
-// errSkipped reports that users were left out by something in the database.
+// errSkipped reports that a trigger, a rule or a policy made the database skip users.
 var errSkipped = errors.New("the database skips users")
 
 // drawnPoints is points.Draw in SQL: the points of a user in the update with key $1.
 const drawnPoints = "(hashint8extended(id::bigint, $1::bigint) & 9223372036854775807) % 101"
 
-// updateRange gives the users with ids low..high new points, in a transaction, and returns how many they are.
+// updateRange gives the users with ids low..high new points, in a transaction, and returns their number.
 func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
 	err = u.withConn(ctx, func(conn *pgx.Conn) (err error) {
 		n, err = u.sendBatch(ctx, conn, low, high)
@@ -62,8 +62,8 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	return tag.RowsAffected(), nil
 }
 
-// identityQuery fails with a division by zero unless the transaction has changed rows of the table with this oid: the
-// qualified name may have become another table's, but a statement locks the very table that it changes.
+// identityQuery fails with a division by zero unless the transaction has changed rows of the table with this oid.
+// Another table may have got the qualified name, but a statement locks the table that it really changes.
 const identityQuery = "SELECT 1 / count(*) FROM pg_locks WHERE locktype = 'relation' AND relation = $1::bigint::oid" +
 	" AND pid = pg_backend_pid() AND mode = 'RowExclusiveLock'"
 
@@ -75,9 +75,9 @@ func identityError(err error) error {
 	return err
 }
 
-// updateRest looks for users with ids low..high who have not got their points. There are none unless the ids have gaps
-// and somebody inserts users, which get their points then, or something in the database makes the update skip users,
-// which is an error.
+// updateRest looks for users with ids low..high that do not have their new points. There are two reasons. Users were
+// inserted into gaps between the ids: they get their points. Or the database made the update skip users: that is an
+// error.
 func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err error) {
 	const stale = " WHERE id >= $3::bigint AND id <= $4::bigint AND updated_at <> $2" +
 		" AND points IS DISTINCT FROM " + drawnPoints
@@ -94,7 +94,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	if err != nil || left == 0 {
 		return 0, err
 	}
-	// Both statements have one snapshot: who is left after the update was there before it, and was skipped.
+	// Both statements have one snapshot: a user left after the update existed before it, and was skipped.
 	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)",
 			u.running)
@@ -123,7 +123,8 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	return n, nil
 }
 
-// suspects returns what makes an update of the table skip rows, as the end of a sentence.
+// suspects returns the triggers, rules and policies that can make an update of the table skip rows, as the end of a
+// sentence.
 func (u *update) suspects(ctx context.Context, tx pgx.Tx) string {
 	rows, err := tx.Query(ctx, `
 		SELECT 'trigger ' || tgname FROM pg_trigger

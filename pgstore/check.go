@@ -12,17 +12,17 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Check returns nil if the table is fit:
+// Check returns nil if the table meets these requirements:
 //
-//   - it is an ordinary or a partitioned table and not temporary, and the role may SELECT and UPDATE it, with no row-level
-//     security in between;
-//   - id is a bigint, integer or smallint, and NOT NULL, with a unique index or primary key of its own;
+//   - it is an ordinary or a partitioned table and not temporary, the role may SELECT and UPDATE it, and row-level
+//     security does not apply to the role;
+//   - id is a bigint, integer or smallint, and NOT NULL, with a primary key or unique index on it alone;
 //   - points is an integer, bigint or smallint, and within 0..100;
-//   - inserted_at and updated_at are NOT NULL, and each a timestamptz, or a timestamp that is meant in UTC.
+//   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC.
 //
-// Other columns and indexes do not matter, but any index on points other than a BRIN makes updates slow. The error
-// names the table, the column and the rule. Points are looked at one by one unless a CHECK constraint says just that
-// rule, as Migrate's does.
+// Other columns and indexes do not matter, but any index on points other than a BRIN index makes updates slow. The
+// error names the table, the column and the requirement. Check reads the points of all users, unless the table has the
+// CHECK constraint on points that Migrate creates.
 func (s *Store) Check(ctx context.Context) error {
 	err := s.withConn(ctx, func(conn *pgx.Conn) error {
 		t, err := lookUp(ctx, conn, s.configured)
@@ -41,7 +41,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// check does what Check does, for a table that has been looked up.
+// check checks a table that has been looked up.
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	for _, check := range []func(context.Context, querier, *table) error{checkTable, checkColumns, checkPoints} {
 		if err := check(ctx, q, t); err != nil {

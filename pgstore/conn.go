@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// withConn calls do with a connection of the pool. A broken connection leaves the pool at once: pgx keeps its place
-// there until the connection is closed, for up to 15 seconds if the other end is silent, and after an outage a few of
-// these would block everything else.
+// withConn calls do with a connection of the pool. A broken connection leaves the pool at once. Otherwise pgx would
+// keep its place in the pool until the connection is closed, for up to 15 seconds if the other end is silent, and after
+// an outage a few such connections would block everything else.
 func (s *Store) withConn(ctx context.Context, do func(*pgx.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -31,9 +31,9 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 	})
 }
 
-// keepOpen is the statement that keeps a long transaction from being ended by a timeout, and has PostgreSQL notice
-// within 25 seconds that this process has vanished, rather than in the two hours that are TCP's default. Timeouts are
-// looked up because transaction_timeout exists since PostgreSQL 17.
+// keepOpen disables the timeouts that would end a long transaction, and makes PostgreSQL notice within 25 seconds that
+// this process has vanished; TCP's default is two hours. It looks the timeouts up because transaction_timeout exists
+// only since PostgreSQL 17.
 const keepOpen = `
 	SELECT set_config(name, '0', true) FROM pg_settings
 	WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout', 'statement_timeout')
@@ -41,6 +41,5 @@ const keepOpen = `
 	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)
 	UNION ALL SELECT set_config('tcp_keepalives_count', '3', true)`
 
-// showAllRows is the statement that makes others of its transaction fail if row-level security would hide rows from
-// them.
+// showAllRows makes the other statements of its transaction fail if row-level security would hide rows from them.
 const showAllRows = "SELECT set_config('row_security', 'off', true)"

@@ -9,44 +9,45 @@
 //
 // # Guarantees
 //
-//   - A read is of one moment: it is one snapshot of committed users.
-//   - At most one update of a table runs, over all processes. A batch that belongs to an earlier update, and is still
-//     running or about to run, ends or fails before the next update begins.
-//   - An update that returns without error has reached every user that was there when it began. It fails if a trigger, a
-//     rule or row-level security keeps it from a user, or if the table is renamed or replaced meanwhile.
+//   - A read returns users from one snapshot of the committed users.
+//   - At most one update of a table runs, across all processes. If a batch of an earlier update is still running or
+//     about to run, it ends or fails before the next update begins.
+//   - An update that returns no error has updated every user that existed when it began. It fails if a trigger, a rule
+//     or row-level security makes it skip a user, or if the table is renamed or replaced during the update.
 //   - Migrate and Seed are one transaction each. If they fail, or their process dies, nothing has changed.
-//   - Nothing is created but the table, its indexes, its sequence and its comment. Nothing that exists is changed or
-//     dropped, except that UpdateAll changes users, and that Seed inserts users into a table that has none.
+//   - The package creates only the table, its indexes, its sequence and its comment. It changes or drops nothing else,
+//     except that UpdateAll changes users, and Seed inserts users into an empty table.
 //
-// The name of the table is looked up once, and again by Migrate and Check and when the table is gone. Each statement uses
-// the qualified name, so a change of search_path has no effect on a running store.
+// The store looks up the name of the table once, and again in Migrate and Check and when the table is gone. Each
+// statement uses the qualified name, so a change of search_path has no effect on a running store.
 //
 // # Rights
 //
-// Reads need SELECT, updates SELECT and UPDATE, and Seed INSERT as well. Migrate needs the right to CREATE in the schema
-// if there is no table yet, and to own the table if an earlier version of this package created it. Seed vacuums the
-// table if the role may, and otherwise logs a warning. A role that row-level security applies to is refused.
+// Reads need SELECT, updates SELECT and UPDATE, and Seed INSERT as well. Migrate needs the right to CREATE in the
+// schema if there is no table yet, and ownership of the table if an earlier version of this package created it. Seed
+// vacuums the table if the role is allowed to, and otherwise logs a warning. Row-level security must not apply to the
+// role.
 //
 // # Performance
 //
-// An update changes every row, so the table is laid out for heap-only (HOT) updates: pages are filled to 45%, so the next
-// version of each row fits on its page, and no index has to follow except, since PostgreSQL 16, a BRIN index on points,
-// which may lag. Such updates take a fifth of the time that they take with a btree index on points, and the table keeps
-// its size. UpdateAll updates ranges of ids, in short transactions on two connections.
+// An update changes every row, so the table is laid out for heap-only (HOT) updates: pages are filled to 45%, so the
+// next version of each row fits on its page, and the only index on points is a BRIN index, which does not prevent
+// heap-only updates since PostgreSQL 16. Such updates take a fifth of the time of updates with a btree index on points,
+// and the table keeps its size. UpdateAll updates ranges of ids, in short transactions on two connections.
 //
-// A read looks at the first pages of the table, which have enough users except before the first update, when all have 0
-// points, and when no user qualifies. Then it looks at the whole table through the BRIN index. Neither read depends on
-// statistics or on a plan for its parameters. PostgreSQL 15 has no such index, because there it would prevent heap-only
-// updates: such a read scans the table, about 50 ms for a million users, until the first update has begun.
+// A read looks at 32 pages, starting where an earlier read found users. If these pages have too few matching users, it
+// looks at a sample of users, and then at the whole table through the BRIN index. That happens mainly before the first
+// update, when all users have 0 points, and when no user matches. The plans depend neither on statistics nor on
+// parameters. On PostgreSQL 15 a BRIN index would prevent heap-only updates, so tables there have none: until the first
+// update has begun, a read scans the table, which takes about 50 ms for a million users.
 //
-// Users become visible when Seed ends. Until then a read in another process looks at all the rows inserted so far, so it
-// takes as long as a scan of the table.
+// Users become visible when Seed ends. Until then, a read in another process scans all rows inserted so far.
 //
 // # Your own table
 //
-// Migrate leaves a table that exists as it is. [Store.Check] says what a table needs. A table that Migrate created has a
-// comment (COMMENT ON TABLE) with the version of its schema; a table with any other comment, or none, is yours. This
-// layout makes it fast:
+// Migrate does not change a table that it did not create. [Store.Check] lists the requirements for such a table. Tables
+// that Migrate created have a comment (COMMENT ON TABLE) with the version of their schema; a table with any other
+// comment, or none, is yours. This layout makes it fast:
 //
 //	ALTER TABLE users SET (fillfactor = 45);
 //	DROP INDEX users_points_index;                                           -- any btree index on points

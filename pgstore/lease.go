@@ -14,7 +14,7 @@ import (
 // errLocked reports that another process, or another call, holds a lock.
 var errLocked = errors.New("locked by another process")
 
-// errLost reports that a lease ended while something was done under it.
+// errLost reports that a lease was lost during an update.
 var errLost = errors.New("its lock was lost, so another process may be updating the table too")
 
 // The locks of a table are numbered. They are advisory locks on a hash of the table's oid and that number.
@@ -23,19 +23,19 @@ const (
 	updateLock = 2
 )
 
-// A lease is the right to update a table, for one process at a time. Its transaction holds an advisory lock, so it works
-// behind a pooler that pools transactions, and PostgreSQL releases the lock when this process dies. Between its
+// A lease is the right to update a table, for one process at a time. Its transaction holds an advisory lock, so it
+// works behind a pooler that pools transactions, and PostgreSQL releases the lock when this process dies. Between its
 // statements that transaction has no snapshot, so it does not keep vacuum from its work.
 //
 // The lock alone would not be enough: a statement whose client is gone, or whose lock was lost, may still run in the
 // database, or begin to run, while another process holds the lock. So each batch is fenced: it fails unless the lease
-// that it belongs to is still held, and whoever acquires the lease waits for the batches that still run.
+// that it belongs to is still held, and acquiring the lease waits for the batches that still run.
 type lease struct {
 	*Store
 	table *table
 
-	// nonce identifies the lease: its transaction holds an advisory lock on this random number. Virtual transaction ids
-	// would not do, as they start over when the server, or only its shared memory, is restarted.
+	// nonce identifies the lease: its transaction holds an advisory lock on this random number. A virtual transaction id
+	// cannot serve as a nonce: these ids start over when the server restarts, or reinitializes its shared memory.
 	nonce int64
 
 	// running is the advisory lock that batches share while they run.
@@ -101,7 +101,7 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 	return acquired, err
 }
 
-// awaitBatches waits for the batches that an earlier lease has left running.
+// awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
 	return l.withConn(ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", l.running)

@@ -25,7 +25,7 @@ type Store struct {
 	name       string // of the table, for messages
 	configured string // the same, quoted for SQL; search_path decides what it means if there is no Config.Schema
 
-	resolved atomic.Pointer[table] // what the name stands for; nil if that has to be looked up
+	resolved atomic.Pointer[table] // the table with that name; nil if the name must be looked up
 	updating sync.Mutex            // held while this process updates
 }
 
@@ -39,8 +39,8 @@ const (
 	DefaultRetryTimeout = 15 * time.Second
 )
 
-// PostgreSQL cuts identifiers at 63 bytes without an error, so a longer one may name another object. Of a table's name,
-// 12 bytes are kept for suffixes: what belongs to a table is named after it.
+// PostgreSQL truncates identifiers to 63 bytes without an error, so a longer one may name another object. A table's
+// name leaves 12 bytes for suffixes: its sequence and indexes are named after it.
 const (
 	maxSchemaBytes = 63
 	maxTableBytes  = maxSchemaBytes - 12
@@ -48,12 +48,11 @@ const (
 
 // Config configures a [Store]. The zero value is the default.
 type Config struct {
-	// Schema is the schema of the table, at most 63 bytes. By default search_path decides, when the table is first used.
-	// It is the bare name: it is quoted where it is used.
+	// Schema is the schema of the table, unquoted, at most 63 bytes. By default search_path decides, when the table is
+	// first used.
 	Schema string
 
-	// Table is the name of the table, at most 51 bytes. The default is DefaultTable. It is the bare name: it is quoted
-	// where it is used.
+	// Table is the name of the table, unquoted, at most 51 bytes. The default is DefaultTable.
 	Table string
 
 	// BatchSize is the maximum number of users that one transaction of UpdateAll updates. The default is
@@ -63,22 +62,22 @@ type Config struct {
 	// Workers is the number of connections that UpdateAll updates on. The default is DefaultWorkers.
 	Workers int
 
-	// Pause is how long each worker of UpdateAll pauses between two batches, to leave the database to others. The
+	// Pause is the time that each worker of UpdateAll pauses between two batches, to reduce the load on the database. The
 	// default is no pause.
 	Pause time.Duration
 
-	// RetryTimeout is how long UpdateAll retries a batch that fails for a reason that may pass, such as a lost
-	// connection. It also bounds each step of an update, in case the other end of a connection has vanished. The default
-	// is DefaultRetryTimeout.
+	// RetryTimeout is how long UpdateAll retries a batch that fails with a temporary error, such as a lost connection. It
+	// also bounds each step of an update, in case the other end of a connection has vanished. The default is
+	// DefaultRetryTimeout.
 	RetryTimeout time.Duration
 
-	// Logger logs retries, and what Seed could not do. The default discards everything.
+	// Logger logs retries, and failures of Seed's VACUUM. The default discards everything.
 	Logger *slog.Logger
 }
 
 // New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, and [Store.Check] checks it. The
-// pool remains the caller's to close. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one
-// for the lock that excludes other updates, and reads must not wait for them. An error names the invalid field.
+// caller closes the pool. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one for the
+// lock that excludes other updates, and reads must not wait for them. An error names the invalid field.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("pgstore: New needs a pool, got nil")
@@ -133,7 +132,7 @@ func (c *Config) qualifiedName() (name, quoted string) {
 	return c.Schema + "." + c.Table, pgx.Identifier{c.Schema, c.Table}.Sanitize()
 }
 
-// Capabilities implements [points.Store]: there are none.
+// Capabilities implements [points.Store]: it returns the zero value.
 func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{} }
 
 // Ping returns nil if the database answers.

@@ -2,9 +2,9 @@ package pgstore
 
 import "math"
 
-// A ranges divides the ids next..last into ranges with at most size users each. While ids are dense, a range is size ids
-// wide. Where they are sparse, it ends where the index says that size users are reached, so gaps cost nothing. The first
-// ranges are smaller.
+// A ranges divides the ids next..last into ranges with at most size users each. While ids are dense, a range is size
+// ids wide. Where they are sparse, it ends where the index says that size users are reached, so gaps cost nothing. The
+// first ranges are smaller.
 type ranges struct {
 	next, last int64
 	size       int64

@@ -12,12 +12,12 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// UsersAbove implements [points.Store]. It tries up to three statements and returns the users of the first one that
-// finds enough of them: of some pages where an earlier read found users, of a sample that follows the first and the last
-// id, and of the whole table. Each statement has one snapshot.
+// UsersAbove implements [points.Store]. It runs up to three statements, and returns the users of the first one that
+// finds enough. They look at a few pages where an earlier read found users, at a sample of users near the first and the
+// last id, and at the whole table. Each statement has one snapshot.
 //
-// The plans depend neither on statistics nor on parameters, so a prepared statement's generic plan is as good as a custom
-// one.
+// The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
+// custom one.
 func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) { //nolint:predeclared // as in points.Store
 	if min >= points.MaxPoints || limit < 1 {
 		if err := ctx.Err(); err != nil {
@@ -39,10 +39,10 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 	return users, nil
 }
 
-// A readHint is what is remembered of earlier reads of a table. It decides where the next one looks first, never what it
+// A readHint is what earlier reads of a table found out. It determines where the next read looks first, never what it
 // returns.
 type readHint struct {
-	page   atomic.Uint32 // where the last search of the sample or of the table has found users
+	page   atomic.Uint32 // where the last read of the sample or of the whole table found users
 	scarce atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
 }
 
@@ -52,7 +52,7 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 		return users, err
 	}
 	var page uint32
-	if !t.hint.scarce.Load() { // otherwise the sample would be as vain as the pages were
+	if !t.hint.scarce.Load() { // otherwise the sample would hardly find more than the pages did
 		users, page, err = t.readSample(ctx, conn, min, limit)
 	}
 	if err == nil && len(users) < limit {
@@ -66,11 +66,11 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 }
 
 // pagesPerRead is how many pages a read looks at first: some 2,000 users in a table that Migrate created, or more in
-// others. If their points are random, that fewer than two of them have 100 points has a probability of 1e-7.
+// others. If their points are random, the probability that fewer than two of them have 100 points is 1e-7.
 const pagesPerRead = 32
 
-// pagesQuery reads a range of pages. It hides points from the planner, which else could choose an index on points and
-// check the range row by row.
+// pagesQuery reads a range of pages. "points + 0" keeps the planner from an index on points, with which it would check
+// the range of pages row by row.
 func (t *table) pagesQuery(limit int) string {
 	return "SELECT " + columns + " FROM " + t.qualified +
 		" WHERE ctid >= $2 AND ctid < $3 AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
@@ -87,7 +87,7 @@ func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) (
 }
 
 // The sample is the first sampleUsers users on pagesFromFirst pages from the first user's on, and then on
-// pagesAroundLast pages on each side of the last user's. With 60 users a page, 34 pages are all that is read. The others
+// pagesAroundLast pages on each side of the last user's. With 60 users per page, a read ends after 34 pages. The others
 // are for a table full of row versions that cannot be pruned because an old snapshot still sees them. There, a page has
 // current versions or dead ones, rarely both, and only an index knows which.
 const (

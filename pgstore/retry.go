@@ -8,8 +8,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// retry calls do until it succeeds, fails for a reason that does not pass, or RetryTimeout is over. No attempt takes
-// longer than RetryTimeout either: the other end of its connection may have vanished.
+// retry calls do until it succeeds, fails with a permanent error, or RetryTimeout has passed. No attempt takes longer
+// than RetryTimeout either: the other end of its connection may have vanished.
 func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, error)) (T, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
@@ -28,7 +28,7 @@ func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, er
 		}))
 }
 
-// isRetryable reports whether what failed with err may succeed when it is repeated.
+// isRetryable reports whether an operation that failed with err may succeed when it is repeated.
 func isRetryable(err error) bool {
 	for _, permanent := range []error{errLost, errReplaced, errSkipped} {
 		if errors.Is(err, permanent) {

@@ -14,15 +14,15 @@ import (
 // seedBatch is how many users Seed inserts at a time: few enough for a progress bar to move.
 const seedBatch = 50_000
 
-// seedPoll is how often Seed looks whether another one has ended.
+// seedPoll is the time between two checks whether another Seed has ended.
 const seedPoll = 100 * time.Millisecond
 
-// Seed fills the table with n users with 0 points if it is empty, and otherwise leaves it alone. It is one transaction:
-// if it fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see
-// the users before it has ended.
+// Seed inserts n users with 0 points if the table is empty, and otherwise does nothing. It is one transaction: if it
+// fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see the
+// users before Seed ends.
 //
 // Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed fails
-// if users are inserted by somebody else meanwhile, or if the table's triggers or rules send inserted rows elsewhere.
+// if another session inserts users at the same time, or if triggers or rules redirect the inserted rows.
 func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("pgstore: the number of users must not be negative, got %d", n)
@@ -44,7 +44,7 @@ func (s *Store) Seed(ctx context.Context, n int64) error {
 	}
 }
 
-// errDeadRows reports that the table is empty but its file is not, and that nothing has been done about it.
+// errDeadRows reports that the table is empty but its file is not: it must be vacuumed first.
 var errDeadRows = errors.New("an earlier Seed has left dead rows")
 
 // trySeed fills the table unless it has users, or fails with errLocked while another Seed runs.
@@ -63,7 +63,7 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 		}
 		err := seed(false)
 		if errors.Is(err, errDeadRows) {
-			s.vacuumAnalyze(ctx, conn, t) // else the users would begin somewhere behind the table's head
+			s.vacuumAnalyze(ctx, conn, t) // otherwise the users would not begin at page 0
 			err = seed(true)
 		}
 		if err == nil && seeded {

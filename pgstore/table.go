@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// errNoTable reports that the configured name is no table's.
+// errNoTable reports that no table has the configured name.
 var errNoTable = errors.New("there is no such table: create it with Migrate, or name another")
 
 // A table is what the configured name stood for when it was looked up. Without Config.Schema the name means whatever
@@ -49,8 +49,8 @@ func (s *Store) table(ctx context.Context) (*table, error) {
 	return t, nil
 }
 
-// currentTable returns the table as table does, but looks the name up again if the qualified name has become another
-// table's, or no table's, since then.
+// currentTable returns the table like table, but looks the name up again if another table, or none, now has the
+// qualified name.
 func (s *Store) currentTable(ctx context.Context) (*table, error) {
 	t := s.resolved.Load()
 	if t == nil {

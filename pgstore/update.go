@@ -14,16 +14,16 @@ import (
 )
 
 // UpdateAll implements [points.Store]. It updates in batches by id range, each in a short transaction of its own, so
-// reads see what has been committed so far. After each batch it reports progress ([points.WithProgress]), with the
-// table's statistics as an estimate of the total. A batch that fails for a reason that may pass is retried for
-// RetryTimeout, with the same key and therefore the same points. Once ctx has ended no batch begins, and running ones are
-// cancelled.
+// reads see the batches committed so far. After each batch it reports progress ([points.WithProgress]), with the
+// table's statistics as an estimate of the total. It retries a batch that fails with a temporary error for
+// RetryTimeout, with the same key and therefore the same points. When ctx ends, no further batch begins, and running
+// ones are cancelled.
 //
-// Only one update of a table runs at a time, over all processes: another UpdateAll fails with an error that wraps
+// Only one update of a table runs at a time, across all processes: another UpdateAll fails with an error that wraps
 // [points.ErrUpdateRunning].
 //
-// It fails, rather than to return less than the number of users, if a trigger, a rule or row-level security makes it
-// skip users, and if the table is renamed or replaced in mid-update. Users inserted in mid-update may be left out.
+// It fails if a trigger, a rule or row-level security makes it skip users, or if the table is renamed or replaced
+// during the update. It may skip users inserted during the update.
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	users, err := s.updateExclusively(ctx, key)
 	if err != nil {
@@ -94,15 +94,15 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, ok b
 	return *low, *high, estimate, true, nil
 }
 
-// firstBatch is how many ids the first range of an update has. A few milliseconds into the table's very first update,
-// once that range is committed, reads find users in the table's head. Until then they have to look at the whole table.
+// firstBatch is the number of ids in the first range of an update. It is small for the table's very first update: reads
+// look at the whole table until that range is committed, a few milliseconds after the start.
 const firstBatch = 1_000
 
 // An update is one run of UpdateAll.
 type update struct {
 	*lease
 	key   int64
-	at    time.Time // the same for all users, by the clock of this process, as an engine's timestamps are
+	at    time.Time // updated_at of all users, by the clock of this process, like an engine's timestamps
 	total int64     // estimated number of users
 
 	mu     sync.Mutex

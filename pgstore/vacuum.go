@@ -6,8 +6,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// vacuumAnalyze does at once what autovacuum would do some time later: statistics for the planner, visibility for reads,
-// and summaries of new pages for BRIN indexes. It is best effort: a role that does not own the table may not do it.
+// vacuumAnalyze does at once what autovacuum would do later: it updates the planner's statistics and the visibility
+// map, and summarizes new pages in BRIN indexes. It is best effort: a role that does not own the table may not vacuum
+// it.
 func (s *Store) vacuumAnalyze(ctx context.Context, conn *pgx.Conn, t *table) {
 	_, err := conn.Exec(ctx, "VACUUM (ANALYZE) "+t.qualified)
 	if err == nil {
