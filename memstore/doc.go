@@ -4,7 +4,7 @@
 //	engine, err := points.New(store, points.Config{})
 //
 // It takes 9 bytes per user: 9 MB for a million users, and each update leaves 1 MB to the garbage collector. The points
-// of all users form an immutable version. An update computes the next version on all CPUs and then swaps it in, so reads
-// take no lock and see an update as a whole or not at all. A version also holds the maximum of each block of users, so a
-// read that finds few users does not scan all of them.
+// of all users form an immutable version. An update computes the next version on all CPUs and then swaps it in, so
+// reads take no lock and see an update as a whole or not at all. A version also holds the maximum of each block of
+// users, so a read that finds few users does not scan all of them.
 package memstore

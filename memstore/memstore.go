@@ -26,8 +26,8 @@ type Store struct {
 
 var _ points.Store = (*Store)(nil)
 
-// New returns a store of n users with ids 1..n and 0 points each. n must be in 0..2,147,483,647, or in 0..134,217,727 on
-// 32-bit machines.
+// New returns a store of n users with ids 1..n and 0 points each. n must be in 0..2,147,483,647, or in 0..134,217,727
+// on 32-bit machines.
 func New(n int) (*Store, error) {
 	if n < 0 || n > maxUsers {
 		return nil, fmt.Errorf("memstore: the number of users must be in 0..%d, got %d", maxUsers, n)
@@ -39,8 +39,8 @@ func New(n int) (*Store, error) {
 	return newStore(ids), nil
 }
 
-// FromIDs returns a store of users with these ids, in any order, and 0 points each. It does not keep the slice. A duplicate
-// id is an error.
+// FromIDs returns a store of users with these ids, in any order, and 0 points each. It does not keep the slice. A
+// duplicate id is an error.
 func FromIDs(ids []int64) (*Store, error) {
 	ids = slices.Sorted(slices.Values(ids))
 	for i := 1; i < len(ids); i++ {
@@ -84,8 +84,8 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 }
 
 // UpdateAll implements [points.Store]. All users change at one moment, which is their UpdatedAt. If ctx ends first, it
-// fails within some microseconds and no user has changed. While another update is running, it fails at once with an error
-// that wraps [points.ErrUpdateRunning].
+// fails within some microseconds and no user has changed. While another update is running, it fails at once with an
+// error that wraps [points.ErrUpdateRunning].
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	if !s.updating.TryLock() {
 		return 0, fmt.Errorf("memstore: updating all users: %w", points.ErrUpdateRunning)

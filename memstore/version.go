@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// blockSize is the number of users that share a maximum, and whose points are drawn between two checks of the context (in
-// some 10 µs).
+// blockSize is the number of users that share a maximum, and whose points are drawn between two checks of the context
+// (in some 10 µs).
 const blockSize = 4096
 
 // A version holds the points of all users after an update. It is immutable.

@@ -16,27 +16,28 @@
 //
 // # Engine
 //
-// An [Engine] owns the min number and the timestamp of the latest query, and serialises all queries, like a GenServer in
-// Elixir. But it does not read the store once per query: the queries that wait at the same moment form a batch, which is
-// answered from one read, each query with its own timestamp. So throughput is close to that of a handler that writes
-// fixed bytes.
+// An [Engine] owns the min number and the timestamp of the latest query, and serialises all queries, like a GenServer
+// in Elixir. But it does not read the store once per query: the queries that wait at the same moment form a batch,
+// which is answered from one read, each query with its own timestamp. So throughput is close to that of a handler that
+// writes fixed bytes.
 //
-// At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's points
-// are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user, and a
-// part of it can be retried.
+// At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's
+// points are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user,
+// and a part of it can be retried.
 //
 // # Guarantees
 //
-//   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and the
-//     users and the min number of a result belong to one moment between its call and its return.
-//   - At most one update runs, whatever fails. After a failed update the next tick starts another one. Repeated failures
-//     open a circuit breaker: then only every other tick starts one.
+//   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and
+//     the users and the min number of a result belong to one moment between its call and its return.
+//   - At most one update runs, whatever fails. After a failed update the next tick starts another one. Repeated
+//     failures open a circuit breaker: then only every other tick starts one.
 //   - An update that returns no error has updated every user exactly once.
 //   - Queries, updates and shutdown have timeouts.
 //
 // # Stores
 //
-// Package memstore keeps users in memory, package pgstore in a PostgreSQL table. Package [storetest] tests any other store.
+// Package memstore keeps users in memory, package pgstore in a PostgreSQL table. Package [storetest] tests any other
+// store.
 //
 // # Compatibility
 //

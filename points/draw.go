@@ -3,8 +3,8 @@ package points
 import "math/bits"
 
 // Draw returns the points of user id in the update with this key. It is a counter-based random function, uniform on
-// 0..MaxPoints: the same id and key always give the same points, so that part of an update can be retried, stores can be
-// compared, and an update can be verified user by user.
+// 0..MaxPoints: the same id and key always give the same points, so that part of an update can be retried, stores can
+// be compared, and an update can be verified user by user.
 //
 // It equals PostgreSQL's
 //
@@ -16,8 +16,8 @@ func Draw(id int64, key uint64) int {
 	return NewGenerator(key).Points(id)
 }
 
-// A Generator is [Draw] for a fixed key: faster for many users, because it hashes the key once. It is safe for concurrent
-// use.
+// A Generator is [Draw] for a fixed key: faster for many users, because it hashes the key once. It is safe for
+// concurrent use.
 type Generator struct {
 	a, b, c uint32
 }

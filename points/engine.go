@@ -35,8 +35,8 @@ type Engine struct {
 	lastProbe     time.Time         // end of the latest read that found the store down
 }
 
-// New returns an engine for store, which answers queries from now on, and ticks while Run runs. New starts no goroutine.
-// Its error names the invalid field of cfg.
+// New returns an engine for store, which answers queries from now on, and ticks while Run runs. New starts no
+// goroutine. Its error names the invalid field of cfg.
 func New(store Store, cfg Config) (*Engine, error) {
 	if store == nil {
 		return nil, errors.New("points: New needs a store, got nil")

@@ -6,8 +6,8 @@ import (
 )
 
 // Hooks are callbacks of an [Engine], for telemetry. Any of them may be nil. The batch, tick or update waits for its
-// hooks: they must be quick, and must not call the engine. Batch hooks are called one at a time, and so are Update hooks;
-// a Batch hook may run concurrently with a Tick or an Update hook.
+// hooks: they must be quick, and must not call the engine. Batch hooks are called one at a time, and so are Update
+// hooks; a Batch hook may run concurrently with a Tick or an Update hook.
 //
 // The engine does not recover panics of hooks, nor of Config.MinNumber and UpdaterConfig.Key. A panic ends the program,
 // unless the hook runs in the goroutine of a caller that recovers it: Update hooks in [Engine.Update], Tick in
@@ -66,8 +66,8 @@ type UpdateInfo struct {
 	Err      error         // nil if every user was updated
 }
 
-// JoinHooks returns hooks that call the hooks of all, in order. Each BatchStart and UpdateStart gets the context that the
-// previous one returned.
+// JoinHooks returns hooks that call the hooks of all, in order. Each BatchStart and UpdateStart gets the context that
+// the previous one returned.
 func JoinHooks(all ...Hooks) Hooks {
 	var joined Hooks
 	for _, h := range all {

@@ -12,16 +12,16 @@ import (
 // probeInterval is the time between two probes of a store that is down.
 const probeInterval = 100 * time.Millisecond
 
-// Query returns users that have more points than the min number, and the timestamp of the query before this one. Queries
-// are linearizable: each takes effect at one moment between its call and its return.
+// Query returns users that have more points than the min number, and the timestamp of the query before this one.
+// Queries are linearizable: each takes effect at one moment between its call and its return.
 //
-// Queries that wait at the same moment form a batch and are answered from one read of the store, which starts after they
-// have been collected. A query that arrives during a read waits for the next one, so no result is older than its call.
-// On an idle engine a query does not wait.
+// Queries that wait at the same moment form a batch and are answered from one read of the store, which starts after
+// they have been collected. A query that arrives during a read waits for the next one, so no result is older than its
+// call. On an idle engine a query does not wait.
 //
 // Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
-// store's error, wrapped. A failed query has no timestamp: the next query returns the same Previous as if it had not been
-// made.
+// store's error, wrapped. A failed query has no timestamp: the next query returns the same Previous as if it had not
+// been made.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)
@@ -52,8 +52,8 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 	return result, err
 }
 
-// enqueue adds w to the wait queue, and starts serve if it is not running. It fails if too many queries are waiting, or if
-// the store is down and no probe is due.
+// enqueue adds w to the wait queue, and starts serve if it is not running. It fails if too many queries are waiting, or
+// if the store is down and no probe is due.
 func (e *Engine) enqueue(w *waiter) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -97,7 +97,8 @@ func (e *Engine) onTimeoutTimer() {
 	}
 }
 
-// timeOutWaiters fails the waiters whose timeout has passed. It returns the time left to the next one, 0 if there is none.
+// timeOutWaiters fails the waiters whose timeout has passed. It returns the time left to the next one, 0 if there is
+// none.
 func (e *Engine) timeOutWaiters() (left time.Duration) {
 	for _, q := range []*waitQueue{e.inFlight, e.waiting} {
 		for w := q.first; w != nil; w = q.first {
@@ -161,8 +162,8 @@ func (e *Engine) answerBatch(b batch) {
 	e.finishBatch(b, users, err, down)
 }
 
-// recoverServe fails the batch and restarts serve after the store or a hook has ended its goroutine with runtime.Goexit,
-// as testing.T.FailNow does. (A panic of a hook gets here, too, before it ends the program.)
+// recoverServe fails the batch and restarts serve after the store or a hook has ended its goroutine with
+// runtime.Goexit, as testing.T.FailNow does. (A panic of a hook gets here, too, before it ends the program.)
 func (e *Engine) recoverServe(b batch) {
 	err := errors.New("points: reading users: the store or a hook called runtime.Goexit")
 	var down error
@@ -230,8 +231,8 @@ func (e *Engine) startBatch(ctx context.Context) context.Context {
 }
 
 // finishBatch gives the queries of the read in flight their results, each with its own timestamp, in order of arrival.
-// Queries that have given up get no timestamp. If the read found the store down, the waiting queries fail, too: the next
-// read is a probe, for a single query.
+// Queries that have given up get no timestamp. If the read found the store down, the waiting queries fail, too: the
+// next read is a probe, for a single query.
 func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 	e.mu.Lock()
 	var rejected *waiter

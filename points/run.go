@@ -35,8 +35,8 @@ type State struct {
 }
 
 // Run ticks once per interval until ctx ends. Then it cancels a running update, waits for it, and returns nil. It fails
-// with [ErrRunning] if it is running already, and with [ErrStopTimeout] if the update does not stop in time. Queries are
-// answered before, during and after Run.
+// with [ErrRunning] if it is running already, and with [ErrStopTimeout] if the update does not stop in time. Queries
+// are answered before, during and after Run.
 //
 // Each tick draws a new min number, which takes effect at once or after the read in flight. Then it starts an update,
 // unless one is running, and does not wait for it.
@@ -88,11 +88,11 @@ func (e *Engine) SetInterval(interval time.Duration) error {
 	return nil
 }
 
-// Update gives every user new points now. It changes neither the ticks nor the min number. It may be called at any time,
-// whether Run is running or not; the end of Run cancels it.
+// Update gives every user new points now. It changes neither the ticks nor the min number. It may be called at any
+// time, whether Run is running or not; the end of Run cancels it.
 //
-// It fails with [ErrUpdateRunning] if an update is running, with [ErrUpdatesSuspended] if the circuit breaker is open, or
-// with the store's error, wrapped: then any subset of the users may have new points. A panic of the store becomes an
+// It fails with [ErrUpdateRunning] if an update is running, with [ErrUpdatesSuspended] if the circuit breaker is open,
+// or with the store's error, wrapped: then any subset of the users may have new points. A panic of the store becomes an
 // error.
 func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 	return e.updater.update(ctx)

@@ -6,9 +6,9 @@
 //	// if err is nil:
 //	err = pointshttp.Serve(server, listener)
 //
-// The [Handler] is an ordinary http.Handler: mount it in any router, behind any middleware, and serve it with any server.
-// [NewServer] and [Serve] are optional: NewServer sets a timeout for every part of a request, and Serve spends less CPU on
-// requests that wait for the store. The reference server, examples/server, uses both.
+// The [Handler] is an ordinary http.Handler: mount it in any router, behind any middleware, and serve it with any
+// server. [NewServer] and [Serve] are optional: NewServer sets a timeout for every part of a request, and Serve spends
+// less CPU on requests that wait for the store. The reference server, examples/server, uses both.
 //
 // # Answers
 //

@@ -33,8 +33,8 @@ func encodeUsers(users []points.User) *encodedUsers {
 	return &encodedUsers{users, append(json, `],"timestamp":`...)}
 }
 
-// appendResult appends the JSON of result. It encodes users only if they differ from the last ones: once for all queries
-// of a batch, and not at all if the batch before read the same users.
+// appendResult appends the JSON of result. It encodes users only if they differ from the last ones: once for all
+// queries of a batch, and not at all if the batch before read the same users.
 func (h *Handler) appendResult(json []byte, result points.Result) []byte {
 	encoded := h.users.Load()
 	if !slices.Equal(encoded.users, result.Users) {

@@ -16,8 +16,8 @@ type phase struct {
 	rejectsQueries bool
 }
 
-// Starting makes the handler answer queries and /readyz with 503, until Serving is called. Clients see what, which names
-// the present step of the start, such as "seeding the table".
+// Starting makes the handler answer queries and /readyz with 503, until Serving is called. Clients see what, which
+// names the present step of the start, such as "seeding the table".
 func (h *Handler) Starting(what string) { h.phase.Store(&phase{"starting: " + what, true}) }
 
 // Serving ends Starting and Stopping: the handler answers queries again, as a new one does.

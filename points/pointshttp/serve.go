@@ -13,10 +13,10 @@ import (
 // Serve accepts connections on listener and serves them with server until one of the two is closed, like server.Serve,
 // but uses less CPU for each request whose handler waits. It sets server.ConnContext.
 //
-// While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the handler
-// waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine switches: a
-// fifth of the CPU time of a request (BenchmarkHTTP in ../../bench). Serve makes this read return at once without reading,
-// and checks connections with a timer instead, each 100 ms while their handler runs.
+// While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the
+// handler waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine
+// switches: a fifth of the CPU time of a request (BenchmarkHTTP in ../../bench). Serve makes this read return at once
+// without reading, and checks connections with a timer instead, each 100 ms while their handler runs.
 //
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
 // client still waits for its answer. (With net/http alone, it ends in both cases.)
@@ -37,8 +37,8 @@ func Serve(server *http.Server, listener net.Listener) error {
 
 // ClientClosed reports whether the client of a request has closed the connection, or only its sending side. TCP cannot
 // tell the two apart, but few clients close only their sending side. If a request took long, the client's timeout was
-// probably shorter. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports whether
-// it has been cancelled.
+// probably shorter. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports
+// whether it has been cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open

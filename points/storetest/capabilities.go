@@ -11,8 +11,8 @@ import (
 // readTimeout is more than a read without waiting takes on any machine, however busy.
 const readTimeout = 5 * time.Second
 
-// immediateReads tests Capabilities.ImmediateReads: a read does not wait, not for an update either. So it returns while an
-// update is blocked, here in a call of a method of its context.
+// immediateReads tests Capabilities.ImmediateReads: a read does not wait, not for an update either. So it returns while
+// an update is blocked, here in a call of a method of its context.
 func immediateReads(t tester, open opener) {
 	ids := upTo(many)
 	store := open(ids)

@@ -12,8 +12,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// readsDuringUpdates reads concurrently with a sequence of updates. A read must see each user as the last update that ended
-// before the call left it, or as a later update did that started before the return.
+// readsDuringUpdates reads concurrently with a sequence of updates. A read must see each user as the last update that
+// ended before the call left it, or as a later update did that started before the return.
 func readsDuringUpdates(t tester, open opener) {
 	const updates, readers = 6, 4
 	ids := upTo(many)
@@ -73,8 +73,8 @@ next:
 	return true
 }
 
-// readsAreConsistent reads all users concurrently with an update, and compares which users the update had reached in each
-// read.
+// readsAreConsistent reads all users concurrently with an update, and compares which users the update had reached in
+// each read.
 func readsAreConsistent(t tester, open opener) {
 	const readers = 3
 	ids := upTo(many)
@@ -118,8 +118,8 @@ type snapshot struct {
 	count   int     // users that the update had reached
 }
 
-// snapshots reads all users until done, or often enough. It takes from updated_at which users the update with this key has
-// reached, and checks that their points agree.
+// snapshots reads all users until done, or often enough. It takes from updated_at which users the update with this key
+// has reached, and checks that their points agree.
 func snapshots(
 	t tester, store points.Store, ids []int64, before []points.User, key uint64, done *atomic.Bool,
 ) (seen []snapshot) {

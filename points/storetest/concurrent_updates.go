@@ -9,8 +9,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// concurrentUpdates starts several updates at the same time. At least one must succeed, and all users must have the points of
-// the same one.
+// concurrentUpdates starts several updates at the same time. At least one must succeed, and all users must have the
+// points of the same one.
 func concurrentUpdates(t tester, open opener) {
 	const updates = 3
 	ids := upTo(many)

@@ -70,8 +70,8 @@ func cancelledUpdate(t tester, open opener) {
 	}
 }
 
-// updateAndCancel cancels an update at once, or when a read shows that it has started. early: it was cancelled before it had
-// reached half of the users.
+// updateAndCancel cancels an update at once, or when a read shows that it has started. early: it was cancelled before
+// it had reached half of the users.
 func updateAndCancel(t tester, store points.Store, ids []int64, key uint64, atOnce bool) (early bool, err error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

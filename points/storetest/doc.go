@@ -9,9 +9,9 @@
 //		// a new store of users with these ids and 0 points each
 //	}
 //
-// Run it with -race, too. It opens about twenty stores, most of them small, and updates 20,000 users about forty times. On a
-// database this takes seconds, and creating the tables takes longer. If the store updates in batches, open it with batches
-// of at most a few thousand users, so that an update has several.
+// Run it with -race, too. It opens about twenty stores, most of them small, and updates 20,000 users about forty times.
+// On a database this takes seconds, and creating the tables takes longer. If the store updates in batches, open it with
+// batches of at most a few thousand users, so that an update has several.
 //
 // Passing does not prove that a store is correct. In particular, write your own tests for lost connections, crashes and
 // other processes.

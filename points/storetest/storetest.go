@@ -28,8 +28,8 @@ func Run(t *testing.T, newStore NewStore) {
 	}
 }
 
-// A tester is the part of testing.T that checks use. The test of this package has another implementation, for checks that
-// must fail.
+// A tester is the part of testing.T that checks use. The test of this package has another implementation, for checks
+// that must fail.
 type tester interface {
 	require.TestingT
 	Context() context.Context
