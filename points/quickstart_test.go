@@ -20,7 +20,7 @@ func Example() {
 	check(err)
 	go engine.Run(ctx) // every minute: a new min number, and new points for every user
 
-	update, err := engine.Update(ctx) // rewrite every user now
+	update, err := engine.Update(ctx) // give every user new points now
 	check(err)
 	result, err := engine.Query(ctx) // at most 2 users with more points than the min number
 	check(err)
