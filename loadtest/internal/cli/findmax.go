@@ -26,7 +26,8 @@ func (c *command) findMax(ctx context.Context) error {
 	}
 	fmt.Fprintf(c.stdout, "%10s  %12s  %10s  %10s  %8s\n", "rate [/s]", "reached [/s]", "50% [ms]", "99% [ms]", "errors")
 	search := report.Search{SLO: cfg.SLOText}
-	var best *run // the last one if no step meets the SLO
+	var best *run // the first one if no step meets the SLO
+	var violating *run
 	highest, err := findmax.Search(ctx, first, func(ctx context.Context, rate int) (bool, error) {
 		r, step, err := c.runStep(ctx, rate)
 		if err != nil {
@@ -37,6 +38,9 @@ func (c *command) findMax(ctx context.Context) error {
 		if step.Met || best == nil {
 			best = r
 		}
+		if violating == nil && r.contract.Violations > 0 {
+			violating = r
+		}
 		return step.Met, nil
 	})
 	if err != nil {
@@ -45,16 +49,23 @@ func (c *command) findMax(ctx context.Context) error {
 	search.Highest = highest
 	c.printVerdict(&search)
 
-	result := best.result(best.schedule.Requests())
+	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
 	result.Search = &search
 	result.Updates = fetchUpdates(ctx, best)
+	var pass bool
+	result.Assertions, pass = slo.Evaluate(cfg.Assertions, best.metrics())
 	if err := c.out.write(result, best.summary.Latency); err != nil {
 		return err
 	}
-	var pass bool
-	result.Assertions, pass = slo.Evaluate(cfg.Assertions, best.metrics())
 	c.printNotes(best)
-	if highest == 0 || !pass || !best.contractMet() {
+	if violating != nil && violating != best {
+		fmt.Fprintf(c.stdout, "In the step of %v requests per second:\n", violating.cfg.Rate)
+		c.printContract(violating)
+	}
+	if err := c.printChecks(result); ignoreClosedPipe(err) != nil {
+		return err
+	}
+	if highest == 0 || !pass || violating != nil || !best.contractMet() {
 		return errCheckFailed
 	}
 	return nil

@@ -23,6 +23,11 @@ func (c *command) print(r *run, result *report.Run) error {
 		c.printLatency(r.summary.Latency)
 	}
 	c.printNotes(r)
+	return c.printChecks(result)
+}
+
+// printChecks writes the outcome of the assertions, and the comparison with the baseline.
+func (c *command) printChecks(result *report.Run) error {
 	for _, a := range result.Assertions {
 		verdict := "PASS"
 		if !a.Met {
@@ -70,6 +75,10 @@ func (c *command) printNotes(r *run) {
 	for _, failure := range r.summary.Failures {
 		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)
 	}
+	c.printContract(r)
+}
+
+func (c *command) printContract(r *run) {
 	if r.cfg.Verify == contract.On && !r.contract.Checked {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}

@@ -24,7 +24,7 @@ type Options struct {
 	// AnyLength turns Counts.Length off.
 	AnyLength bool
 
-	// Check, if set, is called for each complete response, by one goroutine at a time.
+	// Check, if set, is called for each complete response, including those of the warm-up, by one goroutine at a time.
 	Check func(x *transport.Exchange)
 
 	// Progress, if set, is called after each request with the number of completed requests, by one goroutine at a time.
@@ -124,6 +124,9 @@ func New(opts Options) *Recorder {
 func (r *Recorder) Observe(x *transport.Exchange) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if x.Failure == transport.None && r.opts.Check != nil {
+		r.opts.Check(x)
+	}
 	if r.inWindow(x) {
 		r.goodInWindow++
 	}
@@ -140,9 +143,6 @@ func (r *Recorder) Observe(x *transport.Exchange) {
 	latency := r.addTimes(x)
 	r.count(x)
 	r.timeline.add(x.Done-r.opts.WarmUp, latency, x.Failure == transport.None && is2xx(x.Status))
-	if x.Failure == transport.None && r.opts.Check != nil {
-		r.opts.Check(x)
-	}
 	if r.opts.Progress != nil {
 		r.opts.Progress(r.counts.Complete)
 	}

@@ -83,7 +83,11 @@ func TestCounts(t *testing.T) {
 }
 
 func TestLatencyCountsFromDue(t *testing.T) {
-	r := New(Options{Due: func(seq uint64) time.Duration { return time.Duration(seq) * time.Second }, WarmUp: time.Second})
+	checked := 0
+	r := New(Options{
+		Due: func(seq uint64) time.Duration { return time.Duration(seq) * time.Second }, WarmUp: time.Second,
+		Check: func(*transport.Exchange) { checked++ },
+	})
 	for seq := range uint64(3) {
 		x := response(3*time.Second, time.Second) // all sent at 3 s, but due at 0, 1 and 2 s
 		x.Seq = seq
@@ -91,6 +95,7 @@ func TestLatencyCountsFromDue(t *testing.T) {
 	}
 	s := r.Summary(3 * time.Second)
 	assert.EqualValues(t, 2, s.Complete, "the first was due during the warm-up")
+	assert.Equal(t, 3, checked, "the warm-up is checked as well")
 	assert.Equal(t, 2*time.Second, s.Latency.Min())
 	assert.Equal(t, 3*time.Second, s.Latency.Max())
 	assert.Equal(t, time.Second, s.Total.Max())

@@ -1,0 +1,35 @@
+package cli
+
+import (
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestFindMaxReportsChecks checks that a search reports assertions and the comparison, and that its JSON counts neither
+// requests nor responses of the warm-up.
+func TestFindMaxReportsChecks(t *testing.T) {
+	server := pointsApp(t, never)
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms",
+		"-assert", "rps>1000", "-compare", "original", "-json", file, server.URL)
+	assert.Equal(t, exitFailed, code, "the assertion fails")
+	assert.Contains(t, out, "FAIL rps>1000: ")
+	assert.Contains(t, out, "Requests per second")
+	run := readRun(t, file)
+	require.Len(t, run.Assertions, 1)
+	assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent)
+}
+
+// TestFindMaxReportsEachViolation has a server that violates the contract only in a step that misses the SLO.
+func TestFindMaxReportsEachViolation(t *testing.T) {
+	var requests atomic.Int64
+	// Called once or twice for each request. The first step has 30 requests, the second one 60, and misses the SLO.
+	server := pointsApp(t, func(int) bool { n := requests.Add(1); return n > 60 && n < 80 })
+	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms", server.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, out, "Violation: timestamp returned twice")
+}
