@@ -28,7 +28,7 @@ func (c *command) findMax(ctx context.Context) error {
 	search := report.Search{SLO: cfg.SLOText}
 	var best *run // the first one if no step meets the SLO
 	var violating *run
-	highest, err := findmax.Search(ctx, first, func(ctx context.Context, rate int) (bool, error) {
+	highest, stopped := findmax.Search(ctx, first, func(ctx context.Context, rate int) (bool, error) {
 		r, step, err := c.runStep(ctx, rate)
 		if err != nil {
 			return false, err
@@ -43,11 +43,13 @@ func (c *command) findMax(ctx context.Context) error {
 		}
 		return step.Met, nil
 	})
-	if err != nil {
-		return err
+	if best == nil {
+		return stopped
 	}
 	search.Highest = highest
-	c.printVerdict(&search)
+	if stopped == nil {
+		c.printVerdict(&search)
+	}
 
 	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
 	result.Search = &search
@@ -64,6 +66,9 @@ func (c *command) findMax(ctx context.Context) error {
 	}
 	if err := c.printChecks(result); ignoreClosedPipe(err) != nil {
 		return err
+	}
+	if stopped != nil {
+		return stopped
 	}
 	if highest == 0 || !pass || violating != nil || !best.contractMet() {
 		return errCheckFailed
@@ -85,7 +90,7 @@ func (c *command) runStep(ctx context.Context, rate int) (*run, report.Step, err
 		return nil, report.Step{}, err
 	}
 	if ctx.Err() != nil {
-		return nil, report.Step{}, fmt.Errorf("interrupted at %d requests per second", rate)
+		return nil, report.Step{}, fmt.Errorf("the search was interrupted at %d requests per second", rate)
 	}
 	metrics := r.metrics()
 	results, met := slo.Evaluate(cfg.SLO, metrics)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -32,4 +33,24 @@ func TestFindMaxReportsEachViolation(t *testing.T) {
 	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms", server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "Violation: timestamp returned twice")
+}
+
+// TestInterruptedFindMaxReportsSteps interrupts a search in its second step.
+func TestInterruptedFindMaxReportsSteps(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	var requests atomic.Int64
+	server := pointsApp(t, func(int) bool {
+		if requests.Add(1) == 40 { // the first step has 30 requests
+			interrupt()
+		}
+		return false
+	})
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "20", "-duration", "500ms", "-json", file, server.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, errs, "interrupted at 40 requests per second")
+	assert.NotContains(t, out, "Verdict")
+	run := readRun(t, file)
+	require.Len(t, run.Search.Steps, 1)
+	assert.Equal(t, 20, run.Search.Highest)
 }

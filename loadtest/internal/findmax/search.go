@@ -16,16 +16,17 @@ const precision = 20
 
 // Search returns the highest rate, in requests per second, for which try returns true, within 5%; 0 if there is none. It
 // doubles the rate from first until try returns false, and then bisects. It assumes that try returns false for all rates
-// above some limit. It stops when try returns an error or ctx ends.
+// above some limit. When try returns an error or ctx ends, it returns the
+// highest rate so far and the error.
 func Search(ctx context.Context, first int, try func(ctx context.Context, rate int) (bool, error)) (int, error) {
 	good, bad := 0, 0 // highest rate that succeeded and lowest rate that failed; 0 means none yet
 	for rate := first; ; {
 		if err := ctx.Err(); err != nil {
-			return 0, err
+			return good, err
 		}
 		ok, err := try(ctx, rate)
 		if err != nil {
-			return 0, err
+			return good, err
 		}
 		if ok {
 			good = rate

@@ -31,6 +31,7 @@ func TestSearchErrors(t *testing.T) {
 	require.ErrorIs(t, err, failed)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err = Search(ctx, 1, func(context.Context, int) (bool, error) { cancel(); return true, nil })
+	highest, err := Search(ctx, 1, func(context.Context, int) (bool, error) { cancel(); return true, nil })
 	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, highest, "the highest rate so far")
 }

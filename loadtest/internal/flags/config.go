@@ -2,6 +2,7 @@ package flags
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -152,15 +153,15 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case cfg.Transport == HTTP1 && cfg.URL != nil && cfg.URL.Scheme == "https":
 		return fmt.Errorf("-transport must be %s for an https URL, got %s", NetHTTP, HTTP1)
 	case open && (given["n"] || given["t"]):
-		return fmt.Errorf("-n and -t cannot be used with -rate or -find-max: use -duration")
+		return errors.New("-n and -t cannot be used with -rate or -find-max: use -duration")
 	case !open && given["duration"]:
-		return fmt.Errorf("-duration needs -rate or -find-max: for a closed loop, use -t")
+		return errors.New("-duration needs -rate or -find-max: for a closed loop, use -t")
 	case cfg.Duration <= 0:
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
 	case cfg.FindMax && cfg.SLOText == "":
-		return fmt.Errorf("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%%'")
+		return errors.New("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%'")
 	case !cfg.FindMax && cfg.SLOText != "":
-		return fmt.Errorf("-slo needs -find-max: to check a single run, use -assert")
+		return errors.New("-slo needs -find-max: to check a single run, use -assert")
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
 		return fmt.Errorf("-rate must be constant with -find-max, got the ramp %v", cfg.Rate)
 	case cfg.CPUs < 0:
