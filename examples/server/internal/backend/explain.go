@@ -17,10 +17,10 @@ import (
 // insufficientPrivilege is the SQLSTATE of what a role has no right to.
 const insufficientPrivilege = "42501"
 
-// see is the way out of whatever a connection string says wrong.
+// see names the setting of the connection string.
 const see = "see -database-url (DATABASE_URL)"
 
-// explain makes one line of an error of the database at the start: where, what and why, and the way out.
+// explain turns an error of the database at the start into one line that says where, what, and what to do about it.
 func explain(err error, c *pgx.ConnConfig) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -36,18 +36,18 @@ func explain(err error, c *pgx.ConnConfig) error {
 		return fmt.Errorf("%s: the connection was lost: %s: start the server again",
 			where, OneLine(err))
 	}
-	return fmt.Errorf("%s: %s: change the table, rename it, or take another database, %s", where, OneLine(err), see)
+	return fmt.Errorf("%s: %s: change or rename the table, or use another database, %s", where, OneLine(err), see)
 }
 
 func explainConnect(err *pgconn.ConnectError, c *pgx.ConnConfig) string {
 	dnsErr, ok := errors.AsType[*net.DNSError](err)
 	switch {
 	case ok && dnsErr.IsNotFound:
-		return "there is no host of this name: " + see
+		return "no such host: " + see
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT): // ENOENT: its socket
 		return "nothing listens there: start it, or " + see
 	case pgconn.Timeout(err):
-		return fmt.Sprintf("no answer within %v: is a firewall in between? Or %s", c.ConnectTimeout, see)
+		return fmt.Sprintf("no answer within %v: check firewalls, or %s", c.ConnectTimeout, see)
 	default:
 		return "cannot connect: " + OneLine(err.Unwrap()) + ": " + see
 	}
@@ -75,7 +75,7 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 		}
 		return OneLine(err)
 	case "25006": // read only SQL transaction
-		return message + ": it may be a standby: take the primary, " + see
+		return message + ": it may be a standby: use the primary, " + see
 	case "53300": // too many connections
 		return message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
 	case "57P03": // cannot connect now

@@ -31,7 +31,7 @@ func TestExplain(t *testing.T) {
 		"the connection was lost: read tcp: reset: start the server again": &net.OpError{
 			Op: "read", Net: "tcp", Err: errors.New("reset"),
 		},
-		"it is a view: change the table, rename it, or take another database, see -database-url (DATABASE_URL)": errors.New(
+		"it is a view: change or rename the table, or use another database, see -database-url (DATABASE_URL)": errors.New(
 			"it is a view"),
 	} {
 		assert.EqualError(t, explain(err, cfg), "PostgreSQL at db:6432: "+want)
@@ -52,7 +52,7 @@ func TestExplainConnect(t *testing.T) {
 	}{
 		"no such host": {
 			&net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}, nil,
-			"there is no host of this name: see -database-url (DATABASE_URL)",
+			"no such host: see -database-url (DATABASE_URL)",
 		},
 		"anything else": {
 			nil, errors.New("no route\nto host"),

@@ -16,16 +16,16 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// connectTimeout is how long connecting to a host may take, unless the connection string has a connect_timeout. An
-// outage may end while connections are being made that hang: nobody is answered before they have given up.
+// connectTimeout is the connect_timeout of a connection string that has none. If an outage ends while connections hang in
+// connecting, queries are answered again only after this time.
 const connectTimeout = 2 * time.Second
 
-// connections is how many the pool allows, unless the connection string has a pool_max_conns: one for each of an
-// update's two workers, one for its lock, one for reads, one for /readyz, and as many again for when those hang.
+// connections is the pool_max_conns of a connection string that has none: one for each of an update's two workers, one for
+// its lock, one for reads, one for /readyz, and as many again in case those hang.
 const connections = 10
 
-// pingTimeout is how long a connection that has been idle may take to show that it is alive, unless the connection
-// string has a pool_ping_timeout. It is less than a trial of a store that is down may take.
+// pingTimeout is the pool_ping_timeout of a connection string that has none: the time in which a connection that has been
+// idle must answer a ping. It is shorter than the deadline of a probe of a store that is down.
 const pingTimeout = 200 * time.Millisecond
 
 // postgres is the backend of users in a PostgreSQL table.
@@ -33,7 +33,7 @@ type postgres struct {
 	users  *pgstore.Store
 	pool   *pgxpool.Pool
 	url    config.DatabaseURL
-	want   int64 // users that an empty table is filled with
+	want   int64 // users to seed an empty table with
 	logger *slog.Logger
 }
 
@@ -78,11 +78,11 @@ func (p *postgres) Ping(ctx context.Context) error { return p.users.Ping(ctx) }
 func (p *postgres) Close()                         { p.pool.Close() }
 
 func (p *postgres) Prepare(ctx context.Context, progress func(done, total int64)) (int64, error) {
-	users, err := p.fill(ctx, progress)
+	users, err := p.seed(ctx, progress)
 	return users, explain(err, p.pool.Config().ConnConfig)
 }
 
-func (p *postgres) fill(ctx context.Context, progress func(done, total int64)) (int64, error) {
+func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (int64, error) {
 	if err := p.users.Ping(ctx); err != nil {
 		return 0, err
 	}
@@ -102,7 +102,7 @@ func (p *postgres) fill(ctx context.Context, progress func(done, total int64)) (
 	return n, err
 }
 
-// migrate brings the table up to date. A role that may not do that can serve a table that is fit.
+// migrate migrates the table. A role without the right to do so can serve a table that is usable as it is.
 func (p *postgres) migrate(ctx context.Context) error {
 	err := p.users.Migrate(ctx)
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
@@ -112,6 +112,6 @@ func (p *postgres) migrate(ctx context.Context) error {
 	if p.users.Check(ctx) != nil {
 		return err
 	}
-	p.logger.Warn("the table is taken as it is: the role has no right to migrate it", "error", OneLine(err))
+	p.logger.Warn("using the table as it is: the role has no right to migrate it", "error", OneLine(err))
 	return nil
 }

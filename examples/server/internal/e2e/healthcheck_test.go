@@ -36,7 +36,7 @@ func TestHealthcheck(t *testing.T) {
 			addr := config.Address(host + ":" + port)
 			require.NoError(t, server.Healthcheck(t.Context(), addr))
 			require.NoError(t, r.stop())
-			assert.ErrorContains(t, server.Healthcheck(t.Context(), addr), ":"+port+": nothing listens there: start the server, or name its address, see -addr (ADDR)")
+			assert.ErrorContains(t, server.Healthcheck(t.Context(), addr), ":"+port+": nothing listens there: start the server, or give its address, see -addr (ADDR)")
 		})
 	}
 }
@@ -106,7 +106,7 @@ func TestHealthcheckErrors(t *testing.T) {
 		})
 	}
 	for addr, want := range map[config.Address]string{
-		":0":        ":0: any free port: name the one that the server took, see -addr (ADDR)",
+		":0":        ":0: port 0 is any free port: give the one that the server listens on, see -addr (ADDR)",
 		"localhost": "localhost: address localhost: missing port in address: see -addr (ADDR)",
 	} {
 		assert.EqualError(t, server.Healthcheck(t.Context(), addr), want)

@@ -87,8 +87,8 @@ func TestFilling(t *testing.T) {
 	cfg := configFor(connection)
 	r := startReady(t, cfg)
 	require.NoError(t, r.stop())
-	assert.Contains(t, r.log.String(), `msg="filling the table" users=0 of=1000`)
-	assert.Contains(t, r.log.String(), `msg="filling the table" users=1000 of=1000`)
+	assert.Contains(t, r.log.String(), `msg="seeding the table" users=0 of=1000`)
+	assert.Contains(t, r.log.String(), `msg="seeding the table" users=1000 of=1000`)
 
 	tx, err := connect(t, connection).Begin(t.Context())
 	require.NoError(t, err)
@@ -208,7 +208,7 @@ func TestDatabaseAway(t *testing.T) {
 	require.Eventually(t, func() bool { return r.get(t, "/").status == http.StatusOK }, patience, often)
 	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusOK }, patience, often)
 	assert.Equal(t, 1, strings.Count(r.log.String(), `level=ERROR msg="queries fail"`))
-	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries are answered again" failed=`))
+	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries succeed again" failed=`))
 }
 
 func TestUnreachable(t *testing.T) {
@@ -224,7 +224,7 @@ func TestUnreachable(t *testing.T) {
 		"host=/nowhere user=me password=s3cret": "PostgreSQL at /nowhere:5432: nothing listens there: start it, or " +
 			"see -database-url (DATABASE_URL)",
 		"postgres://me:s3cret@" + silent.Addr().String() + "/points?connect_timeout=1": "PostgreSQL at " +
-			silent.Addr().String() + ": no answer within 1s: is a firewall in between? Or see -database-url (DATABASE_URL)",
+			silent.Addr().String() + ": no answer within 1s: check firewalls, or see -database-url (DATABASE_URL)",
 	} {
 		message, log := runError(t, configFor(connection))
 		assert.Equal(t, want, message)
@@ -258,7 +258,7 @@ func TestUnfit(t *testing.T) {
 		connection := pgtest.URL(t)
 		exec(t, connect(t, connection), "CREATE TABLE users (id bigint PRIMARY KEY, name text)")
 		assertCannotStart(t, connection, "pgstore: migrating table users: it has no column points: it needs id, points, inserted_at "+
-			"and updated_at: change the table, rename it, or take another database, "+see)
+			"and updated_at: change or rename the table, or use another database, "+see)
 	})
 	t.Run("standby", func(t *testing.T) {
 		t.Parallel()
@@ -267,7 +267,7 @@ func TestUnfit(t *testing.T) {
 		require.NoError(t, err)
 		exec(t, connect(t, connection), "ALTER DATABASE "+parsed.Database+" SET default_transaction_read_only = on")
 		assertCannotStart(t, connection, "cannot execute CREATE TABLE in a read-only transaction: it may be a standby: "+
-			"take the primary, "+see)
+			"use the primary, "+see)
 	})
 	t.Run("no right to connect", func(t *testing.T) {
 		t.Parallel()
@@ -307,7 +307,7 @@ func TestFewRights(t *testing.T) {
 		require.NoError(t, err)
 		return len(result.Users) > 0
 	}, patience, often)
-	assert.Contains(t, r.log.String(), "the table is taken as it is")
+	assert.Contains(t, r.log.String(), "using the table as it is")
 }
 
 // assertCannotStart asserts that a server cannot start, and says so in one line without the password.

@@ -179,13 +179,13 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		"taken port": {
 			func(c *config.Config) { c.Addr = config.Address(taken.Addr().String()) },
-			taken.Addr().String() + ": another program listens there: stop it, or take another port, see -addr (ADDR)",
+			taken.Addr().String() + ": another program listens there: stop it, or choose another port, see -addr (ADDR)",
 		},
 		"taken port, before the database is even looked at": {
 			func(c *config.Config) {
 				c.Addr, c.DatabaseURL = config.Address(taken.Addr().String()), "postgres://127.0.0.1:1/points"
 			},
-			taken.Addr().String() + ": another program listens there: stop it, or take another port, see -addr (ADDR)",
+			taken.Addr().String() + ": another program listens there: stop it, or choose another port, see -addr (ADDR)",
 		},
 		"foreign address": {
 			func(c *config.Config) { c.Addr = "192.0.2.1:4000" },

@@ -16,9 +16,8 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Healthcheck asks the server that listens on addr whether it can answer queries, so that a container with neither a
-// shell nor curl can be asked after its health. It returns nil if the server can; any other answer, or none within 2
-// seconds, is an error of one line.
+// Healthcheck asks the server that listens on addr whether it is ready, for containers that have neither a shell nor curl.
+// It returns nil if the server is ready. Any other answer, or none within 2 seconds, is an error of one line.
 func Healthcheck(ctx context.Context, addr config.Address) error {
 	const timeout = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -32,7 +31,7 @@ func Healthcheck(ctx context.Context, addr config.Address) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
-	// http.DefaultTransport would ask a proxy if the environment names one.
+	// http.DefaultTransport would use the proxy that the environment names.
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -51,7 +50,7 @@ func Healthcheck(ctx context.Context, addr config.Address) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("%s: nothing listens there: start the server, or name its address, see -addr (ADDR)", host)
+		return fmt.Errorf("%s: nothing listens there: start the server, or give its address, see -addr (ADDR)", host)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: no answer within %s", host, timeout)
 	default:
@@ -79,7 +78,7 @@ func reachable(addr config.Address) (address, other string, err error) {
 		return "", "", fmt.Errorf("%s: %w: see -addr (ADDR)", addr, err)
 	}
 	if port == "0" {
-		return "", "", fmt.Errorf("%s: any free port: name the one that the server took, see -addr (ADDR)", addr)
+		return "", "", fmt.Errorf("%s: port 0 is any free port: give the one that the server listens on, see -addr (ADDR)", addr)
 	}
 	v4, v6 := net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)
 	switch ip, err := netip.ParseAddr(host); {

@@ -20,11 +20,11 @@ func NewLogger(cfg config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// longUpdates logs how far an update is that takes long. Its methods are for points.Hooks.
+// longUpdates logs the progress of updates that take long. Its methods are for points.Hooks.
 type longUpdates struct {
 	logger *slog.Logger
 
-	logged time.Time // its begin, or the latest line
+	logged time.Time // when the update began or the latest line was logged
 }
 
 func (l *longUpdates) started(ctx context.Context, info points.UpdateInfo) context.Context {
@@ -35,18 +35,18 @@ func (l *longUpdates) started(ctx context.Context, info points.UpdateInfo) conte
 func (l *longUpdates) progress(done, total int64) {
 	const every = 5 * time.Second
 	if time.Since(l.logged) >= every {
-		l.logger.Info("updating", "users", done, "of", total)
+		l.logger.Info("update is running", "users", done, "of", total)
 		l.logged = time.Now()
 	}
 }
 
-// outages logs when reads of the store begin to fail, and when they succeed again: a line for each query that fails
-// would be thousands a second. It is for points.Hooks, which calls it for one batch at a time.
+// outages logs when reads of the store begin to fail and when they succeed again: a line for each failed query would be
+// thousands a second. It is for points.Hooks, which calls it for one batch at a time.
 type outages struct {
 	logger *slog.Logger
 
-	since   time.Time // zero while there is none
-	queries int       // that have failed since
+	since   time.Time // when the outage began; zero if there is none
+	queries int       // failed since then
 }
 
 func (o *outages) batch(info points.BatchInfo) {
@@ -58,7 +58,7 @@ func (o *outages) batch(info points.BatchInfo) {
 		}
 		o.queries += info.Queries
 	case !o.since.IsZero():
-		o.logger.Info("queries are answered again", "failed", o.queries, "after", time.Since(o.since))
+		o.logger.Info("queries succeed again", "failed", o.queries, "after", time.Since(o.since))
 		o.since, o.queries = time.Time{}, 0
 	}
 }

@@ -28,7 +28,7 @@ func TestLongUpdates(t *testing.T) {
 		}
 		lines := strings.Split(strings.TrimSpace(text.String()), "\n")
 		for i, want := range []string{"users=5 of=12", "users=10 of=12", "users=5 of=12", "users=10 of=12"} {
-			assert.Contains(t, lines[i], "msg=updating "+want)
+			assert.Contains(t, lines[i], `msg="update is running" `+want)
 		}
 		assert.Len(t, lines, 4)
 	})

@@ -13,8 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// progress shows how far the filling of a table is: a bar on a terminal, now and then a line in the log elsewhere,
-// and what /readyz says in any case.
+// progress shows the progress of seeding a table: a bar on a terminal or otherwise lines in the log, and /readyz.
 type progress struct {
 	logger   *slog.Logger
 	handler  *pointshttp.Handler
@@ -28,14 +27,14 @@ type progress struct {
 
 // show is called with how many of total users there are, at the beginning and whenever there are more.
 func (p *progress) show(done, total int64) {
-	p.handler.Starting(fmt.Sprintf("the table is being filled, %d of %d users are there", done, total))
+	p.handler.Starting(fmt.Sprintf("seeding the table, %d of %d users", done, total))
 	if p.terminal {
 		p.draw(done, total)
 		return
 	}
 	const lines, most = 10, 5 * time.Second
 	if done >= p.next || done == total || time.Since(p.logged) >= most {
-		p.logger.Info("filling the table", "users", done, "of", total)
+		p.logger.Info("seeding the table", "users", done, "of", total)
 		p.logged, p.next = time.Now(), done+total/lines
 	}
 }
@@ -44,7 +43,7 @@ func (p *progress) draw(done, total int64) {
 	if p.bar == nil {
 		p.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(p.w),
-			progressbar.OptionSetDescription("filling the table"),
+			progressbar.OptionSetDescription("seeding the table"),
 			progressbar.OptionSetItsString("users"),
 			progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(),
@@ -52,10 +51,10 @@ func (p *progress) draw(done, total int64) {
 			progressbar.OptionClearOnFinish(),
 		)
 	}
-	p.bar.Set64(done) //nolint:errcheck // a bar that cannot be drawn is no reason not to fill the table
+	p.bar.Set64(done) //nolint:errcheck // seeding goes on without a bar
 }
 
-// end takes the bar away: what is written next begins on a line of its own, however far the filling came.
+// end removes the bar, so that what is written next begins on a line of its own.
 func (p *progress) end() {
 	if p.bar != nil {
 		p.bar.Clear() //nolint:errcheck // as in draw

@@ -43,8 +43,8 @@ func TestProgressLines(t *testing.T) {
 				p.show(100, 100)
 				p.end()
 				assert.Equal(t, test.lines, strings.Count(log.String(), "\n"), "%s", &log)
-				assert.Contains(t, log.String(), `msg="filling the table" users=0 of=100`)
-				assert.Contains(t, log.String(), `msg="filling the table" users=100 of=100`)
+				assert.Contains(t, log.String(), `msg="seeding the table" users=0 of=100`)
+				assert.Contains(t, log.String(), `msg="seeding the table" users=100 of=100`)
 			})
 		})
 	}
@@ -61,7 +61,7 @@ func TestProgressBar(t *testing.T) {
 			p := progress{logger: slog.New(slog.NewTextHandler(&log, nil)), handler: h, w: &terminal, terminal: true}
 			p.show(0, 100)
 			p.show(50, 100)
-			assert.Contains(t, terminal.String(), "filling the table")
+			assert.Contains(t, terminal.String(), "seeding the table")
 			assert.Contains(t, terminal.String(), "50/100")
 			p.show(last, 100)
 			p.end()
@@ -82,7 +82,7 @@ func TestProgressIsReadiness(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
 	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
-	assert.Contains(t, w.Body.String(), "starting: the table is being filled, 50 of 100 users are there")
+	assert.Contains(t, w.Body.String(), "starting: seeding the table, 50 of 100 users")
 }
 
 func TestIsTerminal(t *testing.T) {

@@ -2,7 +2,7 @@
 // and shuts down in order.
 //
 //	server, err := server.Open(config.Defaults(), os.Stderr) // listens
-//	go server.Run(ctx)                                       // seeds the table if need be, and serves
+//	go server.Run(ctx)                                       // seeds the table if it is new, and serves
 //	<-server.Ready()
 package server
 
@@ -27,10 +27,10 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// How long the parts of a shutdown may take: 10 seconds in all, with some to spare.
+// The time limits of the parts of a shutdown, which takes 10 seconds at most.
 const (
-	drainTimeout = 8 * time.Second // for what waits to be answered, and meanwhile for the update to stop
-	closeTimeout = time.Second     // for the backend to close
+	drainTimeout = 8 * time.Second // to answer waiting queries and to cancel the update
+	closeTimeout = time.Second     // to close the backend
 )
 
 // A Server is the reference server. Open it, then Run it.
@@ -161,7 +161,7 @@ func (s *Server) handle(problems *lastLines) error {
 	return nil
 }
 
-// close closes what has been opened, but for the listener.
+// close closes everything but the listener.
 func (s *Server) close(ctx context.Context) {
 	if s.backend != nil {
 		s.backend.Close()
@@ -170,7 +170,7 @@ func (s *Server) close(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 		defer cancel()
 		if err := s.telemetry.Shutdown(ctx); err != nil {
-			s.logger.Warn("the last of the telemetry is lost", "error", backend.OneLine(err))
+			s.logger.Warn("the latest telemetry could not be exported", "error", backend.OneLine(err))
 		}
 	}
 }
@@ -187,9 +187,9 @@ func (s *Server) Close() error {
 	return s.listener.Close()
 }
 
-// Run creates and fills the table if need be, and then answers queries and lets ticks come until ctx ends. Then it
-// stops listening, answers the queries that wait, stops a running update, and closes everything, within 10 seconds;
-// it returns nil. It returns an error if the table cannot be had, or if listening fails. It may be called once.
+// Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends. Then
+// it stops listening, answers the waiting queries, cancels a running update, closes everything and returns nil, within 10
+// seconds. It returns an error if the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)
@@ -208,7 +208,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	if err != nil && !errors.Is(err, context.Canceled) {
-		s.logger.Warn("something did not stop as it should", "error", backend.OneLine(err))
+		s.logger.Warn("shutdown was not clean", "error", backend.OneLine(err))
 	}
 	s.logger.Info("stopped")
 	return nil
@@ -221,7 +221,7 @@ func (s *Server) serve() error {
 	return nil
 }
 
-// work prepares the store, and lets ticks come until ctx ends.
+// work prepares the store and runs the engine until ctx ends.
 func (s *Server) work(ctx context.Context) error {
 	progress := progress{logger: s.logger, handler: s.queries, w: s.stderr, terminal: isTerminal(s.stderr)}
 	users, err := s.backend.Prepare(ctx, progress.show)
@@ -240,14 +240,14 @@ func (s *Server) work(ctx context.Context) error {
 	return s.engine.Run(ctx)
 }
 
-// drain stops listening, and waits until all queries are answered.
+// drain stops listening and waits until all queries are answered.
 func (s *Server) drain(ended context.Context) {
 	s.queries.Stopping()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
-		s.logger.Warn("some queries were not answered in time", "timeout", drainTimeout)
-		s.http.Close() //nolint:errcheck // there is nothing left to do about it
+		s.logger.Warn("some queries were not answered before the shutdown", "timeout", drainTimeout)
+		s.http.Close() //nolint:errcheck // nothing is left to do about it
 	}
 }
 
@@ -261,6 +261,6 @@ func (s *Server) closeInTime(ended context.Context) {
 	select {
 	case <-closed:
 	case <-time.After(closeTimeout + closeTimeout/4):
-		s.logger.Warn("the database's connections were cut", "timeout", closeTimeout)
+		s.logger.Warn("database connections were not closed in time", "timeout", closeTimeout)
 	}
 }

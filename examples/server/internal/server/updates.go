@@ -12,22 +12,22 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// updates remembers when the latest updates ran, so that a load tester can tell an answer's time beside an update from
-// one's without. Its methods started and ended are for points.Hooks.
+// updates keeps the start and end of the latest updates, so that a load tester can tell the requests during an update from
+// the others. Its methods started and ended are for points.Hooks.
 type updates struct {
 	mu     sync.Mutex
 	latest []updateRun // the latest one last
 }
 
-// keptUpdates is how many updates are remembered.
+// keptUpdates is the number of updates that are kept.
 const keptUpdates = 1000
 
-// updateRun is when one update ran.
+// An updateRun is one update.
 type updateRun struct {
 	StartedAt time.Time  `json:"started_at"`
 	EndedAt   *time.Time `json:"ended_at"` // null while it runs
-	Users     int64      `json:"users"`    // that were updated, once it has ended
-	Failed    bool       `json:"failed"`   // it failed, or was stopped
+	Users     int64      `json:"users"`    // updated; 0 while it runs
+	Failed    bool       `json:"failed"`   // or cancelled
 }
 
 func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {

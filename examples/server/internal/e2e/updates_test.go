@@ -1,0 +1,79 @@
+package e2e_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+)
+
+// Of two servers on one table, the one whose updates are skipped because the other's is running is healthy: in its log, at
+// /readyz and /updates, and in its metrics.
+func TestSkippedUpdatesAreNoFailures(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.UpdateOnStart, cfg.Interval, cfg.ControlToken = false, config.Duration(time.Hour), token
+	winner, loser := startReady(t, cfg), startReady(t, cfg)
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "SELECT FROM users FOR UPDATE") // updates wait, reads do not
+	require.Equal(t, http.StatusAccepted, winner.control(t, "update", "").status)
+	requireUpdateWaits(t, connect(t, connection))
+	metrics := func() string { return string(loser.get(t, "/metrics").body) }
+	const skips = 5 // more than the failures that open the circuit breaker
+	for i := range skips {
+		require.Equal(t, http.StatusAccepted, loser.control(t, "update", "").status)
+		line := fmt.Sprintf("\npoints_update_duration_seconds_count{outcome=\"skipped\"} %d\n", i+1)
+		require.Eventually(t, func() bool { return strings.Contains(metrics(), line) }, patience, often, line)
+	}
+	ready := string(loser.get(t, "/readyz").body)
+	assert.Contains(t, ready, `"breaker":"closed"`)
+	assert.NotContains(t, ready, "last_failure")
+	assert.JSONEq(t, `{"updates":[]}`, string(loser.get(t, "/updates").body))
+	assert.Contains(t, metrics(), "\npoints_update_failures 0\n")
+	assert.NotContains(t, loser.log.String(), "level=ERROR")
+
+	require.NoError(t, tx.Rollback(t.Context()))
+	untilUpdated(t, winner)
+	require.Equal(t, http.StatusAccepted, loser.control(t, "update", "").status)
+	untilUpdated(t, loser)
+}
+
+// requireUpdateWaits waits until an update waits for a lock.
+func requireUpdateWaits(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	require.Eventually(t, func() (waits bool) {
+		return assert.NoError(t, conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity"+
+			" WHERE datname = current_database() AND query LIKE 'UPDATE%' AND wait_event_type = 'Lock')").Scan(&waits)) && waits
+	}, patience, often)
+}
+
+// After repeated failures, updates are suspended for a number of ticks, not for a time: an interval that /control shortens
+// shortens the suspension.
+func TestCooldownFollowsTheInterval(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.UpdateOnStart, cfg.Interval, cfg.ControlToken = false, config.Duration(24*time.Hour), token
+	r := startReady(t, cfg)
+	admin := connect(t, connection)
+	exec(t, admin, "ALTER TABLE users ADD CONSTRAINT zero CHECK (points = 0)") // no update keeps to it
+	breakerOpen := func() bool { return strings.Contains(string(r.get(t, "/readyz").body), `"breaker":"open"`) }
+	require.Eventually(t, func() bool {
+		r.control(t, "update", "")
+		return breakerOpen()
+	}, patience, often, "three updates fail")
+	exec(t, admin, "ALTER TABLE users DROP CONSTRAINT zero")
+	require.Equal(t, http.StatusNoContent, r.control(t, "interval", `{"interval":"100ms"}`).status)
+	untilUpdated(t, r)
+	assert.False(t, breakerOpen())
+}
