@@ -8,7 +8,7 @@ import (
 
 // Usage returns the text of -h.
 func Usage() string {
-	return strings.Replace(usageText, "CLAUSES", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
+	return strings.Replace(usageText, "{clauses}", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
 }
 
 const usageText = `loadtest measures an HTTP server with ab's flags and report. Beyond ab it has open loops, SLOs, and contract checks.
@@ -40,7 +40,7 @@ Open loop (requests are sent on schedule, whether or not earlier ones have been 
 
 Checks:
   -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
-      CLAUSES
+      CLAUSES are {clauses}
   -verify           check responses against PointsApp's contract and exit with 1 on a violation; by default only if the
                     first response looks like PointsApp's; -verify=false turns it off
 

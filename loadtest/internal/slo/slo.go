@@ -17,7 +17,7 @@ import (
 )
 
 // Usage describes the clauses in a few lines.
-const Usage = `comma-separated clauses METRIC OP VALUE, where OP is one of < <= > >= = !=
+const Usage = `comma-separated; each is METRIC OP VALUE, where OP is one of < <= > >= = !=
 p50 p99.9 ... min mean max   latency, with a unit: p99<50ms
 rps                          successful (2xx) responses per second: rps>3000
 failed                       requests without a complete response: failed=0 or failed<0.1%

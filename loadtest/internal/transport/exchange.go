@@ -18,7 +18,7 @@ const (
 	Receive
 	// Exception means that the response was not complete within Options.Timeout.
 	Exception
-	// Aborted means that the request was pending when the transport was closed. It is no column of ab's.
+	// Aborted means that the request was pending when the transport was closed. ab has no such column.
 	Aborted
 )
 
