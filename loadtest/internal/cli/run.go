@@ -111,7 +111,7 @@ func (r *run) metrics() *slo.Metrics {
 }
 
 // rate returns the successful responses per second. In an open loop it counts those that arrived during the scheduled
-// time after the warm-up, whenever they were due: what arrives later says how long the backlog was.
+// time after the warm-up, whenever they were due: later arrivals measure the backlog, not the rate.
 func (r *run) rate() float64 {
 	s := &r.summary
 	if r.schedule == nil {
