@@ -362,7 +362,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// Several processes share a table: the store of those that lose says that an update is running. That is neither a success
+// Several processes share a table: the store fails with ErrUpdateRunning in all but one. That is neither a success
 // nor a failure, however often it happens, also while the circuit breaker is half-open.
 func TestUpdateThatTheStoreSkips(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -407,7 +407,7 @@ func TestUpdateThatTheStoreSkips(t *testing.T) {
 	})
 }
 
-// A store may return context.Canceled though nobody cancelled the update: that is a failure.
+// A store may return context.Canceled although the update was not cancelled: that is a failure.
 func TestCancelledByTheStore(t *testing.T) {
 	updater := newUpdater(t, &fake{update: func(context.Context, uint64) (int64, error) {
 		return 0, context.Canceled

@@ -28,10 +28,10 @@ var update = flag.Bool("update", false, "write docs/licences.md")
 // docs/licences.md lists the modules that each package and program compiles. All licences are permissive.
 func TestList(t *testing.T) {
 	var page bytes.Buffer
-	page.WriteString(`# Licences of what is compiled
+	page.WriteString(`# Licences of compiled modules
 
-This project is under the MIT licence. These are the modules that its packages and programs compile, besides the standard
-library (BSD-3-Clause), without what only tests use. Written by ` + "`go test ./internal/licences -update`" + `.
+This project is under the MIT licence. This page lists the modules that are compiled with its packages and programs, besides
+the standard library (BSD-3-Clause). Modules that only tests use are omitted. ` + "`go test ./internal/licences -update`" + ` writes it.
 
 `)
 	for _, of := range []string{"points", "memstore", "pgstore", "examples/server", "examples/server -tags otlp", "examples/mux", "examples/customstore", "loadtest"} {

@@ -37,7 +37,7 @@ func TestAppendTimeIsPackageTimes(t *testing.T) {
 	})
 }
 
-// What is written by hand is what package encoding/json makes of the same.
+// The hand-written encoder has the same output as package encoding/json.
 func TestAnswersAreJSON(t *testing.T) {
 	at := time.Date(2026, 1, 1, 10, 0, 0, 120_000_000, time.UTC)
 	users := []points.User{{ID: 17, Points: 93, InsertedAt: at, UpdatedAt: at.Add(time.Microsecond)}, {ID: -4}}

@@ -63,8 +63,8 @@ func ExampleHandler() {
 	mux.Handle("/points/", http.StripPrefix("/points", pointshttp.NewHandler(engine, pointshttp.Config{})))
 }
 
-// A program that takes a while to start, and is stopped by a load balancer's rules.
-func ExampleHandler_Starting() {
+// A program that takes a while to start, and leaves the load balancer before it stops.
+func ExampleHandler_SetStarting() {
 	store, err := memstore.New(1000)
 	if err != nil {
 		log.Fatal(err)
@@ -76,9 +76,9 @@ func ExampleHandler_Starting() {
 	handler := pointshttp.NewHandler(engine, pointshttp.Config{
 		Ping: func(context.Context) error { return nil }, // such as that of a pgxpool.Pool
 	})
-	handler.Starting("seeding the table") // GET / and /readyz: 503
-	handler.Serving()                     // 200
-	handler.Stopping()                    // GET /readyz: 503, GET /: 200
+	handler.SetStarting("seeding the table") // GET / and /readyz: 503
+	handler.SetServing()                     // 200
+	handler.SetStopping()                    // GET /readyz: 503, GET /: 200
 	fmt.Println(handler.Phase())
 	// Output: shutting down
 }

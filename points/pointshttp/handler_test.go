@@ -200,24 +200,24 @@ func TestPhases(t *testing.T) {
 	const starting = "The server is starting: the table is being filled."
 	const stopping = "The server is shutting down."
 
-	h.Starting("the table is being filled")
+	h.SetStarting("the table is being filled")
 	assertProblem(t, get("/"), http.StatusServiceUnavailable, starting)
 	assertProblem(t, get("/readyz"), http.StatusServiceUnavailable, starting)
 	assert.JSONEq(t, `{"status":"alive"}`, string(get("/healthz").body))
-	h.Stopping() // before it has ever served
+	h.SetStopping() // before it has ever served
 	assertProblem(t, get("/"), http.StatusServiceUnavailable, stopping)
 
-	h.Serving()
+	h.SetServing()
 	assert.Equal(t, http.StatusOK, get("/").status)
 	assert.Equal(t, http.StatusOK, get("/readyz").status)
 
-	h.Stopping()
+	h.SetStopping()
 	assert.Equal(t, http.StatusOK, get("/").status)
 	assertProblem(t, get("/readyz"), http.StatusServiceUnavailable, stopping)
 	assert.Equal(t, http.StatusOK, get("/healthz").status)
 }
 
-// readyz tells what the engine does, and lets operators see when updates ran.
+// readyz shows the state of the engine, and when its updates ran.
 func TestReadyz(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

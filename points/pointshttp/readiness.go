@@ -16,21 +16,21 @@ type phase struct {
 	rejectsQueries bool
 }
 
-// Starting makes the handler answer queries and /readyz with 503, until Serving is called. Clients see what, which
-// names the present step of the start, such as "seeding the table".
-func (h *Handler) Starting(what string) { h.phase.Store(&phase{"starting: " + what, true}) }
+// SetStarting makes the handler answer queries and /readyz with 503, until SetServing is called. Clients see the step
+// of the start, such as "seeding the table".
+func (h *Handler) SetStarting(step string) { h.phase.Store(&phase{"starting: " + step, true}) }
 
-// Serving ends Starting and Stopping: the handler answers queries again, as a new one does.
-func (h *Handler) Serving() { h.phase.Store(nil) }
+// SetServing makes the handler answer queries and /readyz again, as a new one does.
+func (h *Handler) SetServing() { h.phase.Store(nil) }
 
-// Stopping makes the handler answer /readyz with 503, so that load balancers send no further queries. It still answers
-// queries if it did before.
-func (h *Handler) Stopping() {
+// SetStopping makes the handler answer /readyz with 503, so that load balancers send no further queries. It still
+// answers queries if it did before.
+func (h *Handler) SetStopping() {
 	before := h.phase.Load()
 	h.phase.Store(&phase{"shutting down", before != nil && before.rejectsQueries})
 }
 
-// Phase returns "starting: " and what the program is doing, "shutting down", or "" while it serves.
+// Phase returns "starting: " and the step of the start, "shutting down", or "" while the handler serves.
 func (h *Handler) Phase() string {
 	if p := h.phase.Load(); p != nil {
 		return p.name

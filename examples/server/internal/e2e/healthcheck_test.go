@@ -67,7 +67,7 @@ func TestHealthcheckOfTheOtherFamily(t *testing.T) {
 func TestHealthcheckErrors(t *testing.T) {
 	t.Parallel()
 	starting := pointshttp.NewHandler(nil, pointshttp.Config{})
-	starting.Starting("the store is being opened")
+	starting.SetStarting("the store is being opened")
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
 		want    string

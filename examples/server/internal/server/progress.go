@@ -27,7 +27,7 @@ type progress struct {
 
 // show is called with how many of total users there are, at the beginning and whenever there are more.
 func (p *progress) show(done, total int64) {
-	p.handler.Starting(fmt.Sprintf("seeding the table, %d of %d users", done, total))
+	p.handler.SetStarting(fmt.Sprintf("seeding the table, %d of %d users", done, total))
 	if p.terminal {
 		p.draw(done, total)
 		return

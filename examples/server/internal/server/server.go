@@ -131,7 +131,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 // handle sets up everything that is answered over HTTP.
 func (s *Server) handle(problems *lastLines) error {
 	s.queries = pointshttp.NewHandler(s.engine, pointshttp.Config{Ping: s.backend.Ping, Logger: s.logger})
-	s.queries.Starting("the store is being opened")
+	s.queries.SetStarting("the store is being opened")
 	s.latest = &latestAnswer{queries: s.queries}
 	s.routes = newRoutes(s.latest, s.logger)
 	s.routes.addReadOnly(map[string]http.Handler{"/updates": s.updates})
@@ -235,14 +235,14 @@ func (s *Server) work(ctx context.Context) error {
 	}
 	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
 		"interval", time.Duration(s.cfg.Interval))
-	s.queries.Serving()
+	s.queries.SetServing()
 	close(s.ready)
 	return s.engine.Run(ctx)
 }
 
 // drain stops listening and waits until all queries are answered.
 func (s *Server) drain(ended context.Context) {
-	s.queries.Stopping()
+	s.queries.SetStopping()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
