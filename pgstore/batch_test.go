@@ -57,7 +57,7 @@ func TestUpdateFailsUnderRowLevelSecurity(t *testing.T) {
 	}
 }
 
-// A trigger that sets updated_at itself, and one that stores it less exactly, skip nobody.
+// A trigger that sets updated_at itself, and one that stores it with less precision, skip no user.
 func TestUpdateWithOwnUpdatedAt(t *testing.T) {
 	pool := pgtest.Pool(t)
 	execSQL(t, pool, ecto+`;

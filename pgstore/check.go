@@ -74,7 +74,7 @@ func checkTable(ctx context.Context, q querier, t *table) error {
 	case secured:
 		return errors.New("row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
 	case !unique:
-		return errors.New("column id needs a primary key or a unique index of its own: updates go by ranges of it")
+		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
 	}
 	return nil
 }

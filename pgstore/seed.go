@@ -118,7 +118,7 @@ func insertUsers(ctx context.Context, tx pgx.Tx, t *table, n int64) error {
 			return err
 		}
 		if tag.RowsAffected() != size {
-			return fmt.Errorf("INSERT of %d users reported %d: a trigger or a rule of the table sends them elsewhere; "+
+			return fmt.Errorf("INSERT of %d users reported %d: a trigger or a rule of the table redirects them; "+
 				"nothing was kept, insert the users yourself", size, tag.RowsAffected())
 		}
 		first := done == 0

@@ -121,7 +121,7 @@ func TestSeedNoticesRedirectedRows(t *testing.T) {
 		"trigger": {`CREATE FUNCTION redirect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			INSERT INTO elsewhere VALUES (NEW.id); RETURN NULL; END $$;
 			CREATE TRIGGER redirect BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION redirect()`,
-			"INSERT of 50000 users reported 0: a trigger or a rule of the table sends them elsewhere"},
+			"INSERT of 50000 users reported 0: a trigger or a rule of the table redirects them"},
 		"rule": {
 			"CREATE RULE redirect AS ON INSERT TO users DO INSTEAD INSERT INTO elsewhere VALUES (NEW.id)",
 			"the table has 0 users after 50000 were inserted",

@@ -12,8 +12,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A store keeps users in a file, with bbolt: a B+tree of keys and values with one writer at a time and any number of readers,
-// each of which sees a snapshot.
+// A store keeps users in a file, with bbolt: a B+tree of keys and values with one writer at a time and any number of
+// readers, each of which sees a snapshot.
 type store struct {
 	db       *bbolt.DB
 	updating sync.Mutex // held by the running update
@@ -49,8 +49,9 @@ func openStore(path string, ids []int64) (*store, error) {
 
 func (s *store) close() error { return s.db.Close() }
 
-// UsersAbove implements [points.Store]. It scans users in one transaction, and so at one moment, until it has found enough.
-// To be fast if there are few such users, it would need an index, as pgstore has, or block maxima, as memstore has.
+// UsersAbove implements [points.Store]. It scans users in one transaction, and so at one moment, until it has found
+// enough. To be fast if there are few such users, it would need an index, as pgstore has, or block maxima, as memstore
+// has.
 func (s *store) UsersAbove(ctx context.Context, minimum, limit int) ([]points.User, error) {
 	found := []points.User{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -67,7 +68,7 @@ func (s *store) UsersAbove(ctx context.Context, minimum, limit int) ([]points.Us
 	return found, nil
 }
 
-// Capabilities implements [points.Store]: there are none.
+// Capabilities implements [points.Store]: it returns the zero value.
 func (s *store) Capabilities() points.Capabilities { return points.Capabilities{} }
 
 // UpdateAll implements [points.Store]. It is one transaction: it updates all users or none.

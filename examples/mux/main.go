@@ -1,5 +1,5 @@
-// Command mux has the queries' handler at /points/ in a router that has other things to do, too: the standard library's
-// or, with -chi, chi.
+// Command mux mounts the handler of pointshttp at /points/ in a router with other routes: that of net/http or, with
+// -chi, chi.
 //
 //	go run ./examples/mux
 //	go run ./examples/mux -chi
@@ -34,7 +34,7 @@ func main() {
 	}
 }
 
-// standard mounts queries in the standard library's router. The handler is to see / and not /points/.
+// standard mounts queries in net/http's router. The handler must get the path / instead of /points/.
 func standard(queries http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", home)
@@ -42,7 +42,7 @@ func standard(queries http.Handler) http.Handler {
 	return mux
 }
 
-// withChi does the same in chi's, which has middleware, and answers /points too.
+// withChi does the same in chi's router, which has middleware, and answers /points, too.
 func withChi(queries http.Handler) http.Handler {
 	router := chi.NewRouter()
 	router.Get("/", home)
