@@ -15,8 +15,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// More connections than may be open: the first ones are served, each one more is told to come again, and let in once
-// one has gone.
+// Connections beyond the limit get 503, and are accepted again once another one has been closed.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
 	const most = 5

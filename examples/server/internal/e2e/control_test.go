@@ -96,8 +96,8 @@ func TestControlNeedsItsToken(t *testing.T) {
 	assert.Contains(t, string(r.get(t, "/readyz").body), "next_tick", "it was not paused")
 }
 
-// An update that runs, or updates that are suspended, are told of.
-func TestUpdateNowIsRefused(t *testing.T) {
+// POST /control/update says why it starts no update.
+func TestUpdateIsRejected(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)

@@ -27,8 +27,8 @@ func TestFailover(t *testing.T) {
 	cfg := configFor(u.String())
 	cfg.Users, cfg.Interval, cfg.QueryTimeout = 2000, config.Duration(200*time.Millisecond), config.Duration(faultQueryTimeout)
 	s := &stage{users: 2000, running: startReady(t, cfg)}
-	s.watch = startWatch(t, s.running)
-	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 100 })
+	s.prober = startProber(t, s.running)
+	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 100 })
 	follower := connect(t, standby.URL)
 	require.Eventually(t, func() bool {
 		var updated int
@@ -36,22 +36,22 @@ func TestFailover(t *testing.T) {
 		return err == nil && updated > 0
 	}, patience, often)
 
-	s.watch.mark()
+	s.prober.mark()
 	primary.Kill()
-	s.watch.until(t, "503", func() bool { return s.watch.seen[http.StatusServiceUnavailable] >= 20 })
+	s.prober.until(t, "503", func() bool { return s.prober.statuses[http.StatusServiceUnavailable] >= 20 })
 	require.Eventually(t, func() bool {
 		return s.get(t, "/readyz").status == http.StatusServiceUnavailable
 	}, patience, often)
-	s.watch.mark()
+	s.prober.mark()
 	standby.Promote()
-	t.Logf("well again %v after the promotion began", s.watch.untilWell(t).Round(time.Millisecond))
+	t.Logf("recovery time %v since the promotion began", s.prober.recoveryTime(t).Round(time.Millisecond))
 	require.Eventually(t, func() bool { return s.get(t, "/readyz").status == http.StatusOK }, patience, often)
 	require.Eventually(t, func() bool {
 		var updated int64
-		err := follower.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE updated_at > $1", s.watch.since).Scan(&updated)
+		err := follower.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE updated_at > $1", s.prober.since).Scan(&updated)
 		return err == nil && updated == s.users
 	}, patience, often, "no update reaches all users")
-	s.watch.stop()
-	assert.Empty(t, s.watch.wrong)
+	s.prober.stop()
+	assert.Empty(t, s.prober.violations)
 	assert.Zero(t, s.hungQueries(t))
 }

@@ -4,14 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,16 +20,16 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// A stage is a server on a database, a proxy between the two, and clients that watch what the server answers.
+// A stage is a server, a database, a proxy between the two, and a prober.
 type stage struct {
 	*running
 
-	cfg   config.Config
-	users int64
-	admin *pgx.Conn        // see superuser
-	role  string           // the server's
-	proxy *toxiproxy.Proxy // between server and database
-	watch *watch
+	cfg    config.Config
+	users  int64
+	admin  *pgx.Conn        // see superuser
+	role   string           // the server's
+	proxy  *toxiproxy.Proxy // between server and database
+	prober *prober
 }
 
 // faultQueryTimeout is shorter than the server's default, so that the tests are, and long enough for a busy machine.
@@ -75,8 +71,8 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 	cfg.QueryTimeout = config.Duration(faultQueryTimeout)
 	s.cfg = cfg
 	s.running = startReady(t, cfg)
-	s.watch = startWatch(t, s.running)
-	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 50 })
+	s.prober = startProber(t, s.running)
+	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
 	return s
 }
 
@@ -112,7 +108,7 @@ func (s *stage) requireUpdated(t *testing.T) {
 	now := time.Now()
 	var began time.Time
 	require.Eventually(t, func() bool {
-		var told struct {
+		var body struct {
 			Updates []struct {
 				StartedAt time.Time  `json:"started_at"`
 				EndedAt   *time.Time `json:"ended_at"`
@@ -120,10 +116,10 @@ func (s *stage) requireUpdated(t *testing.T) {
 				Failed    bool       `json:"failed"`
 			} `json:"updates"`
 		}
-		if json.Unmarshal(s.get(t, "/updates").body, &told) != nil {
+		if json.Unmarshal(s.get(t, "/updates").body, &body) != nil {
 			return false
 		}
-		for _, u := range told.Updates {
+		for _, u := range body.Updates {
 			if u.StartedAt.After(now) && u.EndedAt != nil && !u.Failed {
 				began = u.StartedAt
 				return assert.Equal(t, s.users, u.Users)
@@ -142,179 +138,37 @@ func (s *stage) requireUpdated(t *testing.T) {
 	assert.Equal(t, s.users, inRange)
 }
 
-// A watch is clients that query a server all the time, and hold each answer against what the server promises: its
-// form, and no stamp twice.
-type watch struct {
-	stop func()
-
-	mu       sync.Mutex
-	stamps   [2]map[time.Time]bool // given in this quarter of a minute, and in the one before
-	turn     time.Time             // when that began
-	nulls    int                   // answers without a stamp
-	starts   int                   // of the server
-	stopping time.Time             // when the server was stopped; zero while it runs
-
-	wrong   []string
-	since   time.Time     // of the last mark
-	seen    map[int]int   // answers since, by status
-	inARow  int           // 200s since the last other answer
-	first   time.Time     // when the first of these came
-	slowest time.Duration // answer since the mark
-}
-
-func startWatch(t *testing.T, r *running) *watch {
-	t.Helper()
-	w := &watch{starts: 1, seen: make(map[int]int)}
-	ctx, cancel := context.WithCancel(context.Background())
-	var clients sync.WaitGroup
-	w.stop = sync.OnceFunc(func() { cancel(); clients.Wait() })
-	t.Cleanup(w.stop)
-	for range 8 {
-		clients.Go(func() {
-			var last time.Time
-			for ctx.Err() == nil {
-				began := time.Now()
-				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
-				last = w.note(a, err, began, last)
-				<-time.After(10 * time.Millisecond) // the load is not what is tested
-			}
-		})
-	}
-	return w
-}
-
-// note notes the answer to a client's request, whose latest stamp was last. It returns its latest one now.
-func (w *watch) note(a answer, err error, began, last time.Time) time.Time {
-	took := time.Since(began)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	switch {
-	case err != nil:
-		if w.stopping.IsZero() { // the server runs
-			w.wrong = append(w.wrong, err.Error())
-		}
-		return last
-	case a.status == http.StatusOK:
-		if err := w.check(a, &last); err != nil {
-			w.wrong = append(w.wrong, fmt.Sprintf("%v: %s", err, a.body))
-		}
-	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") == "1",
-		a.status == http.StatusGatewayTimeout:
-	default:
-		w.wrong = append(w.wrong, fmt.Sprintf("status %d: %s", a.status, a.body))
-	}
-	if a.status != http.StatusOK {
-		w.inARow = 0
-	} else if w.inARow++; w.inARow == 1 {
-		w.first = time.Now()
-	}
-	w.seen[a.status]++
-	w.slowest = max(w.slowest, took)
-	return last
-}
-
-// check checks an answer to a client whose latest stamp was *last, and sets that.
-func (w *watch) check(a answer, last *time.Time) error {
-	const turn = 15 * time.Second // longer than any answer takes
-	result, err := parseResult(a)
-	if err != nil {
-		return err
-	}
-	if result.Timestamp == nil {
-		if w.nulls++; w.nulls > w.starts {
-			return errors.New("more than one answer without a stamp since the server was started")
-		}
-		return nil
-	}
-	stamp := result.points().Previous
-	if time.Since(w.turn) > turn {
-		w.stamps = [2]map[time.Time]bool{{}, w.stamps[0]}
-		w.turn = time.Now()
-	}
-	switch {
-	case w.stamps[0][stamp] || w.stamps[1][stamp]:
-		return errors.New("a stamp that was given before")
-	case !stamp.After(*last):
-		return fmt.Errorf("a stamp that is not after this client's latest one, %v", *last)
-	case stamp.After(time.Now()):
-		return errors.New("a stamp that is yet to come")
-	}
-	w.stamps[0][stamp] = true
-	*last = stamp
-	return nil
-}
-
-// mark begins to count anew.
-func (w *watch) mark() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.since, w.inARow, w.slowest = time.Now(), 0, 0
-	clear(w.seen)
-}
-
-// until waits until something is true of what was seen.
-func (w *watch) until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return is()
-	}, patience, often, "clients do not get %s: %s", what, told{w})
-}
-
-// untilWell waits until clients get nothing but answers, and returns for how long since the mark they did not.
-func (w *watch) untilWell(t *testing.T) time.Duration {
-	t.Helper()
-	w.until(t, "answers again", func() bool { return w.inARow >= 50 })
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.first.Sub(w.since)
-}
-
-// told describes what was seen since the mark.
-type told struct{ *watch }
-
-func (w told) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	counts := make([]string, 0, len(w.seen))
-	for _, status := range slices.Sorted(maps.Keys(w.seen)) {
-		counts = append(counts, fmt.Sprintf("%d: %d", status, w.seen[status]))
-	}
-	return fmt.Sprintf("%s, slowest %v", strings.Join(counts, ", "), w.slowest.Round(time.Millisecond))
-}
-
 // A fault is something that goes wrong around a server.
 type fault struct {
 	name   string
 	stops  bool  // the whole PostgreSQL server
 	users  int64 // the default is 2,000
 	strike func(t *testing.T, s *stage) (undo func())
-	during []int // each of these statuses is answered while it lasts; 504 only before the store is taken for down
+	during []int // statuses that clients get while it lasts; 504 only until the store counts as down
 }
 
-// endure lets the fault happen on a stage, and checks that all is well after it.
+// endure lets the fault happen on a stage and checks that the server recovers.
 func (f fault) endure(t *testing.T, postgres string) {
 	t.Helper()
 	s := newStage(t, postgres, cmp.Or(f.users, 2000))
-	s.watch.mark()
+	s.prober.mark()
 	undo := f.strike(t, s)
 	for _, status := range f.during {
 		enough := 20
 		if status == http.StatusGatewayTimeout {
 			enough = 1
 		}
-		s.watch.until(t, fmt.Sprintf("status %d", status), func() bool { return s.watch.seen[status] >= enough })
+		s.prober.until(t, fmt.Sprintf("status %d", status), func() bool { return s.prober.statuses[status] >= enough })
 	}
-	during := told{s.watch}.String()
-	s.watch.mark()
+	during := s.prober.String()
+	s.prober.mark()
 	undo()
-	well := s.watch.untilWell(t)
+	recovery := s.prober.recoveryTime(t)
 	s.requireUpdated(t)
-	s.watch.stop()
-	assert.Empty(t, s.watch.wrong)
+	s.prober.stop()
+	assert.Empty(t, s.prober.violations)
 	assert.Zero(t, s.hungQueries(t))
-	t.Logf("during: %s; well again after %v", during, well.Round(time.Millisecond))
+	t.Logf("during: %s; recovery time %v", during, recovery.Round(time.Millisecond))
 }
 
 // toxic is a fault of the network.
@@ -333,7 +187,7 @@ func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *sta
 	}
 }
 
-// networkFaults returns what can go wrong between server and database.
+// networkFaults returns faults of the network between server and database.
 func networkFaults() []fault {
 	return []fault{
 		{name: "latency", strike: toxic("latency", "downstream", map[string]int{"latency": 100, "jitter": 50}),
@@ -356,7 +210,7 @@ func networkFaults() []fault {
 	}
 }
 
-// What a client gets while the network between server and database fails, and that all is well afterwards.
+// Clients get the expected answers while the network between server and database fails, and the server recovers.
 func TestNetworkFaults(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.URL(t)
@@ -368,7 +222,7 @@ func TestNetworkFaults(t *testing.T) {
 	}
 }
 
-// databaseFaults returns what can go wrong in the database, which those that stop it need as a server of their own.
+// databaseFaults returns faults of the database. Those that stop it need a server of their own, postgres.
 func databaseFaults(postgres *pgtest.Server) []fault {
 	return []fault{
 		{name: "connections cut", strike: func(t *testing.T, s *stage) func() {
@@ -449,7 +303,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 	}
 }
 
-// The same for what can go wrong in the database.
+// The same for faults of the database.
 func TestDatabaseFaults(t *testing.T) {
 	t.Parallel()
 	shared := pgtest.URL(t)
@@ -482,8 +336,8 @@ func (s *stage) requireFailing(t *testing.T) {
 	}, patience, often)
 }
 
-// Somebody's transaction that is open for long keeps dead rows from being pruned: the table grows with each update. Once
-// it ends, the table grows no further.
+// A transaction that is open for long keeps dead rows from being pruned, so the table grows with each update. Once it ends,
+// the table grows no further.
 func TestLongTransaction(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, pgtest.URL(t), 20_000)
@@ -510,12 +364,12 @@ func TestLongTransaction(t *testing.T) {
 			same++
 		}
 	}
-	s.watch.stop()
-	assert.Empty(t, s.watch.wrong)
+	s.prober.stop()
+	assert.Empty(t, s.prober.violations)
 	t.Logf("table of %d kB, %d kB while the transaction was open, %d kB afterwards", before>>10, during>>10, after>>10)
 }
 
-// A disk that is full stops updates that need more room, but no query. When there is room again, updates succeed.
+// A full disk stops updates that need more space, but no query. With free space, updates succeed again.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
@@ -537,14 +391,14 @@ func TestDiskFull(t *testing.T) {
 	require.NoError(t, err)
 	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, 3*patience, often)
-	s.watch.mark()
-	s.watch.until(t, "answers", func() bool { return s.watch.inARow >= 50 })
+	s.prober.mark()
+	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
 	require.NoError(t, other.Close(context.Background()))
 	vacuum, err := s.connection(t)
 	require.NoError(t, err)
 	defer vacuum.Close(context.Background())
 	exec(t, vacuum, "VACUUM users")
 	s.requireUpdated(t)
-	s.watch.stop()
-	assert.Empty(t, s.watch.wrong)
+	s.prober.stop()
+	assert.Empty(t, s.prober.violations)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Whatever is posted there: the interval is changed to one that is allowed, or stays as it is and the client is told.
+// Any body either sets a valid interval or gets 400.
 func FuzzInterval(f *testing.F) {
 	for _, body := range []string{`{"interval":"1m30s"}`, `{"interval":"90000"}`, `{}`, `[`, `{"interval":"1ns"}`, "\xff"} {
 		f.Add(body)

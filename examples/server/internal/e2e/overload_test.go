@@ -23,13 +23,13 @@ import (
 // has gone, all queries are answered.
 func TestOverloadIsShed(t *testing.T) {
 	s := newStage(t, pgtest.URL(t), 2000)
-	s.watch.stop()
+	s.prober.stop()
 	require.NoError(t, s.stop())
 	cfg := s.cfg
 	cfg.MaxWaiting, cfg.QueryTimeout = 50, config.Defaults().QueryTimeout // a busy machine is no outage
 	r := startReady(t, cfg)
 	calm := toxic("latency", "downstream", map[string]int{"latency": 20})(t, s) // reads take long, so many queries wait
-	load := startWatch(t, r)
+	load := startProber(t, r)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var others sync.WaitGroup
@@ -38,22 +38,22 @@ func TestOverloadIsShed(t *testing.T) {
 			for ctx.Err() == nil {
 				began := time.Now()
 				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
-				load.note(a, err, began, time.Time{})
+				load.record(a, err, began, time.Time{})
 				<-time.After(20 * time.Millisecond) // the store is to be overloaded, not the processor
 			}
 		})
 	}
 	load.mark()
-	load.until(t, "answers and rejections", func() bool { return load.seen[200] > 500 && load.seen[503] > 500 })
+	load.until(t, "answers and rejections", func() bool { return load.statuses[200] > 500 && load.statuses[503] > 500 })
 	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
-	t.Log(told{load})
+	t.Log(load)
 	stop()
 	others.Wait()
 	calm()
 	load.mark()
-	load.until(t, "answers alone", func() bool { return load.inARow >= 50 })
+	load.until(t, "answers alone", func() bool { return load.successes >= 50 })
 	load.stop()
-	assert.Empty(t, load.wrong)
+	assert.Empty(t, load.violations)
 	assert.Zero(t, r.hungQueries(t))
 }
 

@@ -147,7 +147,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	var allWait atomic.Bool
 	for range queries {
 		waiting.Go(func() {
-			// A query whose hidden number is 100 does not wait: nobody can have more points. It is asked again.
+			// A query with the min number 100 does not wait, as no user can have more points: repeat it.
 			for again := true; again; again = !t.Failed() && !allWait.Load() {
 				a, err := r.do(http.MethodGet, "/")
 				if assert.NoError(t, err) {

@@ -35,8 +35,8 @@ func onEachStore(t *testing.T, test func(t *testing.T, cfg config.Config)) {
 	})
 }
 
-// The first query is told null, each other one the time of another query; whoever asks again is told a later one.
-func TestStampsStrictlyIncrease(t *testing.T) {
+// The first query returns no timestamp, each other one that of another query; each client's increase.
+func TestTimestampsStrictlyIncrease(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, cfg config.Config) {
 		const clients, queries = 32, 50
@@ -68,7 +68,7 @@ func TestStampsStrictlyIncrease(t *testing.T) {
 
 // query asks n times, one after the other, and returns the timestamps.
 func (r *running) query(t *testing.T, n int) []string {
-	var stamps []string
+	var timestamps []string
 	for range n {
 		a, err := r.do(http.MethodGet, "/")
 		if !assert.NoError(t, err) {
@@ -78,9 +78,9 @@ func (r *running) query(t *testing.T, n int) []string {
 		if !assert.NoError(t, err) || !assert.NotNil(t, result.Timestamp) {
 			break
 		}
-		stamps = append(stamps, *result.Timestamp)
+		timestamps = append(timestamps, *result.Timestamp)
 	}
-	return stamps
+	return timestamps
 }
 
 // Over the wire: HEAD has GET's headers and no body, problems are problems, and connections are kept alive.
@@ -121,7 +121,7 @@ func TestOverTheWire(t *testing.T) {
 	})
 }
 
-// Any number of users will do, also none.
+// The server works with any number of users, also with none.
 func TestNumbersOfUsers(t *testing.T) {
 	t.Parallel()
 	for _, users := range []config.Users{0, 1, 10} {
@@ -141,7 +141,7 @@ func TestNumbersOfUsers(t *testing.T) {
 	}
 }
 
-// Ticks come at the interval, and what they did can be read.
+// Ticks come at the interval, and /updates and /readyz have their updates.
 func TestUpdates(t *testing.T) {
 	t.Parallel()
 	onEachStore(t, func(t *testing.T, cfg config.Config) {
@@ -232,8 +232,7 @@ func TestClose(t *testing.T) {
 	assert.Error(t, err)
 }
 
-// A client that has connected and is in the middle of a request when the end comes does not hold it up for long, and
-// nobody can connect any more.
+// A server that has been stopped accepts no connections.
 func TestStopsListening(t *testing.T) {
 	t.Parallel()
 	r := startReady(t, config.Defaults())
@@ -244,7 +243,7 @@ func TestStopsListening(t *testing.T) {
 	assert.Contains(t, r.log.String(), "msg=stopped")
 }
 
-// The log can be had as JSON, and only what is grave.
+// The log can be JSON, and have only records of a level.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
@@ -270,7 +269,7 @@ func TestLogFormat(t *testing.T) {
 	assert.Empty(t, r.log.String())
 }
 
-// A context that has ended before Run is one that ends at once.
+// With a context that has ended, Run returns at once.
 func TestRunEnded(t *testing.T) {
 	t.Parallel()
 	for _, url := range []config.DatabaseURL{"", "postgres://127.0.0.1:1/points"} {

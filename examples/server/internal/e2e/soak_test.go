@@ -19,12 +19,12 @@ import (
 )
 
 var (
-	soakFor  = flag.Duration("soak", 5*time.Second, "how long TestSoak goes on")
-	soakSeed = flag.Uint64("soak-seed", 0, "what TestSoak's faults are drawn from; 0 for another one each time")
+	soakFor  = flag.Duration("soak", 5*time.Second, "how long TestSoak runs")
+	soakSeed = flag.Uint64("soak-seed", 0, "seed of TestSoak's random faults; 0 for a random one")
 )
 
-// Load, updates, faults and restarts in a random order, for as long as -soak says; whatever is answered is checked, and
-// in the end nothing is lost and nothing has leaked. The table that it prints is in docs/reliability.md.
+// Load, updates, faults and restarts in random order, for as long as -soak says. All answers are checked, and in the end
+// nothing is lost and nothing has leaked. docs/reliability.md has the table that it prints.
 func TestSoak(t *testing.T) {
 	seed := *soakSeed
 	if seed == 0 {
@@ -45,20 +45,20 @@ func TestSoak(t *testing.T) {
 	var atFirst, atLast footprint
 	for end := time.Now().Add(*soakFor); time.Now().Before(end); {
 		f := faults[random.IntN(len(faults))]
-		s.watch.mark()
+		s.prober.mark()
 		undo := f.strike(t, s)
 		<-time.After(time.Duration(random.Int64N(int64(2 * time.Second))))
-		s.watch.count(answers)
-		s.watch.mark()
+		s.prober.addTo(answers)
+		s.prober.mark()
 		undo()
 		if tally[f.name] == nil {
 			tally[f.name] = new(soaked)
 		}
 		tally[f.name].times++
-		tally[f.name].worst = max(tally[f.name].worst, s.watch.untilWell(t))
+		tally[f.name].worst = max(tally[f.name].worst, s.prober.recoveryTime(t))
 		s.requireUpdated(t)
-		s.watch.count(answers)
-		require.Empty(t, s.watch.wrongs(), "after %q", f.name)
+		s.prober.addTo(answers)
+		require.Empty(t, s.prober.allViolations(), "after %q", f.name)
 		s.log.forget()
 
 		// Once each of them has had its turn, everything has its size.
@@ -67,7 +67,7 @@ func TestSoak(t *testing.T) {
 			atFirst = atLast
 		}
 	}
-	s.watch.stop()
+	s.prober.stop()
 	assert.Zero(t, s.hungQueries(t))
 
 	var report strings.Builder
@@ -76,7 +76,7 @@ func TestSoak(t *testing.T) {
 		fmt.Fprintf(&report, "| %s | %d | %v |\n", name, tally[name].times, tally[name].worst.Round(time.Millisecond))
 	}
 	fmt.Fprintf(&report, "\nanswers by status: %v; violations: %d\nafter warm-up: %v\nat the end:    %v\n",
-		answers, len(s.watch.wrongs()), atFirst, atLast)
+		answers, len(s.prober.allViolations()), atFirst, atLast)
 	t.Log(report.String())
 	if atFirst.goroutines == 0 {
 		return // it was too short for every fault to come
@@ -127,36 +127,20 @@ func (s *stage) footprint(t *testing.T) footprint {
 	return f
 }
 
-// count adds what was seen since the mark.
-func (w *watch) count(answers map[int]int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for status, n := range w.seen {
-		answers[status] += n
-	}
-	clear(w.seen)
-}
-
-func (w *watch) wrongs() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.wrong)
-}
-
 // restart stops the server, as SIGTERM does, and starts another one in its place.
 func (s *stage) restart(t *testing.T) {
 	t.Helper()
 	assert.Zero(t, s.hungQueries(t))
-	s.watch.mu.Lock()
-	s.watch.stopping = time.Now()
-	s.watch.mu.Unlock()
+	s.prober.mu.Lock()
+	s.prober.stopping = time.Now()
+	s.prober.mu.Unlock()
 	require.NoError(t, s.stop())
 
 	cfg := s.cfg
 	cfg.Addr = config.Address(strings.TrimPrefix(s.url, "http://"))
 	s.running = startReady(t, cfg)
-	s.watch.mu.Lock()
-	s.watch.stopping = time.Time{}
-	s.watch.starts++
-	s.watch.mu.Unlock()
+	s.prober.mu.Lock()
+	s.prober.stopping = time.Time{}
+	s.prober.starts++
+	s.prober.mu.Unlock()
 }

@@ -8,44 +8,55 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// Of two servers on one table, the one whose updates are skipped because the other's is running is healthy: in its log, at
-// /readyz and /updates, and in its metrics.
+// A server whose updates are skipped because another process is updating the table is healthy: in its log, at /readyz and
+// /updates, and in its metrics.
 func TestSkippedUpdatesAreNoFailures(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
 	cfg.UpdateOnStart, cfg.Interval, cfg.ControlToken = false, config.Duration(time.Hour), token
-	winner, loser := startReady(t, cfg), startReady(t, cfg)
+	r := startReady(t, cfg)
 	tx, err := connect(t, connection).Begin(t.Context())
 	require.NoError(t, err)
 	exec(t, tx.Conn(), "SELECT FROM users FOR UPDATE") // updates wait, reads do not
-	require.Equal(t, http.StatusAccepted, winner.control(t, "update", "").status)
+	pool, err := pgxpool.New(t.Context(), connection)
+	require.NoError(t, err)
+	defer pool.Close()
+	other, err := pgstore.New(pool, pgstore.Config{RetryTimeout: time.Hour})
+	require.NoError(t, err)
+	updated := make(chan error, 1)
+	go func() {
+		_, err := other.UpdateAll(t.Context(), 1)
+		updated <- err
+	}()
 	requireUpdateWaits(t, connect(t, connection))
-	metrics := func() string { return string(loser.get(t, "/metrics").body) }
+	metrics := func() string { return string(r.get(t, "/metrics").body) }
 	const skips = 5 // more than the failures that open the circuit breaker
 	for i := range skips {
-		require.Equal(t, http.StatusAccepted, loser.control(t, "update", "").status)
+		require.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
 		line := fmt.Sprintf("\npoints_update_duration_seconds_count{outcome=\"skipped\"} %d\n", i+1)
 		require.Eventually(t, func() bool { return strings.Contains(metrics(), line) }, patience, often, line)
 	}
-	ready := string(loser.get(t, "/readyz").body)
+	ready := string(r.get(t, "/readyz").body)
 	assert.Contains(t, ready, `"breaker":"closed"`)
 	assert.NotContains(t, ready, "last_failure")
-	assert.JSONEq(t, `{"updates":[]}`, string(loser.get(t, "/updates").body))
+	assert.JSONEq(t, `{"updates":[]}`, string(r.get(t, "/updates").body))
 	assert.Contains(t, metrics(), "\npoints_update_failures 0\n")
-	assert.NotContains(t, loser.log.String(), "level=ERROR")
+	assert.NotContains(t, r.log.String(), "level=ERROR")
 
 	require.NoError(t, tx.Rollback(t.Context()))
-	untilUpdated(t, winner)
-	require.Equal(t, http.StatusAccepted, loser.control(t, "update", "").status)
-	untilUpdated(t, loser)
+	require.NoError(t, <-updated)
+	require.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
+	untilUpdated(t, r)
 }
 
 // requireUpdateWaits waits until an update waits for a lock.
