@@ -22,8 +22,8 @@ func TestCheck(t *testing.T) {
 	for name, test := range map[string]struct{ setup, want string }{
 		"no table":         {"", "there is no such table: create it with Migrate, or name another"},
 		"a view":           {"CREATE VIEW users AS SELECT 1 AS id", `it must be an ordinary or a partitioned table: it is a relation of kind "v" (pg_class.relkind)`},
-		"no key":           {"CREATE TABLE users (id bigint, points int)", "column id needs a primary key or a unique index of its own: updates go by ranges of it"},
-		"a key of two":     {"CREATE TABLE users (id bigint, points int, PRIMARY KEY (id, points))", "column id needs a primary key or a unique index of its own: updates go by ranges of it"},
+		"no key":           {"CREATE TABLE users (id bigint, points int)", "column id needs a primary key or a unique index on it alone: updates are by id range"},
+		"a key of two":     {"CREATE TABLE users (id bigint, points int, PRIMARY KEY (id, points))", "column id needs a primary key or a unique index on it alone: updates are by id range"},
 		"no points":        {"CREATE TABLE users (" + good + ")", "it has no column points: it needs id, points, inserted_at and updated_at"},
 		"points of text":   {"CREATE TABLE users (points text, " + good + ")", "column points must be of type bigint or integer or smallint: it is text"},
 		"an id of text":    {"CREATE TABLE users (id text PRIMARY KEY)", "column id must be of type bigint or integer or smallint: it is text"},
