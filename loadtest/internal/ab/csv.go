@@ -8,7 +8,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// WriteCSV writes the CSV of ab -e: the time in ms within which each percentage of the requests was served, from 0 to 100.
+// WriteCSV writes the CSV of ab -e: the time in ms within which each percentage of the requests was served, from 0 to
+// 100.
 func WriteCSV(w io.Writer, latency *record.Distribution) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprint(b, "Percentage served,Time in ms\n")

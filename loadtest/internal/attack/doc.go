@@ -5,6 +5,6 @@
 //	schedule, err := attack.NewSchedule(attack.Rate{From: 5000, To: 5000}, 30*time.Second)
 //	attack.NewOpen(schedule, 1000, time.Now()).Run(ctx, transport) // 5000 requests/s, whether or not they are answered
 //
-// In a closed loop the offered rate depends on the server: while it stalls, nothing is sent (coordinated omission). In an
-// open loop it does not.
+// In a closed loop the offered rate depends on the server: while it stalls, nothing is sent (coordinated omission). In
+// an open loop it does not.
 package attack

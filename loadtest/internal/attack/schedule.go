@@ -43,8 +43,8 @@ func (r Rate) String() string {
 
 // A Schedule determines when each request of an open loop is due. It is a vegeta.Pacer, and more accurate than vegeta's
 // own: ConstantPacer rounds the interval to whole nanoseconds, and so sends 0.03% too much at 300,000/s. LinearPacer
-// sleeps for the interval of the current rate, and so oversleeps at the start of a steep ramp, which would be reported as
-// latency of the server.
+// sleeps for the interval of the current rate, and so oversleeps at the start of a steep ramp, which would be reported
+// as latency of the server.
 type Schedule struct {
 	from, slope float64 // requests/s at the start; change of the rate per second
 	duration    time.Duration

@@ -150,8 +150,8 @@ func isRegular(f *os.File) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// ignoreClosedPipe drops the error of writing to stdout after its reader has gone, as in `loadtest … | head -1`: the run
-// still has its files and its exit code.
+// ignoreClosedPipe drops the error of writing to stdout after its reader has gone, as in `loadtest … | head -1`: the
+// run still has its files and its exit code.
 func ignoreClosedPipe(err error) error {
 	if errors.Is(err, syscall.EPIPE) {
 		return nil

@@ -18,8 +18,8 @@ type target struct {
 	local bool   // on this machine: shares its clock and CPUs
 }
 
-// resolve connects to the target once, so that an unreachable target is one error at the start and the name is looked up
-// only once.
+// resolve connects to the target once, so that an unreachable target is one error at the start and the name is looked
+// up only once.
 func resolve(ctx context.Context, cfg *flags.Config) (target, error) {
 	if cfg.Transport == flags.NetHTTP {
 		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: cfg.URL}); err != nil || proxy != nil {

@@ -44,8 +44,8 @@ type Result struct {
 	Examples   []string `json:"examples,omitempty"`
 }
 
-// New returns a checker of responses whose times count from start. sameClock means that the server runs on this machine:
-// only then can its timestamps be compared with the time of arrival.
+// New returns a checker of responses whose times count from start. sameClock means that the server runs on this
+// machine: only then can its timestamps be compared with the time of arrival.
 func New(mode Mode, start time.Time, sameClock bool) *Checker {
 	return &Checker{mode: mode, start: start, sameClock: sameClock}
 }

@@ -23,8 +23,8 @@ type response struct {
 // errShape is wrapped by the errors for bodies that do not have the form of a PointsApp response.
 var errShape = errors.New("not a PointsApp response")
 
-// A parser parses bodies. The responses to a batch have the same users, so most bodies differ from the previous one only
-// in the timestamp; the users are then not parsed again.
+// A parser parses bodies. The responses to a batch have the same users, so most bodies differ from the previous one
+// only in the timestamp; the users are then not parsed again.
 type parser struct {
 	prefix []byte   // of the previous body, up to its timestamp
 	parsed response // of prefix; the timestamp is zero

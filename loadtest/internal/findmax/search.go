@@ -14,10 +14,9 @@ import (
 // precision is the inverse of the relative error of the result: 1/20.
 const precision = 20
 
-// Search returns the highest rate, in requests per second, for which try returns true, within 5%; 0 if there is none. It
-// doubles the rate from first until try returns false, and then bisects. It assumes that try returns false for all rates
-// above some limit. When try returns an error or ctx ends, it returns the
-// highest rate so far and the error.
+// Search returns the highest rate, in requests per second, for which try returns true, within 5%; 0 if there is none.
+// It doubles the rate from first until try returns false, and then bisects. It assumes that try returns false for all
+// rates above some limit. When try returns an error or ctx ends, it returns the highest rate so far and the error.
 func Search(ctx context.Context, first int, try func(ctx context.Context, rate int) (bool, error)) (int, error) {
 	good, bad := 0, 0 // highest rate that succeeded and lowest rate that failed; 0 means none yet
 	for rate := first; ; {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// setURL parses the only positional argument. As in ab, http:// may be omitted, and the path and query are sent exactly as
-// they are given.
+// setURL parses the only positional argument. As in ab, http:// may be omitted, and the path and query are sent exactly
+// as they are given.
 func (cfg *Config) setURL(args []string) error {
 	cfg.RequestTarget = "/"
 	if len(args) == 0 {

@@ -86,8 +86,8 @@ func (c Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
 
 // Times are the distributions of a run. Connect, Processing (from connected to done), Waiting (from sent to the first
-// byte) and Total (Connect and Processing) are ab's. Latency is measured from when a request was due; in a closed loop it
-// is Total.
+// byte) and Total (Connect and Processing) are ab's. Latency is measured from when a request was due; in a closed loop
+// it is Total.
 type Times struct {
 	Connect, Processing, Waiting, Total, Latency *Distribution
 }
@@ -164,8 +164,8 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 	return latency
 }
 
-// addAborted records the age of a pending request. Its latency would have been higher. In an open loop the age counts as
-// its latency. In a closed loop it counts for the maximum alone: some requests are always pending at the end.
+// addAborted records the age of a pending request. Its latency would have been higher. In an open loop the age counts
+// as its latency. In a closed loop it counts for the maximum alone: some requests are always pending at the end.
 func (r *Recorder) addAborted(x *transport.Exchange) {
 	r.counts.Aborted++
 	r.counts.Received += x.Received
@@ -175,8 +175,8 @@ func (r *Recorder) addAborted(x *transport.Exchange) {
 	}
 }
 
-// due returns when x was due. vegeta numbers hits as workers take them, so two concurrent hits may have swapped numbers:
-// a request was not due after it was sent.
+// due returns when x was due. vegeta numbers hits as workers take them, so two concurrent hits may have swapped
+// numbers: a request was not due after it was sent.
 func (r *Recorder) due(x *transport.Exchange) time.Duration {
 	if r.opts.Due == nil {
 		return x.Start

@@ -141,8 +141,8 @@ func (c *Clause) Metric() string { return c.metric }
 // noSamples is Result.Measured of a clause that nothing was measured for.
 const noSamples = "no samples"
 
-// Evaluate returns the outcome of each clause, and whether all of them are met. A clause that nothing was measured for is
-// not met, whatever it says.
+// Evaluate returns the outcome of each clause, and whether all of them are met. A clause that nothing was measured for
+// is not met, whatever it says.
 func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	met = true
 	for _, c := range clauses {

@@ -95,8 +95,8 @@ func (c *conn) wrote() {
 	c.sentAt = c.owner.opts.now()
 }
 
-// mayContinue reports whether err is a read deadline that expired before the limit of the request. If so, it extends the
-// deadline.
+// mayContinue reports whether err is a read deadline that expired before the limit of the request. If so, it extends
+// the deadline.
 func (c *conn) mayContinue(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && time.Until(c.limit) > 0 && c.extendDeadline() == nil
 }

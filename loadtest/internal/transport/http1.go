@@ -15,8 +15,8 @@ import (
 )
 
 // HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and normally two system calls
-// per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for concurrent
-// use.
+// per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for
+// concurrent use.
 type HTTP1 struct {
 	opts    Options
 	request []byte
@@ -64,8 +64,8 @@ func encodeRequest(o *Options) []byte {
 	return b.Bytes()
 }
 
-// RoundTrip sends the request, and returns once the response has been read and observed. The response is valid until its
-// body is closed.
+// RoundTrip sends the request, and returns once the response has been read and observed. The response is valid until
+// its body is closed.
 func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
 	c := h.takeIdle()
@@ -107,9 +107,9 @@ func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
 	return c, nil
 }
 
-// attempt makes one exchange. It moves to a new connection if c is nil or was closed while idle, and, at most once, if the
-// server closed c instead of responding and the request is idempotent. sent is false if no server can have received the
-// request.
+// attempt makes one exchange. It moves to a new connection if c is nil or was closed while idle, and, at most once, if
+// the server closed c instead of responding and the request is idempotent. sent is false if no server can have received
+// the request.
 func (h *HTTP1) attempt(c *conn, x *Exchange) (_ *conn, sent bool, err error) {
 	limit := h.opts.Epoch.Add(x.Start + h.opts.Timeout)
 	resent := false
@@ -213,7 +213,8 @@ func (h *HTTP1) Close() {
 	h.open, h.idle = nil, nil
 }
 
-// An emptyBody is the body returned to vegeta: the response's body has been read already. Close releases the connection.
+// An emptyBody is the body returned to vegeta: the response's body has been read already. Close releases the
+// connection.
 type emptyBody conn
 
 func (b *emptyBody) Read([]byte) (int, error)         { return 0, io.EOF }

@@ -164,8 +164,8 @@ func (n *NetHTTP) Close() {
 	n.base.CloseIdleConnections()
 }
 
-// steps holds the times of the steps of a request, relative to Options.Epoch; 0 if a step was not reached. net/http calls
-// the hooks from other goroutines.
+// steps holds the times of the steps of a request, relative to Options.Epoch; 0 if a step was not reached. net/http
+// calls the hooks from other goroutines.
 type steps struct {
 	gotConn, wrote, firstByte atomic.Int64
 	reused                    atomic.Bool

@@ -72,8 +72,8 @@ func (in *reader) fill() error {
 	return err
 }
 
-// line returns the next line without its terminator, valid until the next call. It subtracts the length from budget, the
-// bytes left for lines.
+// line returns the next line without its terminator, valid until the next call. It subtracts the length from budget,
+// the bytes left for lines.
 func (in *reader) line(budget *int) ([]byte, error) {
 	searched := 0
 	for {

@@ -7,13 +7,13 @@ import (
 	"syscall"
 )
 
-// A writeRead writes a request and reads the first bytes of its response with two system calls. net.Conn takes three: its
-// Read tries once before it waits, when there cannot be a response yet.
+// A writeRead writes a request and reads the first bytes of its response with two system calls. net.Conn takes three:
+// its Read tries once before it waits, when there cannot be a response yet.
 //
 // It relies on syscall.RawConn: Read calls a function, and calls it again each time the connection becomes readable
 // until the function returns true. The runtime clears earlier readiness before the first call and not after it. So a
-// response that arrives after the first call has begun is noticed. A FIN that arrived earlier is not: the first call reads
-// it if checkIdle is set, and otherwise the first call after the read deadline has expired.
+// response that arrives after the first call has begun is noticed. A FIN that arrived earlier is not: the first call
+// reads it if checkIdle is set, and otherwise the first call after the read deadline has expired.
 type writeRead struct {
 	conn *conn
 	raw  syscall.RawConn // nil: use conn
@@ -34,8 +34,8 @@ func (w *writeRead) init(raw net.Conn, c *conn) {
 	}
 }
 
-// exchange writes request and reads into buf. At the end of the stream it returns 0 and no error. With checkIdle, if the
-// server has closed the connection before, it sends nothing and returns errIdleClosed.
+// exchange writes request and reads into buf. At the end of the stream it returns 0 and no error. With checkIdle, if
+// the server has closed the connection before, it sends nothing and returns errIdleClosed.
 func (w *writeRead) exchange(request, buf []byte, checkIdle bool) (n int, err error) {
 	if w.raw == nil {
 		return portableWriteRead(w.conn, request, buf)
