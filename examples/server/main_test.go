@@ -50,7 +50,7 @@ func command(t *testing.T, args []string, environ ...string) (server *exec.Cmd, 
 	return server, stdout
 }
 
-// What goes wrong is told in one line on standard error, with the exit code that goes with it.
+// Each failure prints one line to standard error and ends with the documented exit code.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -95,7 +95,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// What is asked for is all there is on standard output; nothing serves then.
+// Actions write only their output to standard output, and start no server.
 func TestActions(t *testing.T) {
 	t.Parallel()
 	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points", "USERS=7"}
@@ -136,7 +136,7 @@ func TestDescriptionHasVersion(t *testing.T) {
 	assert.Contains(t, stdout.String(), "pointsapp "+description.Info.Version+", ")
 }
 
-// A server's own program tells whether it can answer.
+// -healthcheck reports whether the server at -addr can answer.
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
@@ -217,7 +217,7 @@ func TestSecondSignal(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, line, "shutting down")
 
-	// The first one's handler is taken away beside that line.
+	// The handler of the first signal is removed while that line is written.
 	ended := make(chan error, 1)
 	go func() {
 		_, _ = io.Copy(io.Discard, log)

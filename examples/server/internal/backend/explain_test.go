@@ -41,7 +41,7 @@ func TestExplain(t *testing.T) {
 	assert.Equal(t, stopped, explain(stopped, cfg))
 }
 
-// A host that does not exist, whoever answers for names here.
+// Errors of the resolver and of the dialer, without a network.
 func TestExplainConnect(t *testing.T) {
 	t.Parallel()
 	cfg, err := pgx.ParseConfig("postgres://me:s3cret@db.invalid:6432/points?sslmode=disable")

@@ -80,7 +80,7 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-// What is asked for stands anywhere among the settings; the last one counts.
+// An action flag may stand anywhere among the flags; the last one wins.
 func TestParseConfigActions(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]config.Action{
@@ -97,8 +97,8 @@ func TestParseConfigActions(t *testing.T) {
 	}
 }
 
-// What is printed has a line for each setting, and read as an environment it makes the same configuration, but for
-// what is secret.
+// -print-config prints a line for each setting. Read back as environment variables, they give the same configuration
+// except for secrets.
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	cfg, _, err := config.Parse(
@@ -183,8 +183,8 @@ func TestParseConfigErrors(t *testing.T) {
 	}
 }
 
-// The help names each flag with its variable and its default. Every field of Config can be set by both; what is not a
-// setting has no variable.
+// The help names each flag with its variable and its default. Each field of Config has both; action flags have no
+// variable.
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var help bytes.Buffer
@@ -205,7 +205,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// No password gets out, whichever way it came in, and whatever is printed.
+// No output contains a password, wherever the password was set.
 func TestPasswordsAreHidden(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
@@ -229,7 +229,7 @@ func TestPasswordsAreHidden(t *testing.T) {
 			}
 			cfg, _, err := config.Parse(args, environ, io.Discard)
 			var out bytes.Buffer
-			encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // whatever becomes of it
+			encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // an error is fine, a leak is not
 			require.NoError(t, jsonErr)
 			slog.New(slog.NewTextHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
 			slog.New(slog.NewJSONHandler(&out, nil)).Info("", "cfg", cfg, "url", cfg.DatabaseURL)
@@ -242,7 +242,7 @@ func TestPasswordsAreHidden(t *testing.T) {
 	}
 }
 
-// What is left of a connection string is enough to know it by.
+// String keeps enough of a connection string to recognise the database.
 func TestDatabaseURLString(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[config.DatabaseURL]string{

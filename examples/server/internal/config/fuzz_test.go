@@ -11,8 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Whatever flags and variables there are: a configuration comes out of it, or an error of one line; and what is printed
-// of either has no secret in it.
+// Any flags and variables give a configuration or a one-line error, and neither prints a secret.
 func FuzzParseConfig(f *testing.F) {
 	f.Add("-users=7\n-interval=90s", "ADDR=:1\nUSERS=x")
 	f.Add("-database-url=postgres://me:s3cret@db/points", "CONTROL_TOKEN=s3cret, with more of it")

@@ -15,7 +15,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// passwordForms are ways to write a connection string; PW stands for a password that somebody pastes in as it is.
+// passwordForms are ways to write a connection string; PW stands for a password pasted in without escaping.
 func passwordForms() []string {
 	return []string{
 		"postgres://me:PW@db/points",
@@ -35,7 +35,7 @@ func printed(t *testing.T, args, environ []string) string {
 	t.Helper()
 	var out bytes.Buffer
 	cfg, _, err := config.Parse(args, environ, io.Discard)
-	encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // whatever becomes of it
+	encoded, jsonErr := json.Marshal(cfg) //nolint:musttag // an error is fine, a leak is not
 	require.NoError(t, jsonErr)
 	noTime := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {

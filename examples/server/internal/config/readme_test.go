@@ -13,7 +13,7 @@ import (
 )
 
 // The README's table has each flag, its variable and its default, in the order of -h, and nothing else.
-func TestReadmeTellsAllFlags(t *testing.T) {
+func TestReadmeListsAllFlags(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	flags := cfg.flags()

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// However many connections are rejected, that takes about a tenth of the time.
+// Rejections take about a tenth of the time, no matter how many connections arrive.
 func TestRejectionsTakeATenthOfTheTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -59,7 +59,7 @@ func (p *tab) run(steps ...chromedp.Action[chromedp.Void]) {
 	require.NoError(p.t, chromedp.Do(p.ctx, steps...))
 }
 
-// evaluate returns what an expression of JavaScript comes to.
+// evaluate returns the value of a JavaScript expression.
 func evaluate[T any](p *tab, expression string) T {
 	p.t.Helper()
 	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
@@ -104,7 +104,7 @@ func (p *tab) picture(name string) {
 	}
 }
 
-// requireClean checks that the page has asked nobody else, and that its scripts made no mistake.
+// requireClean checks that the page loaded nothing from other hosts and logged no script errors.
 func (p *tab) requireClean() {
 	p.t.Helper()
 	assert.Empty(p.t, evaluate[[]string](p,
@@ -114,8 +114,8 @@ func (p *tab) requireClean() {
 	assert.Empty(p.t, p.mistakes)
 }
 
-// flaws is what of a page somebody would stumble on who reads it by ear, by keyboard, or in bad light: the checks that
-// matter here of those that axe-core makes.
+// flaws lists accessibility problems for screen readers, keyboards and low contrast: the checks of axe-core that apply
+// to these pages.
 const flaws = `(() => {
 	const flaws = [];
 	const visible = (e) => e.checkVisibility() && e.getClientRects().length > 0;

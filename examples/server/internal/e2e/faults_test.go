@@ -131,7 +131,7 @@ func (s *stage) requireUpdated(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
 	var updated, inRange int64
-	// What is stored is in whole microseconds.
+	// PostgreSQL stores microseconds.
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FILTER (WHERE updated_at >= $1),"+
 		" count(*) FILTER (WHERE points BETWEEN 0 AND 100) FROM users", began.Truncate(time.Microsecond)).Scan(&updated, &inRange))
 	assert.Equal(t, s.users, updated)
@@ -143,7 +143,7 @@ type fault struct {
 	name   string
 	stops  bool  // the whole PostgreSQL server
 	users  int64 // the default is 2,000
-	strike func(t *testing.T, s *stage) (undo func())
+	inject func(t *testing.T, s *stage) (undo func())
 	during []int // statuses that clients get while it lasts; 504 only until the store counts as down
 }
 
@@ -152,7 +152,7 @@ func (f fault) endure(t *testing.T, postgres string) {
 	t.Helper()
 	s := newStage(t, postgres, cmp.Or(f.users, 2000))
 	s.prober.mark()
-	undo := f.strike(t, s)
+	undo := f.inject(t, s)
 	for _, status := range f.during {
 		enough := 20
 		if status == http.StatusGatewayTimeout {
@@ -190,20 +190,20 @@ func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *sta
 // networkFaults returns faults of the network between server and database.
 func networkFaults() []fault {
 	return []fault{
-		{name: "latency", strike: toxic("latency", "downstream", map[string]int{"latency": 100, "jitter": 50}),
+		{name: "latency", inject: toxic("latency", "downstream", map[string]int{"latency": 100, "jitter": 50}),
 			during: []int{200}},
-		{name: "latency beyond the timeout", strike: toxic("latency", "downstream", map[string]int{"latency": 3000}),
+		{name: "latency beyond the timeout", inject: toxic("latency", "downstream", map[string]int{"latency": 3000}),
 			during: []int{504, 503}},
-		{name: "narrow", strike: toxic("bandwidth", "downstream", map[string]int{"rate": 4}), during: []int{200}},
-		{name: "black hole", strike: toxic("timeout", "upstream downstream", map[string]int{"timeout": 0}),
+		{name: "low bandwidth", inject: toxic("bandwidth", "downstream", map[string]int{"rate": 4}), during: []int{200}},
+		{name: "black hole", inject: toxic("timeout", "upstream downstream", map[string]int{"timeout": 0}),
 			during: []int{504, 503}},
-		{name: "half open", strike: toxic("timeout", "downstream", map[string]int{"timeout": 0}),
+		{name: "responses lost", inject: toxic("timeout", "downstream", map[string]int{"timeout": 0}),
 			during: []int{504, 503}},
-		{name: "reset", strike: toxic("reset_peer", "upstream downstream", map[string]int{"timeout": 0}),
+		{name: "reset", inject: toxic("reset_peer", "upstream downstream", map[string]int{"timeout": 0}),
 			during: []int{503}},
-		{name: "cut in mid answer", strike: toxic("limit_data", "downstream", map[string]int{"bytes": 50}),
+		{name: "cut in mid answer", inject: toxic("limit_data", "downstream", map[string]int{"bytes": 50}),
 			during: []int{503}},
-		{name: "refused", strike: func(t *testing.T, s *stage) func() {
+		{name: "refused", inject: func(t *testing.T, s *stage) func() {
 			s.proxy.Stop()
 			return func() { require.NoError(t, s.proxy.Start()) }
 		}, during: []int{503}},
@@ -225,15 +225,15 @@ func TestNetworkFaults(t *testing.T) {
 // databaseFaults returns faults of the database. Those that stop it need a server of their own, postgres.
 func databaseFaults(postgres *pgtest.Server) []fault {
 	return []fault{
-		{name: "connections cut", strike: func(t *testing.T, s *stage) func() {
+		{name: "connections cut", inject: func(t *testing.T, s *stage) func() {
 			s.cut(t)
 			return func() {}
 		}, during: []int{200}},
-		{name: "stopped", stops: true, strike: func(*testing.T, *stage) func() {
+		{name: "stopped", stops: true, inject: func(*testing.T, *stage) func() {
 			postgres.Stop()
 			return postgres.Start
 		}, during: []int{503}},
-		{name: "killed in mid update", stops: true, users: 100_000, strike: func(t *testing.T, s *stage) func() {
+		{name: "killed in mid update", stops: true, users: 100_000, inject: func(t *testing.T, s *stage) func() {
 			require.Eventually(t, func() bool {
 				var updating bool
 				err := s.superuser(t).QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity"+
@@ -243,13 +243,13 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 			postgres.Kill()
 			return postgres.Start
 		}, during: []int{503}},
-		{name: "table locked", strike: func(t *testing.T, s *stage) func() {
+		{name: "table locked", inject: func(t *testing.T, s *stage) func() {
 			other, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, other, "BEGIN", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
 			return func() { require.NoError(t, other.Close(context.Background())) }
 		}, during: []int{504, 503}},
-		{name: "statement timeout", users: 50_000, strike: func(t *testing.T, s *stage) func() {
+		{name: "statement timeout", users: 50_000, inject: func(t *testing.T, s *stage) func() {
 			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" SET statement_timeout = '2ms'")
 			s.cut(t)
 			s.requireFailing(t)
@@ -258,7 +258,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				s.cut(t)
 			}
 		}, during: []int{200}},
-		{name: "too many connections", strike: func(t *testing.T, s *stage) func() {
+		{name: "too many connections", inject: func(t *testing.T, s *stage) func() {
 			var others []*pgx.Conn
 			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT 20")
 			for range 20 { // the server has some of them
@@ -281,7 +281,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT -1")
 			}
 		}, during: []int{503}},
-		{name: "no right to update", strike: func(t *testing.T, s *stage) func() {
+		{name: "no right to update", inject: func(t *testing.T, s *stage) func() {
 			owner, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, owner, "REVOKE UPDATE ON users FROM "+s.role)
@@ -291,7 +291,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				require.NoError(t, owner.Close(context.Background()))
 			}
 		}, during: []int{200}},
-		{name: "no right to read", strike: func(t *testing.T, s *stage) func() {
+		{name: "no right to read", inject: func(t *testing.T, s *stage) func() {
 			owner, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, owner, "REVOKE SELECT ON users FROM "+s.role)

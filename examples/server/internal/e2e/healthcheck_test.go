@@ -16,7 +16,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// Whatever a server's address is, its own machine can ask after its health.
+// -healthcheck works for every form of -addr.
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"", "127.0.0.1", "0.0.0.0", "localhost", "[::]", "[::1]"} {

@@ -19,7 +19,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// From outside, too, there is one order: whatever is between the engine and its clients.
+// Histories recorded by HTTP clients are linearizable.
 func TestOneOrderOverHTTP(t *testing.T) {
 	t.Parallel()
 	users := []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}

@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// Whatever the Grafana dashboard and the alerts ask Prometheus for, the server has. (.ci/run has promtool check the
-// alerts' syntax.)
+// The server exports every metric that the Grafana dashboard and the alerts query. (.ci/run checks the alerts' syntax
+// with promtool.)
 func TestObservability(t *testing.T) {
 	t.Parallel()
 	cfg := configFor(pgtest.URL(t))

@@ -39,7 +39,7 @@ func TestOverloadIsShed(t *testing.T) {
 				began := time.Now()
 				a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // it gets its answer, also at the end
 				load.record(a, err, began, time.Time{})
-				<-time.After(20 * time.Millisecond) // the store is to be overloaded, not the processor
+				<-time.After(20 * time.Millisecond) // overload the store, not the processor
 			}
 		})
 	}
@@ -57,8 +57,8 @@ func TestOverloadIsShed(t *testing.T) {
 	assert.Zero(t, r.hungQueries(t))
 }
 
-// Clients that send a byte now and then, or nothing, or never read, delay nobody else, and the server closes their
-// connections in the end.
+// Clients that send slowly, send nothing or never read do not delay others, and the server closes their connections
+// after its timeouts.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
@@ -109,7 +109,7 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// Whatever bytes come, the server answers them as HTTP says, or cuts the connection: no panic, no error of ours.
+// The server answers any bytes as HTTP requires or closes the connection: no panic, no internal error.
 func FuzzWire(f *testing.F) {
 	for _, request := range []string{
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",

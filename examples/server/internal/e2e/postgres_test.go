@@ -65,6 +65,7 @@ func configFor(connection string) config.Config {
 		connection = u.String()
 	}
 	cfg.DatabaseURL, cfg.Users = config.DatabaseURL(connection), 1000
+	cfg.QueryTimeout = config.Duration(patience) // a busy machine is no outage
 	return cfg
 }
 
@@ -80,7 +81,7 @@ func runError(t *testing.T, cfg config.Config) (message, logged string) {
 	return err.Error(), log.String()
 }
 
-// While the table is filled, the server is alive but not ready; then it is. What was there is there after a restart.
+// While the table is seeded, the server is alive but not ready. A restart keeps the users.
 func TestFilling(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
@@ -92,7 +93,7 @@ func TestFilling(t *testing.T) {
 
 	tx, err := connect(t, connection).Begin(t.Context())
 	require.NoError(t, err)
-	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE") // whoever looks at the table waits
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE") // blocks every read of the table
 	cfg.Users = 5
 	r = start(t, cfg)
 	const starting = "The server is starting: the store is being opened."
@@ -111,7 +112,7 @@ func TestFilling(t *testing.T) {
 	assert.Contains(t, r.log.String(), "users=1000", "a table that has users is not filled")
 }
 
-// A server that is ended while it starts ends.
+// A server can be stopped while it starts.
 func TestStopsWhileStarting(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
@@ -124,14 +125,13 @@ func TestStopsWhileStarting(t *testing.T) {
 	require.NoError(t, r.stop())
 }
 
-// When the end comes, queries that wait are answered, and the update that runs is stopped.
+// At shutdown, waiting queries are answered and a running update is cancelled.
 func TestStopsWhileBusy(t *testing.T) {
 	t.Parallel()
 	const queries = 10
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
 	cfg.UpdateOnStart = false
-	cfg.QueryTimeout = config.Duration(patience)
 	cfg.Interval = config.Duration(10 * time.Millisecond)
 	r := startReady(t, cfg)
 
@@ -178,8 +178,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	assert.NotContains(t, r.log.String(), "not answered in time")
 }
 
-// While the database is away queries are answered with 503, and with users again once it is back. The log tells of both,
-// once.
+// During an outage of the database queries get 503; afterwards they get users again. Each change is logged once.
 func TestDatabaseAway(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
@@ -232,7 +231,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// What is wrong with the database, the role or the table is told in one line, with the way out.
+// Each fault of the database, role or table gives a one-line error that says how to fix it.
 func TestUnfit(t *testing.T) {
 	t.Parallel()
 	const see = "see -database-url (DATABASE_URL)"
@@ -290,7 +289,7 @@ func TestUnfit(t *testing.T) {
 	})
 }
 
-// A role that may only read and update serves a table that somebody else has made.
+// A role with only SELECT and UPDATE can serve a table that another role created.
 func TestFewRights(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)

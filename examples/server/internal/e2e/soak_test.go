@@ -36,7 +36,7 @@ func TestSoak(t *testing.T) {
 	postgres := pgtest.NewServer(t)
 	s := newStage(t, postgres.URL, 20_000)
 	faults := append(networkFaults(), databaseFaults(postgres)...)
-	faults = append(faults, fault{name: "server restarted", strike: func(t *testing.T, s *stage) func() {
+	faults = append(faults, fault{name: "server restarted", inject: func(t *testing.T, s *stage) func() {
 		s.restart(t)
 		return func() {}
 	}})
@@ -46,7 +46,7 @@ func TestSoak(t *testing.T) {
 	for end := time.Now().Add(*soakFor); time.Now().Before(end); {
 		f := faults[random.IntN(len(faults))]
 		s.prober.mark()
-		undo := f.strike(t, s)
+		undo := f.inject(t, s)
 		<-time.After(time.Duration(random.Int64N(int64(2 * time.Second))))
 		s.prober.addTo(answers)
 		s.prober.mark()

@@ -13,7 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// An update that takes long tells every five seconds how far it is; the next one begins anew.
+// A long update logs its progress every five seconds; the next update starts from zero.
 func TestLongUpdates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

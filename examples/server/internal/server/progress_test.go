@@ -73,7 +73,7 @@ func TestProgressBar(t *testing.T) {
 	}
 }
 
-// Whatever is shown, /readyz tells, too.
+// /readyz shows the same progress.
 func TestProgressIsReadiness(t *testing.T) {
 	t.Parallel()
 	h := pointshttp.NewHandler(nil, pointshttp.Config{})

@@ -23,7 +23,7 @@ func getUpdates(t *testing.T, h http.Handler) string {
 	return w.Body.String()
 }
 
-func TestUpdatesTellsWhenTheyRan(t *testing.T) {
+func TestUpdatesList(t *testing.T) {
 	t.Parallel()
 	h := new(updates)
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
@@ -65,11 +65,11 @@ func TestUpdatesForgets(t *testing.T) {
 		h.started(t.Context(), info)
 		h.ended(info)
 	}
-	var told struct {
+	var list struct {
 		Updates []updateRun `json:"updates"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(getUpdates(t, h)), &told))
-	require.Len(t, told.Updates, 1000)
-	assert.EqualValues(t, 2, told.Updates[0].Users)
-	assert.EqualValues(t, 1001, told.Updates[999].Users)
+	require.NoError(t, json.Unmarshal([]byte(getUpdates(t, h)), &list))
+	require.Len(t, list.Updates, 1000)
+	assert.EqualValues(t, 2, list.Updates[0].Users)
+	assert.EqualValues(t, 1001, list.Updates[999].Users)
 }
