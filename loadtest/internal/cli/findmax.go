@@ -122,7 +122,8 @@ func (c *command) printStep(s *report.Step) {
 
 func (c *command) printVerdict(s *report.Search) {
 	if s.Highest == 0 {
-		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %d requests per second.\n", s.SLO, s.Steps[len(s.Steps)-1].Rate)
+		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %d requests per second.\n",
+			s.SLO, s.Steps[len(s.Steps)-1].Rate)
 		return
 	}
 	fmt.Fprintf(c.stdout, "\nVerdict: %d requests per second meet %s.\n", s.Highest, s.SLO)

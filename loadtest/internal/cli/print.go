@@ -62,15 +62,16 @@ func (c *command) printNotes(r *run) {
 			"does not; -l omits them.\n", n)
 	}
 	if r.unsent > 0 {
-		fmt.Fprintf(c.stdout, "Unsent: %d requests were due but not sent, because all %d clients were waiting for responses. "+
-			"Raise -c to allow more.\n", r.unsent, r.cfg.Clients)
+		fmt.Fprintf(c.stdout, "Unsent: %d requests were due but not sent, because all %d clients were waiting for "+
+			"responses. Raise -c to allow more.\n", r.unsent, r.cfg.Clients)
 	}
 	if n := r.summary.Aborted; n > 0 {
-		fmt.Fprintf(c.stdout, "Aborted: %d requests were still pending when the run ended; the maximum includes their age.\n", n)
+		fmt.Fprintf(c.stdout, "Aborted: %d requests were still pending when the run ended; the maximum includes "+
+			"their age.\n", n)
 	}
 	if n := r.summary.Resent; n > 0 {
-		fmt.Fprintf(c.stdout, "Resent: %d requests were sent twice, because the server closed a reused connection instead of "+
-			"responding.\n", n)
+		fmt.Fprintf(c.stdout, "Resent: %d requests were sent twice, because the server closed a reused connection "+
+			"instead of responding.\n", n)
 	}
 	for _, failure := range r.summary.Failures {
 		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)

@@ -32,7 +32,7 @@ func TestBarShowsRealRate(t *testing.T) {
 		p := &progress{out: &out, step: 100}
 		p.showBar(10_000)
 		for n := int64(100); n <= 10_000; n += 100 {
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // synctest's clock
 			p.completed(n)
 		}
 		p.finish(10_000)

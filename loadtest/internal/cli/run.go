@@ -91,8 +91,9 @@ type roundTripCloser interface {
 
 func (r *run) newTransport(observe func(*transport.Exchange), next func() bool) (roundTripCloser, error) {
 	opts := transport.Options{
-		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header, Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive,
-		Timeout: r.cfg.Timeout, Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
+		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
+		Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
+		Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
 	}
 	if r.cfg.Transport == flags.NetHTTP {
 		return transport.NewNetHTTP(opts)

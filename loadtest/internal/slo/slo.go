@@ -100,8 +100,8 @@ func parseClause(text string) (Clause, error) {
 		}
 		return c, nil
 	}
-	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of min, mean, max, rps, %s; got %q",
-		text, strings.Join(counts(), ", "), c.metric)
+	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of "+
+		"min, mean, max, rps, %s; got %q", text, strings.Join(counts(), ", "), c.metric)
 }
 
 // findOperator returns the position of the first operator of a clause, and the operator; -1 if there is none.

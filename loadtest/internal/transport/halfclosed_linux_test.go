@@ -64,7 +64,7 @@ func TestHalfClosedAtOnce(t *testing.T) {
 type idlingTransport struct{ patientTransport }
 
 func (s idlingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	time.Sleep(2 * idleThreshold)
+	time.Sleep(2 * idleThreshold) //nolint:forbidigo // only time makes a connection idle
 	return s.patientTransport.RoundTrip(r)
 }
 

@@ -146,7 +146,7 @@ func TestTimeoutIsExact(t *testing.T) {
 		resp, err := h.RoundTrip(new(http.Request))
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second)             //nolint:forbidigo // synctest's clock
 		_, err = h.RoundTrip(new(http.Request)) //nolint:bodyclose // no body on an error
 		require.Error(t, err)
 		assert.Equal(t, Exception, last.Failure)
