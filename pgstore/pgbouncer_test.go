@@ -85,7 +85,7 @@ func pgBouncer(t *testing.T) string {
 			return path
 		}
 	}
-	testenv.SkipOrFail(t, "there is no pgbouncer: install the package pgbouncer")
+	testenv.SkipOrFailf(t, "there is no pgbouncer: install the package pgbouncer")
 	return ""
 }
 

@@ -51,6 +51,6 @@ func find(t *testing.T) string {
 			return path
 		}
 	}
-	testenv.SkipOrFail(t, "no Chromium to open a page with: install Debian's package chromium")
+	testenv.SkipOrFailf(t, "no Chromium to open a page with: install Debian's package chromium")
 	return ""
 }

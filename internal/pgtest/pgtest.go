@@ -108,7 +108,7 @@ func (tests Tests) Run() int {
 // unavailable skips or fails a test that has no server.
 func unavailable(t testing.TB, err error) {
 	t.Helper()
-	testenv.SkipOrFail(t, "pgtest: no PostgreSQL to test with: %v", err)
+	testenv.SkipOrFailf(t, "pgtest: no PostgreSQL to test with: %v", err)
 }
 
 // exec executes a statement on a connection of its own.

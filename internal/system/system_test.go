@@ -36,13 +36,11 @@ const (
 var enabled = flag.Bool("system", false, "run the tests of the built programs")
 
 // interrupted ends at an interrupt or SIGTERM. It ends all commands, so that the test fails and cleans up.
-var interrupted context.Context //nolint:containedctx // it belongs to the process
+var interrupted, stopNotify = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 
 func TestMain(m *testing.M) {
-	var stop context.CancelFunc
-	interrupted, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := pgtest.Main(m).Run()
-	stop()
+	stopNotify()
 	os.Exit(code)
 }
 
@@ -58,7 +56,7 @@ func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			testenv.SkipOrFail(t, "%s is not installed", program)
+			testenv.SkipOrFailf(t, "%s is not installed", program)
 		}
 	}
 }
@@ -75,8 +73,7 @@ func command(program string, args ...string) *exec.Cmd {
 // standard error.
 func try(cmd *exec.Cmd) (string, error) {
 	output, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = errors.New(cmd.String() + ": " + err.Error() + "\n" + string(output) + string(exit.Stderr))
 	}
 	return strings.TrimSpace(string(output)), err
@@ -138,7 +135,7 @@ func docker(args ...string) *exec.Cmd {
 func cleanDocker(t *testing.T, args ...string) {
 	t.Helper()
 	t.Cleanup(func() {
-		cmd := exec.Command("docker", args...) //nolint:noctx // it must run to its end
+		cmd := exec.Command("docker", args...) // without a context: it must run to its end
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Run(); err != nil {

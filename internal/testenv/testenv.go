@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// SkipOrFail skips a test whose requirement is missing and says which. If the environment variable CI is set to
+// SkipOrFailf skips a test whose requirement is missing and says which. If the environment variable CI is set to
 // anything but "false", the test fails instead: a skip would hide there that nothing was tested.
-func SkipOrFail(t testing.TB, format string, args ...any) {
+func SkipOrFailf(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if ci := os.Getenv("CI"); ci != "" && ci != "false" {
 		t.Fatalf(format, args...)
