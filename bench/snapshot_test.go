@@ -42,7 +42,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 	update := func(state string, updates int) {
 		states = append(states, state)
 		for i := range updates {
-			s.enter(fmt.Sprintf("%s-updating", state), i)
+			s.enter(state+"-updating", i)
 			began := time.Now()
 			_, err := store.UpdateAll(b.Context(), uint64(began.UnixNano()))
 			require.NoError(b, err)

@@ -71,7 +71,8 @@ func run(ctx context.Context, addr string, chi bool) error {
 	if err != nil {
 		return err
 	}
-	server := pointshttp.NewServer(router(pointshttp.NewHandler(engine, pointshttp.Config{})), points.DefaultQueryTimeout, nil)
+	handler := router(pointshttp.NewHandler(engine, pointshttp.Config{}))
+	server := pointshttp.NewServer(handler, points.DefaultQueryTimeout, nil)
 	go pointshttp.Serve(server, listener) //nolint:errcheck // it ends when it is closed
 	defer server.Close()                  //nolint:errcheck // the process ends
 	return engine.Run(ctx)

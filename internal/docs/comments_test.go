@@ -138,7 +138,7 @@ func listPackages(t *testing.T) goPackages {
 	packages := goPackages{map[string]string{}, map[string]string{}}
 	for decoder := json.NewDecoder(bytes.NewReader(output)); ; {
 		var p struct{ ImportPath, Name, Export string }
-		err := decoder.Decode(&p)
+		err := decoder.Decode(&p) //nolint:musttag // the fields have the command's names
 		if errors.Is(err, io.EOF) {
 			return packages
 		}
@@ -218,13 +218,14 @@ func (p goPackages) imports(folder, file string) (imports string, err error) {
 		return true
 	})
 	slices.Sort(paths)
+	var declarations strings.Builder
 	for _, path := range slices.Compact(paths) {
 		if isPublic(folder) && strings.Contains(path, "/internal/") {
 			return "", fmt.Errorf("users cannot import %s, which is internal", path)
 		}
-		imports += fmt.Sprintf("import %q\n", path)
+		fmt.Fprintf(&declarations, "import %q\n", path)
 	}
-	return imports, nil
+	return declarations.String(), nil
 }
 
 // isPublic reports whether users can import the package in the folder.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -52,7 +53,7 @@ func TestModules(t *testing.T) {
 			compiled = slices.Compact(compiled)
 			compiled = slices.DeleteFunc(compiled, func(path string) bool { return path == module || path == consumer })
 			assert.ElementsMatch(t, compiled, c.requirements(), "go.mod must require what is compiled, no more and no less")
-			assert.Equal(t, fmt.Sprint(len(compiled)), documented[path],
+			assert.Equal(t, strconv.Itoa(len(compiled)), documented[path],
 				"README.md's table of modules must have a row for %s that ends with | %d |", path, len(compiled))
 		})
 	}
@@ -88,7 +89,8 @@ func (c *consumerModule) run(args ...string) (text string) {
 func (c *consumerModule) requirements() (paths []string) {
 	c.t.Helper()
 	var file struct{ Require []struct{ Path string } }
-	require.NoError(c.t, json.Unmarshal([]byte(c.run("mod", "edit", "-json")), &file))
+	text := c.run("mod", "edit", "-json")
+	require.NoError(c.t, json.Unmarshal([]byte(text), &file)) //nolint:musttag // the fields have the command's names
 	for _, required := range file.Require {
 		if required.Path != module {
 			paths = append(paths, required.Path)

@@ -78,7 +78,8 @@ func TestOverload(t *testing.T) {
 // startOthers starts the clients that overload the server, which together ask for three times the rate.
 func startOthers(t *testing.T, loadtest string, rate int, url string) (stop func()) {
 	t.Helper()
-	var started []*exec.Cmd
+	const clients = 2
+	started := make([]*exec.Cmd, 0, clients)
 	stop = func() {
 		for _, others := range started {
 			_ = others.Process.Kill() // the error of a kill, too
@@ -87,7 +88,7 @@ func startOthers(t *testing.T, loadtest string, rate int, url string) (stop func
 		started = nil
 	}
 	t.Cleanup(stop)
-	for range 2 {
+	for range clients {
 		others := command("nice", "-n", "10", loadtest, "-q", "-verify=false", "-rate", strconv.Itoa(rate*3/2),
 			"-duration", "1h", "-c", "9900", "-s", "10", url)
 		require.NoError(t, others.Start())

@@ -5,11 +5,11 @@ package tcppeer
 type State int
 
 const (
-	// Open: the other end can send and receive, or its state is unknown.
+	// Open means that the other end can send and receive, or its state is unknown.
 	Open State = iota
-	// HalfClosed: the other end has sent FIN. It has closed the connection, or only its sending side and waits for an
-	// answer: TCP does not tell the two apart until something is sent.
+	// HalfClosed means that the other end has sent FIN. It has closed the connection, or only its sending side and
+	// waits for an answer: TCP does not tell the two apart until something is sent.
 	HalfClosed
-	// Reset: the connection has ended. Nothing can be sent to the other end.
+	// Reset means that the connection has ended. Nothing can be sent to the other end.
 	Reset
 )

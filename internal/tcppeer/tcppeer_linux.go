@@ -39,7 +39,7 @@ func Of(c net.Conn) State {
 		return Open
 	}
 	var first [4]byte
-	binary.NativeEndian.PutUint32(first[:], uint32(info))
+	binary.NativeEndian.PutUint32(first[:], uint32(info)) //nolint:gosec // its bits, whatever the sign
 	switch first[0] {
 	case tcpClose:
 		return Reset
