@@ -221,7 +221,8 @@ func (e *Engine) nextBatch() (batch, bool) {
 	return b, true
 }
 
-// startBatch calls Hooks.BatchStart for the queries whose contexts are in e.batchCtxs. It returns the context of their read.
+// startBatch calls Hooks.BatchStart for the queries whose contexts are in e.batchCtxs. It returns the context of their
+// read.
 func (e *Engine) startBatch(ctx context.Context) context.Context {
 	defer func() { // also if the hook panics
 		clear(e.batchCtxs)

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/pointsapp/pointsapp/memstore"
@@ -30,11 +31,11 @@ func Example() {
 		log.Fatal(err)
 	}
 	server := pointshttp.NewServer(pointshttp.NewHandler(engine, pointshttp.Config{}), queryTimeout, nil)
-	go pointshttp.Serve(server, listener)
+	go pointshttp.Serve(server, listener) //nolint:errcheck // it ends when it is closed
 	defer server.Close()
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	go engine.Run(ctx) // new points and a new min number every minute
+	go engine.Run(ctx) //nolint:errcheck // new points and a new min number every minute, until stop
 
 	response, err := http.Get("http://" + listener.Addr().String())
 	if err != nil {
@@ -61,6 +62,11 @@ func ExampleHandler() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/points/", http.StripPrefix("/points", pointshttp.NewHandler(engine, pointshttp.Config{})))
+
+	response := httptest.NewRecorder()
+	mux.ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/points/", nil))
+	fmt.Println(response.Code, response.Body)
+	// Output: 200 {"users":[],"timestamp":null}
 }
 
 // A program that takes a while to start, and leaves the load balancer before it stops.

@@ -33,9 +33,9 @@ func TestHalfClosedClientsAreAnswered(t *testing.T) {
 			t.Run("Serve", func(t *testing.T) {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(t, err)
-				var early []*net.TCPConn // in the backlog, with request and FIN
-				for range 10 {
-					early = append(early, halfClosed(t, listener.Addr().String()))
+				early := make([]*net.TCPConn, 10) // in the backlog, with request and FIN
+				for i := range early {
+					early[i] = halfClosed(t, listener.Addr().String())
 				}
 				server := NewServer(handler, time.Minute, slog.New(slog.DiscardHandler))
 				served := make(chan error)

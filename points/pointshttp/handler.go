@@ -82,7 +82,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 		WriteProblem(w, http.StatusServiceUnavailable, "The server is "+p.name+".")
 		return
 	}
-	ctx, cancel := queryContext(r)
+	ctx, cancel := queryContext(r.Context(), r.ProtoMajor)
 	defer cancel()
 	result, err := h.engine.Query(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (h *Handler) query(w http.ResponseWriter, r *http.Request) {
 // context.
 func writeQueryError(ctx context.Context, w http.ResponseWriter, err error) {
 	switch {
-	case ctx.Err() == context.Canceled: //nolint:errorlint // a context's error is never wrapped
+	case ctx.Err() == context.Canceled:
 		panic(http.ErrAbortHandler) // the client has gone; without the panic, net/http would send an empty 200
 	case errors.Is(err, points.ErrOverloaded):
 		WriteProblem(w, http.StatusServiceUnavailable, "Too many queries are waiting. Try again later.")

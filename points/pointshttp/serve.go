@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/pointsapp/pointsapp/internal/tcppeer"
+	"github.com/pointsapp/pointsapp/internal/tcppeer" //nolint:depguard // it imports the standard library only
 )
 
 // Serve accepts connections on listener and serves them with server until one of the two is closed, like server.Serve,
@@ -43,15 +43,14 @@ func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open
 	}
-	return ctx.Err() == context.Canceled //nolint:errorlint // a context's error is never wrapped
+	return ctx.Err() == context.Canceled
 }
 
-// queryContext returns a context for a query on behalf of r. It ends when the client is known to be gone or r's
-// deadline is over. Over HTTP/1, net/http also cancels a request's context when the client has only closed its sending
-// side and waits for its answer: that does not count.
-func queryContext(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx := r.Context()
-	if r.ProtoMajor > 1 || ctx.Done() == nil || ctx.Value(connKey{}) != nil {
+// queryContext returns the context of a query, from that of its request. It ends when the client is known to be gone or
+// the request's deadline is over. Over HTTP/1, net/http also cancels a request's context when the client has only
+// closed its sending side and waits for its answer: that does not count.
+func queryContext(ctx context.Context, protoMajor int) (context.Context, context.CancelFunc) {
+	if protoMajor > 1 || ctx.Done() == nil || ctx.Value(connKey{}) != nil {
 		return ctx, func() {}
 	}
 	if deadline, ok := ctx.Deadline(); ok {

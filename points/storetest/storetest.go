@@ -178,6 +178,7 @@ func notDrawn(users []points.User, key uint64) string {
 	if wrong == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d users do not after the update with key %d; the first is user %d with %d points instead of %d",
+	return fmt.Sprintf("%d of %d users do not after the update with key %d; "+
+		"the first is user %d with %d points instead of %d",
 		wrong, len(users), key, first.ID, first.Points, points.Draw(first.ID, key))
 }
