@@ -1,11 +1,11 @@
 package pgstore_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -79,17 +79,17 @@ func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
 		ids[i] = int64(2*i + 1) // odd ids stay, even ones come and go
 	}
 	store, pool := open(t, pgstore.Config{BatchSize: 500}, ids)
-	ctx, stop := context.WithCancel(t.Context())
+	var stop atomic.Bool
 	var others sync.WaitGroup
 	for range 2 {
 		others.Go(func() {
-			for ctx.Err() == nil {
-				from := 2 * rand.Int64N(6_000) //nolint:gosec // no secret
+			for !stop.Load() {
+				from := 2 * rand.Int64N(6_000)
 				_, err := pool.Exec(t.Context(), `DO $$ BEGIN -- EXCEPTION makes it a subtransaction
-					INSERT INTO users (id) SELECT i FROM generate_series(`+fmt.Sprint(from)+`, 12000, 400) AS i WHERE i % 2 = 0;
+					INSERT INTO users (id) SELECT i FROM generate_series(`+strconv.FormatInt(from, 10)+`, 12000, 400) AS i WHERE i % 2 = 0;
 				EXCEPTION WHEN unique_violation THEN NULL; END $$`)
 				assertNoErrorButDeadlock(t, err)
-				_, err = pool.Exec(t.Context(), "DELETE FROM users WHERE id % 2 = 0 AND id % 14 = $1", 2*rand.Int64N(7)) //nolint:gosec // no secret
+				_, err = pool.Exec(t.Context(), "DELETE FROM users WHERE id % 2 = 0 AND id % 14 = $1", 2*rand.Int64N(7))
 				assertNoErrorButDeadlock(t, err)
 			}
 		})
@@ -102,7 +102,7 @@ func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
 		assert.GreaterOrEqual(t, n, int64(len(ids)))
 		assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id % 2 = 1 AND points <> "+drawn, int64(key)))
 	}
-	stop()
+	stop.Store(true)
 	others.Wait()
 }
 

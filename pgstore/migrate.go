@@ -23,7 +23,8 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return err
 		}
 		// One lock for all tables: two names, such as users and public.users, may mean the same table.
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('pointsapp/pgstore: Migrate', 0))"); err != nil {
+		const lock = "SELECT pg_advisory_xact_lock(hashtextextended('pointsapp/pgstore: Migrate', 0))"
+		if _, err := tx.Exec(ctx, lock); err != nil {
 			return err
 		}
 		if t, err = s.migrate(ctx, tx); err != nil {

@@ -41,8 +41,9 @@ func relations(t *testing.T, pool *pgxpool.Pool) []string {
 
 func TestMigrateConcurrently(t *testing.T) {
 	pool := pgtest.Pool(t)
-	var want []string
-	for round := range 20 {
+	const rounds = 20
+	want := make([]string, 0, 2*rounds)
+	for round := range rounds {
 		table := fmt.Sprintf("users_%02d", round)
 		want = append(want, table, table+"_id_seq")
 		var wg sync.WaitGroup

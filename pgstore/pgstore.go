@@ -103,12 +103,12 @@ func (c *Config) validate() error {
 	for _, identifier := range []struct {
 		field, value string
 		limit        int
-	}{{"Schema", c.Schema, maxSchemaBytes}, {"Table", c.Table, maxTableBytes}} {
+	}{{"Config.Schema", c.Schema, maxSchemaBytes}, {"Config.Table", c.Table, maxTableBytes}} {
 		if n := len(identifier.value); n > identifier.limit {
-			return fmt.Errorf("Config.%s must be at most %d bytes, got %d", identifier.field, identifier.limit, n)
+			return fmt.Errorf("%s must be at most %d bytes, got %d", identifier.field, identifier.limit, n)
 		}
 		if strings.ContainsRune(identifier.value, 0) {
-			return fmt.Errorf("Config.%s must not contain a zero byte, got %q", identifier.field, identifier.value)
+			return fmt.Errorf("%s must not contain a zero byte, got %q", identifier.field, identifier.value)
 		}
 	}
 	switch {

@@ -18,7 +18,7 @@ import (
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.
-func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) { //nolint:predeclared // as in points.Store
+func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) {
 	if min >= points.MaxPoints || limit < 1 {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, err)
@@ -46,7 +46,7 @@ type readHint struct {
 	scarce atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
 }
 
-func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) { //nolint:predeclared // as in points.Store
+func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
 	users, _, err := t.readPages(ctx, conn, min, limit)
 	if err != nil || len(users) == limit {
 		return users, err
@@ -76,7 +76,7 @@ func (t *table) pagesQuery(limit int) string {
 		" WHERE ctid >= $2 AND ctid < $3 AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
 }
 
-func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) { //nolint:predeclared // as in points.Store
+func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
 	rows, err := conn.Query(ctx, t.pagesQuery(limit), min, from, to)
@@ -126,7 +126,7 @@ func (t *table) sampleQuery(limit int) string {
 		") AS sample WHERE points > $1 LIMIT " + strconv.Itoa(limit)
 }
 
-func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) { //nolint:predeclared // as in points.Store
+func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
 	rows, err := conn.Query(ctx, t.sampleQuery(limit), min)
 	if err != nil {
 		return nil, 0, err
@@ -145,7 +145,7 @@ func (t *table) tableQuery(limit int) string {
 
 // readTable sends the settings and the query as one batch, which is one transaction and one round trip.
 func (t *table) readTable(
-	ctx context.Context, conn *pgx.Conn, min, limit int, //nolint:predeclared // as in points.Store
+	ctx context.Context, conn *pgx.Conn, min, limit int,
 ) (users []points.User, page uint32, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(bitmapOnly)

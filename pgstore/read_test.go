@@ -97,7 +97,7 @@ func TestReadsBesideOldSnapshot(t *testing.T) {
 	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
 	require.NoError(t, err)
-	defer conn.Close(context.Background()) //nolint:errcheck // the test is done
+	defer conn.Close(context.Background())
 
 	read := func(state string) {
 		for _, above := range []int{0, 50, 97, 99} {
@@ -170,26 +170,26 @@ func TestReadIsExact(t *testing.T) {
 	const wide = "ALTER TABLE users ADD note text; INSERT INTO users (id, note) SELECT id, repeat('x', 1500) FROM "
 	for _, table := range []struct{ name, sql string }{
 		{"one user", "INSERT INTO users (id) VALUES (1)"},
-		{"few users", "INSERT INTO users (id) SELECT * FROM generate_series(1, 100)"},
-		{"ascending ids", "INSERT INTO users (id) SELECT * FROM generate_series(1, 20000)"},
-		{"descending ids", "INSERT INTO users (id) SELECT * FROM generate_series(20000, 1, -1)"},
+		{"few users", "INSERT INTO users (id) SELECT generate_series(1, 100)"},
+		{"ascending ids", "INSERT INTO users (id) SELECT generate_series(1, 20000)"},
+		{"descending ids", "INSERT INTO users (id) SELECT generate_series(20000, 1, -1)"},
 		{"ids in no order", "INSERT INTO users (id) SELECT id FROM generate_series(1, 20000) AS id ORDER BY hashint8(id)"},
 		{"sparse and negative ids", "INSERT INTO users (id) SELECT id * 1000000007 FROM generate_series(-4000::bigint, 4000) AS id"},
-		{"the first ids deleted", "INSERT INTO users (id) SELECT * FROM generate_series(1, 20000); DELETE FROM users WHERE id < 19000"},
-		{"the first user moved to the end", "INSERT INTO users (id) SELECT * FROM generate_series(1, 20000);" +
+		{"the first ids deleted", "INSERT INTO users (id) SELECT generate_series(1, 20000); DELETE FROM users WHERE id < 19000"},
+		{"the first user moved to the end", "INSERT INTO users (id) SELECT generate_series(1, 20000);" +
 			"DELETE FROM users WHERE id = 1; INSERT INTO users (id) VALUES (1)"},
 		{"wide rows, ranges of pages apart", wide + "generate_series(1, 900) AS id"},
 		{"wide rows, overlapping ranges", wide + "generate_series(1, 180) AS id"},
 		{"wide rows, overlapping ranges, descending ids", wide + "generate_series(60, 1, -1) AS id"},
 		{"a unique index in place of the primary key", "ALTER TABLE users DROP CONSTRAINT users_pkey; CREATE UNIQUE INDEX ON users (id DESC);" +
-			"INSERT INTO users (id) SELECT * FROM generate_series(1, 4500)"},
+			"INSERT INTO users (id) SELECT generate_series(1, 4500)"},
 		{"partitions", `DROP TABLE users; CREATE TABLE users (
 				id bigint PRIMARY KEY, points smallint NOT NULL DEFAULT 0, inserted_at timestamptz NOT NULL DEFAULT now(),
 				updated_at timestamptz NOT NULL DEFAULT now()) PARTITION BY HASH (id);
 			CREATE TABLE users_0 PARTITION OF users FOR VALUES WITH (MODULUS 3, REMAINDER 0);
 			CREATE TABLE users_1 PARTITION OF users FOR VALUES WITH (MODULUS 3, REMAINDER 1);
 			CREATE TABLE users_2 PARTITION OF users FOR VALUES WITH (MODULUS 3, REMAINDER 2);
-			INSERT INTO users (id) SELECT * FROM generate_series(1, 30000)`},
+			INSERT INTO users (id) SELECT generate_series(1, 30000)`},
 	} {
 		t.Run(table.name, func(t *testing.T) {
 			pool := pgtest.Pool(t)
@@ -263,6 +263,8 @@ func (l *statementLog) TraceBatchQuery(_ context.Context, _ *pgx.Conn, data pgx.
 func (l *statementLog) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // A plan is a node of what EXPLAIN returns, with the shared buffers that it and the nodes below it accessed.
+//
+//nolint:tagliatelle // PostgreSQL's names
 type plan struct {
 	Node  string  `json:"Node Type"`
 	Hit   float64 `json:"Shared Hit Blocks"`
@@ -315,7 +317,7 @@ func explain(t *testing.T, tx pgx.Tx, mode string, statements ...statement) (roo
 		Plan plan
 		JIT  any
 	}
-	require.NoError(t, json.Unmarshal(result, &explained))
+	require.NoError(t, json.Unmarshal(result, &explained)) //nolint:musttag // the fields have PostgreSQL's names
 	require.Len(t, explained, 1)
 	return explained[0].Plan, explained[0].JIT != nil
 }

@@ -59,7 +59,7 @@ func TestSeed(t *testing.T) {
 	assert.Equal(t, []int64{0, 50_000, 100_000, 120_000}, reported)
 	assertUsers(t, store, 120_000)
 	assert.Equal(t, []int64{0, 1, 120_000}, queryOne[[]int64](t, pool, "SELECT ARRAY[max(points), min(id), max(id)] FROM users"))
-	assert.EqualValues(t, 120_000, queryOne[float64](t, pool, "SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass"),
+	assert.InDelta(t, 120_000, queryOne[float64](t, pool, "SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass"), 0,
 		"statistics are fresh")
 
 	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(int64, int64) {
@@ -72,9 +72,9 @@ func TestSeed(t *testing.T) {
 func TestSeedIsAllOrNothing(t *testing.T) {
 	store, pool := open(t, pgstore.Config{}, nil)
 	const users = 150_000
-	for name, interrupt := range map[string]func(context.Context, context.CancelFunc){
-		"cancelled": func(_ context.Context, cancel context.CancelFunc) { cancel() },
-		"connection lost": func(ctx context.Context, _ context.CancelFunc) {
+	for name, interrupt := range map[string]func(cancel context.CancelFunc){
+		"cancelled": func(cancel context.CancelFunc) { cancel() },
+		"connection lost": func(context.CancelFunc) {
 			execSQL(t, pool, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
 				" WHERE datname = current_database() AND state = 'idle in transaction'")
 		},
@@ -84,7 +84,7 @@ func TestSeedIsAllOrNothing(t *testing.T) {
 			defer cancel()
 			err := store.Seed(points.WithProgress(ctx, func(done, _ int64) {
 				if done == 100_000 {
-					interrupt(ctx, cancel)
+					interrupt(cancel)
 				}
 			}), users)
 			require.ErrorContains(t, err, "pgstore: seeding table users: ")

@@ -19,7 +19,7 @@ func (s *Store) vacuumAnalyze(ctx context.Context, conn *pgx.Conn, t *table) {
 			int64(t.oid))
 	}
 	if err != nil {
-		s.cfg.Logger.WarnContext(ctx, "vacuuming the table failed; reads and updates may be slow until autovacuum has done it",
-			"table", s.name, "error", err)
+		s.cfg.Logger.WarnContext(ctx, "vacuuming the table failed; reads and updates may be slow "+
+			"until autovacuum has done it", "table", s.name, "error", err)
 	}
 }
