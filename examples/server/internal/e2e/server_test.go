@@ -133,8 +133,7 @@ func TestNumbersOfUsers(t *testing.T) {
 				assert.Contains(t, r.log.String(), fmt.Sprintf("users=%d", users))
 				require.Eventually(t, func() bool {
 					result, err := parseResult(r.get(t, "/"))
-					require.NoError(t, err)
-					return len(result.Users) == min(int(users), 2)
+					return err == nil && len(result.Users) == min(int(users), 2) // a busy machine may answer with 504
 				}, patience, often)
 			})
 		})
