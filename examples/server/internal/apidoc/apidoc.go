@@ -1,5 +1,5 @@
-// Package apidoc serves the OpenAPI description of the reference server, and Swagger UI. Both are embedded and work without
-// internet access.
+// Package apidoc serves the OpenAPI description of the reference server, and Swagger UI. Both are embedded and work
+// without internet access.
 package apidoc
 
 import (

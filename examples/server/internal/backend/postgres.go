@@ -16,16 +16,16 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// connectTimeout is the connect_timeout of a connection string that has none. If an outage ends while connections hang in
-// connecting, queries are answered again only after this time.
+// connectTimeout is the connect_timeout of a connection string that has none. If an outage ends while connections hang
+// in connecting, queries are answered again only after this time.
 const connectTimeout = 2 * time.Second
 
-// connections is the pool_max_conns of a connection string that has none: one for each of an update's two workers, one for
-// its lock, one for reads, one for /readyz, and as many again in case those hang.
+// connections is the pool_max_conns of a connection string that has none: one for each of an update's two workers, one
+// for its lock, one for reads, one for /readyz, and as many again in case those hang.
 const connections = 10
 
-// pingTimeout is the pool_ping_timeout of a connection string that has none: the time in which a connection that has been
-// idle must answer a ping. It is shorter than the deadline of a probe of a store that is down.
+// pingTimeout is the pool_ping_timeout of a connection string that has none: the time in which a connection that has
+// been idle must answer a ping. It is shorter than the deadline of a probe of a store that is down.
 const pingTimeout = 200 * time.Millisecond
 
 // postgres is the backend of users in a PostgreSQL table.

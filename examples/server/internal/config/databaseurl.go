@@ -46,7 +46,8 @@ func (u DatabaseURL) String() string {
 // GoString returns what String does, for %#v.
 func (u DatabaseURL) GoString() string { return u.String() }
 
-// PoolConfig returns the configuration of a pool of connections to the database. Its error has no piece of the connection string.
+// PoolConfig returns the configuration of a pool of connections to the database. Its error has no piece of the
+// connection string.
 func (u DatabaseURL) PoolConfig() (*pgxpool.Config, error) {
 	const form = "must look like postgres://user:password@host:5432/database: "
 	if u.isAmbiguous() {

@@ -18,18 +18,18 @@ func (c *Config) flags() *flag.FlagSet {
 	flags.TextVar(&c.Users, "users", c.Users, "number of users, `USERS`, in memory or to seed an empty table with")
 	flags.TextVar(&c.Interval, "interval", c.Interval, "time between two ticks, `TIMER_INTERVAL`, as a duration (1m30s)\n"+
 		"or in milliseconds (90000); a tick sets a new min number and updates all users")
-	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start, `UPDATE_ON_START`;\n"+
-		"if false, queries find no users of a new table before the first tick")
+	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start,\n"+
+		"`UPDATE_ON_START`; if false, queries find no users of a new table before the first tick")
 	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, `QUERY_TIMEOUT`,\n"+
 		"as a duration (500ms) or in milliseconds (500)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "limit of the wait queue of queries, `MAX_WAITING`;\n"+
 		"one more is answered with 503")
-	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "limit of open connections, `MAX_CONNECTIONS`;\n"+
-		"one more is answered with 503 and closed")
+	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "limit of open connections,\n"+
+		"`MAX_CONNECTIONS`; one more is answered with 503 and closed")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "serve /metrics and /dashboard, `TELEMETRY`, and export\n"+
 		"traces if OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp")
-	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`, of at least 16 characters;\n"+
-		"enables /control (pause, resume, update, interval); empty disables it")
+	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "secret, `CONTROL_TOKEN`,\n"+
+		"of at least 16 characters; enables /control (pause, resume, update, interval); empty disables it")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "format of the log, on standard error, `LOG_FORMAT`:\n"+
 		"text or json")
 	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "lowest level that is logged, `LOG_LEVEL`:\n"+

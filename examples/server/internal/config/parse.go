@@ -16,8 +16,8 @@ import (
 
 // Parse returns the configuration from the flags in args, the environment variables in environ (each key=value) and the
 // defaults, in this order. An empty variable counts as not set. It also returns the action that args ask for. If args
-// ask for help, Parse writes it to help and returns flag.ErrHelp. Any other error is one line that names the flag or the
-// variable and the rule, and has no piece of a password.
+// ask for help, Parse writes it to help and returns flag.ErrHelp. Any other error is one line that names the flag or
+// the variable and the rule, and has no piece of a password.
 func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	cfg := Defaults()
 	envErr := cfg.setFromEnvironment(environ)
@@ -32,9 +32,11 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 		return Config{}, ActionServe, flagError(err, flags)
 	case flags.NArg() > 0:
 		if maySplitSecret(flags) {
-			return Config{}, ActionServe, errors.New("unexpected argument: flags are given as -name=value, in quotes if they have spaces")
+			return Config{}, ActionServe, errors.New("unexpected argument: flags are given as -name=value, " +
+				"in quotes if they have spaces")
 		}
-		return Config{}, ActionServe, fmt.Errorf("unexpected argument %s: flags are given as -name=value", printable(flags.Arg(0)))
+		return Config{}, ActionServe, fmt.Errorf("unexpected argument %s: flags are given as -name=value",
+			printable(flags.Arg(0)))
 	case envErr != nil:
 		return Config{}, ActionServe, envErr
 	}
@@ -74,7 +76,9 @@ func parseBool(text string) (any, error) {
 }
 
 // invalidValue matches package flag's errors of values: the value, the flag and the rule.
-var invalidValue = regexp.MustCompile(`(?s)^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?(-[a-z-]+): (.*)$`)
+var invalidValue = regexp.MustCompile(
+	`(?s)^invalid (?:boolean )?value ("(?:[^"\\]|\\.)*") for (?:flag )?(-[a-z-]+): (.*)$`,
+)
 
 // flagError rewrites an error of package flag.
 func flagError(err error, flags *flag.FlagSet) error {

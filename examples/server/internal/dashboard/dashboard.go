@@ -1,6 +1,6 @@
-// Package dashboard serves a live page with a server's state. The page is embedded, needs no build step and loads nothing
-// from other servers. It receives snapshots of the server's metrics by server-sent events; none are taken while no page
-// is open.
+// Package dashboard serves a live page with a server's state. The page is embedded, needs no build step and loads
+// nothing from other servers. It receives snapshots of the server's metrics by server-sent events; none are taken while
+// no page is open.
 package dashboard
 
 import (

@@ -127,8 +127,8 @@ func (c *counts) add(name string, metric *dto.Metric) {
 	}
 }
 
-// percentile returns the value below which the share of all observations lies, by linear interpolation within its bucket,
-// as Prometheus' histogram_quantile does. It returns 0 if there are no observations.
+// percentile returns the value below which the share of all observations lies, by linear interpolation within its
+// bucket, as Prometheus' histogram_quantile does. It returns 0 if there are no observations.
 func percentile(buckets map[float64]float64, share float64) float64 {
 	bounds := slices.Sorted(maps.Keys(buckets))
 	if len(bounds) == 0 {

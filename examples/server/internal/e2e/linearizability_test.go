@@ -24,11 +24,13 @@ func TestOneOrderOverHTTP(t *testing.T) {
 	t.Parallel()
 	users := []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}}
 	t.Run("memstore", func(t *testing.T) {
+		t.Parallel()
 		store, err := memstore.New(len(users))
 		require.NoError(t, err)
 		linearizability.Test(t, store, users, overHTTP(t))
 	})
 	t.Run("pgstore", func(t *testing.T) {
+		t.Parallel()
 		store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{BatchSize: 2})
 		require.NoError(t, err)
 		require.NoError(t, store.Migrate(t.Context()))

@@ -73,7 +73,7 @@ func TestSlowClients(t *testing.T) {
 			}
 		},
 		"no request": func(c *net.TCPConn) {
-			io.Copy(io.Discard, c)
+			_, _ = io.Copy(io.Discard, c)
 		},
 		"no read": func(c *net.TCPConn) {
 			for _, err := io.WriteString(c, request); err == nil; _, err = io.WriteString(c, request) {

@@ -126,6 +126,7 @@ func TestNumbersOfUsers(t *testing.T) {
 	t.Parallel()
 	for _, users := range []config.Users{0, 1, 10} {
 		t.Run(fmt.Sprint(users), func(t *testing.T) {
+			t.Parallel()
 			onEachStore(t, func(t *testing.T, cfg config.Config) {
 				cfg.Users = users
 				cfg.Interval = config.Duration(5 * time.Millisecond)
@@ -171,7 +172,7 @@ func TestOpenErrors(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer taken.Close()
+	t.Cleanup(func() { taken.Close() })
 	for name, test := range map[string]struct {
 		change func(*config.Config)
 		want   string
@@ -209,6 +210,7 @@ func TestOpenErrors(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			cfg := config.Defaults()
 			cfg.Addr, cfg.Users = "127.0.0.1:0", 1
 			test.change(&cfg)

@@ -68,8 +68,8 @@ func requireUpdateWaits(t *testing.T, conn *pgx.Conn) {
 	}, patience, often)
 }
 
-// After repeated failures, updates are suspended for a number of ticks, not for a time: an interval that /control shortens
-// shortens the suspension.
+// After repeated failures, updates are suspended for a number of ticks, not for a time: /control can shorten the
+// suspension by shortening the interval.
 func TestCooldownFollowsTheInterval(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)

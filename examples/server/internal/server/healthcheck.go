@@ -16,8 +16,8 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Healthcheck asks the server that listens on addr whether it is ready, for containers that have neither a shell nor curl.
-// It returns nil if the server is ready. Any other answer, or none within 2 seconds, is an error of one line.
+// Healthcheck asks the server that listens on addr whether it is ready, for containers that have neither a shell nor
+// curl. It returns nil if the server is ready. Any other answer, or none within 2 seconds, is an error of one line.
 func Healthcheck(ctx context.Context, addr config.Address) error {
 	const timeout = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -78,7 +78,8 @@ func reachable(addr config.Address) (address, other string, err error) {
 		return "", "", fmt.Errorf("%s: %w: see -addr (ADDR)", addr, err)
 	}
 	if port == "0" {
-		return "", "", fmt.Errorf("%s: port 0 is any free port: give the one that the server listens on, see -addr (ADDR)", addr)
+		return "", "", fmt.Errorf("%s: port 0 is any free port: give the one that the server listens on, "+
+			"see -addr (ADDR)", addr)
 	}
 	v4, v6 := net.JoinHostPort("127.0.0.1", port), net.JoinHostPort("::1", port)
 	switch ip, err := netip.ParseAddr(host); {

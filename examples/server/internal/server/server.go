@@ -1,5 +1,5 @@
-// Package server is the reference server: it opens the store, serves it over HTTP with metrics, a dashboard and controls,
-// and shuts down in order.
+// Package server is the reference server: it opens the store, serves it over HTTP with metrics, a dashboard and
+// controls, and shuts down in order.
 //
 //	server, err := server.Open(config.Defaults(), os.Stderr) // listens
 //	go server.Run(ctx)                                       // seeds the table if it is new, and serves
@@ -52,12 +52,14 @@ type Server struct {
 }
 
 // Open listens on cfg.Addr, and does nothing more: the address is known then, and a port that is in use is reported at
-// once. The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run or
-// Close must be called.
+// once. The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run
+// or Close must be called.
 //
 // The errors of Open and Run are one line each, without a password.
 func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {
-	s := &Server{cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), updates: new(updates), ready: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), updates: new(updates), ready: make(chan struct{}),
+	}
 	for _, option := range options {
 		option(s)
 	}
@@ -187,9 +189,9 @@ func (s *Server) Close() error {
 	return s.listener.Close()
 }
 
-// Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends. Then
-// it stops listening, answers the waiting queries, cancels a running update, closes everything and returns nil, within 10
-// seconds. It returns an error if the table cannot be used or listening fails. It may be called once.
+// Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends.
+// Then it stops listening, answers the waiting queries, cancels a running update, closes everything and returns nil,
+// within 10 seconds. It returns an error if the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)

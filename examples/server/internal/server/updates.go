@@ -12,8 +12,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// updates keeps the start and end of the latest updates, so that a load tester can tell the requests during an update from
-// the others. Its methods started and ended are for points.Hooks.
+// updates keeps the start and end of the latest updates, so that a load tester can tell the requests during an update
+// from the others. Its methods started and ended are for points.Hooks.
 type updates struct {
 	mu     sync.Mutex
 	latest []updateRun // the latest one last

@@ -37,7 +37,7 @@ func TestClosedClientsAreCounted(t *testing.T) {
 		assert.NoError(t, server.Close())
 		assert.ErrorIs(t, <-served, http.ErrServerClosed)
 	}()
-	var clients []*net.TCPConn
+	clients := make([]*net.TCPConn, 0, 3)
 	for range 3 {
 		c, err := net.Dial("tcp", listener.Addr().String())
 		require.NoError(t, err)

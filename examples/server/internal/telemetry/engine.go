@@ -114,16 +114,19 @@ func (e *engine) update(info points.UpdateInfo) {
 
 // MeasureEngine adds the state of an engine to the metrics. It may be called once.
 func (t *Telemetry) MeasureEngine(engine *points.Engine) {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
 	t.registry.MustRegister(&stateCollector{
 		state: engine.State, minNumberSet: &t.engine.minNumberSet,
-		waiting:  prometheus.NewDesc("points_queries_waiting", "Queries in the wait queue.", nil, nil),
-		down:     prometheus.NewDesc("points_store_down", "1 while reads of the store fail and queries are rejected.", nil, nil),
-		paused:   prometheus.NewDesc("points_ticks_paused", "1 while ticks are paused.", nil, nil),
-		running:  prometheus.NewDesc("points_update_running", "1 while an update is running.", nil, nil),
-		progress: prometheus.NewDesc("points_update_progress_ratio", "Share of users that the running update has reached.", nil, nil),
-		failures: prometheus.NewDesc("points_update_failures", "Consecutive failed updates.", nil, nil),
-		breaker:  prometheus.NewDesc("points_update_breaker", "1 for the current state of the updates' circuit breaker.", []string{"state"}, nil),
-		age:      prometheus.NewDesc("points_min_number_age_seconds", "Time since the min number was set.", nil, nil),
+		waiting:  desc("points_queries_waiting", "Queries in the wait queue."),
+		down:     desc("points_store_down", "1 while reads of the store fail and queries are rejected."),
+		paused:   desc("points_ticks_paused", "1 while ticks are paused."),
+		running:  desc("points_update_running", "1 while an update is running."),
+		progress: desc("points_update_progress_ratio", "Share of users that the running update has reached."),
+		failures: desc("points_update_failures", "Consecutive failed updates."),
+		breaker:  desc("points_update_breaker", "1 for the current state of the updates' circuit breaker.", "state"),
+		age:      desc("points_min_number_age_seconds", "Time since the min number was set."),
 	})
 }
 

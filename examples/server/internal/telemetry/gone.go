@@ -16,7 +16,7 @@ const statusClientClosed = 499
 func recordedStatus(ctx context.Context, status int, took time.Duration) int {
 	const slow = 100 * time.Millisecond
 	switch {
-	case ctx.Err() == context.Canceled: //nolint:errorlint // a context's error is never wrapped
+	case ctx.Err() == context.Canceled:
 		return statusClientClosed
 	case took >= slow && pointshttp.ClientClosed(ctx):
 		return statusClientClosed

@@ -42,7 +42,8 @@ func (t *Telemetry) MeasurePool(pool *pgxpool.Pool) {
 			func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) },
 		},
 		{
-			"empty_acquire_wait_time_seconds_total", "Total time that successful acquires waited because no connection was idle.",
+			"empty_acquire_wait_time_seconds_total",
+			"Total time that successful acquires waited because no connection was idle.",
 			func(s *pgxpool.Stat) float64 { return s.EmptyAcquireWaitTime().Seconds() },
 		},
 		{

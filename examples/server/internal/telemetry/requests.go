@@ -35,8 +35,9 @@ type labels struct {
 func (r *requests) register(registry *prometheus.Registry) {
 	r.known = make(map[labels]prometheus.Observer)
 	r.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "http_server_request_duration_seconds",
-		Help:    "Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection before it had the response.",
+		Name: "http_server_request_duration_seconds",
+		Help: "Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection before it " +
+			"had the response.",
 		Buckets: durationBuckets,
 		// The names and this label are those of OpenTelemetry's semantic conventions.
 		ConstLabels: prometheus.Labels{"url_scheme": "http"},
@@ -67,7 +68,7 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 	}
 	writers := sync.Pool{New: func() any { return new(statusWriter) }}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start, ctx := time.Now(), r.Context()
 		l := labels{method: r.Method, route: r.URL.Path}
 		if !known[l.route] {
 			l.route = ""
@@ -85,7 +86,7 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 		*writer = statusWriter{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
 			took := time.Since(start)
-			l.status = recordedStatus(r.Context(), writer.status, took)
+			l.status = recordedStatus(ctx, writer.status, took)
 			*writer = statusWriter{}
 			writers.Put(writer)
 			if endSpan != nil {

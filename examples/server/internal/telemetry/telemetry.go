@@ -1,9 +1,9 @@
 // Package telemetry measures the reference server: requests, the engine, connections and the connection pool. It
 // gets its figures from [points.Hooks], an HTTP middleware and callbacks; the library itself has no metrics.
 //
-// Prometheus scrapes the metrics ([Telemetry.Metrics]). Traces, and metrics that are pushed, need an [Exporter]: package
-// otlp has one. It is not part of the default build: OpenTelemetry, with gRPC, adds a third to the time that the server
-// takes to compile.
+// Prometheus scrapes the metrics ([Telemetry.Metrics]). Traces, and metrics that are pushed, need an [Exporter]:
+// package otlp has one. It is not part of the default build: OpenTelemetry, with gRPC, adds a third to the time that
+// the server takes to compile.
 package telemetry
 
 import (

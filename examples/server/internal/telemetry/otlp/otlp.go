@@ -2,9 +2,10 @@
 // with -tags otlp.
 //
 // OpenTelemetry's environment variables configure it: OTEL_EXPORTER_OTLP_ENDPOINT pushes traces and metrics;
-// OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
-// OTEL_TRACES_SAMPLER and so on have the meaning that the OpenTelemetry specification gives them. Without
-// OTEL_TRACES_SAMPLER, one request in 100 is traced, and every update. Metrics keep their Prometheus names.
+// OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and so on have the meaning that the OpenTelemetry specification gives
+// them. Without OTEL_TRACES_SAMPLER, one request in 100 is traced, and every update. Metrics keep their Prometheus
+// names.
 package otlp
 
 import (
@@ -44,7 +45,9 @@ type exporter struct {
 // New implements [telemetry.NewExporter]. It makes cfg.Logger the destination of OpenTelemetry's errors, for the whole
 // process.
 func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter, error) {
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { cfg.Logger.Warn("export of telemetry failed", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		cfg.Logger.Warn("export of telemetry failed", "error", err)
+	}))
 	res, err := resource.Merge(
 		resource.NewSchemaless(attribute.String("service.name", "points-server")),
 		resource.Environment(),

@@ -64,9 +64,9 @@ func (e *exporter) StartRequest(r *http.Request, method, route string) (*http.Re
 	if route != "" {
 		name += " " + route
 	}
-	ctx, span := e.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer)) //nolint:spancheck // query.end ends it
+	ctx, span := e.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
 	if !span.IsRecording() {
-		return r, nil //nolint:spancheck // it records nothing
+		return r, nil
 	}
 	span.SetAttributes(
 		attribute.String("http.request.method", method),
