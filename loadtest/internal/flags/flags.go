@@ -36,6 +36,9 @@ func Parse(args []string) (*Config, error) {
 	}
 	given := map[string]bool{}
 	p.set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if err := p.rejectURLs(); err != nil {
+		return nil, err
+	}
 	if given["i"] && given["m"] {
 		return nil, errors.New("-i and -m cannot be used together: -i is -m HEAD")
 	}
@@ -86,12 +89,32 @@ func (p *parser) boolean(name string, set func(on bool)) {
 
 func (p *parser) keepError(name string, set func(string) error) func(string) error {
 	return func(s string) error {
-		if err := set(s); err != nil {
+		err := set(s)
+		switch {
+		case err == nil:
+			return nil
+		case maskPassword(s) != s && name != "H":
+			p.err = valueIsURL(name, s)
+		default:
 			p.err = fmt.Errorf("-%s %w", name, err)
-			return p.err
 		}
-		return nil
+		return p.err
 	}
+}
+
+// rejectURLs rejects a URL with a password as the value of a flag that accepts any text. Later errors would quote it.
+func (p *parser) rejectURLs() (err error) {
+	p.set.Visit(func(f *flag.Flag) {
+		if s := f.Value.String(); err == nil && strings.Contains(s, "://") && maskPassword(s) != s {
+			err = valueIsURL(f.Name, s)
+		}
+	})
+	return err
+}
+
+// valueIsURL reports that the value of a flag was omitted before the URL.
+func valueIsURL(name, s string) error {
+	return fmt.Errorf("-%s needs a value before the URL, got %q", name, maskPassword(s))
 }
 
 // define binds the flags to cfg.
@@ -182,7 +205,8 @@ func duration(to *time.Duration) func(string) error {
 func (cfg *Config) addHeader(s string) error {
 	name, value, ok := strings.Cut(s, ":")
 	if !ok {
-		return fmt.Errorf("must have the form 'Name: value', got %q", s)
+		first, _, _ := strings.Cut(strings.Join(strings.Fields(s), " "), " ") // the rest may be a secret
+		return fmt.Errorf("must have the form 'Name: value', got %q and no colon", first)
 	}
 	cfg.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	return nil

@@ -18,7 +18,7 @@ func (cfg *Config) setURL(args []string) error {
 		return nil
 	}
 	if len(args) > 1 {
-		return fmt.Errorf("the URL must be the last argument, got %q after it", args[1])
+		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
 	}
 	if strings.ContainsFunc(args[0], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return errors.New("the URL must not have spaces or control characters: write a space as %20")
@@ -29,11 +29,11 @@ func (cfg *Config) setURL(args []string) error {
 	}
 	u, err := url.Parse(scheme + "://" + authority)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("the URL must have the form http://host:port/path, got %q", redactURL(args[0]))
+		return fmt.Errorf("the URL must have the form http://host:port/path, got %q", maskPassword(args[0]))
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("the URL's port must be from 1 to 65535, got %q", port)
+			return fmt.Errorf("the URL's port must be from 1 to 65535, got %q", maskPassword(args[0]))
 		}
 	}
 	target, _, _ = strings.Cut(target, "#") // a fragment is not sent
@@ -61,7 +61,33 @@ func (cfg *Config) RedactedURL() string { return cfg.URL.Redacted() + cfg.Reques
 
 const redacted = "xxxxx" // as in url.URL.Redacted
 
-// redactURL removes the password from a URL that need not be valid.
+// maskPassword removes everything that may be a password from text that may be a URL. Errors quote text with it: a
+// password with an unescaped / ? or # is where the URL would be split, so the end of the password is unknown.
+func maskPassword(s string) string {
+	start := 0
+	if before, _, ok := strings.Cut(s, "://"); ok && !strings.ContainsAny(before, ":/?#@") {
+		start = len(before) + len("://")
+	}
+	at := strings.LastIndexByte(s, '@')
+	if at < start {
+		return s
+	}
+	colon := strings.IndexByte(s[start:at], ':')
+	if colon < 0 {
+		return s
+	}
+	return s[:start+colon+1] + redacted + s[at:]
+}
+
+// maskArg returns an argument as an error may quote it: of a flag, only the name.
+func maskArg(s string) string {
+	if strings.HasPrefix(s, "-") {
+		s, _, _ = strings.Cut(s, "=")
+	}
+	return maskPassword(s)
+}
+
+// redactURL removes the password from a valid URL.
 func redactURL(s string) string {
 	scheme, authority, target := splitURL(s)
 	if scheme != "" {
