@@ -16,16 +16,20 @@
 //	GET /healthz  {"status":"alive"}
 //	GET /readyz   {"status":"ready","waiting":0,"next_tick":"…","update":{…}}
 //
-// Times are RFC 3339 in UTC with six decimals. timestamp is that of the previous query, or null for the engine's first
+// next_tick is absent while the engine is not running or is paused; while it is paused, /readyz has "paused":true.
+//
+// Times are RFC 3339 in UTC, truncated to microseconds, with six decimals. timestamp is that of the previous query, or null for the engine's first
 // query. HEAD is answered like GET, without a body; HEAD / is a query, too.
 //
-// Every other answer is a problem (RFC 9457, application/problem+json) with a human-readable detail:
+// Every other answer of the handler is a problem (RFC 9457, application/problem+json) with a human-readable detail:
 //
 //	404  unknown path
 //	405  a method other than GET and HEAD
 //	500  a panic, which is logged
 //	503  the engine is overloaded, the store is down, or the program is starting; with Retry-After
 //	504  the query took longer than the engine's QueryTimeout
+//
+// net/http itself answers a request that is not valid HTTP, or whose headers are too large: in text/plain.
 //
 // No answer may be cached. Answers contain no errors of the store: the engine's hooks get those.
 package pointshttp

@@ -48,7 +48,16 @@ func (h *Handler) appendResult(json []byte, result points.Result) []byte {
 	return append(appendTime(json, result.Previous), '}')
 }
 
-// appendTime appends t as a JSON string: RFC 3339 in UTC, always with six decimals. It takes a third of the time of
+// A jsonTime is a time that is encoded by appendTime.
+type jsonTime time.Time
+
+// MarshalJSON implements json.Marshaler.
+func (t jsonTime) MarshalJSON() ([]byte, error) { return appendTime(nil, time.Time(t)), nil }
+
+// IsZero is for omitzero.
+func (t jsonTime) IsZero() bool { return time.Time(t).IsZero() }
+
+// appendTime appends t as a JSON string: RFC 3339 in UTC, truncated to microseconds, always with six decimals. It takes a third of the time of
 // AppendFormat (BenchmarkAppendTime).
 func appendTime(json []byte, t time.Time) []byte {
 	t = t.UTC()

@@ -62,7 +62,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/readyz":
 		answer = h.readyz
 	default:
-		WriteProblem(w, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+		WriteProblem(w, http.StatusNotFound, "There is nothing at this path.")
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {

@@ -101,7 +101,7 @@ func TestRoutes(t *testing.T) {
 	for _, path := range []string{"/users", "/updates", "/index.html", "//", "/healthz/", "/%2e", "/HEALTHZ"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			a := serve(t.Context(), h, method, path)
-			assertProblem(t, a, http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+			assertProblem(t, a, http.StatusNotFound, "There is nothing at this path.")
 			assert.Empty(t, a.header.Get("Allow"))
 		}
 	}
@@ -217,7 +217,7 @@ func TestPhases(t *testing.T) {
 	assert.Equal(t, http.StatusOK, get("/healthz").status)
 }
 
-// readyz shows the state of the engine, and when its updates ran.
+// readyz shows the state of the engine, and when its updates ran, in microseconds.
 func TestReadyz(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -227,10 +227,12 @@ func TestReadyz(t *testing.T) {
 		assert.JSONEq(t, `{"status":"ready","waiting":0,"update":{"breaker":"closed"}}`,
 			string(serve(t.Context(), h, http.MethodGet, "/readyz").body))
 
+		<-time.After(1234567 * time.Nanosecond)
+		engine.Pause()
 		_, err = engine.Update(t.Context())
 		require.NoError(t, err)
-		assert.JSONEq(t, `{"status":"ready","waiting":0,"update":{"breaker":"closed","last_success":
-			{"started":"2000-01-01T00:00:00Z","ended":"2000-01-01T00:00:00Z","users":2}}}`,
+		assert.JSONEq(t, `{"status":"ready","waiting":0,"paused":true,"update":{"breaker":"closed","last_success":
+			{"started_at":"2000-01-01T00:00:00.001234Z","ended_at":"2000-01-01T00:00:00.001234Z","users":2}}}`,
 			string(serve(t.Context(), h, http.MethodGet, "/readyz").body))
 	})
 }
@@ -258,13 +260,13 @@ func TestReadyzPings(t *testing.T) {
 
 		<-time.After(time.Second)
 		for range 10 {
-			assertProblem(t, get(), http.StatusServiceUnavailable, "The database does not answer.")
+			assertProblem(t, get(), http.StatusServiceUnavailable, "The store does not answer.")
 		}
 		assert.Equal(t, 2, pings)
 
 		<-time.After(time.Second)
 		pingErr = context.DeadlineExceeded // it hangs
-		assertProblem(t, get(), http.StatusServiceUnavailable, "The database does not answer.")
+		assertProblem(t, get(), http.StatusServiceUnavailable, "The store does not answer.")
 
 		<-time.After(time.Second)
 		pingErr = nil

@@ -44,7 +44,7 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.pinger.ping(r.Context()); err != nil {
-		WriteProblem(w, http.StatusServiceUnavailable, "The database does not answer.")
+		WriteProblem(w, http.StatusServiceUnavailable, "The store does not answer.")
 		return
 	}
 	body, err := json.Marshal(readinessOf(h.engine.State()))
@@ -56,11 +56,12 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 
 // readiness is the answer to GET /readyz of a program that can answer queries.
 type readiness struct {
-	Status   string    `json:"status"`
-	Waiting  int       `json:"waiting"` // queries
-	NextTick time.Time `json:"next_tick,omitzero"`
+	Status   string   `json:"status"`
+	Waiting  int      `json:"waiting"`            // queries
+	Paused   bool     `json:"paused,omitzero"`    // no ticks until they are resumed
+	NextTick jsonTime `json:"next_tick,omitzero"` // zero while ticks are paused or the engine is not running
 	Update   struct {
-		RunningSince time.Time           `json:"running_since,omitzero"`
+		RunningSince jsonTime            `json:"running_since,omitzero"`
 		Done         int64               `json:"done,omitzero"`  // users, if the store reports progress
 		Total        int64               `json:"total,omitzero"` // users, an estimate
 		LastSuccess  update              `json:"last_success,omitzero"`
@@ -70,14 +71,14 @@ type readiness struct {
 }
 
 type update struct {
-	Started time.Time `json:"started"`
-	Ended   time.Time `json:"ended"`
-	Users   int64     `json:"users"`
+	StartedAt jsonTime `json:"started_at"`
+	EndedAt   jsonTime `json:"ended_at"`
+	Users     int64    `json:"users"`
 }
 
 func readinessOf(state points.State) readiness {
-	r := readiness{Status: "ready", Waiting: state.Waiting, NextTick: state.NextTick}
-	r.Update.RunningSince = state.Updater.RunningSince
+	r := readiness{Status: "ready", Waiting: state.Waiting, Paused: state.Paused, NextTick: jsonTime(state.NextTick)}
+	r.Update.RunningSince = jsonTime(state.Updater.RunningSince)
 	r.Update.Done, r.Update.Total = state.Updater.Done, state.Updater.Total
 	r.Update.LastSuccess = updateOf(state.Updater.LastSuccess)
 	r.Update.LastFailure = updateOf(state.Updater.LastFailure)
@@ -89,7 +90,7 @@ func updateOf(info points.UpdateInfo) update {
 	if info.Started.IsZero() {
 		return update{}
 	}
-	return update{info.Started, info.Started.Add(info.Duration), info.Users}
+	return update{jsonTime(info.Started), jsonTime(info.Started.Add(info.Duration)), info.Users}
 }
 
 // A pinger pings the store at most once per half second, so that many requests for /readyz hardly load it.

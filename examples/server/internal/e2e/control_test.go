@@ -48,8 +48,10 @@ func TestControl(t *testing.T) {
 	require.Contains(t, ready(), "next_tick")
 	assert.Equal(t, http.StatusNoContent, r.control(t, "pause", "").status)
 	assert.NotContains(t, ready(), "next_tick")
+	assert.Contains(t, ready(), `"paused":true`)
 	assert.Equal(t, http.StatusNoContent, r.control(t, "resume", "").status)
 	assert.Contains(t, ready(), "next_tick")
+	assert.NotContains(t, ready(), "paused")
 
 	assert.NotContains(t, ready(), "last_success")
 	assert.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)

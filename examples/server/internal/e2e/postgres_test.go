@@ -200,7 +200,7 @@ func TestDatabaseAway(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return r.get(t, "/readyz").status == http.StatusServiceUnavailable
 	}, patience, often)
-	assertProblem(t, r.get(t, "/readyz"), http.StatusServiceUnavailable, "The database does not answer.")
+	assertProblem(t, r.get(t, "/readyz"), http.StatusServiceUnavailable, "The store does not answer.")
 	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
 
 	exec(t, admin, "ALTER DATABASE "+parsed.Database+" ALLOW_CONNECTIONS true")

@@ -112,7 +112,7 @@ func TestOverTheWire(t *testing.T) {
 		require.NotNil(t, third.Timestamp)
 		assert.Less(t, *second.Timestamp, *third.Timestamp)
 
-		assertProblem(t, r.get(t, "/x"), http.StatusNotFound, "There is nothing at this path: GET / answers a query.")
+		assertProblem(t, r.get(t, "/x"), http.StatusNotFound, "There is nothing at this path.")
 		posted, err := r.do(http.MethodPost, "/")
 		require.NoError(t, err)
 		assertProblem(t, posted, http.StatusMethodNotAllowed, "This path answers GET and HEAD only.")
@@ -153,15 +153,15 @@ func TestUpdates(t *testing.T) {
 			var ready struct {
 				Update struct {
 					LastSuccess struct {
-						Users   int64     `json:"users"`
-						Started time.Time `json:"started"`
-						Ended   time.Time `json:"ended"`
+						Users     int64     `json:"users"`
+						StartedAt time.Time `json:"started_at"`
+						EndedAt   time.Time `json:"ended_at"`
 					} `json:"last_success"`
 				} `json:"update"`
 			}
 			require.NoError(t, json.Unmarshal(r.get(t, "/readyz").body, &ready))
 			last := ready.Update.LastSuccess
-			return last.Users == 1000 && last.Ended.After(last.Started)
+			return last.Users == 1000 && last.EndedAt.After(last.StartedAt)
 		}, patience, often)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
 		assert.Contains(t, string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)

@@ -24,11 +24,14 @@ const keptUpdates = 1000
 
 // An updateRun is one update.
 type updateRun struct {
-	StartedAt time.Time  `json:"started_at"`
-	EndedAt   *time.Time `json:"ended_at"` // null while it runs
-	Users     int64      `json:"users"`    // updated; 0 while it runs
-	Failed    bool       `json:"failed"`   // or cancelled
+	StartedAt string  `json:"started_at"`
+	EndedAt   *string `json:"ended_at"` // null while it runs
+	Users     int64   `json:"users"`    // updated; 0 while it runs
+	Failed    bool    `json:"failed"`   // or cancelled
 }
+
+// formatTime formats a time as pointshttp does: truncated to microseconds, always with six decimals.
+func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
 	u.mu.Lock()
@@ -36,7 +39,7 @@ func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.C
 	if len(u.latest) == keptUpdates {
 		u.latest = slices.Delete(u.latest, 0, 1)
 	}
-	u.latest = append(u.latest, updateRun{StartedAt: info.Started})
+	u.latest = append(u.latest, updateRun{StartedAt: formatTime(info.Started)})
 	return ctx
 }
 
@@ -47,8 +50,8 @@ func (u *updates) ended(info points.UpdateInfo) {
 		u.latest = u.latest[:len(u.latest)-1]
 		return
 	}
-	ended := info.Started.Add(info.Duration)
-	u.latest[len(u.latest)-1] = updateRun{info.Started, &ended, info.Users, info.Err != nil}
+	ended := formatTime(info.Started.Add(info.Duration))
+	u.latest[len(u.latest)-1] = updateRun{formatTime(info.Started), &ended, info.Users, info.Err != nil}
 }
 
 // last returns the last n updates.
@@ -64,7 +67,7 @@ func (u *updates) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		Updates []updateRun `json:"updates"`
 	}{u.last(keptUpdates)})
 	if err != nil {
-		panic(err) // times and a number
+		panic(err) // strings and numbers
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

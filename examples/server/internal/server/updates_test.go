@@ -30,18 +30,18 @@ func TestUpdatesList(t *testing.T) {
 
 	first := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
 	h.started(t.Context(), first)
-	assert.JSONEq(t, `{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":null,"users":0,"failed":false}]}`,
+	assert.JSONEq(t, `{"updates":[{"started_at":"2026-01-01T10:00:00.000000Z","ended_at":null,"users":0,"failed":false}]}`,
 		getUpdates(t, h))
 
-	first.Users, first.Duration = 7, 1200*time.Millisecond
+	first.Users, first.Duration = 7, 1200*time.Millisecond+999*time.Nanosecond
 	h.ended(first)
 	second := points.UpdateInfo{Started: first.Started.Add(time.Minute)}
 	h.started(t.Context(), second)
 	second.Err = errors.New("lost")
 	h.ended(second)
 	assert.JSONEq(t, `{"updates":[
-		{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z","users":7,"failed":false},
-		{"started_at":"2026-01-01T10:01:00Z","ended_at":"2026-01-01T10:01:00Z","users":0,"failed":true}]}`,
+		{"started_at":"2026-01-01T10:00:00.000000Z","ended_at":"2026-01-01T10:00:01.200000Z","users":7,"failed":false},
+		{"started_at":"2026-01-01T10:01:00.000000Z","ended_at":"2026-01-01T10:01:00.000000Z","users":0,"failed":true}]}`,
 		getUpdates(t, h))
 }
 
