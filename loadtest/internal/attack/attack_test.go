@@ -131,6 +131,7 @@ func TestOverload(t *testing.T) {
 		open := NewOpen(schedule, 10, f.start)
 		open.sleep = sleep
 		open.Run(t.Context(), f)
+		assert.EqualValues(t, 1000-41, open.Unsent())
 		assert.Equal(t, 41, f.sent, "ten at 0, 3, 6 and 9 s, and the one for which vegeta was waiting for a free client")
 		assert.Equal(t, 15*time.Second, time.Since(f.start).Round(time.Second))
 	})
@@ -148,6 +149,34 @@ func TestOpenStops(t *testing.T) {
 		open.Run(ctx, f)
 		assert.InDelta(t, 10, f.sent, 1)
 	})
+}
+
+// TestUnsentOnInterrupt interrupts a loop in the middle of an interval, with 101 requests due so far.
+func TestUnsentOnInterrupt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		clients int
+		delay   time.Duration
+		unsent  int64
+	}{
+		"a client is free":     {1000, time.Minute, 0},
+		"exactly enough":       {101, time.Minute, 0},
+		"all clients are busy": {3, time.Minute, 98},
+		"all have been busy":   {1, 8 * time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 1005*time.Millisecond)
+				defer cancel()
+				schedule, err := NewSchedule(Rate{100, 100}, time.Hour)
+				require.NoError(t, err)
+				f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return tt.delay }}
+				open := NewOpen(schedule, tt.clients, f.start)
+				open.sleep = sleep
+				open.Run(ctx, f)
+				assert.Equal(t, tt.unsent, open.Unsent())
+			})
+		})
+	}
 }
 
 // TestTimer checks that the timer of a real run never wakes early.

@@ -3,6 +3,7 @@ package attack
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
@@ -17,6 +18,7 @@ type Open struct {
 	maxClients int
 	start      time.Time
 	sleep      func(time.Duration) // nil means a timer; tests replace it
+	unsent     int64
 }
 
 // NewOpen returns a loop that follows schedule from start, with at most maxClients concurrent requests. A request that
@@ -30,24 +32,61 @@ func NewOpen(schedule *Schedule, maxClients int, start time.Time) *Open {
 // schedule are omitted.
 func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 	// vegeta starts with one worker and adds workers, up to the maximum, while all are busy.
-	attacker := newAttacker(transport, 1, uint64(o.maxClients)) //nolint:gosec // the number of clients is positive
-	stop := context.AfterFunc(ctx, func() { attacker.Stop() })
-	defer stop()
+	counter := &counter{RoundTripper: transport, maxClients: int64(o.maxClients)}
+	attacker := newAttacker(counter, 1, uint64(o.maxClients)) //nolint:gosec // the number of clients is positive
+	end := o.schedule.Duration()                              // of the part of the schedule that was run
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		end = min(end, time.Since(o.start))
+		attacker.Stop()
+		close(stopped)
+	})
 	sleep := o.sleep
 	if sleep == nil {
 		timer := newTimer()
 		defer timer.close()
 		sleep = timer.sleep
 	}
-	drain(attacker.Attack(vegeta.NewStaticTargeter(anyTarget()), &schedulePacer{ctx, o.schedule, sleep, o.start}, 0, ""))
+	pacer := &schedulePacer{ctx: ctx, Schedule: o.schedule, sleep: sleep, start: o.start}
+	drain(attacker.Attack(vegeta.NewStaticTargeter(anyTarget()), pacer, 0, ""))
+	interrupted := !stop()
+	if interrupted {
+		<-stopped
+		if pacer.waiting || !counter.full.Load() {
+			return
+		}
+	}
+	o.unsent = max(o.schedule.DueBefore(end)-counter.sent.Load(), 0)
+}
+
+// Unsent returns the number of requests that were due but not sent. After an interruption it counts only requests for
+// which there was no free client. Call it after Run.
+func (o *Open) Unsent() int64 { return o.unsent }
+
+// A counter counts the requests, and detects when all clients are busy.
+type counter struct {
+	http.RoundTripper
+	maxClients int64
+	sent, busy atomic.Int64
+	full       atomic.Bool // all clients have been busy at the same time
+}
+
+func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
+	c.sent.Add(1)
+	if c.busy.Add(1) == c.maxClients {
+		c.full.Store(true)
+	}
+	defer c.busy.Add(-1)
+	return c.RoundTripper.RoundTrip(req)
 }
 
 // A schedulePacer is a vegeta.Pacer that follows a schedule. It sleeps by itself, more precisely than vegeta does.
 type schedulePacer struct {
 	ctx context.Context //nolint:containedctx // stops the attack: vegeta's Stop may let a few more hits through
 	*Schedule
-	sleep func(time.Duration)
-	start time.Time // vegeta's own start is somewhat later
+	sleep   func(time.Duration)
+	start   time.Time // vegeta's own start is somewhat later
+	waiting bool      // the attack stopped before the next request was due
 }
 
 // Pace returns when request i is due, so that vegeta need not wait.
@@ -58,5 +97,7 @@ func (p *schedulePacer) Pace(_ time.Duration, i uint64) (_ time.Duration, stop b
 		return 0, true
 	}
 	p.sleep(wait)
-	return 0, p.ctx.Err() != nil
+	stop = p.ctx.Err() != nil
+	p.waiting = stop && wait > 0
+	return 0, stop
 }

@@ -158,7 +158,7 @@ func TestFailedChecks(t *testing.T) {
 	server := pointsApp(t, func(request int) bool { return request == 5 })
 	out, errs, code := call(t.Context(), "-q", "-n", "10", server.URL)
 	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, out, "10 responses checked against PointsApp's contract, 1 violations.")
+	assert.Contains(t, out, "10 responses checked against PointsApp's contract, 1 violation.")
 	assert.Contains(t, out, "Violation: timestamp returned twice: {")
 	assert.Empty(t, errs)
 
@@ -186,7 +186,7 @@ func TestOtherServer(t *testing.T) {
 	size = 0
 	out, _, code = call(t.Context(), "-q", "-n", "4", "-verify", server.URL)
 	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, out, "1 violations", "only the response with status 200 is checked")
+	assert.Contains(t, out, "1 response checked against PointsApp's contract, 1 violation.", "only the response with status 200 is checked")
 }
 
 // TestReferenceServer runs the command without a URL, with fewer requests than by default.

@@ -106,7 +106,7 @@ func (c *command) runStep(ctx context.Context, rate int) (*run, report.Step, err
 		}
 	}
 	if r.unsent > 0 {
-		reasons = append(reasons, fmt.Sprintf("%d requests could not be sent", r.unsent))
+		reasons = append(reasons, count(r.unsent, "request", "requests")+" could not be sent")
 	}
 	step.Reason = strings.Join(reasons, ", ")
 	return r, step, nil

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
@@ -52,26 +53,34 @@ func (c *command) printLatency(d *record.Distribution) {
 	fmt.Fprintf(c.stdout, "%9s %10.3f\n", "max", milliseconds(d.Max()))
 }
 
+// count returns n with the form of a noun, and what follows it, that agrees with n.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatInt(n, 10) + " " + many
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // printNotes explains what ab's figures leave open.
 func (c *command) printNotes(r *run) {
 	fmt.Fprintln(c.stdout)
 	if n := r.summary.Length; n > 0 {
-		fmt.Fprintf(c.stdout, "Length: %d bodies differ in size from the first one. ab counts them as failed, loadtest "+
-			"does not; -l omits them.\n", n)
+		fmt.Fprintf(c.stdout, "Length: %s in size from the first one. ab counts them as failed, loadtest "+
+			"does not; -l omits them.\n", count(n, "body differs", "bodies differ"))
 	}
-	if r.unsent > 0 {
-		fmt.Fprintf(c.stdout, "Unsent: %d requests were due but not sent, because all %d clients were waiting for "+
-			"responses. Raise -c to allow more.\n", r.unsent, r.cfg.Clients)
+	if n := r.unsent; n > 0 {
+		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all %d clients were waiting for "+
+			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), r.cfg.Clients)
 	}
 	if n := r.summary.Aborted; n > 0 {
-		fmt.Fprintf(c.stdout, "Aborted: %d requests were still pending when the run ended; the maximum includes "+
-			"their age.\n", n)
+		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
+			count(n, "request was", "requests were"))
 	}
 	if n := r.summary.Resent; n > 0 {
-		fmt.Fprintf(c.stdout, "Resent: %d requests were sent twice, because the server closed a reused connection "+
-			"instead of responding.\n", n)
+		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
+			"instead of responding.\n", count(n, "request was", "requests were"))
 	}
 	for _, failure := range r.summary.Failures {
 		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)
@@ -84,8 +93,8 @@ func (c *command) printContract(r *run) {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}
 	if checked := r.contract; checked.Checked {
-		fmt.Fprintf(c.stdout, "Contract: %d responses checked against PointsApp's contract, %d violations.\n",
-			checked.Responses, checked.Violations)
+		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract, %s.\n",
+			count(checked.Responses, "response", "responses"), count(checked.Violations, "violation", "violations"))
 	}
 	for _, example := range r.contract.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)

@@ -44,9 +44,11 @@ func (r *run) execute(ctx context.Context) error {
 	var loop interface {
 		Run(ctx context.Context, transport http.RoundTripper)
 	}
+	var open *attack.Open
 	var next func() bool
 	if r.schedule != nil {
-		loop = attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
+		open = attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
+		loop = open
 	} else {
 		closed := attack.NewClosed(r.cfg.Clients, r.cfg.Requests)
 		loop, next = closed, closed.Next
@@ -61,16 +63,14 @@ func (r *run) execute(ctx context.Context) error {
 	stop()
 	sender.Close()
 
-	due := elapsed // end of the part of the schedule that was run
-	if r.schedule != nil && ctx.Err() == nil {
-		due = r.schedule.Duration()
-		elapsed = max(elapsed, due) // a rate is per scheduled time, even if the last response arrives earlier
+	if open != nil && ctx.Err() == nil {
+		elapsed = max(elapsed, r.schedule.Duration()) // a rate is per scheduled time, even if the last response arrives earlier
 	}
 	r.summary = recorder.Summary(max(elapsed-r.warmUp, 0))
 	r.contract = checker.Result()
-	if r.schedule != nil {
-		planned := r.schedule.DueBefore(due) - r.schedule.DueBefore(r.warmUp)
-		r.unsent = max(planned-r.summary.Attempts()-r.summary.Aborted, 0)
+	if open != nil {
+		recorded := r.schedule.Requests() - r.schedule.DueBefore(r.warmUp)
+		r.unsent = min(open.Unsent(), recorded)
 	}
 	return nil
 }

@@ -141,6 +141,29 @@ func TestUnsentExcludesAborted(t *testing.T) {
 	assert.Positive(t, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].MS, "percentiles include the age of pending requests")
 }
 
+// TestInterruptLeavesNothingUnsent interrupts an open loop long before its end. No client was missing.
+func TestInterruptLeavesNothingUnsent(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	var received atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if received.Add(1) == 20 {
+			interrupt()
+		}
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(ctx, "-q", "-rate", "200", "-duration", "1h", "-json", file, server.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.NotContains(t, out, "Unsent")
+	assert.Zero(t, readRun(t, file).Load.Unsent)
+}
+
+func TestCount(t *testing.T) {
+	assert.Equal(t, "0 bodies differ", count(0, "body differs", "bodies differ"))
+	assert.Equal(t, "1 body differs", count(1, "body differs", "bodies differ"))
+	assert.Equal(t, "2 bodies differ", count(2, "body differs", "bodies differ"))
+}
+
 func TestResentIsReported(t *testing.T) {
 	var received atomic.Int64
 	var served sync.Map // connections that have had a response
