@@ -1,7 +1,7 @@
 // Package memstore is a [points.Store] in memory.
 //
 //	store, err := memstore.New(1_000_000) // users 1..1,000,000 with 0 points
-//	engine, err := points.New(store, points.Config{})
+//	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
 // It takes 9 bytes per user: 9 MB for a million users, and each update leaves 1 MB to the garbage collector. The points
 // of all users form an immutable version. An update computes the next version on all CPUs and then swaps it in, so

@@ -35,7 +35,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 // sendBatch executes the update of a range as a pipeline: one transaction, and one round trip.
 func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64) (rows int64, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue("SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)", u.running)
+	batch.Queue("SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)", u.batchLock)
 	batch.Queue(fenceQuery, u.fenceArgs()...)
 	batch.Queue("UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+
 		" WHERE id >= $3::bigint AND id <= $4::bigint", u.key, u.at, low, high)
@@ -86,7 +86,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, showAllRows); err != nil {
+		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, count, args...).Scan(&left)
@@ -97,7 +97,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	// Both statements have one snapshot: a user left after the update existed before it, and was skipped.
 	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)",
-			u.running)
+			u.batchLock)
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func (s *Store) Check(ctx context.Context) error {
 
 // check checks a table that has been looked up.
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
-	for _, check := range []func(context.Context, querier, *table) error{checkTable, checkColumns, checkPoints} {
+	for _, check := range []func(context.Context, querier, *table) error{checkTable, checkColumns, checkKey, checkPoints} {
 		if err := check(ctx, q, t); err != nil {
 			return err
 		}
@@ -53,14 +53,11 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 
 func checkTable(ctx context.Context, q querier, t *table) error {
 	var kind string
-	var temporary, selectable, updatable, secured, unique bool
+	var temporary, selectable, updatable, secured bool
 	err := q.QueryRow(ctx, `
 		SELECT relkind::text, relpersistence = 't', has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'),
-			row_security_active(oid),
-			EXISTS (SELECT FROM pg_index
-				JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey::text = attnum::text
-				WHERE indrelid = pg_class.oid AND indisunique AND indisvalid AND indpred IS NULL)
-		FROM pg_class WHERE oid = $1`, t.oid).Scan(&kind, &temporary, &selectable, &updatable, &secured, &unique)
+			row_security_active(oid)
+		FROM pg_class WHERE oid = $1`, t.oid).Scan(&kind, &temporary, &selectable, &updatable, &secured)
 	switch {
 	case err != nil:
 		return err
@@ -73,10 +70,20 @@ func checkTable(ctx context.Context, q querier, t *table) error {
 		return errors.New("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
 	case secured:
 		return errors.New("row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
-	case !unique:
-		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
 	}
 	return nil
+}
+
+func checkKey(ctx context.Context, q querier, t *table) error {
+	var unique bool
+	err := q.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_index
+			JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey[0] = attnum
+			WHERE indrelid = $1 AND indnkeyatts = 1 AND indisunique AND indisvalid AND indpred IS NULL)`, t.oid).Scan(&unique)
+	if err == nil && !unique {
+		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
+	}
+	return err
 }
 
 func checkColumns(ctx context.Context, q querier, t *table) error {

@@ -22,8 +22,10 @@ func TestCheck(t *testing.T) {
 	for name, test := range map[string]struct{ setup, want string }{
 		"no table":         {"", "there is no such table: create it with Migrate, or name another"},
 		"a view":           {"CREATE VIEW users AS SELECT 1 AS id", `it must be an ordinary or a partitioned table: it is a relation of kind "v" (pg_class.relkind)`},
-		"no key":           {"CREATE TABLE users (id bigint, points int)", "column id needs a primary key or a unique index on it alone: updates are by id range"},
-		"a key of two":     {"CREATE TABLE users (id bigint, points int, PRIMARY KEY (id, points))", "column id needs a primary key or a unique index on it alone: updates are by id range"},
+		"no key":           {"CREATE TABLE users (id bigint NOT NULL, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "column id needs a primary key or a unique index on it alone: updates are by id range"},
+		"a key of two":     {"CREATE TABLE users (id bigint, points int, PRIMARY KEY (id, points), inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "column id needs a primary key or a unique index on it alone: updates are by id range"},
+		"no id":            {"CREATE TABLE users (points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "it has no column id: it needs id, points, inserted_at and updated_at"},
+		"a key with more":  {"CREATE TABLE users (id bigint, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL, PRIMARY KEY (id) INCLUDE (inserted_at))", ""},
 		"no points":        {"CREATE TABLE users (" + good + ")", "it has no column points: it needs id, points, inserted_at and updated_at"},
 		"points of text":   {"CREATE TABLE users (points text, " + good + ")", "column points must be of type bigint or integer or smallint: it is text"},
 		"an id of text":    {"CREATE TABLE users (id text PRIMARY KEY)", "column id must be of type bigint or integer or smallint: it is text"},

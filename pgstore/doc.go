@@ -5,13 +5,13 @@
 //	store, err := pgstore.New(pool, pgstore.Config{})
 //	err = store.Migrate(ctx)                    // creates the table users unless it exists
 //	err = store.Seed(ctx, 1_000_000)            // fills it if it is empty
-//	engine, err := points.New(store, points.Config{})
+//	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
 // # Guarantees
 //
 //   - A read returns users from one snapshot of the committed users.
-//   - At most one update of a table runs, across all processes. If a batch of an earlier update is still running or
-//     about to run, it ends or fails before the next update begins.
+//   - At most one update of a table runs, across all processes. The next update begins only after every batch of the
+//     previous one has ended or failed.
 //   - An update that returns no error has updated every user that existed when it began. It fails if a trigger, a rule
 //     or row-level security makes it skip a user, or if the table is renamed or replaced during the update.
 //   - Migrate and Seed are one transaction each. If they fail, or their process dies, nothing has changed.

@@ -38,8 +38,8 @@ type lease struct {
 	// cannot serve as a nonce: these ids start over when the server restarts, or reinitializes its shared memory.
 	nonce int64
 
-	// running is the advisory lock that batches share while they run.
-	running int64
+	// batchLock is the key of the advisory lock that running batches share.
+	batchLock int64
 }
 
 // withLease calls do with the lease of the table, or fails with errLocked if it is held.
@@ -78,7 +78,7 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(*lease) error) 
 
 // acquireLease makes tx hold the lease of the table.
 func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, error) {
-	if _, err := tx.Exec(ctx, keepOpen); err != nil {
+	if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
 		return nil, err
 	}
 	l := &lease{Store: s, table: t, nonce: randomInt64()}
@@ -90,7 +90,7 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 		return nil, err
 	}
 	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2) FROM pg_advisory_xact_lock($3::bigint)",
-		t.oid, -updateLock, l.nonce).Scan(&l.running)
+		t.oid, -updateLock, l.nonce).Scan(&l.batchLock)
 	return l, err
 }
 
@@ -104,7 +104,7 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 // awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
 	return l.withConn(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", l.running)
+		_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", l.batchLock)
 		return err
 	})
 }

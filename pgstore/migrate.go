@@ -19,7 +19,7 @@ import (
 func (s *Store) Migrate(ctx context.Context) error {
 	var t *table
 	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
-		if _, err := tx.Exec(ctx, keepOpen); err != nil {
+		if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
 			return err
 		}
 		// One lock for all tables: two names, such as users and public.users, may mean the same table.

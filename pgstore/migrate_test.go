@@ -96,7 +96,7 @@ func TestMigrateAfterUnfitTable(t *testing.T) {
 	execSQL(t, pool, "CREATE TABLE users (name text)")
 	store, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(t, err)
-	require.ErrorContains(t, store.Migrate(t.Context()), "column id needs a primary key")
+	require.ErrorContains(t, store.Migrate(t.Context()), "it has no column id")
 	assert.Equal(t, []string{"users"}, relations(t, pool))
 
 	execSQL(t, pool, "ALTER TABLE users RENAME TO members")

@@ -62,9 +62,9 @@ type Config struct {
 	// Workers is the number of connections that UpdateAll updates on. The default is DefaultWorkers.
 	Workers int
 
-	// Pause is the time that each worker of UpdateAll pauses between two batches, to reduce the load on the database. The
+	// BatchDelay is the time that each worker of UpdateAll waits between two batches, to reduce the database's load. The
 	// default is no pause.
-	Pause time.Duration
+	BatchDelay time.Duration
 
 	// RetryTimeout is how long UpdateAll retries a batch that fails with a temporary error, such as a lost connection. It
 	// also bounds each step of an update, in case the other end of a connection has vanished. The default is
@@ -116,8 +116,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("Config.BatchSize must be at least 1, got %d", c.BatchSize)
 	case c.Workers < 1:
 		return fmt.Errorf("Config.Workers must be at least 1, got %d", c.Workers)
-	case c.Pause < 0:
-		return fmt.Errorf("Config.Pause must not be negative, got %v", c.Pause)
+	case c.BatchDelay < 0:
+		return fmt.Errorf("Config.BatchDelay must not be negative, got %v", c.BatchDelay)
 	case c.RetryTimeout < 0:
 		return fmt.Errorf("Config.RetryTimeout must not be negative, got %v", c.RetryTimeout)
 	}

@@ -61,7 +61,7 @@ func TestNew(t *testing.T) {
 		"no pool":    {nil, pgstore.Config{}, "pgstore: New needs a pool, got nil"},
 		"batch size": {pool, pgstore.Config{BatchSize: -1}, "pgstore: Config.BatchSize must be at least 1, got -1"},
 		"workers":    {pool, pgstore.Config{Workers: -1}, "pgstore: Config.Workers must be at least 1, got -1"},
-		"pause":      {pool, pgstore.Config{Pause: -1}, "pgstore: Config.Pause must not be negative, got -1ns"},
+		"pause":      {pool, pgstore.Config{BatchDelay: -1}, "pgstore: Config.BatchDelay must not be negative, got -1ns"},
 		"retry":      {pool, pgstore.Config{RetryTimeout: -1}, "pgstore: Config.RetryTimeout must not be negative, got -1ns"},
 		"long table": {
 			pool, pgstore.Config{Table: strings.Repeat("x", 52)},

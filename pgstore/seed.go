@@ -76,7 +76,7 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 // seedTx fills the table in the transaction unless it has users. Unless the table has been vacuumed, it fails with
 // errDeadRows if the table's file is not empty.
 func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (seeded bool, err error) {
-	if _, err := tx.Exec(ctx, keepOpen); err != nil {
+	if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
 		return false, err
 	}
 	if acquired, err := tryLock(ctx, tx, t, seedLock); err != nil {
@@ -84,7 +84,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	} else if !acquired {
 		return false, errLocked
 	}
-	if _, err := tx.Exec(ctx, showAllRows); err != nil {
+	if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 		return false, err
 	}
 	var users, same bool

@@ -82,7 +82,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, ok bool, err error) {
 	var low, high *int64
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, showAllRows); err != nil {
+		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "SELECT min(id), max(id), (SELECT reltuples::bigint FROM pg_class"+
@@ -94,8 +94,8 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, ok b
 	return *low, *high, estimate, true, nil
 }
 
-// firstBatch is the number of ids in the first range of an update. It is small for the table's very first update: reads
-// look at the whole table until that range is committed, a few milliseconds after the start.
+// firstBatch is the number of ids in the first range of an update. It is small because of the table's very first update:
+// reads scan the whole table until that range is committed, so it must be committed within milliseconds.
 const firstBatch = 1_000
 
 // An update is one run of UpdateAll.
@@ -122,7 +122,7 @@ func (u *update) work(ctx context.Context) error {
 			return fmt.Errorf("ids %d to %d: %w", low, high, err)
 		}
 		u.finishBatch(ctx, low, high, n)
-		if err := u.pause(ctx); err != nil {
+		if err := u.delay(ctx); err != nil {
 			return err
 		}
 	}
@@ -163,13 +163,13 @@ func (u *update) finishBatch(ctx context.Context, low, high, n int64) {
 	points.ReportProgress(ctx, u.users, max(u.users, u.total))
 }
 
-// pause waits for Config.Pause, or until ctx ends.
-func (u *update) pause(ctx context.Context) error {
-	if u.cfg.Pause == 0 {
+// delay waits for Config.BatchDelay, or until ctx ends.
+func (u *update) delay(ctx context.Context) error {
+	if u.cfg.BatchDelay == 0 {
 		return ctx.Err()
 	}
 	select {
-	case <-time.After(u.cfg.Pause):
+	case <-time.After(u.cfg.BatchDelay):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

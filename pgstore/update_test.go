@@ -34,7 +34,7 @@ func TestUpdateReachesEveryUser(t *testing.T) {
 	}{
 		"a million":    {1_000_000, pgstore.Config{}},
 		"one worker":   {60_000, pgstore.Config{Workers: 1, BatchSize: 7_777}},
-		"small, pause": {60_000, pgstore.Config{BatchSize: 4_000, Pause: time.Millisecond}},
+		"small, pause": {60_000, pgstore.Config{BatchSize: 4_000, BatchDelay: time.Millisecond}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store, pool := seeded(t, test.cfg, test.users)
@@ -80,7 +80,7 @@ func TestUpdateSurvivesLostConnections(t *testing.T) {
 	pool, err := pgxpool.New(t.Context(), url)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 1_000, Pause: 2 * time.Millisecond})
+	store, err := pgstore.New(pool, pgstore.Config{BatchSize: 1_000, BatchDelay: 2 * time.Millisecond})
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Seed(t.Context(), 60_000))
@@ -289,7 +289,7 @@ func TestUpdateReportsProgress(t *testing.T) {
 // An update that pauses between two batches ends when its context does.
 func TestUpdateStopsWhilePausing(t *testing.T) {
 	t.Parallel()
-	store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{Workers: 1, Pause: time.Hour})
+	store, err := pgstore.New(pgtest.Pool(t), pgstore.Config{Workers: 1, BatchDelay: time.Hour})
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Seed(t.Context(), 2000))

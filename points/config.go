@@ -46,7 +46,8 @@ type Config struct {
 	// default is DefaultMaxWaiting. It does not apply to a store with ImmediateReads.
 	MaxWaiting int
 
-	// UpdateOnStart makes Run start an update at once. The default is to wait for the first tick.
+	// UpdateOnStart makes Run start an update at once. The default is to wait for the first tick; until then all users of
+	// a new store have 0 points.
 	UpdateOnStart bool
 
 	// StopTimeout is how long Run waits for a running update to stop after its context has ended. The default is

@@ -5,8 +5,8 @@
 // Create a [Store] and an [Engine] for it, and run the engine until the program ends:
 //
 //	store, err := memstore.New(1_000_000)
-//	engine, err := points.New(store, points.Config{})
-//	go engine.Run(ctx) // every minute: a new min number, and new points for every user
+//	engine, err := points.New(store, points.Config{UpdateOnStart: true})
+//	go engine.Run(ctx) // now and every minute: a new min number, and new points for every user
 //
 // Then query it, from any number of goroutines:
 //
