@@ -56,7 +56,7 @@ func TestNoPieceOfAPasswordIsPrinted(t *testing.T) {
 	const special = "@/?#:%&= '\"[]\\,;\n+!"
 	for _, pieces := range [][3]string{{"7531", "s3cr2", "s3cr3"}, {"s3cr1", "7532", "s3cr3"}, {"s3cr1", "s3cr2", "7533"}} {
 		for _, first := range special {
-			for _, second := range "@/ =" {
+			for _, second := range "@ " {
 				password := pieces[0] + string(first) + pieces[1] + string(second) + pieces[2]
 				for _, form := range passwordForms() {
 					given := strings.ReplaceAll(form, "PW", password)
