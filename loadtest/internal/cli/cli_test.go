@@ -196,6 +196,8 @@ func TestReferenceServer(t *testing.T) {
 	assert.Contains(t, out, "Concurrency Level:      100\n")
 	assert.Contains(t, out, "Contract: 2000 responses checked against PointsApp's contract, 0 violations.")
 	assert.Contains(t, out, " original  ")
+	assert.Regexp(t, `Not comparable, so without ratios: original: another machine, PostgreSQL; .*: this machine, users in memory`, out)
+	assert.NotRegexp(t, `[0-9]x\n`, out)
 }
 
 func TestTimeLimit(t *testing.T) {

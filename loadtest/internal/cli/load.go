@@ -105,6 +105,9 @@ func (r *run) result(requests int64) *report.Run {
 			AnyLength: cfg.AnyLength, Transport: cfg.Transport,
 		},
 	}
+	if cfg.Reference {
+		result.Setup = "this machine, users in memory, server in the process of the load test"
+	}
 	if cfg.Rate != nil {
 		result.Load.Mode, result.Load.Rate = "open", cfg.Rate.String()
 	}

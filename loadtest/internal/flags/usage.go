@@ -15,8 +15,7 @@ const usageText = `loadtest measures an HTTP server with ab's flags and report. 
 and contract checks.
 
   go run ./loadtest                                             the original's benchmark against the reference server,
-                                                                run in this process, compared with the original's
-                                                                figures
+                                                                run in this process, beside the original's figures
   go run ./loadtest -n 10000 -c 100 http://127.0.0.1:4000/      closed loop, like ab
   go run ./loadtest -rate 5000 -duration 30s URL                open loop: a constant rate
   go run ./loadtest -find-max -slo 'p99<50ms' URL               the highest rate that meets an SLO

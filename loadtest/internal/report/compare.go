@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -23,18 +24,40 @@ func (r row) Ratio() string {
 	return strconv.FormatFloat(r.New/r.Old, 'g', 3, 64) + "x"
 }
 
-// Compare writes the figures of two runs side by side, with the ratios of the second to the first.
+// Compare writes the figures of two runs side by side, with the ratios of the second to the first if their setups are
+// the same.
 func Compare(w io.Writer, old, current *Run) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "\t%s\t%s\tratio\t\n", old.Name, current.Name)
+	difference := setupDifference(old, current)
+	if difference != "" {
+		fmt.Fprintln(w, difference)
+		fmt.Fprintf(t, "\t%s\t%s\t\n", old.Name, current.Name)
+	} else {
+		fmt.Fprintf(t, "\t%s\t%s\tratio\t\n", old.Name, current.Name)
+	}
 	for _, r := range rows(old, current) {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", r.Label+unitSuffix(r.Unit), number(r.Old), number(r.New), r.Ratio())
+		fmt.Fprintf(t, "%s\t%s\t%s\t", r.Label+unitSuffix(r.Unit), number(r.Old), number(r.New))
+		if difference == "" {
+			fmt.Fprintf(t, "%s\t", r.Ratio())
+		}
+		fmt.Fprintln(t)
 	}
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("cannot write the comparison: %w", err)
 	}
 	return nil
 }
+
+// setupDifference explains why two runs are not comparable; "" if they are.
+func setupDifference(old, current *Run) string {
+	if old.Setup == current.Setup {
+		return ""
+	}
+	return fmt.Sprintf("Not comparable, so without ratios: %s: %s; %s: %s.",
+		old.Name, setup(old), current.Name, setup(current))
+}
+
+func setup(r *Run) string { return cmp.Or(r.Setup, "the server at "+r.Target.URL) }
 
 func unitSuffix(unit string) string {
 	if unit == "" {

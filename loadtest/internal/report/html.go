@@ -25,12 +25,13 @@ var (
 
 //nolint:gochecknoglobals // parsed once, never changed
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": number,
-	"rows":   rows,
-	"figure": func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
-	"join":   strings.Join,
-	"date":   func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
-	"label":  func(r row) string { return r.Label + unitSuffix(r.Unit) },
+	"number":          number,
+	"rows":            rows,
+	"setupDifference": setupDifference,
+	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
+	"join":            strings.Join,
+	"date":            func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	"label":           func(r row) string { return r.Label + unitSuffix(r.Unit) },
 }).Parse(pageHTML))
 
 // WriteHTML writes the run as a self-contained page, compared with old unless that is nil.

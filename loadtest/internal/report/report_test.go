@@ -43,6 +43,7 @@ func example() *Run {
 		Host:    Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
 		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/"},
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
+		Setup:   "test setup",
 		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
 		Contract: contract.Result{
 			Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},
@@ -149,6 +150,24 @@ func TestCompareGolden(t *testing.T) {
 	var b bytes.Buffer
 	require.NoError(t, Compare(&b, old, example()))
 	golden(t, "compare.txt", b.String())
+}
+
+// TestRatiosNeedSameSetup compares the text and the page of comparable and other runs.
+func TestRatiosNeedSameSetup(t *testing.T) {
+	for _, tt := range []struct {
+		old, current string
+		comparable   bool
+	}{{"", "", true}, {"memory", "memory", true}, {"PostgreSQL", "memory", false}, {"", "memory", false}, {"memory", "", false}} {
+		old, current := example(), example()
+		old.Setup, current.Setup = tt.old, tt.current
+		var text, html bytes.Buffer
+		require.NoError(t, Compare(&text, old, current))
+		require.NoError(t, WriteHTML(&html, current, old))
+		for _, s := range []string{text.String(), html.String()} {
+			assert.Equal(t, tt.comparable, strings.Contains(s, "ratio") && strings.Contains(s, "1x"), tt)
+			assert.Equal(t, !tt.comparable, strings.Contains(s, "Not comparable, so without ratios: example: "), tt)
+		}
+	}
 }
 
 // TestHTMLIsSelfContained looks for anything that a browser would fetch.

@@ -25,6 +25,9 @@ type Run struct {
 	Target  Target    `json:"target"`
 	Load    Load      `json:"load"`
 
+	// Setup describes a server other than one that runs at Target on its own. Runs with different setups get no ratios.
+	Setup string `json:"setup,omitempty"`
+
 	Seconds           float64         `json:"seconds"`
 	Counts            record.Counts   `json:"counts"`
 	RequestsPerSecond float64         `json:"requests_per_second"`
