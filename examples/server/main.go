@@ -4,7 +4,8 @@
 //	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
 //
 // It logs to standard error; standard output is for what -version and -print-config print. It exits with 0 after
-// SIGTERM or an interrupt, with 2 if a flag or an environment variable is wrong, with 1 if it cannot start or go on.
+// SIGTERM or an interrupt, with 2 if a flag or its environment variable is wrong, with 1 if it cannot start or go on, also
+// because of one of OpenTelemetry's variables.
 package main
 
 import (

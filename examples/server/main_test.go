@@ -61,7 +61,7 @@ func TestExitCodes(t *testing.T) {
 		code          int
 		stderr        string
 	}{
-		"help":           {[]string{"-h"}, nil, 0, `(?s)^Usage: server \[flags\]\n.*-addr ADDR.*`},
+		"help":           {[]string{"-h"}, nil, 0, `(?s)^Usage: server \[flags\]\n.*-addr HOST:PORT.*`},
 		"unknown flag":   {[]string{"-nonsense"}, nil, 2, `server: flag provided but not defined: -nonsense \(-h explains all flags\)\n`},
 		"stray argument": {[]string{"-update-on-start", "false"}, nil, 2, `server: unexpected argument false: .*\n`},
 		"bad flag":       {[]string{"-users=-1"}, nil, 2, `server: -users must be at least 0, got -1 \(-h explains all flags\)\n`},

@@ -103,7 +103,7 @@ func TestPrint(t *testing.T) {
 	t.Parallel()
 	cfg, _, err := config.Parse(
 		[]string{"-interval=90000", "-log-level=DEBUG", "-update-on-start=f"},
-		[]string{"ADDR=:80", "USERS=7", "DATABASE_URL=host=db user=me password=s3cret dbname=all"},
+		[]string{"ADDR=:80", "USERS=7", "DATABASE_URL=host=db user=me password=s3cret dbname=all", "CONTROL_TOKEN=sixteen letters!"},
 		io.Discard,
 	)
 	require.NoError(t, err)
@@ -112,13 +112,13 @@ func TestPrint(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(printed.String(), "\n"), "\n")
 	assert.Len(t, lines, reflect.TypeFor[config.Config]().NumField())
 	assert.Subset(t, lines, []string{
-		"ADDR=:80", "DATABASE_URL=postgres://me@db:5432/all", "USERS=7", "TIMER_INTERVAL=1m30s", "UPDATE_ON_START=false",
+		"ADDR=:80", "# CONTROL_TOKEN is set and not shown", "DATABASE_URL=postgres://me@db:5432/all", "USERS=7", "TIMER_INTERVAL=1m30s", "UPDATE_ON_START=false",
 		"QUERY_TIMEOUT=5s", "MAX_WAITING=10000", "LOG_FORMAT=text", "LOG_LEVEL=debug",
 	})
 
 	again, _, err := config.Parse(nil, lines, io.Discard)
 	require.NoError(t, err)
-	again.DatabaseURL = cfg.DatabaseURL
+	again.DatabaseURL, again.ControlToken = cfg.DatabaseURL, cfg.ControlToken
 	assert.Equal(t, cfg, again)
 }
 
@@ -167,7 +167,15 @@ func TestParseConfigErrors(t *testing.T) {
 		"-log-level=loud":             `-log-level must be debug, info, warn or error, got loud`,
 		"LOG_LEVEL=INFO+2":            `LOG_LEVEL must be debug, info, warn or error, got INFO+2`,
 		"-database-url=points":        `-database-url ` + database + `invalid keyword/value`,
-		"DATABASE_URL=mysql://db":     `DATABASE_URL ` + database + `invalid keyword/value`,
+		"DATABASE_URL=mysql://db":     `DATABASE_URL ` + database + `the scheme must be postgres`,
+		"DATABASE_URL=redis://a:b@c":  `DATABASE_URL ` + database + `the scheme must be postgres`,
+		"DATABASE_URL=host=db x://y":  `DATABASE_URL ` + database + `invalid keyword/value`,
+		"postgres://u:s3cret@db":      `unexpected argument, not shown as it may hold a password: flags are given as -name=value`,
+		"-s3cret@x":                   `flag provided but not defined: its name is not shown, as it may be part of a secret; put the value in quotes`,
+		"DATABASE_URL=postgres://u:100%off@127.0.0.1:1/d": `DATABASE_URL ` + database +
+			`in user and password, write % as %25 and a space as %20`,
+		"DATABASE_URL=postgres://u:a b@127.0.0.1:1/d": `DATABASE_URL ` + database +
+			`in user and password, write % as %25 and a space as %20`,
 		"-database-url=postgres://a:b@c@d/e": `-database-url ` + database +
 			`in user and password, @ / ? and # are written %40 %2F %3F and %23`,
 	} {
@@ -190,12 +198,14 @@ func TestHelp(t *testing.T) {
 	var help bytes.Buffer
 	_, _, err := config.Parse([]string{"-h"}, []string{"USERS=many"}, &help)
 	require.ErrorIs(t, err, flag.ErrHelp)
-	assert.Len(t, regexp.MustCompile(`(?m)^  -[a-z-]+ `).FindAllString(help.String(), -1), reflect.TypeFor[config.Config]().NumField())
-	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -version"}, regexp.MustCompile(`(?m)^  -[a-z-]+$`).FindAllString(help.String(), -1))
+	assert.Contains(t, help.String(), "  -interval DURATION\n")
+	assert.Len(t, regexp.MustCompile(`\(env [A-Z_]+\)`).FindAllString(help.String(), -1), reflect.TypeFor[config.Config]().NumField())
+	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -telemetry", "  -update-on-start", "  -version"},
+		regexp.MustCompile(`(?m)^  -[a-z-]+$`).FindAllString(help.String(), -1), "flags without a value")
 	for field := range reflect.TypeFor[config.Config]().Fields() {
 		variable := field.Tag.Get("env")
 		require.NotEmpty(t, variable, field.Name)
-		assert.Regexp(t, `(?m)^  -[a-z-]+ `+variable+`\n`, help.String())
+		assert.Regexp(t, `(?m)^  -[a-z-]+.*\n(    \t.*\n)*?    \t.*\(env `+variable+`\)`, help.String())
 	}
 	for _, text := range []string{
 		"(default 127.0.0.1:4000)", "(default 1000000)", "(default 1m0s)", "(default true)", "(default 5s)",
@@ -203,6 +213,14 @@ func TestHelp(t *testing.T) {
 	} {
 		assert.Contains(t, help.String(), text)
 	}
+}
+
+// Without quotes, a shell may split a secret. The error then says why it does not name the flag.
+func TestPartsOfSecretsAreNotNamed(t *testing.T) {
+	t.Parallel()
+	_, _, err := config.Parse([]string{"-control-token=sixteen letters!", "-nix"}, nil, io.Discard)
+	assert.EqualError(t, err, "flag provided but not defined: its name is not shown, as it may be part of a secret; "+
+		"put the value in quotes")
 }
 
 // No output contains a password, wherever the password was set.
@@ -250,6 +268,7 @@ func TestDatabaseURLString(t *testing.T) {
 		"postgres://me:s3cret@db/points": "postgres://me@db:5432/points",
 		"host=db port=6432 user=me password=x dbname=all": "postgres://me@db:6432/all",
 		"postgres://me@/points?host=/run/postgresql":      "postgres://me@/run/postgresql:5432/points",
+		"postgres://me:s3cret@db,other:6432/points":       "postgres://me@db:5432,other:6432/points",
 		"nonsense": "(malformed)",
 	} {
 		assert.Equal(t, want, url.String())

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,7 +30,7 @@ func (u *DatabaseURL) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler: it returns what String does.
 func (u DatabaseURL) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 
-// String returns the user, host, port and database of the connection string, completed by PostgreSQL's environment
+// String returns the user, hosts, ports and database of the connection string, completed by PostgreSQL's environment
 // variables.
 func (u DatabaseURL) String() string {
 	if u == "" {
@@ -40,7 +41,17 @@ func (u DatabaseURL) String() string {
 		return "(malformed)"
 	}
 	c := cfg.ConnConfig
-	return fmt.Sprintf("postgres://%s@%s/%s", c.User, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), c.Database)
+	hosts := []string{hostPort(c.Host, c.Port)}
+	for _, f := range c.Fallbacks { // other hosts, and the same ones without TLS
+		if host := hostPort(f.Host, f.Port); !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return fmt.Sprintf("postgres://%s@%s/%s", c.User, strings.Join(hosts, ","), c.Database)
+}
+
+func hostPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }
 
 // GoString returns what String does, for %#v.
@@ -53,6 +64,10 @@ func (u DatabaseURL) PoolConfig() (*pgxpool.Config, error) {
 	if u.isAmbiguous() {
 		return nil, errors.New(form + "in user and password, @ / ? and # are written %40 %2F %3F and %23")
 	}
+	if scheme, _, ok := strings.Cut(string(u), "://"); ok && schemeName.MatchString(scheme) &&
+		scheme != "postgres" && scheme != "postgresql" {
+		return nil, errors.New(form + "the scheme must be postgres")
+	}
 	cfg, err := pgxpool.ParseConfig(string(u))
 	if err != nil {
 		return nil, errors.New(form + parseReason(err))
@@ -64,6 +79,9 @@ func (u DatabaseURL) PoolConfig() (*pgxpool.Config, error) {
 	}
 	return cfg, nil
 }
+
+// schemeName matches the scheme of a URL; the start of keywords and values has an equals sign.
+var schemeName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 
 // parameterName matches the names of PostgreSQL's parameters, also those of extensions.
 var parameterName = regexp.MustCompile(`^[A-Za-z_]+(\.[A-Za-z_]+)*$`)
@@ -92,8 +110,11 @@ func parseReason(err error) string {
 	// The text is "cannot parse `URL`: reason", and there is no other way to the reason.
 	masked := pgconn.NewParseConfigError(parseErr.ConnString, "", nil).Error()
 	reason := err.Error()[len(masked):]
+	if strings.Contains(reason, "percent-encoded") { // a % that escapes nothing, or a space
+		return "in user and password, write % as %25 and a space as %20"
+	}
 	for _, known := range []string{
-		"invalid port", "invalid userinfo", "invalid URL escape", "invalid keyword/value", "unterminated quoted string",
+		"invalid port", "invalid keyword/value", "unterminated quoted string",
 		"connect_timeout", "min_protocol_version", "max_protocol_version", "channel_binding", "require_auth",
 		"target_session_attrs", "sslmode", "sslcertmode", "sslnegotiation", "sslkey", "sslcert", "sslpassword", "CA file",
 		"service", "pool_max_conns", "pool_min_conns", "pool_min_idle_conns", "pool_max_conn_lifetime_jitter",

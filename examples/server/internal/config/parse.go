@@ -31,12 +31,7 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	case err != nil:
 		return Config{}, ActionServe, flagError(err, flags)
 	case flags.NArg() > 0:
-		if maySplitSecret(flags) {
-			return Config{}, ActionServe, errors.New("unexpected argument: flags are given as -name=value, " +
-				"in quotes if they have spaces")
-		}
-		return Config{}, ActionServe, fmt.Errorf("unexpected argument %s: flags are given as -name=value",
-			printable(flags.Arg(0)))
+		return Config{}, ActionServe, argumentError(flags)
 	case envErr != nil:
 		return Config{}, ActionServe, envErr
 	}
@@ -95,8 +90,8 @@ func flagError(err error, flags *flag.FlagSet) error {
 		return settingError(match[2], value, rule)
 	}
 	if what, name, ok := strings.Cut(message, ": "); ok && what != "flag needs an argument" {
-		if maySplitSecret(flags) {
-			return errors.New(what)
+		if maySplitSecret(flags) || mayHoldPassword(name) {
+			return errors.New(what + ": its name is not shown, as it may be part of a secret; put the value in quotes")
 		}
 		return errors.New(what + ": " + printable(name))
 	}
@@ -113,15 +108,33 @@ func settingError(name, value, rule string) error {
 
 // printable returns a text as it is, or quoted if it needs that, or a replacement if it may be a connection string.
 func printable(text string) string {
-	lower := strings.ToLower(text)
 	switch {
-	case strings.Contains(lower, "@"), strings.Contains(lower, "://"), strings.Contains(lower, "pass"):
+	case mayHoldPassword(text):
 		return "a text that may hold a password"
 	case strconv.Quote(text) == `"`+text+`"` && text != "" && !strings.Contains(text, " "):
 		return text
 	default:
 		return strconv.Quote(text)
 	}
+}
+
+// argumentError is the error of an argument that is no flag.
+func argumentError(flags *flag.FlagSet) error {
+	const rule = "flags are given as -name=value"
+	switch argument := flags.Arg(0); {
+	case maySplitSecret(flags):
+		return errors.New("unexpected argument: " + rule + ", in quotes if they have spaces")
+	case mayHoldPassword(argument):
+		return errors.New("unexpected argument, not shown as it may hold a password: " + rule)
+	default:
+		return fmt.Errorf("unexpected argument %s: %s", printable(argument), rule)
+	}
+}
+
+// mayHoldPassword reports whether a text may be a connection string or a part of one.
+func mayHoldPassword(text string) bool {
+	lower := strings.ToLower(text)
+	return strings.Contains(lower, "@") || strings.Contains(lower, "://") || strings.Contains(lower, "pass")
 }
 
 // maySplitSecret reports whether a secret was given as a flag: without quotes, a shell splits one that has a space into

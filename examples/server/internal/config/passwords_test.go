@@ -87,7 +87,8 @@ func FuzzPasswords(f *testing.F) {
 		for _, form := range passwordForms() {
 			given := strings.ReplaceAll(form, "PW", password)
 			nothing := printed(t, nil, []string{"DATABASE_URL=" + strings.ReplaceAll(form, "PW", "")}) + printed(t, nil, nil) +
-				printed(t, nil, []string{"DATABASE_URL=postgres://a@b@c"}) + printed(t, nil, []string{"DATABASE_URL=x y"})
+				printed(t, nil, []string{"DATABASE_URL=postgres://a@b@c"}) + printed(t, nil, []string{"DATABASE_URL=x y"}) +
+				printed(t, nil, []string{"DATABASE_URL=postgres://a:%zz@b"})
 			out := printed(t, nil, []string{"DATABASE_URL=" + given})
 			for i := 0; i+4 <= len(password); i++ {
 				if piece := password[i : i+4]; !strings.Contains(nothing, piece) {
