@@ -207,11 +207,11 @@ func TestSecondSignal(t *testing.T) {
 	require.NoError(t, err)
 	defer client.Close()
 	_, err = io.WriteString(client, "POST /control/interval HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"+
-		"Authorization: Bearer "+token+"\r\n\r\n") // and no body
+		"Expect: 100-continue\r\nAuthorization: Bearer "+token+"\r\n\r\n") // and no body
 	require.NoError(t, err)
-	line, err := log.ReadString('\n')
+	line, err := bufio.NewReader(client).ReadString('\n')
 	require.NoError(t, err)
-	require.Contains(t, line, "msg=control", "the request is being handled")
+	require.Contains(t, line, "100 Continue", "the handler reads the body")
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
 	line, err = log.ReadString('\n')
 	require.NoError(t, err)

@@ -41,6 +41,13 @@ func TestExplain(t *testing.T) {
 	assert.Equal(t, stopped, explain(stopped, cfg))
 }
 
+// pgx lists a failure to connect once with TLS and once without.
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "failed: 127.0.0.1:1: refused [::1]:1: refused",
+		OneLine(errors.New("failed:\n\t127.0.0.1:1: refused\n\t127.0.0.1:1:  refused\n\t[::1]:1: refused")))
+}
+
 // Errors of the resolver and of the dialer, without a network.
 func TestExplainConnect(t *testing.T) {
 	t.Parallel()

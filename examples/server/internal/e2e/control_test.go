@@ -62,11 +62,16 @@ func TestControl(t *testing.T) {
 		patience, often, "ticks come faster")
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"-1s"}`,
-		`{"interval":1}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
+		`{"interval":0}`, `{"interval":-1}`, `{"interval":1.5}`, `{"interval":true}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
 	} {
-		assertProblem(t, r.control(t, "interval", body), http.StatusBadRequest, `The body must be {"interval":"1m30s"}: `+
-			"a duration such as 1m30s, or whole milliseconds, and at least 1ms.")
+		assertProblem(t, r.control(t, "interval", body), http.StatusBadRequest, `The body must be {"interval":"1m30s"}, `+
+			`a duration, or {"interval":90000}, whole milliseconds, and at least 1ms.`)
 	}
+	assert.Equal(t, 1, strings.Count(r.log.String(), "msg=control path=/control/interval"))
+	assert.Contains(t, r.log.String(), "interval=50ms")
+	assert.Equal(t, http.StatusNoContent, r.control(t, "interval", `{"interval":30000}`).status)
+	assert.Contains(t, r.log.String(), "interval=30s")
+	assert.Contains(t, r.log.String(), `msg="control request rejected" path=/control/interval`)
 	assert.NotContains(t, r.log.String(), token)
 }
 

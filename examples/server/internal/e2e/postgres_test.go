@@ -207,7 +207,7 @@ func TestDatabaseAway(t *testing.T) {
 	require.Eventually(t, func() bool { return r.get(t, "/").status == http.StatusOK }, patience, often)
 	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusOK }, patience, often)
 	assert.Equal(t, 1, strings.Count(r.log.String(), `level=ERROR msg="queries fail"`))
-	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries succeed again" failed=`))
+	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries succeed again" failed_reads=`))
 }
 
 func TestUnreachable(t *testing.T) {

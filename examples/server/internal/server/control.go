@@ -28,8 +28,8 @@ type control struct {
 // handlers returns the handlers of POST requests by path.
 func (c *control) handlers() map[string]http.Handler {
 	actions := map[string]http.HandlerFunc{
-		"/control/pause":    func(w http.ResponseWriter, _ *http.Request) { c.engine.Pause(); writeDone(w) },
-		"/control/resume":   func(w http.ResponseWriter, _ *http.Request) { c.engine.Resume(); writeDone(w) },
+		"/control/pause":    func(w http.ResponseWriter, r *http.Request) { c.engine.Pause(); c.accept(w, r, http.StatusNoContent) },
+		"/control/resume":   func(w http.ResponseWriter, r *http.Request) { c.engine.Resume(); c.accept(w, r, http.StatusNoContent) },
 		"/control/update":   c.update,
 		"/control/interval": c.setInterval,
 	}
@@ -44,7 +44,6 @@ func (c *control) handlers() map[string]http.Handler {
 				w.Header().Set("WWW-Authenticate", "Bearer")
 				pointshttp.WriteProblem(w, http.StatusUnauthorized, "This needs the control token: Authorization: Bearer TOKEN.")
 			default:
-				c.logger.InfoContext(r.Context(), "control", "path", path, "from", r.RemoteAddr)
 				act(w, r)
 			}
 		})
@@ -64,41 +63,60 @@ func (c *control) update(w http.ResponseWriter, r *http.Request) {
 	state := c.engine.State().Updater
 	switch phase := c.queries.Phase(); {
 	case phase != "":
-		pointshttp.WriteProblem(w, http.StatusServiceUnavailable, "The server is "+phase+".")
+		c.reject(w, r, http.StatusServiceUnavailable, "The server is "+phase+".")
 	case !state.RunningSince.IsZero():
-		pointshttp.WriteProblem(w, http.StatusConflict, "An update is already running.")
+		c.reject(w, r, http.StatusConflict, "An update is already running.")
 	case state.Breaker == points.BreakerOpen:
-		pointshttp.WriteProblem(w, http.StatusServiceUnavailable,
+		c.reject(w, r, http.StatusServiceUnavailable,
 			"Updates are suspended for a while, as too many have failed in a row.")
 	default:
 		go c.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the engine logs it
-		writeBare(w, http.StatusAccepted)
+		c.accept(w, r, http.StatusAccepted)
 	}
 }
 
 func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 	const maxBody = 1 << 10
 	var request struct {
-		Interval *config.Duration `json:"interval"`
+		Interval *jsonDuration `json:"interval"`
 	}
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil || request.Interval == nil {
-		pointshttp.WriteProblem(w, http.StatusBadRequest, `The body must be {"interval":"1m30s"}: a duration such as 1m30s, `+
-			"or whole milliseconds, and at least 1ms.")
+		c.reject(w, r, http.StatusBadRequest, `The body must be {"interval":"1m30s"}, a duration, or {"interval":90000}, `+
+			"whole milliseconds, and at least 1ms.")
 		return
 	}
-	if err := c.engine.SetInterval(time.Duration(*request.Interval)); err != nil {
-		pointshttp.WriteProblem(w, http.StatusBadRequest, backend.OneLine(err))
+	interval := time.Duration(request.Interval.Duration)
+	if err := c.engine.SetInterval(interval); err != nil {
+		c.reject(w, r, http.StatusBadRequest, backend.OneLine(err))
 		return
 	}
-	writeDone(w)
+	c.accept(w, r, http.StatusNoContent, "interval", interval)
 }
 
-func writeDone(w http.ResponseWriter) { writeBare(w, http.StatusNoContent) }
+// A jsonDuration is a config.Duration: a JSON string, or a JSON number of milliseconds.
+type jsonDuration struct{ config.Duration }
 
-// writeBare writes an answer without a body.
-func writeBare(w http.ResponseWriter, status int) {
+// UnmarshalJSON implements json.Unmarshaler.
+func (d *jsonDuration) UnmarshalJSON(value []byte) error {
+	var text string
+	if json.Unmarshal(value, &text) != nil {
+		text = string(value)
+	}
+	return d.UnmarshalText([]byte(text))
+}
+
+// reject logs that a request was rejected, and answers it with a problem.
+func (c *control) reject(w http.ResponseWriter, r *http.Request, status int, detail string) {
+	c.logger.InfoContext(r.Context(), "control request rejected", "path", r.URL.Path, "from", r.RemoteAddr, "status", status,
+		"reason", detail)
+	pointshttp.WriteProblem(w, status, detail)
+}
+
+// accept logs a request that has had its effect, and answers it without a body.
+func (c *control) accept(w http.ResponseWriter, r *http.Request, status int, args ...any) {
+	c.logger.InfoContext(r.Context(), "control", append([]any{"path", r.URL.Path, "from", r.RemoteAddr}, args...)...)
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)

@@ -45,20 +45,20 @@ func (l *longUpdates) progress(done, total int64) {
 type outages struct {
 	logger *slog.Logger
 
-	since   time.Time // when the outage began; zero if there is none
-	queries int       // failed since then
+	since time.Time // when the first read that failed began; zero if there is no outage
+	reads int       // failed since then; further queries were rejected without a read
 }
 
 func (o *outages) batch(info points.BatchInfo) {
 	switch {
 	case info.Err != nil:
 		if o.since.IsZero() {
-			o.since = time.Now()
+			o.since = time.Now().Add(-info.Duration)
 			o.logger.Error("queries fail", "error", backend.OneLine(info.Err))
 		}
-		o.queries += info.Queries
+		o.reads++
 	case !o.since.IsZero():
-		o.logger.Info("queries succeed again", "failed", o.queries, "after", time.Since(o.since))
-		o.since, o.queries = time.Time{}, 0
+		o.logger.Info("queries succeed again", "failed_reads", o.reads, "after", time.Since(o.since))
+		o.since, o.reads = time.Time{}, 0
 	}
 }

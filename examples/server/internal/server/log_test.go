@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -32,6 +33,40 @@ func TestLongUpdates(t *testing.T) {
 		}
 		assert.Len(t, lines, 4)
 	})
+}
+
+// The duration of an outage includes its first read. Queries that are rejected without a read are not counted.
+func TestOutages(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var text bytes.Buffer
+		o := outages{logger: slog.New(slog.NewTextHandler(&text, nil))}
+		<-time.After(5 * time.Second)
+		o.batch(points.BatchInfo{Queries: 3, Duration: 5 * time.Second, Err: errors.New("lost")})
+		<-time.After(2 * time.Second)
+		o.batch(points.BatchInfo{Queries: 1, Duration: time.Second, Err: errors.New("lost")})
+		o.batch(points.BatchInfo{Queries: 1})
+		assert.Equal(t, 1, strings.Count(text.String(), `msg="queries fail"`))
+		assert.Contains(t, text.String(), `msg="queries succeed again" failed_reads=2 after=7s`)
+	})
+}
+
+// Equal warnings in a row are logged once, and then counted, whatever the log level.
+func TestRepeatsAreCounted(t *testing.T) {
+	t.Parallel()
+	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
+		var text bytes.Buffer
+		last := slog.NewTextHandler(&text, &slog.HandlerOptions{Level: level})
+		logger := slog.New(repeatsHandler{last, new(lastWarning)})
+		for range 2 {
+			for range 400 {
+				logger.Warn("skipped")
+			}
+			logger.Info("update done")
+		}
+		assert.Equal(t, 2, strings.Count(text.String(), "msg=skipped"), "%s", &text)
+		assert.Equal(t, 2, strings.Count(text.String(), `warning=skipped times=399`))
+	}
 }
 
 func TestLastLines(t *testing.T) {

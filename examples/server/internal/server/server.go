@@ -125,7 +125,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		MaxWaiting:    int(s.cfg.MaxWaiting),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		StopTimeout:   drainTimeout,
-		Logger:        s.logger,
+		Logger:        slog.New(repeatsHandler{s.logger.Handler(), new(lastWarning)}),
 		Hooks:         points.JoinHooks(hooks...),
 	})
 }
@@ -237,6 +237,10 @@ func (s *Server) work(ctx context.Context) error {
 	}
 	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
 		"interval", time.Duration(s.cfg.Interval))
+	if interval := time.Duration(s.cfg.Interval); interval < time.Second {
+		s.logger.Warn("the interval is below 1 second: updates run nearly all the time; see -interval (TIMER_INTERVAL)",
+			"interval", interval)
+	}
 	s.queries.SetServing()
 	close(s.ready)
 	return s.engine.Run(ctx)
