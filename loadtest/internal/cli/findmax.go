@@ -61,7 +61,6 @@ func (c *command) findMax(ctx context.Context) error {
 	}
 	c.printNotes(best)
 	if violating != nil && violating != best {
-		fmt.Fprintf(c.stdout, "In the step of %v requests per second:\n", violating.cfg.Rate)
 		c.printContract(violating)
 	}
 	if err := c.printChecks(result); ignoreClosedPipe(err) != nil {

@@ -20,6 +20,7 @@ func TestFindMaxReportsChecks(t *testing.T) {
 	assert.Equal(t, exitFailed, code, "the assertion fails")
 	assert.Contains(t, out, "FAIL rps>1000: ")
 	assert.Contains(t, out, "Requests per second")
+	assert.Regexp(t, `Contract: \d+ responses checked against PointsApp's contract in the step of \d+ requests per second, with its warm-up, 0`, out)
 	run := readRun(t, file)
 	require.Len(t, run.Assertions, 1)
 	assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent)
@@ -32,6 +33,7 @@ func TestFindMaxReportsEachViolation(t *testing.T) {
 	server := pointsApp(t, func(int) bool { n := requests.Add(1); return n > 60 && n < 80 })
 	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms", server.URL)
 	assert.Equal(t, exitFailed, code)
+	assert.Regexp(t, `contract in the step of 40 requests per second, with its warm-up, \d+ violations`, out)
 	assert.Contains(t, out, "Violation: timestamp returned twice")
 }
 

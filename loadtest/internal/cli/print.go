@@ -89,12 +89,16 @@ func (c *command) printNotes(r *run) {
 }
 
 func (c *command) printContract(r *run) {
+	step := ""
+	if r.cfg.FindMax {
+		step = fmt.Sprintf(" in the step of %v requests per second, with its warm-up", r.cfg.Rate)
+	}
 	if r.cfg.Verify == contract.On && !r.contract.Checked {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}
 	if checked := r.contract; checked.Checked {
-		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract, %s.\n",
-			count(checked.Responses, "response", "responses"), count(checked.Violations, "violation", "violations"))
+		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract%s, %s.\n",
+			count(checked.Responses, "response", "responses"), step, count(checked.Violations, "violation", "violations"))
 	}
 	for _, example := range r.contract.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)
