@@ -1,6 +1,6 @@
-// Command loadtest measures an HTTP server with the flags and the report of ab, Apache's HTTP server benchmarking tool.
-// Beyond ab it has open loops (a constant rate instead of a number of clients), a search for the highest rate that
-// meets an SLO, and checks of the responses of a PointsApp server against its contract.
+// Command loadtest measures an HTTP server with the most used flags and the report of ab, Apache's HTTP server
+// benchmarking tool. Beyond ab it has open loops (a constant rate instead of a number of clients), a search for the
+// highest rate that meets an SLO, and checks of the responses of a PointsApp server against its contract.
 //
 //	go run ./loadtest -h
 package main

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 )
@@ -34,6 +35,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		return exitUsage
+	}
+	if len(cfg.Ignored) > 0 {
+		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
 	err = c.run(ctx)

@@ -52,6 +52,9 @@ func TestCredentials(t *testing.T) {
 			"URL without scheme": {"user:secret@" + host + "/x"},
 			"header":             {"-H", "authorization: Basic dXNlcjpzZWNyZXQ=", server.URL},
 			"header, attached":   {"-H=Authorization: Basic dXNlcjpzZWNyZXQ=", server.URL},
+			"-A":                 {"-A", "user:secret", server.URL},
+			"-A, attached":       {"-A=user:secret", server.URL},
+			"cookies with -C":    {"-C", "id=secret", "-C=b=secret", "http://user:secret@" + host},
 			"cookie as well":     {"-H", "Cookie: id=secret", "http://user:secret@" + host},
 		} {
 			t.Run(transport+"/"+name, func(t *testing.T) {
@@ -61,6 +64,9 @@ func TestCredentials(t *testing.T) {
 				assert.Equal(t, "Basic dXNlcjpzZWNyZXQ=", authorization.Load()) // user:secret
 				if name == "cookie as well" {
 					assert.Equal(t, "id=secret", cookie.Load())
+				}
+				if name == "cookies with -C" {
+					assert.Equal(t, "id=secret; b=secret", cookie.Load())
 				}
 				written := []byte(out)
 				for _, name := range []string{page, file} {
@@ -83,4 +89,11 @@ func TestJSONOnStdout(t *testing.T) {
 	assert.True(t, json.Valid([]byte(out)), out)
 	assert.Contains(t, errs, "Complete requests:      5\n")
 	assert.NoFileExists(t, "-")
+}
+
+// TestFlagsOfABWithoutEffect has flags that are common in command lines of ab.
+func TestFlagsOfABWithoutEffect(t *testing.T) {
+	_, errs, code := call(t.Context(), "-r", "-S", "-d", "-n", "5", respond(t, http.StatusOK).URL)
+	assert.Equal(t, exitOK, code)
+	assert.Equal(t, "loadtest: no effect in loadtest: -r, -S, -d\n", errs)
 }

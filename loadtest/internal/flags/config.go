@@ -39,6 +39,7 @@ const Original = "original"
 // A Config is a parsed command line.
 type Config struct {
 	Command []string // the command line, without secrets
+	Ignored []string // flags of ab that were given and have no effect, e.g. "-r"
 
 	// URL is the scheme, user and host of the target; nil with Reference, until the server runs. RequestTarget is the path
 	// and query, exactly as given.

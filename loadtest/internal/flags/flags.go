@@ -6,6 +6,7 @@
 package flags
 
 import (
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -93,7 +94,7 @@ func (p *parser) keepError(name string, set func(string) error) func(string) err
 		switch {
 		case err == nil:
 			return nil
-		case maskPassword(s) != s && name != "H":
+		case maskPassword(s) != s && name != "H" && name != "A" && name != "C":
 			p.err = valueIsURL(name, s)
 		default:
 			p.err = fmt.Errorf("-%s %w", name, err)
@@ -126,6 +127,8 @@ func (p *parser) define(cfg *Config) {
 	p.boolean("k", func(on bool) { cfg.KeepAlive = on })
 	p.boolean("l", func(on bool) { cfg.AnyLength = on })
 	p.value("H", cfg.addHeader)
+	p.value("A", cfg.setBasicAuth)
+	p.value("C", cfg.addCookie)
 	p.set.StringVar(&cfg.Method, "m", cfg.Method, "")
 	p.boolean("i", func(on bool) {
 		if on {
@@ -134,6 +137,13 @@ func (p *parser) define(cfg *Config) {
 	})
 	p.boolean("q", func(on bool) { cfg.Quiet = on })
 	p.set.StringVar(&cfg.CSV, "e", "", "")
+	for _, name := range []string{"r", "S", "d"} {
+		p.boolean(name, func(on bool) {
+			if on {
+				cfg.Ignored = append(cfg.Ignored, "-"+name)
+			}
+		})
+	}
 
 	p.value("rate", func(s string) error {
 		rate, err := attack.ParseRate(s)
@@ -209,5 +219,27 @@ func (cfg *Config) addHeader(s string) error {
 		return fmt.Errorf("must have the form 'Name: value', got %q and no colon", first)
 	}
 	cfg.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	return nil
+}
+
+// The errors of setBasicAuth and addCookie do not quote the value: it is a secret.
+
+func (cfg *Config) setBasicAuth(s string) error {
+	if !strings.Contains(s, ":") {
+		return errors.New("must have the form USER:PASSWORD")
+	}
+	cfg.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(s)))
+	return nil
+}
+
+// addCookie adds to the Cookie header, because a request must have only one.
+func (cfg *Config) addCookie(s string) error {
+	if !strings.Contains(s, "=") {
+		return errors.New("must have the form NAME=VALUE")
+	}
+	if before := cfg.Header.Get("Cookie"); before != "" {
+		s = before + "; " + s
+	}
+	cfg.Header.Set("Cookie", s)
 	return nil
 }

@@ -22,6 +22,8 @@ func TestErrorsHideSecrets(t *testing.T) {
 		{"http://127.0.0.1:1/", "-H=Authorization: SECRET"},
 		{"-H", "Authorization SECRET", "http://127.0.0.1:1/"},
 		{"-H", "Authorization\tSECRET", "http://127.0.0.1:1/"},
+		{"-A", "SECRET", "http://127.0.0.1:1/"},
+		{"-C", "SECRET", "http://127.0.0.1:1/"},
 		{"-n", "http://bob:SECRET@127.0.0.1:1/"},
 		{"-verify=http://bob:SECRET@127.0.0.1:1/"},
 		{"-rate", "bob:SECRET@127.0.0.1:1"},

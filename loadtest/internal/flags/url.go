@@ -105,18 +105,36 @@ func redactURL(s string) string {
 func redactArgs(args []string, urlAt int) []string {
 	shown := make([]string, 0, len(args))
 	for i, arg := range args {
-		name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if i >= urlAt {
+			shown = append(shown, redactURL(arg))
+			continue
+		}
+		flag, value, attached := strings.Cut(arg, "=")
 		switch {
-		case i >= urlAt:
-			arg = redactURL(arg)
-		case i > 0 && (args[i-1] == "-H" || args[i-1] == "--H"):
-			arg = redactHeader(arg)
-		case hasValue && name == "H" && strings.HasPrefix(arg, "-"):
-			arg = "-H=" + redactHeader(value)
+		case i > 0 && isSecretFlag(args[i-1]):
+			arg = redactValue(args[i-1], arg)
+		case attached && isSecretFlag(flag):
+			arg = flag + "=" + redactValue(flag, value)
 		}
 		shown = append(shown, arg)
 	}
 	return shown
+}
+
+// isSecretFlag reports whether the value of a flag may be a secret.
+func isSecretFlag(flag string) bool {
+	switch flag {
+	case "-H", "--H", "-A", "--A", "-C", "--C":
+		return true
+	}
+	return false
+}
+
+func redactValue(flag, value string) string {
+	if strings.TrimLeft(flag, "-") == "H" {
+		return redactHeader(value)
+	}
+	return redacted
 }
 
 // redactHeader removes the value of a header that usually holds a secret.

@@ -11,8 +11,8 @@ func Usage() string {
 	return strings.Replace(usageText, "{clauses}", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
 }
 
-const usageText = `loadtest measures an HTTP server with ab's flags and report. Beyond ab it has open loops, SLOs,
-and contract checks.
+const usageText = `loadtest measures an HTTP server with ab's most used flags and its report. Beyond ab it has open
+loops, SLOs, and contract checks.
 
   go run ./loadtest                                             the original's benchmark against the reference server,
                                                                 run in this process, beside the original's figures
@@ -27,16 +27,21 @@ Closed loop (each client sends its next request after the response to the previo
   -s SECONDS        timeout of a request (default 30)
   -k=false          use a new connection for each request (default: keep-alive)
   -l                do not count responses of different lengths as failures
-  -H 'NAME: VALUE'  add a request header; repeatable; for Basic authentication, use http://USER:PASSWORD@HOST/
+  -H 'NAME: VALUE'  add a request header; repeatable
+  -A USER:PASSWORD  use Basic authentication; the same as http://USER:PASSWORD@HOST/
+  -C NAME=VALUE     send a cookie; repeatable
   -m METHOD         request method (default GET)
   -i                use HEAD
   -q                no progress
   -e FILE           write a CSV with the time within which each percentage of the requests was served
+  -r -S -d          accepted for command lines of ab, without effect
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
-  -find-max         double the rate, starting at -rate (default 1000), until the SLO is missed, then bisect
+  -find-max         search for the highest rate that meets the SLO: start at -rate (default 1000) and double it until the
+                    SLO is missed, then bisect until the highest rate that met it and the lowest that missed it are
+                    within 5%; if the first rate misses it, halve the rate until one meets it, then bisect
   -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx
 
 Checks:
