@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,6 +165,7 @@ func TestUpdates(t *testing.T) {
 			return last.Users == 1000 && last.EndedAt.After(last.StartedAt)
 		}, patience, often)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
+		assert.Equal(t, 1, strings.Count(r.log.String(), `level=WARN msg="the interval is below 1 second`))
 		assert.Contains(t, string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
 	})
 }
