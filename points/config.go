@@ -101,11 +101,11 @@ const minInterval = time.Millisecond
 
 // UpdaterConfig configures the updates of an [Engine]. The zero value of each field means its default.
 type UpdaterConfig struct {
-	// Timeout is the maximum duration of an update. The default is DefaultUpdateTimeout.
+	// Timeout is the maximum duration of an update; one that exceeds it has failed. The default is DefaultUpdateTimeout.
 	Timeout time.Duration
 
-	// MaxFailures is the number of consecutive failed updates that opens the circuit breaker. The default is
-	// DefaultMaxFailures.
+	// MaxFailures is the number of consecutive failed updates that opens the circuit breaker. An update that is cancelled
+	// or exceeds the deadline of its caller's context has not failed. The default is DefaultMaxFailures.
 	MaxFailures int
 
 	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe, counted from

@@ -1,7 +1,6 @@
 package points_test
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -81,14 +80,20 @@ func (b *breakerModel) state() points.BreakerState {
 	}
 }
 
+// updateEnd describes an update that has ended.
+type updateEnd struct {
+	info      points.UpdateInfo
+	cancelled bool // its caller or the end of Run cancelled it
+}
+
 // end applies the end of an update.
-func (b *breakerModel) end(info points.UpdateInfo) {
+func (b *breakerModel) end(end updateEnd) {
 	switch {
-	case info.Err == nil:
+	case end.info.Err == nil:
 		b.failures = 0
-	case errors.Is(info.Err, context.Canceled), errors.Is(info.Err, points.ErrUpdateRunning):
+	case end.cancelled, errors.Is(end.info.Err, points.ErrUpdateRunning):
 	default:
 		b.failures++
-		b.failed = info.Started
+		b.failed = end.info.Started
 	}
 }

@@ -57,7 +57,9 @@ type machine struct {
 	down  bool       // the store is down
 	downs int        // reads that found it down
 	ticks []points.TickInfo
-	ended []points.UpdateInfo
+	ended []updateEnd
+
+	updateCtx context.Context //nolint:containedctx // of the latest update
 }
 
 // The machine's configuration.
@@ -119,10 +121,17 @@ func newMachine(t *rapid.T) *machine {
 				defer m.mu.Unlock()
 				m.ticks = append(m.ticks, info)
 			},
+			UpdateStart: func(ctx context.Context, _ points.UpdateInfo) context.Context {
+				m.mu.Lock()
+				defer m.mu.Unlock()
+				m.updateCtx = ctx
+				return ctx
+			},
 			UpdateEnd: func(info points.UpdateInfo) {
 				m.mu.Lock()
 				defer m.mu.Unlock()
-				m.ended = append(m.ended, info)
+				cancelled := errors.Is(m.updateCtx.Err(), context.Canceled) // at its timeout: DeadlineExceeded
+				m.ended = append(m.ended, updateEnd{info, cancelled})
 			},
 		},
 	}))
@@ -415,9 +424,9 @@ func (m *machine) checkUpdates(t *rapid.T) {
 	ended := m.ended
 	m.ended = nil
 	m.mu.Unlock()
-	for _, info := range ended {
-		m.breaker.end(info)
-		if errors.Is(info.Err, points.ErrUpdateRunning) {
+	for _, end := range ended {
+		m.breaker.end(end)
+		if errors.Is(end.info.Err, points.ErrUpdateRunning) {
 			m.skips++
 		}
 	}

@@ -75,7 +75,7 @@ func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), er
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, u.cfg.Timeout, errUpdateTimeout)
 	info, err := u.begin(cancel)
 	if err != nil {
 		cancel()
@@ -131,8 +131,8 @@ func (u *updater) run(ctx context.Context, info UpdateInfo) (UpdateInfo, error) 
 		u.logger.InfoContext(updateCtx, "update done", "users", info.Users, "duration", info.Duration)
 	case errors.Is(info.Err, ErrUpdateRunning):
 		u.logger.InfoContext(updateCtx, "update skipped: another one is running on the store", "error", info.Err)
-	case errors.Is(info.Err, context.Canceled) && ctx.Err() != nil:
-		u.logger.InfoContext(updateCtx, "update cancelled", "duration", info.Duration)
+	case isCancelled(ctx):
+		u.logger.InfoContext(updateCtx, "update cancelled", "error", info.Err, "duration", info.Duration)
 	default:
 		outcome = outcomeFailure
 		u.logger.ErrorContext(updateCtx, "update failed", "error", info.Err, "duration", info.Duration)
@@ -141,6 +141,16 @@ func (u *updater) run(ctx context.Context, info UpdateInfo) (UpdateInfo, error) 
 		u.hooks.UpdateEnd(info)
 	}
 	return info, info.Err
+}
+
+// errUpdateTimeout is the cause of a context that has ended because of UpdaterConfig.Timeout.
+var errUpdateTimeout = fmt.Errorf("points: update timeout: %w", context.DeadlineExceeded)
+
+// isCancelled reports whether the context of an update was ended by the caller's context or by stop. The error that the
+// store then returns says nothing about the store. UpdaterConfig.Timeout is no cancellation: an update that exceeds it
+// has failed.
+func isCancelled(ctx context.Context) bool {
+	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errUpdateTimeout)
 }
 
 // An outcome is what an update says about the store.

@@ -278,7 +278,9 @@ func TestCancelledUpdateIsNeitherSuccessNorFailure(t *testing.T) {
 			require.ErrorIs(t, cancelled.result.Err, context.Canceled)
 			before.RunningSince = time.Time{}
 			assert.Equal(t, before, updater.State())
-			assert.Equal(t, []string{`level=INFO msg="update cancelled" duration=1s`}, log.read())
+			assert.Equal(t, []string{
+				`level=INFO msg="update cancelled" error="points: updating all users: context canceled" duration=1s`,
+			}, log.read())
 			store.onUpdate(failing.update)
 		}
 		fail := func() {
@@ -298,6 +300,66 @@ func TestCancelledUpdateIsNeitherSuccessNorFailure(t *testing.T) {
 		assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker, "a cancelled probe changes nothing")
 		fail()
 		assert.Equal(t, points.BreakerOpen, updater.State().Breaker)
+	})
+}
+
+// An update that ends with its caller's context says nothing about the store, whatever error the store returns.
+func TestUpdateThatItsCallerEndsIsNoFailure(t *testing.T) {
+	withDeadline := func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+		return context.WithTimeout(ctx, d)
+	}
+	withCancel := func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(d, cancel)
+		return ctx, cancel
+	}
+	storeError := func(context.Context) error { return errStore }
+	updateOnce := func(ctx context.Context, engine *points.Engine) { _, _ = engine.Update(ctx) }
+	runOnce := func(ctx context.Context, engine *points.Engine) { _ = engine.Run(ctx) }
+	for name, test := range map[string]struct {
+		newContext func(context.Context, time.Duration) (context.Context, context.CancelFunc)
+		storeErr   func(context.Context) error
+		do         func(context.Context, *points.Engine)
+	}{
+		"deadline of Update":                     {withDeadline, context.Context.Err, updateOnce},
+		"deadline of Update, error of the store": {withDeadline, storeError, updateOnce},
+		"cancelled Update, error of the store":   {withCancel, storeError, updateOnce},
+		"deadline of Run":                        {withDeadline, context.Context.Err, runOnce},
+		"cancelled Run, error of the store":      {withCancel, storeError, runOnce},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+					<-ctx.Done()
+					return 0, test.storeErr(ctx)
+				}}
+				engine := newEngine(t, store, points.Config{UpdateOnStart: true})
+				for range points.DefaultMaxFailures {
+					ctx, cancel := test.newContext(t.Context(), time.Second)
+					test.do(ctx, engine)
+					cancel()
+				}
+				assert.EqualValues(t, points.DefaultMaxFailures, store.updates.Load())
+				assert.Equal(t, points.UpdaterState{Breaker: points.BreakerClosed}, engine.State().Updater)
+			})
+		})
+	}
+}
+
+// An update that exceeds UpdaterConfig.Timeout has failed, even if its caller's context ends before the store returns.
+func TestUpdateTimeoutIsAFailureAlthoughTheCallerGivesUpLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+			<-ctx.Done()
+			pass(2 * time.Second) // stops slowly
+			return 0, context.Cause(ctx)
+		}}
+		updater := newUpdater(t, store, points.Config{Updater: points.UpdaterConfig{Timeout: time.Second}})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		_, err := updater.Update(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, 1, updater.State().Failures)
 	})
 }
 
