@@ -203,16 +203,15 @@ func (e *Engine) nextBatch() (batch, bool) {
 		queries:   e.inFlight.length,
 		arrived:   e.inFlight.first.arrived,
 		started:   time.Now(),
-		deadline:  e.inFlight.last.arrived.Add(e.cfg.QueryTimeout),
 		probe:     e.down != nil,
 	}
+	// A read may take longer than its waiters still wait: a shorter deadline would make a slow store look down.
+	timeout := e.cfg.QueryTimeout
 	if b.probe {
 		// A fixed timeout would lock out a store that is slower than that for good.
-		timeout := max(e.cfg.ProbeTimeout, b.started.Sub(e.downSince)/4)
-		if deadline := b.started.Add(timeout); deadline.Before(b.deadline) {
-			b.deadline = deadline
-		}
+		timeout = min(timeout, max(e.cfg.ProbeTimeout, b.started.Sub(e.downSince)/4))
 	}
+	b.deadline = b.started.Add(timeout)
 	if e.cfg.Hooks.BatchStart != nil {
 		for w := e.inFlight.first; w != nil; w = w.next {
 			e.batchCtxs = append(e.batchCtxs, w.ctx)

@@ -127,7 +127,60 @@ func TestStuckRead(t *testing.T) {
 	})
 }
 
-func TestReadDeadlineIsThatOfTheLastQuery(t *testing.T) {
+// A store that is slow but works is not down, even if queries time out because they had to wait for another read first.
+func TestSlowStoreIsNotDown(t *testing.T) {
+	for name, cfg := range map[string]points.Config{
+		"default":            {},
+		"long probe timeout": {ProbeTimeout: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
+					select {
+					case <-time.After(3 * time.Second):
+						return nil, nil
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				}}
+				engine := newEngine(t, store, cfg)
+				for range 20 {
+					first := startQuery(t.Context(), engine)
+					pass(500 * time.Millisecond)
+					second := startQuery(t.Context(), engine) // its read begins after 2.5 s
+					pass(9500 * time.Millisecond)
+					requireResult(t, first)
+					requireTimeout(t, second, 5*time.Second)
+					assert.False(t, engine.State().Down)
+				}
+			})
+		})
+	}
+}
+
+// A store that hangs is down, even if the queries of the read have been waiting for another one.
+func TestHangAfterASlowReadIsAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		engine, _, gate := newBlockedEngine(t, points.Config{})
+		first := startQuery(t.Context(), engine)
+		pass(500 * time.Millisecond)
+		second := startQuery(t.Context(), engine)
+		pass(2500 * time.Millisecond)
+		gate.release()
+		requireResult(t, first)
+		pass(2500 * time.Millisecond)
+		requireTimeout(t, second, 5*time.Second)
+		waiting := startQuery(t.Context(), engine)
+		pass(2500 * time.Millisecond) // the read has taken 5 s
+		requireDown(t, waiting, 2500*time.Millisecond)
+		gate.open()
+		pass(probeInterval)
+		query(t, engine)
+		assert.False(t, engine.State().Down)
+	})
+}
+
+func TestReadDeadlineIgnoresTheDeadlineOfAQuery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var deadline time.Time
 		store := &fake{read: func(ctx context.Context, _, _ int) ([]points.User, error) {
