@@ -22,7 +22,7 @@ type Hooks struct {
 	// BatchEnd is called after each read of the store, before its queries return.
 	BatchEnd func(info BatchInfo)
 
-	// Tick is called at each tick, after its update has been started or skipped.
+	// Tick is called at each tick, after its update has been started or not.
 	Tick func(info TickInfo)
 
 	// UpdateStart is called before each update. Only Key and Started of info are set. It returns the context for the
@@ -52,8 +52,8 @@ type TickInfo struct {
 	// Time is when the tick was due, in UTC.
 	Time time.Time
 
-	// Skipped: the tick started no update, because this engine was running one. A store can skip an update, too: see
-	// Hooks.UpdateEnd.
+	// Skipped: the tick started no update, because this engine was running one. It is false if the tick started none
+	// because the circuit breaker was open, or because of Pause. A store can skip an update, too: see Hooks.UpdateEnd.
 	Skipped bool
 }
 

@@ -19,6 +19,10 @@ type schedule struct {
 	next     time.Time // zero if no tick will happen
 	ticks    uint64
 	skipped  uint64
+
+	// starting is held while a tick starts its update, so that none starts after Pause has returned. It is locked before
+	// mu.
+	starting sync.Mutex
 }
 
 // State is a snapshot of an engine, for operators. It does not contain the min number.
@@ -68,8 +72,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Pause stops the ticks. A running update goes on, and queries are answered. It may be called at any time.
+// Pause stops the ticks. A running update goes on, and queries are answered. No tick starts an update once Pause has
+// returned, but the new min number of a tick that is waiting for a read still takes effect. It may be called at any time.
 func (e *Engine) Pause() {
+	e.schedule.starting.Lock()
+	defer e.schedule.starting.Unlock()
 	e.setSchedule(func(s *schedule) bool { changed := !s.paused; s.paused = true; return changed })
 }
 
@@ -153,7 +160,7 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	if ctx.Err() != nil {
 		return
 	}
-	run, err := e.updater.claim(ctx)
+	run, err := e.claimTickUpdate(ctx)
 	skipped := errors.Is(err, ErrUpdateRunning)
 
 	s := &e.schedule
@@ -171,12 +178,32 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	if run != nil {
 		go e.runTickUpdate(run)
 	}
-	if skipped {
+	switch {
+	case errors.Is(err, errPaused):
+		e.cfg.Logger.Info("tick started no update: the engine was paused while the tick waited for a read")
+	case skipped:
 		e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
 	}
 	if e.cfg.Hooks.Tick != nil {
 		e.cfg.Hooks.Tick(TickInfo{Time: now.UTC(), Skipped: skipped})
 	}
+}
+
+var errPaused = errors.New("points: the engine is paused")
+
+// claimTickUpdate claims the update of a tick. It fails with errPaused if Pause was called while the tick waited for a
+// read.
+func (e *Engine) claimTickUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
+	s := &e.schedule
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	s.mu.Lock()
+	paused := s.paused
+	s.mu.Unlock()
+	if paused {
+		return nil, errPaused
+	}
+	return e.updater.claim(ctx)
 }
 
 // runTickUpdate runs the update of a tick. The tick counts as skipped if the store was running another update.

@@ -153,6 +153,44 @@ func TestPauseDropsTheTickThatIsDue(t *testing.T) {
 	})
 }
 
+// A tick that waits for a read starts no update if the engine is paused meanwhile. It still sets the min number.
+func TestNoUpdateStartsAfterPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lines
+		var ticks []points.TickInfo
+		engine, store, gate := newBlockedUnresponsiveEngine(t, points.Config{
+			MinNumber: sequence(50, 60, 70),
+			Logger:    log.logger(),
+			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
+		})
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(time.Minute - 1)
+		c := startQuery(t.Context(), engine)
+		pass(1) // the tick waits for the read
+		due := time.Now().UTC().Round(0)
+		engine.Pause()
+		findMinNumber(store)
+		gate.open()
+		requireResult(t, c)
+		pass(time.Hour)
+		assert.Zero(t, store.updates.Load())
+		assert.Equal(t, 60, minNumberOf(t, engine))
+		require.Len(t, ticks, 1)
+		assert.True(t, due.Equal(ticks[0].Time))
+		assert.False(t, ticks[0].Skipped, "no update was running")
+		assert.EqualValues(t, 1, engine.State().Ticks)
+		assert.Zero(t, engine.State().Skipped)
+		assert.Equal(t, []string{
+			`level=INFO msg="tick started no update: the engine was paused while the tick waited for a read"`,
+		}, log.read())
+
+		engine.Resume()
+		pass(time.Minute)
+		assert.EqualValues(t, 1, store.updates.Load())
+	})
+}
+
 func TestControlsFromManyGoroutines(t *testing.T) {
 	store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) { return 0, ctx.Err() }}
 	engine := newEngine(t, store, points.Config{Interval: time.Millisecond, UpdateOnStart: true})
