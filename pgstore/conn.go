@@ -31,8 +31,8 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 	})
 }
 
-// disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within 25
-// seconds that this process has vanished, where TCP's default is two hours. It looks the timeouts up because
+// disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
+// 25 seconds that this process has vanished, where TCP's default is two hours. It looks the timeouts up because
 // transaction_timeout exists only since PostgreSQL 17.
 const disableTimeouts = `
 	SELECT set_config(name, '0', true) FROM pg_settings

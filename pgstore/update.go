@@ -94,8 +94,8 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, ok b
 	return *low, *high, estimate, true, nil
 }
 
-// firstBatch is the number of ids in the first range of an update. It is small because of the table's very first update:
-// reads scan the whole table until that range is committed, so it must be committed within milliseconds.
+// firstBatch is the number of ids in the first range of an update. It is small because of the table's very first
+// update: reads scan the whole table until that range is committed, so it must be committed within milliseconds.
 const firstBatch = 1_000
 
 // An update is one run of UpdateAll.

@@ -18,8 +18,8 @@
 //
 // next_tick is absent while the engine is not running or is paused; while it is paused, /readyz has "paused":true.
 //
-// Times are RFC 3339 in UTC, truncated to microseconds, with six decimals. timestamp is that of the previous query, or null for the engine's first
-// query. HEAD is answered like GET, without a body; HEAD / is a query, too.
+// Times are RFC 3339 in UTC, truncated to microseconds, with six decimals. timestamp is that of the previous query, or
+// null for the engine's first query. HEAD is answered like GET, without a body; HEAD / is a query, too.
 //
 // Every other answer of the handler is a problem (RFC 9457, application/problem+json) with a human-readable detail:
 //

@@ -57,8 +57,8 @@ func (t jsonTime) MarshalJSON() ([]byte, error) { return appendTime(nil, time.Ti
 // IsZero is for omitzero.
 func (t jsonTime) IsZero() bool { return time.Time(t).IsZero() }
 
-// appendTime appends t as a JSON string: RFC 3339 in UTC, truncated to microseconds, always with six decimals. It takes a third of the time of
-// AppendFormat (BenchmarkAppendTime).
+// appendTime appends t as a JSON string: RFC 3339 in UTC, truncated to microseconds, always with six decimals. It takes
+// a third of the time of AppendFormat (BenchmarkAppendTime).
 func appendTime(json []byte, t time.Time) []byte {
 	t = t.UTC()
 	year, month, day := t.Date()

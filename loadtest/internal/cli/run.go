@@ -64,7 +64,8 @@ func (r *run) execute(ctx context.Context) error {
 	sender.Close()
 
 	if open != nil && ctx.Err() == nil {
-		elapsed = max(elapsed, r.schedule.Duration()) // a rate is per scheduled time, even if the last response arrives earlier
+		// A rate is per scheduled time, even if the last response arrives earlier.
+		elapsed = max(elapsed, r.schedule.Duration())
 	}
 	r.summary = recorder.Summary(max(elapsed-r.warmUp, 0))
 	r.contract = checker.Result()
