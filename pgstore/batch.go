@@ -25,7 +25,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 		return err
 	})
 	width := uint64(high) - uint64(low) //nolint:gosec // minus 1; it may be above MaxInt64
-	if err != nil || n > 0 && uint64(n)-1 >= width {
+	if err != nil || !u.verify && n > 0 && uint64(n)-1 >= width {
 		return n, err
 	}
 	more, err := u.updateRest(ctx, low, high)
@@ -39,7 +39,7 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	batch.Queue(fenceQuery, u.fenceArgs()...)
 	batch.Queue("UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+
 		" WHERE id >= $3::bigint AND id <= $4::bigint", u.key, u.at, low, high)
-	batch.Queue(identityQuery, int64(u.table.oid))
+	batch.Queue(identityQuery, int64(u.table.oid), updateLockMode)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {
@@ -62,10 +62,22 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	return tag.RowsAffected(), nil
 }
 
-// identityQuery fails with a division by zero unless the transaction has changed rows of the table with this oid.
-// Another table may have got the qualified name, but a statement locks the table that it really changes.
+// identityQuery fails with a division by zero unless the transaction has locked the table with this oid in this mode.
+// Another table may have got the qualified name, but a statement locks the table that it really uses.
 const identityQuery = "SELECT 1 / count(*) FROM pg_locks WHERE locktype = 'relation' AND relation = $1::bigint::oid" +
-	" AND pid = pg_backend_pid() AND mode = 'RowExclusiveLock'"
+	" AND pid = pg_backend_pid() AND mode = $2"
+
+// The lock modes of statements, as pg_locks shows them.
+const (
+	selectLockMode = "AccessShareLock"
+	updateLockMode = "RowExclusiveLock"
+)
+
+// checkIdentity returns errReplaced unless a statement of the transaction has used the table in this lock mode.
+func (t *table) checkIdentity(ctx context.Context, tx pgx.Tx, mode string) error {
+	_, err := tx.Exec(ctx, identityQuery, int64(t.oid), mode)
+	return identityError(err)
+}
 
 // identityError returns errReplaced if err is identityQuery's failure, else err.
 func identityError(err error) error {
@@ -79,17 +91,22 @@ func identityError(err error) error {
 // inserted into gaps between the ids: they get their points. Or the database made the update skip users: that is an
 // error.
 func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err error) {
-	const stale = " WHERE id >= $3::bigint AND id <= $4::bigint AND updated_at <> $2" +
-		" AND points IS DISTINCT FROM " + drawnPoints
-	args := []any{u.key, u.at, low, high}
-
+	stale := " WHERE id >= $2::bigint AND id <= $3::bigint AND points IS DISTINCT FROM " + drawnPoints
+	args := []any{u.key, low, high}
+	if !u.verify { // a trigger could set updated_at and keep the points
+		stale += " AND updated_at <> $4"
+		args = append(args, u.at)
+	}
 	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, count, args...).Scan(&left)
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
+			return err
+		}
+		return u.table.checkIdentity(ctx, tx, selectLockMode)
 	})
 	if err != nil || left == 0 {
 		return 0, err
@@ -104,12 +121,13 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 		if _, err := tx.Exec(ctx, fenceQuery, u.fenceArgs()...); err != nil {
 			return fenceError(err)
 		}
-		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+stale, args...)
+		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $4"+stale,
+			u.key, low, high, u.at)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, identityQuery, int64(u.table.oid)); err != nil {
-			return identityError(err)
+		if err := u.table.checkIdentity(ctx, tx, updateLockMode); err != nil {
+			return err
 		}
 		n = tag.RowsAffected()
 		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil || left == 0 {
@@ -123,13 +141,21 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	return n, nil
 }
 
+// The triggers and rules that an update of the table with oid $1, or of one of its partitions, sets off.
+const (
+	relations      = "(SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))"
+	updateTriggers = "SELECT tgname FROM pg_trigger WHERE tgrelid IN " + relations +
+		" AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0" // TRIGGER_TYPE_UPDATE
+	updateRules = "SELECT rulename FROM pg_rewrite WHERE ev_class IN " + relations +
+		" AND ev_enabled <> 'D' AND ev_type = '2'" // CMD_UPDATE
+)
+
 // suspects returns the triggers, rules and policies that can make an update of the table skip rows, as the end of a
 // sentence.
 func (u *update) suspects(ctx context.Context, tx pgx.Tx) string {
 	rows, err := tx.Query(ctx, `
-		SELECT 'trigger ' || tgname FROM pg_trigger
-		WHERE tgrelid = $1::bigint::oid AND NOT tgisinternal AND tgtype & 2 <> 0 AND tgtype & 16 <> 0 -- BEFORE, UPDATE
-		UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = $1::bigint::oid AND ev_type = '2'
+		SELECT 'trigger ' || tgname FROM (`+updateTriggers+`) AS triggers
+		UNION ALL SELECT 'rule ' || rulename FROM (`+updateRules+`) AS rules
 		UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = $1::bigint::oid
 		ORDER BY 1`, int64(u.table.oid))
 	if err != nil {

@@ -24,7 +24,24 @@ func TestUpdateFailsIfUsersAreSkipped(t *testing.T) {
 			CREATE TRIGGER skip BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id % 10 = 0) EXECUTE FUNCTION skip()`,
 			"the database skips users: 99 were not updated: see trigger skip",
 		},
-		"rule":        {"CREATE RULE skip AS ON UPDATE TO users WHERE OLD.id % 10 = 0 DO INSTEAD NOTHING", "were not updated: see rule skip"},
+		"rule": {"CREATE RULE skip AS ON UPDATE TO users WHERE OLD.id % 10 = 0 DO INSTEAD NOTHING", "were not updated: see rule skip"},
+		"trigger that keeps the points": {
+			`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.points := OLD.points; RETURN NEW; END $$;
+			CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id % 10 = 0) EXECUTE FUNCTION keep()`,
+			"were not updated: see trigger keep",
+		},
+		"trigger that returns the old row": {
+			`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN OLD; END $$;
+			CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id % 10 = 0) EXECUTE FUNCTION keep()`,
+			"were not updated: see trigger keep",
+		},
+		"rule that redirects": {
+			`CREATE TABLE shadow (LIKE users INCLUDING ALL);
+			INSERT INTO shadow SELECT * FROM users;
+			CREATE RULE redirect AS ON UPDATE TO users DO INSTEAD
+				UPDATE shadow SET points = NEW.points, updated_at = NEW.updated_at WHERE id = OLD.id`,
+			"were not updated: see rule redirect",
+		},
 		"all skipped": {"CREATE RULE skip AS ON UPDATE TO users DO INSTEAD NOTHING", "a rule redirects its updates"},
 	} {
 		t.Run(name, func(t *testing.T) {

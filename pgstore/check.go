@@ -52,20 +52,16 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 }
 
 func checkTable(ctx context.Context, q querier, t *table) error {
-	var kind string
-	var temporary, selectable, updatable, secured bool
+	var selectable, updatable, secured, inherited bool
 	err := q.QueryRow(ctx, `
-		SELECT relkind::text, relpersistence = 't', has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'),
-			row_security_active(oid)
-		FROM pg_class WHERE oid = $1`, t.oid).Scan(&kind, &temporary, &selectable, &updatable, &secured)
+		SELECT has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'), row_security_active(oid),
+			relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = pg_class.oid)
+		FROM pg_class WHERE oid = $1`, t.oid).Scan(&selectable, &updatable, &secured, &inherited)
 	switch {
 	case err != nil:
 		return err
-	case kind != "r" && kind != "p":
-		return fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)",
-			kind)
-	case temporary:
-		return errors.New("it must not be temporary: other connections do not see it")
+	case inherited:
+		return errors.New("other tables must not inherit from it: ids would not be unique; use partitions instead")
 	case !selectable || !updatable:
 		return errors.New("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
 	case secured:

@@ -37,6 +37,7 @@ func TestCheck(t *testing.T) {
 		"the original's":   {ecto, ""},
 		"small integers":   {"CREATE TABLE users (points smallint CHECK (points >= 0 AND points <= 100), id int PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL, more text)", ""},
 		"partitioned":      {"CREATE TABLE users (points int, " + good + ") PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users FOR VALUES FROM (MINVALUE) TO (50); CREATE TABLE p2 PARTITION OF users DEFAULT", ""},
+		"with a child":     {"CREATE TABLE users (points int, " + good + "); CREATE TABLE more () INHERITS (users)", "other tables must not inherit from it: ids would not be unique; use partitions instead"},
 		"a temporary one":  {"CREATE TEMPORARY TABLE users (points int, " + good + ")", "it must not be temporary: other connections do not see it"},
 		"a btree on point": {"CREATE TABLE users (points int, " + good + "); CREATE INDEX ON users (points)", ""},
 	} {

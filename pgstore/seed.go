@@ -21,8 +21,9 @@ const seedPoll = 100 * time.Millisecond
 // fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see the
 // users before Seed ends.
 //
-// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed fails
-// if another session inserts users at the same time, or if triggers or rules redirect the inserted rows.
+// Several processes may call Seed at once: one fills the table while the others wait, without a connection. An empty
+// table is locked against other writers meanwhile (SHARE ROW EXCLUSIVE MODE); Seed first waits for open transactions that
+// have written to it, and leaves their users alone. Seed fails if triggers or rules redirect, add or drop rows.
 func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("pgstore: the number of users must not be negative, got %d", n)
@@ -87,14 +88,25 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 		return false, err
 	}
+	const exists = "SELECT EXISTS (SELECT 1 FROM %s), pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid"
 	var users, same bool
 	var size int64
-	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+"), pg_relation_size($1::bigint::oid),"+
-		" to_regclass($2) = $1::bigint::oid", int64(t.oid), t.qualified).Scan(&users, &size, &same)
+	look := func() error {
+		return tx.QueryRow(ctx, fmt.Sprintf(exists, t.qualified), int64(t.oid), t.qualified).Scan(&users, &size, &same)
+	}
+	if err := look(); err != nil || users {
+		return false, err
+	}
+	// Users of transactions that are still open are not visible. The lock waits for these transactions and keeps other
+	// writers out until the end.
+	if _, err := tx.Exec(ctx, "LOCK TABLE "+t.qualified+" IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+		return false, err
+	}
+	err = look()
 	switch {
 	case err != nil:
 		return false, err
-	case !same: // from here on, the lock of the query keeps the table from being renamed
+	case !same: // from here on, the lock keeps the table from being renamed
 		return false, errReplaced
 	case users:
 		return false, nil
@@ -137,7 +149,7 @@ func checkCount(ctx context.Context, tx pgx.Tx, t *table, inserted int64) error 
 		return err
 	}
 	if count != inserted {
-		return fmt.Errorf("the table has %d users after %d were inserted: another session, a trigger or a rule changes it; "+
+		return fmt.Errorf("the table has %d users after %d were inserted: a trigger or a rule changes their number; "+
 			"nothing was kept", count, inserted)
 	}
 	return nil

@@ -143,16 +143,32 @@ func TestSeedNoticesRedirectedRows(t *testing.T) {
 	}
 }
 
-// Users that others insert while Seed runs remain the only ones.
-func TestSeedNoticesOtherUsers(t *testing.T) {
+// A trigger that adds users makes Seed fail.
+func TestSeedNoticesAddedUsers(t *testing.T) {
 	store, pool := open(t, pgstore.Config{}, nil)
-	err := store.Seed(points.WithProgress(t.Context(), func(done, _ int64) {
-		if done == 0 {
-			execSQL(t, pool, "INSERT INTO users (points) VALUES (42)")
-		}
-	}), 1_000)
+	execSQL(t, pool, `CREATE FUNCTION add() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF pg_trigger_depth() = 1 THEN INSERT INTO users (points) VALUES (42); END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER add AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION add()`)
+	err := store.Seed(t.Context(), 1_000)
 	require.ErrorContains(t, err, "the table has 1001 users after 1000 were inserted")
-	assertUsers(t, store, 1)
+	assertUsers(t, store, 0)
+}
+
+// Seed waits for transactions that have written to the table, and keeps out of a table that has users then.
+func TestSeedWaitsForOpenTransactions(t *testing.T) {
+	store, pool := open(t, pgstore.Config{}, nil)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO users (points) VALUES (7), (7), (7)")
+	require.NoError(t, err)
+	seeded := make(chan error, 1)
+	go func() { seeded <- store.Seed(t.Context(), 1_000) }()
+	requireWaiting(t, pool, "relation")
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, <-seeded)
+	assertUsers(t, store, 3)
 }
 
 // Timeouts for sessions, statements and transactions end neither Seed nor the lease of an update.

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -80,16 +81,26 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 	return err
 }
 
-// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable.
+// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. A view or a temporary table is
+// an error, so that no statement ever goes to one.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
-	var schema, relation string
+	var schema, relation, kind string
+	var temporary bool
 	t := &table{}
-	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text FROM pg_class"+
-		" JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)", name).
-		Scan(&t.oid, &schema, &relation)
-	if errors.Is(err, pgx.ErrNoRows) {
+	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't'"+
+		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
+		name).Scan(&t.oid, &schema, &relation, &kind, &temporary)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
+	case err != nil:
+		return nil, err
+	case kind != "r" && kind != "p":
+		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)",
+			kind)
+	case temporary:
+		return nil, errors.New("it must not be temporary: other connections do not see it")
 	}
 	t.qualified = pgx.Identifier{schema, relation}.Sanitize()
-	return t, err
+	return t, nil
 }

@@ -121,6 +121,49 @@ func TestUpdateOfReplacedTable(t *testing.T) {
 	assert.Zero(t, missed(t, pool, 2))
 }
 
+// An update that waited for the table's replacement does not take the new table for the old one.
+func TestUpdateOfTableReplacedBeforeTheFirstBatch(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{Workers: 1}, 1_000)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "CREATE TABLE empty (LIKE users INCLUDING ALL);"+
+		" ALTER TABLE users RENAME TO old; ALTER TABLE empty RENAME TO users")
+	require.NoError(t, err)
+	updated := make(chan error, 1)
+	go func() { _, err := store.UpdateAll(t.Context(), 1); updated <- err }()
+	requireWaiting(t, pool, "relation")
+	require.NoError(t, tx.Commit(t.Context()))
+	require.ErrorContains(t, <-updated, "the table was renamed or replaced meanwhile")
+}
+
+// No statement goes to a view, or to a temporary table that is in front in search_path.
+func TestOtherRelationsAreRejected(t *testing.T) {
+	for name, test := range map[string]struct{ setup, want string }{
+		"view": {
+			"CREATE TABLE accounts (LIKE users INCLUDING ALL); DROP TABLE users; CREATE VIEW users AS SELECT * FROM accounts",
+			`a relation of kind "v"`,
+		},
+		"temporary table": {"CREATE TEMPORARY TABLE users (LIKE public.users INCLUDING ALL)", "it must not be temporary"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, pool := seeded(t, pgstore.Config{}, 10)
+			conn, err := pool.Acquire(t.Context()) // a pool with this connection only, which sees the temporary table
+			require.NoError(t, err)
+			defer conn.Release()
+			_, err = conn.Exec(t.Context(), test.setup)
+			require.NoError(t, err)
+			conn.Release()
+			store, err := pgstore.New(pool, pgstore.Config{})
+			require.NoError(t, err)
+			_, err = store.UsersAbove(t.Context(), 0, 2)
+			require.ErrorContains(t, err, test.want)
+			_, err = store.UpdateAll(t.Context(), 1)
+			require.ErrorContains(t, err, test.want)
+			require.ErrorContains(t, store.Seed(t.Context(), 10), test.want)
+		})
+	}
+}
+
 // A table that is gone is looked up again, wherever it is then.
 func TestTableIsLookedUpAgain(t *testing.T) {
 	store, pool := seeded(t, pgstore.Config{}, 10)

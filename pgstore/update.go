@@ -56,7 +56,7 @@ func (s *Store) updateExclusively(ctx context.Context, key uint64) (users int64,
 func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
 	finding, cancel := context.WithTimeout(ctx, l.cfg.RetryTimeout)
 	defer cancel()
-	first, last, estimate, ok, err := l.idBounds(finding)
+	first, last, estimate, interfered, ok, err := l.idBounds(finding)
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -65,6 +65,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		key:    int64(key), //nolint:gosec // the same bits
 		at:     time.Now().UTC().Truncate(time.Microsecond),
 		total:  estimate,
+		verify: interfered,
 		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
 	workers, working := errgroup.WithContext(ctx)
@@ -77,21 +78,26 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 	return u.users, err
 }
 
-// idBounds returns the lowest and the highest id, and how many users there are by PostgreSQL's statistics; ok is false
-// if there are none.
-func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, ok bool, err error) {
+// idBounds returns the lowest and the highest id, how many users there are by PostgreSQL's statistics, and whether
+// triggers or rules may interfere with updates; ok is false if there are no users.
+func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, interfered, ok bool, err error) {
 	var low, high *int64
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, "SELECT min(id), max(id), (SELECT reltuples::bigint FROM pg_class"+
-			" WHERE oid = $1::bigint::oid) FROM "+l.table.qualified, int64(l.table.oid)).Scan(&low, &high, &estimate)
+		err := tx.QueryRow(ctx, "SELECT min(id), max(id), (SELECT reltuples::bigint FROM pg_class"+
+			" WHERE oid = $1::bigint::oid), EXISTS ("+updateTriggers+" UNION ALL "+updateRules+") FROM "+l.table.qualified,
+			int64(l.table.oid)).Scan(&low, &high, &estimate, &interfered)
+		if err != nil {
+			return err
+		}
+		return l.table.checkIdentity(ctx, tx, selectLockMode)
 	})
 	if err != nil || low == nil {
-		return 0, 0, 0, false, err
+		return 0, 0, 0, false, false, err
 	}
-	return *low, *high, estimate, true, nil
+	return *low, *high, estimate, interfered, true, nil
 }
 
 // firstBatch is the number of ids in the first range of an update. It is small because of the table's very first
@@ -101,9 +107,10 @@ const firstBatch = 1_000
 // An update is one run of UpdateAll.
 type update struct {
 	*lease
-	key   int64
-	at    time.Time // updated_at of all users, by the clock of this process, like an engine's timestamps
-	total int64     // estimated number of users
+	key    int64
+	at     time.Time // updated_at of all users, by the clock of this process, like an engine's timestamps
+	total  int64     // estimated number of users
+	verify bool      // look at the points after each batch, because triggers or rules may interfere
 
 	mu     sync.Mutex
 	users  int64 // updated so far
