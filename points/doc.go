@@ -30,7 +30,7 @@
 //   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and
 //     the users and the min number of a result belong to one moment between its call and its return.
 //   - At most one update runs, whatever fails. After a failed update the next tick starts another one. Repeated
-//     failures open a circuit breaker: then only every other tick starts one.
+//     failures open a circuit breaker: then at most every other tick starts one.
 //   - An update that returns no error has updated every user exactly once.
 //   - Queries, updates and shutdown have timeouts.
 //

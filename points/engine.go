@@ -51,7 +51,7 @@ func New(store Store, cfg Config) (*Engine, error) {
 	e.schedule.interval = cfg.Interval
 	e.schedule.ticker = time.NewTicker(cfg.Interval)
 	e.schedule.ticker.Stop()
-	e.updater = newUpdater(store, cfg, e.cooldown)
+	e.updater = newUpdater(store, cfg, e.cooldownEnd)
 	var err error
 	if e.minNumber, err = e.drawMinNumber(); err != nil {
 		return nil, err

@@ -64,16 +64,16 @@ func (s *scheduleModel) check(t *rapid.T, came int, want, got time.Time) {
 
 // breakerModel is a model of the circuit breaker.
 type breakerModel struct {
-	failures int                  // consecutive
-	failed   time.Time            // start of the latest failure
-	cooldown func() time.Duration // that is expected now
+	failures int               // consecutive
+	failed   points.UpdateInfo // latest failure
+	cooldown func(failed points.UpdateInfo) time.Duration
 }
 
 func (b *breakerModel) state() points.BreakerState {
 	switch {
 	case b.failures < modelMaxFailures:
 		return points.BreakerClosed
-	case time.Since(b.failed) < b.cooldown():
+	case time.Since(b.failed.Started) < b.cooldown(b.failed):
 		return points.BreakerOpen
 	default:
 		return points.BreakerHalfOpen
@@ -94,6 +94,6 @@ func (b *breakerModel) end(end updateEnd) {
 	case end.cancelled, errors.Is(end.info.Err, points.ErrUpdateRunning):
 	default:
 		b.failures++
-		b.failed = end.info.Started
+		b.failed = end.info
 	}
 }

@@ -85,7 +85,9 @@ func newMachine(t *rapid.T) *machine {
 		schedule: scheduleModel{interval: modelInterval, due: make(map[int64]bool)},
 	}
 	cooldown := rapid.SampledFrom([]time.Duration{0, modelCooldown}).Draw(t, "cooldown")
-	m.breaker.cooldown = func() time.Duration { return cmp.Or(cooldown, m.schedule.interval*3/2) }
+	m.breaker.cooldown = func(failed points.UpdateInfo) time.Duration {
+		return cmp.Or(cooldown, max(m.schedule.interval*3/2, failed.Duration+m.schedule.interval/2))
+	}
 	m.store.reads.released, m.store.updates.released = make(chan behaviour), make(chan behaviour)
 	m.release = sync.OnceFunc(func() {
 		close(m.store.reads.released)

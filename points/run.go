@@ -139,15 +139,21 @@ func (e *Engine) setSchedule(change func(*schedule) bool) bool {
 	return true
 }
 
-// cooldown returns the cooldown of the circuit breaker.
-func (e *Engine) cooldown() time.Duration {
+// cooldownEnd returns when the cooldown of the circuit breaker ends after this failure.
+func (e *Engine) cooldownEnd(failed UpdateInfo) time.Time {
 	if e.cfg.Updater.Cooldown > 0 {
-		return e.cfg.Updater.Cooldown
+		return failed.Started.Add(e.cfg.Updater.Cooldown)
 	}
 	e.schedule.mu.Lock()
-	defer e.schedule.mu.Unlock()
-	// Half an interval of slack on either side: ticks and updates do not start exactly on time.
-	return e.schedule.interval + e.schedule.interval/2
+	interval := e.schedule.interval
+	e.schedule.mu.Unlock()
+	// After a fast failure, every other tick updates. Half an interval of slack on either side: ticks and updates do not
+	// start exactly on time. After a slow failure, the cooldown counts from its end, or it would be over by then.
+	end := failed.Started.Add(interval + interval/2)
+	if rested := failed.Started.Add(failed.Duration + interval/2); rested.After(end) {
+		return rested
+	}
+	return end
 }
 
 // tick sets a new min number and starts an update.

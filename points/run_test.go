@@ -180,6 +180,46 @@ func TestEveryOtherTickUpdatesWhileSuspended(t *testing.T) {
 	})
 }
 
+// While updates are suspended, the store has a rest of at least half an interval after each update, however long it takes
+// to fail.
+func TestRestAfterUpdatesThatFailSlowly(t *testing.T) {
+	for _, test := range []struct {
+		takes time.Duration
+		every time.Duration // time between the starts of two updates
+	}{
+		{0, 2 * time.Minute},
+		{59 * time.Second, 2 * time.Minute},
+		{61 * time.Second, 2 * time.Minute},
+		{89 * time.Second, 2 * time.Minute},
+		{91 * time.Second, 3 * time.Minute},
+		{100 * time.Second, 3 * time.Minute},
+		{9 * time.Minute, 10 * time.Minute},
+		{time.Hour, 11 * time.Minute}, // stopped after 10 minutes
+	} {
+		t.Run(test.takes.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var started []time.Time
+				store := &fake{update: func(ctx context.Context, _ uint64) (int64, error) {
+					started = append(started, time.Now())
+					select {
+					case <-time.After(test.takes):
+					case <-ctx.Done():
+					}
+					return 0, errStore
+				}}
+				engine := newEngine(t, store, points.Config{})
+				_, stop := run(t.Context(), engine)
+				defer stop()
+				pass(2 * time.Hour)
+				require.Greater(t, len(started), points.DefaultMaxFailures)
+				for i := points.DefaultMaxFailures; i < len(started); i++ {
+					assert.Equal(t, test.every, started[i].Sub(started[i-1]))
+				}
+			})
+		})
+	}
+}
+
 func TestUpdateOnStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &fake{}

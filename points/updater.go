@@ -12,11 +12,12 @@ import (
 
 // An updater runs the updates of a store, one at a time. It is safe for concurrent use.
 type updater struct {
-	store    Store
-	cfg      UpdaterConfig
-	cooldown func() time.Duration
-	logger   *slog.Logger
-	hooks    Hooks
+	store  Store
+	cfg    UpdaterConfig
+	logger *slog.Logger
+	hooks  Hooks
+
+	cooldownEnd func(failed UpdateInfo) time.Time // of the circuit breaker after this failure
 
 	mu      sync.Mutex
 	state   UpdaterState   // without Breaker
@@ -38,8 +39,8 @@ type UpdaterState struct {
 	Breaker      BreakerState // of the circuit breaker
 }
 
-func newUpdater(store Store, cfg Config, cooldown func() time.Duration) *updater {
-	return &updater{store: store, cfg: cfg.Updater, cooldown: cooldown, logger: cfg.Logger, hooks: cfg.Hooks}
+func newUpdater(store Store, cfg Config, cooldownEnd func(failed UpdateInfo) time.Time) *updater {
+	return &updater{store: store, cfg: cfg.Updater, logger: cfg.Logger, hooks: cfg.Hooks, cooldownEnd: cooldownEnd}
 }
 
 func (u *updater) update(ctx context.Context) (UpdateInfo, error) {
@@ -63,7 +64,7 @@ func (u *updater) breaker() BreakerState {
 	switch {
 	case u.state.Failures < u.cfg.MaxFailures:
 		return BreakerClosed
-	case time.Since(u.state.LastFailure.Started) < u.cooldown():
+	case time.Now().Before(u.cooldownEnd(u.state.LastFailure)):
 		return BreakerOpen
 	default:
 		return BreakerHalfOpen
