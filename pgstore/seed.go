@@ -21,9 +21,10 @@ const seedPoll = 100 * time.Millisecond
 // fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see the
 // users before Seed ends.
 //
-// Several processes may call Seed at once: one fills the table while the others wait, without a connection. An empty
-// table is locked against other writers meanwhile (SHARE ROW EXCLUSIVE MODE); Seed first waits for open transactions that
-// have written to it, and leaves their users alone. Seed fails if triggers or rules redirect, add or drop rows.
+// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed
+// locks an empty table against other writers (SHARE ROW EXCLUSIVE MODE). For the lock it waits for open
+// transactions that have written to the table; if they add users, it does nothing. It fails if triggers or rules
+// redirect, add or drop rows.
 func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("pgstore: the number of users must not be negative, got %d", n)

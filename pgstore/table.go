@@ -81,8 +81,8 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 	return err
 }
 
-// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. A view or a temporary table is
-// an error, so that no statement ever goes to one.
+// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
+// temporary table, so no statement ever uses one.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	var schema, relation, kind string
 	var temporary bool
@@ -96,8 +96,8 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	case err != nil:
 		return nil, err
 	case kind != "r" && kind != "p":
-		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q (pg_class.relkind)",
-			kind)
+		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q "+
+			"(pg_class.relkind)", kind)
 	case temporary:
 		return nil, errors.New("it must not be temporary: other connections do not see it")
 	}

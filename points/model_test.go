@@ -59,7 +59,7 @@ type machine struct {
 	ticks []points.TickInfo
 	ended []updateEnd
 
-	updateCtx context.Context //nolint:containedctx // of the latest update
+	updateCtx context.Context // of the latest update
 }
 
 // The machine's configuration.

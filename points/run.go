@@ -73,7 +73,8 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 // Pause stops the ticks. A running update goes on, and queries are answered. No tick starts an update once Pause has
-// returned, but the new min number of a tick that is waiting for a read still takes effect. It may be called at any time.
+// returned, but the new min number of a tick that is waiting for a read still takes effect. It may be called at any
+// time.
 func (e *Engine) Pause() {
 	e.schedule.starting.Lock()
 	defer e.schedule.starting.Unlock()

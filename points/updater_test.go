@@ -305,9 +305,7 @@ func TestCancelledUpdateIsNeitherSuccessNorFailure(t *testing.T) {
 
 // An update that ends with its caller's context says nothing about the store, whatever error the store returns.
 func TestUpdateThatItsCallerEndsIsNoFailure(t *testing.T) {
-	withDeadline := func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-		return context.WithTimeout(ctx, d)
-	}
+	withDeadline := context.WithTimeout
 	withCancel := func(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithCancel(ctx)
 		time.AfterFunc(d, cancel)

@@ -3,9 +3,9 @@
 //	server                                                # in memory, 1,000,000 users
 //	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
 //
-// It logs to standard error; standard output is for what -version and -print-config print. It exits with 0 after
-// SIGTERM or an interrupt, with 2 if a flag or its environment variable is wrong, with 1 if it cannot start or go on, also
-// because of one of OpenTelemetry's variables.
+// It logs to standard error; only -version and -print-config write to standard output. Exit codes: 0 after SIGTERM
+// or an interrupt; 2 if a flag or its environment variable is invalid; 1 if it cannot start or continue, also
+// because of an OpenTelemetry variable.
 package main
 
 import (

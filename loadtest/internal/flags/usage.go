@@ -39,9 +39,9 @@ Closed loop (each client sends its next request after the response to the previo
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
-  -find-max         search for the highest rate that meets the SLO: start at -rate (default 1000) and double it until the
-                    SLO is missed, then bisect until the highest rate that met it and the lowest that missed it are
-                    within 5%; if the first rate misses it, halve the rate until one meets it, then bisect
+  -find-max         search for the highest rate that meets the SLO: start at -rate (default 1000) and double it until
+                    the SLO is missed, then bisect until the highest rate that met it and the lowest that missed it
+                    are within 5%; if the first rate misses it, halve the rate until one meets it, then bisect
   -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx
 
 Checks:

@@ -92,8 +92,8 @@ func isLost(err error) bool {
 	return ok || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
-// OneLine returns the text of an error without line breaks. Of equal lines it has the first: pgx repeats the same failure
-// for each attempt, with and without TLS.
+// OneLine returns the text of an error without line breaks. It drops repeated lines: pgx lists the same failure for
+// each attempt, with and without TLS.
 func OneLine(err error) string {
 	var lines []string
 	for line := range strings.Lines(err.Error()) {

@@ -22,8 +22,8 @@ func (c *Config) flags() *flag.FlagSet {
 		"milliseconds (90000); a tick sets a new min number and updates all users (env TIMER_INTERVAL)")
 	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start; if false,\n"+
 		"queries find no users of a new table before the first tick (env UPDATE_ON_START)")
-	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, as a `DURATION` (500ms) or in\n"+
-		"milliseconds (500) (env QUERY_TIMEOUT)")
+	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, as a `DURATION` (500ms) or\n"+
+		"in milliseconds (500) (env QUERY_TIMEOUT)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "`LIMIT` of the wait queue of queries; one more is\n"+
 		"answered with 503 (env MAX_WAITING)")
 	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "`LIMIT` of open connections; one more is\n"+

@@ -28,8 +28,14 @@ type control struct {
 // handlers returns the handlers of POST requests by path.
 func (c *control) handlers() map[string]http.Handler {
 	actions := map[string]http.HandlerFunc{
-		"/control/pause":    func(w http.ResponseWriter, r *http.Request) { c.engine.Pause(); c.accept(w, r, http.StatusNoContent) },
-		"/control/resume":   func(w http.ResponseWriter, r *http.Request) { c.engine.Resume(); c.accept(w, r, http.StatusNoContent) },
+		"/control/pause": func(w http.ResponseWriter, r *http.Request) {
+			c.engine.Pause()
+			c.accept(w, r, http.StatusNoContent)
+		},
+		"/control/resume": func(w http.ResponseWriter, r *http.Request) {
+			c.engine.Resume()
+			c.accept(w, r, http.StatusNoContent)
+		},
 		"/control/update":   c.update,
 		"/control/interval": c.setInterval,
 	}
@@ -109,8 +115,8 @@ func (d *jsonDuration) UnmarshalJSON(value []byte) error {
 
 // reject logs that a request was rejected, and answers it with a problem.
 func (c *control) reject(w http.ResponseWriter, r *http.Request, status int, detail string) {
-	c.logger.InfoContext(r.Context(), "control request rejected", "path", r.URL.Path, "from", r.RemoteAddr, "status", status,
-		"reason", detail)
+	c.logger.InfoContext(r.Context(), "control request rejected", "path", r.URL.Path, "from", r.RemoteAddr,
+		"status", status, "reason", detail)
 	pointshttp.WriteProblem(w, status, detail)
 }
 

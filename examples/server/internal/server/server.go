@@ -238,8 +238,8 @@ func (s *Server) work(ctx context.Context) error {
 	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
 		"interval", time.Duration(s.cfg.Interval))
 	if interval := time.Duration(s.cfg.Interval); interval < time.Second {
-		s.logger.Warn("the interval is below 1 second: ticks are skipped while an update runs, see -interval (TIMER_INTERVAL)",
-			"interval", interval)
+		s.logger.Warn("the interval is below 1 second: ticks are skipped while an update runs, see -interval "+
+			"(TIMER_INTERVAL)", "interval", interval)
 	}
 	s.queries.SetServing()
 	close(s.ready)
