@@ -15,7 +15,7 @@ import (
 // Killed while it seeds its table, and while it updates it, again and again, the server starts and updates every user.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
-	const users, patience = 200_000, time.Minute
+	const users, patience = 100_000, 5 * time.Minute
 	url := pgtest.URL(t)
 	pool, err := pgxpool.New(t.Context(), url)
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 		return n
 	}
-	args := []string{"-addr=127.0.0.1:0", "-users=200000", "-interval=1ms", "-database-url", url}
+	args := []string{"-addr=127.0.0.1:0", "-users=100000", "-interval=1ms", "-database-url", url}
 	kill := func(when func() bool) {
 		server, _ := command(t, args)
 		require.NoError(t, server.Start())
