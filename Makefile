@@ -44,7 +44,7 @@ soak: ## Load, updates, faults and restarts at random for 30 minutes; print a ta
 .PHONY: faults
 faults: ## Run the tests of faults, overload and kills 20 times under the race detector (an hour)
 	go test -race -p 1 -count 20 -timeout 3h -v ./examples/server/... ./pgstore \
-		-run 'Fault|Failover|Disk|LongTransaction|Overload|Slow|TooMany|OneOrder|Killed|Hang|Silent|Cut|Lock' \
+		-run 'Fault|Failover|Disk|LongTransaction|OldSnapshot|Overload|Slow|TooMany|OneOrder|Killed|Hang|Silent|Cut|Fence|Lease|Replaced' \
 		| grep -E '^(---|ok|FAIL|panic| +[a-z_]+\.go)'
 
 .PHONY: overload
