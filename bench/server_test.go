@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -159,14 +158,14 @@ func (u *updates) stop() {
 
 // usage returns the CPU time of this process in µs and its resident memory in bytes.
 func usage(w http.ResponseWriter, _ *http.Request) {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+	cpu, err := cpuTime()
+	if err != nil {
 		panic(err)
 	}
 	statm, _ := os.ReadFile("/proc/self/statm") // Linux only
 	var size, resident int64
 	fmt.Sscan(string(statm), &size, &resident) //nolint:errcheck // zero elsewhere
-	fmt.Fprintln(w, time.Duration(r.Utime.Nano()+r.Stime.Nano()).Microseconds(), resident*int64(os.Getpagesize()))
+	fmt.Fprintln(w, cpu.Microseconds(), resident*int64(os.Getpagesize()))
 }
 
 // startServer starts the server on a seeded database and returns its address.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -126,12 +126,12 @@ unix_socket_dir =
 `, conn.Host, conn.Port, conn.Database, conn.User, password, port, setting)
 
 	cmd := exec.Command(path, "pgbouncer.ini")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	endWithParent(cmd)
 	pgtest.Unprivileged(t, cmd, map[string]string{"pgbouncer.ini": config})
 	cmd.Stderr = t.Output()
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		assert.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		assert.NoError(t, cmd.Process.Signal(os.Interrupt))
 		_ = cmd.Wait()
 	})
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
