@@ -22,7 +22,7 @@ var overload = flag.Duration("overload", 10*time.Second, "how long TestOverload 
 // TestOverload runs the server with a tenth of a processor, 128 MB and at most 500 connections. 450 clients send
 // requests as fast as they get answers, first alone, then beside 19,800 others that together ask for three times what
 // the server can do. All requests of the 450 must succeed, some of the others must be rejected, and once they are gone
-// the next query must be answered.
+// queries must be answered again.
 func TestOverload(t *testing.T) {
 	needFlag(t)
 	need(t, "docker", "nice")
@@ -68,8 +68,11 @@ func TestOverload(t *testing.T) {
 	t.Logf("beside others: %s", summary(r.report))
 	t.Logf("memory: %s", output(t, docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container)))
 	stopOthers()
-	_, err = get(url)
-	require.NoError(t, err, "the first query afterwards")
+	// The closed connections count until the server, with its tenth of a processor, has noticed that they are closed.
+	eventually(t, func() bool {
+		_, err := get(url)
+		return err == nil
+	}, "the server still rejects queries although the clients are gone")
 	rejected := metric(url, "points_connections_rejected_total")
 	t.Logf("rejected connections: %d", rejected)
 	assert.Greater(t, rejected, 100, "the server was not overloaded")
