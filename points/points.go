@@ -48,6 +48,10 @@ type Capabilities struct {
 	// waking a goroutine (about 1 µs). Each query of an [Engine] then makes its own read, under a lock, which is faster
 	// than batching. The query's context does not interrupt such a read.
 	ImmediateReads bool
+
+	// SharedState, if not nil, keeps the state of the engine for several processes. The engine then answers queries with
+	// its AnswerBatch instead of UsersAbove, and claims ticks with its Sync.
+	SharedState SharedState
 }
 
 // A Result is the answer to one query.

@@ -1,0 +1,118 @@
+package points
+
+import (
+	"context"
+	"time"
+)
+
+// A SharedState keeps the state of an engine where several processes can use it: the order of the queries, the min
+// number and the schedule of the ticks. All engines with the same shared state act as one engine: one order of queries,
+// one tick per interval, and one update per tick. A [Store] that has a shared state returns it in [Capabilities].
+//
+// Its methods are safe for concurrent use, by several processes too, and return soon after ctx ends. All times are those
+// of one clock, that of the shared state. Package storetest checks that an implementation follows the rules below.
+type SharedState interface {
+	// AnswerBatch answers n consecutive queries in one atomic step, at one moment between the call and its return: it
+	// gives them the next n timestamps, and reads at most limit users with more points than the min number, under the
+	// rules of Store.UsersAbove. At later timestamps neither the users nor the min number are older. n and limit are at
+	// least 1.
+	//
+	// Timestamps are not in the future, and none is given twice, whatever fails: it survives a crash of every process
+	// and of the database. If AnswerBatch fails, it may have taken its timestamps: the next query then returns the last
+	// of them.
+	AnswerBatch(ctx context.Context, n, limit int) (SharedBatch, error)
+
+	// Sync registers an engine, records its update, and claims the tick if one is due. Each engine calls it at least
+	// once a second while Run runs. Of all calls, exactly one claims a tick, and no AnswerBatch is in progress when the
+	// claim sets the new min number.
+	Sync(ctx context.Context, request SyncRequest) (SyncResult, error)
+
+	// Configure changes the schedule for all engines. Once it has returned, no tick is claimed by an earlier schedule.
+	Configure(ctx context.Context, change ScheduleChange) (SharedStatus, error)
+}
+
+// A SharedBatch is the result of [SharedState.AnswerBatch].
+type SharedBatch struct {
+	Users    []User    // never nil
+	Previous time.Time // the timestamp of the query before the first of the batch; zero if there was none
+	Last     time.Time // of the last query of the batch; the queries before it have the n-1 microseconds before it
+}
+
+// A SyncRequest is the argument of [SharedState.Sync].
+type SyncRequest struct {
+	Instance  string        // identifies the engine; see Config.Instance
+	Starting  bool          // Run has just begun: Interval applies, unless the latest beginning of a Run had the same
+	Interval  time.Duration // Config.Interval
+	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
+	MinNumber int           // the new min number if the tick is claimed
+	Update    *SharedUpdate // the engine's latest update, running or ended; nil if there is none
+}
+
+// A SyncResult is the result of [SharedState.Sync].
+type SyncResult struct {
+	// Claimed: the caller has claimed a tick. The new min number is set, and the caller must start the tick's update.
+	Claimed bool
+
+	// Status is the state after the call.
+	Status SharedStatus
+}
+
+// A ScheduleChange is the argument of [SharedState.Configure]. Nil fields change nothing. After a change the next tick
+// comes after a whole interval.
+type ScheduleChange struct {
+	Paused   *bool
+	Interval *time.Duration
+}
+
+// A SharedStatus describes a shared state at one moment. It does not contain the min number.
+type SharedStatus struct {
+	Time      time.Time        // of this status, by the clock of the shared state
+	Interval  time.Duration    // between two ticks; 0 before the first Sync
+	Paused    bool             // no ticks
+	NextTick  time.Time        // zero while the ticks are paused
+	Ticks     uint64           // since the shared state was created
+	Skipped   uint64           // ticks whose update was skipped, because another one was running
+	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance
+	Updates   []SharedUpdate   // the latest updates of all engines, latest first, at most SharedUpdates
+	Failures  int              // consecutive failed updates up to now
+
+	// LastSuccess and LastFailure are the latest update that succeeded and the latest that failed; zero if there was
+	// none.
+	LastSuccess, LastFailure SharedUpdate
+}
+
+// InstanceTimeout is the time without a Sync after which an engine counts as gone.
+const InstanceTimeout = 5 * time.Second
+
+// SharedUpdates is the maximum number of updates in a [SharedStatus].
+const SharedUpdates = 20
+
+// A SharedInstance is an engine with the shared state.
+type SharedInstance struct {
+	Instance string
+	Started  time.Time // of Run
+	Seen     time.Time // of its latest Sync
+}
+
+// A SharedUpdate is an update of one of the engines with the shared state.
+type SharedUpdate struct {
+	ID       uint64        // random; identifies the update
+	Instance string        // of the engine; see Config.Instance
+	Started  time.Time     // by the clock of the shared state; ignored in a SyncRequest
+	Duration time.Duration // 0 while it runs
+	Users    int64         // updated
+	Outcome  UpdateOutcome
+	Err      string // empty unless the outcome is UpdateFailed
+}
+
+// UpdateOutcome is how an update ended.
+type UpdateOutcome int
+
+// The outcomes of an update.
+const (
+	UpdateUnfinished UpdateOutcome = iota // it is running, or its process has died
+	UpdateSucceeded                       // every user was updated
+	UpdateFailed
+	UpdateSkipped   // the update of a tick was skipped, because another one was running
+	UpdateCancelled // by its caller, or because Run ended
+)
