@@ -42,7 +42,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(result.Users, result.Previous)
+	fmt.Println(result.Users, result.PreviousTimestamp)
 }
 
 // New checks its configuration and does not connect.

@@ -87,14 +87,14 @@ func TestWaitersFormABatch(t *testing.T) {
 
 		assert.EqualValues(t, 2, store.reads.Load())
 		assert.Zero(t, engine.State().Waiting)
-		assert.True(t, requireResult(t, first).Previous.IsZero())
-		previous := requireResult(t, first).Previous
+		assert.True(t, requireResult(t, first).PreviousTimestamp.IsZero())
+		previous := requireResult(t, first).PreviousTimestamp
 		for _, c := range others {
 			result := requireResult(t, c)
 			assert.Equal(t, []points.User{{ID: 2}}, result.Users)
 			assert.EqualValues(t, 2, result.Batch)
-			assert.True(t, result.Previous.After(previous), "in order of arrival")
-			previous = result.Previous
+			assert.True(t, result.PreviousTimestamp.After(previous), "in order of arrival")
+			previous = result.PreviousTimestamp
 		}
 		assert.Equal(t, []points.BatchInfo{
 			{Batch: 1, Queries: 1, Users: 1, Duration: 2 * time.Second},
@@ -131,7 +131,7 @@ func TestFailedReadFailsItsBatch(t *testing.T) {
 				read := store.read
 				gate.release() // the read of the batch starts
 				store.onRead(func(context.Context, int, int) ([]points.User, error) { return nil, fail() })
-				assert.True(t, requireResult(t, before).Previous.IsZero())
+				assert.True(t, requireResult(t, before).PreviousTimestamp.IsZero())
 				timestamp := time.Now()
 				pass(time.Second)
 
@@ -150,7 +150,7 @@ func TestFailedReadFailsItsBatch(t *testing.T) {
 
 				store.onRead(read)
 				gate.open()
-				assert.True(t, query(t, engine).Previous.After(timestamp), "the timestamp of the last query of the batch")
+				assert.True(t, query(t, engine).PreviousTimestamp.After(timestamp), "of the last query of the batch")
 				assert.EqualValues(t, 4, store.reads.Load())
 			})
 		})
@@ -188,8 +188,8 @@ func TestCancelledWhileWaiting(t *testing.T) {
 			pass(time.Second)
 			gate.release()
 			others := slices.Delete(calls, cancelled, cancelled+1)
-			assert.Equal(t, timestamp, requireResult(t, others[0]).Previous)
-			assert.True(t, requireResult(t, others[1]).Previous.After(timestamp))
+			assert.Equal(t, timestamp, requireResult(t, others[0]).PreviousTimestamp)
+			assert.True(t, requireResult(t, others[1]).PreviousTimestamp.After(timestamp))
 			assert.Equal(t, requireResult(t, others[0]).Batch, requireResult(t, others[1]).Batch)
 
 			first = startQuery(t.Context(), engine)
@@ -239,7 +239,7 @@ func TestCancelledDuringTheRead(t *testing.T) {
 		pass(time.Second)
 		gate.release()
 		gate.open()
-		assert.Equal(t, timestamp, requireResult(t, late).Previous, "a cancelled query has no timestamp")
+		assert.Equal(t, timestamp, requireResult(t, late).PreviousTimestamp, "a cancelled query has no timestamp")
 		assert.EqualValues(t, 3, store.reads.Load())
 	})
 }

@@ -6,7 +6,7 @@ type BreakerState int
 // The states of the circuit breaker.
 const (
 	BreakerClosed   BreakerState = iota // updates run
-	BreakerOpen                         // updates are rejected with ErrUpdatesSuspended
+	BreakerOpen                         // updates are rejected with ErrBreakerOpen
 	BreakerHalfOpen                     // the next update is a probe: it closes the breaker or opens it again
 )
 

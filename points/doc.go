@@ -12,7 +12,7 @@
 //
 //	result, err := engine.Query(ctx)
 //	// result.Users: at most 2 users with more points than the min number
-//	// result.Previous: the timestamp of the query before this one
+//	// result.PreviousTimestamp: the timestamp of the query before this one
 //
 // # Engine
 //

@@ -18,7 +18,7 @@ func TestPreviousIsTheTimestampBefore(t *testing.T) {
 		engine := newEngine(t, mode(&fake{}), points.Config{})
 		before := time.Time{}
 		for range 10 {
-			assert.Equal(t, before, query(t, engine).Previous)
+			assert.Equal(t, before, query(t, engine).PreviousTimestamp)
 			before = time.Now().UTC().Round(0)
 			pass(1500 * time.Microsecond)
 		}
@@ -31,7 +31,7 @@ func TestTimestampsIncreaseWhileTheClockStandsStill(t *testing.T) {
 		started := time.Now()
 		timestamps := make([]time.Time, 100)
 		for i := range timestamps {
-			timestamps[i] = query(t, engine).Previous
+			timestamps[i] = query(t, engine).PreviousTimestamp
 		}
 		assert.Equal(t, started, time.Now(), "the clock stands still")
 		assert.True(t, timestamps[0].IsZero())
@@ -52,7 +52,7 @@ func TestTimestampsOfConcurrentQueriesDiffer(t *testing.T) {
 				all.Go(func() {
 					result, err := engine.Query(t.Context())
 					assert.NoError(t, err)
-					timestamps[i] = result.Previous
+					timestamps[i] = result.PreviousTimestamp
 				})
 			}
 			all.Wait()
@@ -61,7 +61,7 @@ func TestTimestampsOfConcurrentQueriesDiffer(t *testing.T) {
 				require.GreaterOrEqual(t, timestamps[i+1].Sub(timestamps[i]), time.Microsecond)
 			}
 			pass(time.Second)
-			assert.False(t, query(t, engine).Previous.After(time.Now()), "timestamps are never in the future")
+			assert.False(t, query(t, engine).PreviousTimestamp.After(time.Now()), "timestamps are never in the future")
 		}
 	})
 }
@@ -103,7 +103,7 @@ func TestQueryWithEndedContext(t *testing.T) {
 		require.EqualError(t, err, "points: query: context canceled")
 		assert.Zero(t, result)
 		assert.Zero(t, store.reads.Load())
-		assert.True(t, query(t, engine).Previous.IsZero())
+		assert.True(t, query(t, engine).PreviousTimestamp.IsZero())
 	})
 }
 
@@ -141,7 +141,7 @@ func TestFailedReadChangesNothing(t *testing.T) {
 
 				store.onRead(nil)
 				result = query(t, engine)
-				assert.Equal(t, timestamp, result.Previous, "the timestamp of the query before the failed one")
+				assert.Equal(t, timestamp, result.PreviousTimestamp, "the timestamp of the query before the failed one")
 				assert.EqualValues(t, 3, result.Batch)
 			})
 		})

@@ -21,8 +21,8 @@ var (
 	// ErrUpdateRunning: another update is running. Updates never queue.
 	ErrUpdateRunning = errors.New("points: an update is running")
 
-	// ErrUpdatesSuspended: the circuit breaker is open after repeated failures. See UpdaterConfig.Cooldown.
-	ErrUpdatesSuspended = errors.New("points: updates are suspended after repeated failures")
+	// ErrBreakerOpen: the circuit breaker rejects updates after repeated failures. See UpdaterConfig.Cooldown.
+	ErrBreakerOpen = errors.New("points: update rejected: the circuit breaker is open after repeated failures")
 
 	// ErrRunning: Engine.Run was called while it is running.
 	ErrRunning = errors.New("points: the engine is already running")

@@ -81,7 +81,7 @@ func ExampleEngine() {
 		for _, u := range result.Users {
 			fmt.Printf("user %d has %d points\n", u.ID, u.Points)
 		}
-		fmt.Println("first query:", result.Previous.IsZero())
+		fmt.Println("first query:", result.PreviousTimestamp.IsZero())
 	}
 
 	cancel()

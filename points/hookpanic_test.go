@@ -48,7 +48,7 @@ func TestPanicOfABatchHook(t *testing.T) {
 					require.PanicsWithValue(t, "no batch", func() { _, _ = engine.Query(t.Context()) })
 				}
 				bad = false
-				assert.Equal(t, timestamp, query(t, engine).Previous, "a query that panicked has no timestamp")
+				assert.Equal(t, timestamp, query(t, engine).PreviousTimestamp, "a query that panicked has no timestamp")
 				query(t, engine)
 				assert.Equal(t, []int{1, 1, 1, 1, 1}, seen, "each read is for one query")
 				assert.Zero(t, engine.State().Waiting)
@@ -132,7 +132,7 @@ func TestGoexit(t *testing.T) {
 				gate.open()
 				require.True(t, first.hasReturned())
 				require.EqualError(t, first.err, "points: reading users: the store or a hook called runtime.Goexit")
-				assert.True(t, requireResult(t, second).Previous.IsZero())
+				assert.True(t, requireResult(t, second).PreviousTimestamp.IsZero())
 
 				// The same of a probe.
 				gate.close()

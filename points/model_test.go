@@ -222,7 +222,7 @@ func (m *machine) Update(t *rapid.T) {
 	case !m.store.updates.idle():
 		want = points.ErrUpdateRunning
 	case m.breaker.state() == points.BreakerOpen:
-		want = points.ErrUpdatesSuspended
+		want = points.ErrBreakerOpen
 	}
 	update := startCancellable(m.engine.Update)
 	if want != nil {

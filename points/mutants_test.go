@@ -81,7 +81,7 @@ func (m *mutant) serve(ctx context.Context, batch *[]chan points.Result) {
 		if i > 0 && m.fault != oneTimestampPerBatch {
 			previous = m.advance()
 		}
-		result <- points.Result{Users: users, Previous: previous}
+		result <- points.Result{Users: users, PreviousTimestamp: previous}
 	}
 }
 

@@ -60,10 +60,10 @@ type Result struct {
 	// It is never nil. All queries of a batch share it: do not modify it.
 	Users []User
 
-	// Previous is the timestamp of the query before this one, in UTC; zero for the engine's first query. Each timestamp
-	// is at least a microsecond later than the one before it, so timestamps run ahead of the clock while there is more
-	// than one query per microsecond.
-	Previous time.Time
+	// PreviousTimestamp is the timestamp of the query before this one, in UTC; zero for the engine's first query. Each
+	// timestamp is at least a microsecond later than the one before it, so timestamps run ahead of the clock while there
+	// is more than one query per microsecond.
+	PreviousTimestamp time.Time
 
 	// Batch is the number of the read that this result comes from, counted from 1. Results with the same Batch have the
 	// same Users, so anything derived from Users can be cached per batch.

@@ -20,8 +20,7 @@ const probeInterval = 100 * time.Millisecond
 // call. On an idle engine a query does not wait.
 //
 // Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
-// store's error, wrapped. A failed query has no timestamp: the next query returns the same Previous as if it had not
-// been made.
+// store's error, wrapped. A failed query has no timestamp: the next query's PreviousTimestamp is the same as without it.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)
@@ -243,7 +242,7 @@ func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 		timestamp := max(e.lastTimestamp, time.Now().UnixMicro()-int64(e.inFlight.length))
 		for w := e.inFlight.first; w != nil; w = w.next {
 			timestamp++
-			w.result = Result{Users: users, Previous: timeOf(e.lastTimestamp), Batch: b.number}
+			w.result = Result{Users: users, PreviousTimestamp: timeOf(e.lastTimestamp), Batch: b.number}
 			e.lastTimestamp = timestamp
 		}
 	case down != nil:
@@ -287,7 +286,7 @@ func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Users: users, Previous: timeOf(e.lastTimestamp), Batch: e.batches}
+	result := Result{Users: users, PreviousTimestamp: timeOf(e.lastTimestamp), Batch: e.batches}
 	e.lastTimestamp = max(e.lastTimestamp+1, started.UnixMicro())
 	return result, nil
 }

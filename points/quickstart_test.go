@@ -24,8 +24,8 @@ func Example() {
 	check(err)
 	result, err := engine.Query(ctx) // at most 2 users with more points than the min number
 	check(err)
-	fmt.Println(update.Users, "users updated,", len(result.Users), "found, first query:", result.Previous.IsZero())
-	// Output: 1000000 users updated, 2 found, first query: true
+	fmt.Println(update.Users, "updated,", len(result.Users), "found, first query:", result.PreviousTimestamp.IsZero())
+	// Output: 1000000 updated, 2 found, first query: true
 }
 
 func check(err error) {

@@ -51,7 +51,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer e.setSchedule(func(s *schedule) bool { s.running = false; return true })
 
 	if e.cfg.UpdateOnStart {
-		if run, err := e.updater.claim(ctx); err == nil {
+		if run, err := e.updater.beginUpdate(ctx); err == nil {
 			go run() //nolint:errcheck // the updater logs and reports errors
 		}
 	}
@@ -99,7 +99,7 @@ func (e *Engine) SetInterval(interval time.Duration) error {
 // Update gives every user new points now. It changes neither the ticks nor the min number. It may be called at any
 // time, whether Run is running or not; the end of Run cancels it.
 //
-// It fails with [ErrUpdateRunning] if an update is running, with [ErrUpdatesSuspended] if the circuit breaker is open,
+// It fails with [ErrUpdateRunning] if an update is running, with [ErrBreakerOpen] if the circuit breaker is open,
 // or with the store's error, wrapped: then any subset of the users may have new points. A panic of the store becomes an
 // error.
 func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
@@ -210,7 +210,7 @@ func (e *Engine) claimTickUpdate(ctx context.Context) (run func() (UpdateInfo, e
 	if paused {
 		return nil, errPaused
 	}
-	return e.updater.claim(ctx)
+	return e.updater.beginUpdate(ctx)
 }
 
 // runTickUpdate runs the update of a tick. The tick counts as skipped if the store was running another update.

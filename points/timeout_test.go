@@ -43,7 +43,7 @@ func TestQueryTimeout(t *testing.T) {
 
 					gate.open()
 					pass(probeInterval)
-					assert.True(t, query(t, engine).Previous.IsZero(), "a query that timed out has no timestamp")
+					assert.True(t, query(t, engine).PreviousTimestamp.IsZero(), "a query that timed out has no timestamp")
 					require.NotEmpty(t, got)
 					if got[0] != nil { // an unresponsive store finds users, but too late
 						assert.ErrorIs(t, got[0], points.ErrQueryTimeout)
@@ -97,7 +97,7 @@ func TestQueryTimeoutWithinABatch(t *testing.T) {
 				if test.answered {
 					gate.open()
 					result := requireResult(t, calls[2])
-					assert.Equal(t, timestamp, result.Previous)
+					assert.Equal(t, timestamp, result.PreviousTimestamp)
 					assert.Equal(t, []points.User{{ID: 2}}, result.Users)
 					return
 				}
@@ -105,7 +105,7 @@ func TestQueryTimeoutWithinABatch(t *testing.T) {
 				requireTimeout(t, calls[2], 5*time.Second)
 				gate.open()
 				pass(probeInterval)
-				assert.Equal(t, timestamp, query(t, engine).Previous)
+				assert.Equal(t, timestamp, query(t, engine).PreviousTimestamp)
 			})
 		})
 	}
@@ -272,7 +272,7 @@ func TestStoreThatIsDown(t *testing.T) {
 		probe := startQuery(t.Context(), engine)
 		requireDown(t, startQuery(t.Context(), engine), 0)
 		gate.open()
-		assert.True(t, requireResult(t, probe).Previous.IsZero(), "no failed query has a timestamp")
+		assert.True(t, requireResult(t, probe).PreviousTimestamp.IsZero(), "no failed query has a timestamp")
 		assert.False(t, engine.State().Down)
 		query(t, engine)
 	})

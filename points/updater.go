@@ -44,7 +44,7 @@ func newUpdater(store Store, cfg Config, cooldownEnd func(failed UpdateInfo) tim
 }
 
 func (u *updater) update(ctx context.Context) (UpdateInfo, error) {
-	run, err := u.claim(ctx)
+	run, err := u.beginUpdate(ctx)
 	if err != nil {
 		return UpdateInfo{}, err
 	}
@@ -71,16 +71,17 @@ func (u *updater) breaker() BreakerState {
 	}
 }
 
-// claim reserves the right to update. It returns the update, which the caller must run.
-func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), err error) {
+// beginUpdate marks an update as running, unless another one runs or the breaker is open. The caller must call run, which
+// does the update.
+func (u *updater) beginUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, u.cfg.Timeout, errUpdateTimeout)
-	info, err := u.begin(cancel)
+	info, err := u.acquire(cancel)
 	if err != nil {
 		cancel()
-		if errors.Is(err, ErrUpdatesSuspended) {
+		if errors.Is(err, ErrBreakerOpen) {
 			u.logger.WarnContext(ctx, "update rejected after repeated failures", "breaker", BreakerOpen)
 		}
 		return nil, err
@@ -88,14 +89,15 @@ func (u *updater) claim(ctx context.Context) (run func() (UpdateInfo, error), er
 	return func() (UpdateInfo, error) { return u.run(ctx, info) }, nil
 }
 
-func (u *updater) begin(cancel context.CancelFunc) (UpdateInfo, error) {
+// acquire is the opposite of release.
+func (u *updater) acquire(cancel context.CancelFunc) (UpdateInfo, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
 	case u.running != nil:
 		return UpdateInfo{}, ErrUpdateRunning
 	case u.breaker() == BreakerOpen:
-		return UpdateInfo{}, ErrUpdatesSuspended
+		return UpdateInfo{}, ErrBreakerOpen
 	}
 	u.running = &runningUpdate{cancel, make(chan struct{})}
 	u.state.RunningSince = time.Now().UTC()

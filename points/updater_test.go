@@ -397,7 +397,7 @@ func TestBreaker(t *testing.T) {
 				update(errStore, points.BreakerOpen, test.failures)
 				last := updater.State()
 				pass(test.cooldown - 1)
-				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures)
+				update(points.ErrBreakerOpen, points.BreakerOpen, test.failures)
 				assert.Equal(t, []string{
 					`level=WARN msg="update rejected after repeated failures" breaker=open`,
 				}, log.read())
@@ -407,7 +407,7 @@ func TestBreaker(t *testing.T) {
 				pass(1)
 				assert.Equal(t, points.BreakerHalfOpen, updater.State().Breaker)
 				update(errStore, points.BreakerOpen, test.failures+1)
-				update(points.ErrUpdatesSuspended, points.BreakerOpen, test.failures+1)
+				update(points.ErrBreakerOpen, points.BreakerOpen, test.failures+1)
 
 				pass(test.cooldown)
 				store.onUpdate(nil)

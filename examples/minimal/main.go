@@ -31,7 +31,7 @@ func main() {
 		if result, err := engine.Query(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else {
-			answer := map[string]any{"users": result.Users, "timestamp": result.Previous}
+			answer := map[string]any{"users": result.Users, "timestamp": result.PreviousTimestamp}
 			json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client is gone
 		}
 	})

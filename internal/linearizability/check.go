@@ -58,7 +58,9 @@ func setPlaces(history []operation) {
 			queries = append(queries, q)
 		}
 	}
-	slices.SortFunc(queries, func(a, b *answeredQuery) int { return a.result.Previous.Compare(b.result.Previous) })
+	slices.SortFunc(queries, func(a, b *answeredQuery) int {
+		return a.result.PreviousTimestamp.Compare(b.result.PreviousTimestamp)
+	})
 	for place, q := range queries {
 		q.place = place
 	}

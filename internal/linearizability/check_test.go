@@ -63,13 +63,13 @@ func (s *script) during(meanwhile func(), users ...points.User) {
 		} else {
 			s.last = s.last.Add(time.Microsecond)
 		}
-		return points.Result{Users: users, Previous: previous}, nil
+		return points.Result{Users: users, PreviousTimestamp: previous}, nil
 	})
 }
 
 // queryAt records a query that returns users 2 and 3, and previous.
 func (s *script) queryAt(previous time.Time) {
-	s.answer(points.Result{Users: old()[1:], Previous: previous})
+	s.answer(points.Result{Users: old()[1:], PreviousTimestamp: previous})
 }
 
 func (s *script) answer(result points.Result) {
@@ -180,7 +180,7 @@ func TestCheckOfOrder(t *testing.T) {
 		}, "it is not the next query"},
 		{"a batch after a later one", func(s *script) {
 			s.answer(points.Result{Users: old()[1:], Batch: 2})
-			s.answer(points.Result{Users: old()[1:], Batch: 1, Previous: time.Now()})
+			s.answer(points.Result{Users: old()[1:], Batch: 1, PreviousTimestamp: time.Now()})
 		}, "a later batch has been answered"},
 	}.check(t)
 }

@@ -82,7 +82,7 @@ type answeredQuery struct {
 
 func (q *answeredQuery) String() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "query %d, previous %s:", q.place, q.result.Previous.Format(time.RFC3339Nano))
+	fmt.Fprintf(&text, "query %d, previous %s:", q.place, q.result.PreviousTimestamp.Format(time.RFC3339Nano))
 	for _, u := range q.result.Users {
 		fmt.Fprintf(&text, " user %d with %d", u.ID, u.Points)
 	}
@@ -92,7 +92,7 @@ func (q *answeredQuery) String() string {
 func (q *answeredQuery) apply(r *Recorder, s state) (state, error) {
 	// An engine may give the queries of one batch timestamps that are a microsecond apart.
 	slack := time.Duration(len(r.history)) * time.Microsecond
-	previous := q.result.Previous
+	previous := q.result.PreviousTimestamp
 	switch {
 	case q.place != s.queries:
 		return s, errors.New("it is not the next query")

@@ -42,10 +42,10 @@ func (h *Handler) appendResult(json []byte, result points.Result) []byte {
 		h.users.Store(encoded)
 	}
 	json = append(json, encoded.json...)
-	if result.Previous.IsZero() {
+	if result.PreviousTimestamp.IsZero() {
 		return append(json, "null}"...)
 	}
-	return append(appendTime(json, result.Previous), '}')
+	return append(appendTime(json, result.PreviousTimestamp), '}')
 }
 
 // A jsonTime is a time that is encoded by appendTime.

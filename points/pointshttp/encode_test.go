@@ -51,12 +51,12 @@ func TestAnswersAreJSON(t *testing.T) {
 			`{"users":[],"timestamp":null}`,
 		},
 		"one user": {
-			points.Result{Users: users[:1], Previous: at},
+			points.Result{Users: users[:1], PreviousTimestamp: at},
 			`{"users":[{"id":17,"points":93,"inserted_at":"2026-01-01T10:00:00.120000Z",` +
 				`"updated_at":"2026-01-01T10:00:00.120001Z"}],"timestamp":"2026-01-01T10:00:00.120000Z"}`,
 		},
 		"two users": {
-			points.Result{Users: users, Previous: at},
+			points.Result{Users: users, PreviousTimestamp: at},
 			`{"users":[{"id":17,"points":93,"inserted_at":"2026-01-01T10:00:00.120000Z",` +
 				`"updated_at":"2026-01-01T10:00:00.120001Z"},{"id":-4,"points":0,` +
 				`"inserted_at":"0001-01-01T00:00:00.000000Z","updated_at":"0001-01-01T00:00:00.000000Z"}],` +
@@ -72,7 +72,7 @@ func TestAnswersAreJSON(t *testing.T) {
 			}
 			require.NoError(t, json.Unmarshal(got, &decoded))
 			assert.Equal(t, test.result.Users, decoded.Users)
-			assert.Equal(t, test.result.Previous, decoded.Timestamp)
+			assert.Equal(t, test.result.PreviousTimestamp, decoded.Timestamp)
 		})
 	}
 }

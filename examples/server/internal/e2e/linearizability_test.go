@@ -73,7 +73,7 @@ func (r result) points() points.Result {
 	}
 	p := points.Result{Users: []points.User{}}
 	if r.Timestamp != nil {
-		p.Previous = at(*r.Timestamp)
+		p.PreviousTimestamp = at(*r.Timestamp)
 	}
 	for _, u := range r.Users {
 		p.Users = append(p.Users, points.User{

@@ -100,7 +100,7 @@ func (p *prober) check(a answer, last *time.Time) error {
 		}
 		return nil
 	}
-	timestamp := result.points().Previous
+	timestamp := result.points().PreviousTimestamp
 	if time.Since(p.turn) > turn {
 		p.timestamps = [2]map[time.Time]bool{{}, p.timestamps[0]}
 		p.turn = time.Now()
