@@ -15,7 +15,8 @@ import (
 // maxUsers is more than fits into memory, and few enough for make not to panic, on 32-bit machines too.
 const maxUsers = min(math.MaxInt32, math.MaxInt/16)
 
-// A Store keeps users in memory. It is safe for concurrent use.
+// A Store keeps users in memory. It is safe for concurrent use. Create one with [New] or [FromIDs]: the zero value is
+// not usable.
 type Store struct {
 	ids        []int64   // ascending
 	insertedAt time.Time // of every user

@@ -86,10 +86,11 @@ func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) (
 	return collect(rows, limit)
 }
 
-// The sample is the first sampleUsers users on pagesFromFirst pages from the first user's on, and then on
-// pagesAroundLast pages on each side of the last user's. With 60 users per page, a read ends after 34 pages. The others
-// are for a table full of row versions that cannot be pruned because an old snapshot still sees them. There, a page has
-// current versions or dead ones, rarely both, and only an index knows which.
+// The sample is up to sampleUsers users: those on pagesFromFirst pages, starting at the page of the user with the
+// lowest id, and then those within pagesAroundLast pages of the user with the highest id. With 60 users per page, a
+// read ends after 34 pages. The others are for a table full of row versions that cannot be pruned because an old
+// snapshot still sees them. There, a page has either current versions or dead ones, rarely both, and only an index
+// knows which.
 const (
 	sampleUsers     = "2000"
 	pagesFromFirst  = "64"
@@ -97,9 +98,9 @@ const (
 )
 
 // sampleQuery finds its pages by the first and the last id, so it follows the current versions of the users wherever
-// PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbors of a current version are
-// current as well, except at the edge of a batch that is not committed. Both ends of the ids are at such an edge only
-// for moments.
+// PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbours of a current version are
+// current as well, except where a batch is not committed yet. An update has such batches at the lowest and at the
+// highest id at once only for moments, if at all.
 //
 // The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
 // evaluated only if the first has too few users. The inner LIMIT also keeps the condition on points out of the scans.

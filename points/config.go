@@ -109,9 +109,9 @@ type UpdaterConfig struct {
 	MaxFailures int
 
 	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe, counted from
-	// the start of the failed update: a cooldown that is shorter than a failed update has no effect. By default it lasts
-	// until one and a half times the current interval after the start of the failed update, so that every other tick
-	// starts an update, but at least until half an interval after its end.
+	// the start of the failed update: a cooldown that is shorter than a failed update has no effect. By default it ends
+	// one and a half intervals after the start of the failed update, so that every other tick starts an update, but not
+	// before half an interval after the end of that update.
 	Cooldown time.Duration
 
 	// Key returns the key of an update. Calls come one at a time. The default is uniform over all of uint64.

@@ -9,7 +9,7 @@ import (
 )
 
 // An Engine answers queries about the users of a store, in one order, and updates the users at each tick. Its methods
-// are safe for concurrent use.
+// are safe for concurrent use. Create one with [New]: the zero value is not usable.
 type Engine struct {
 	store     Store
 	immediate bool // the store has ImmediateReads

@@ -22,7 +22,7 @@ type Hooks struct {
 	// BatchEnd is called after each read of the store, before its queries return.
 	BatchEnd func(info BatchInfo)
 
-	// Tick is called at each tick, after its update has been started or not.
+	// Tick is called at each tick, after the tick has started its update or skipped it.
 	Tick func(info TickInfo)
 
 	// UpdateStart is called before each update. Only Key and Started of info are set. It returns the context for the
@@ -33,7 +33,7 @@ type Hooks struct {
 	UpdateProgress func(done, total int64)
 
 	// UpdateEnd is called after each update, successful or not. If info.Err wraps ErrUpdateRunning, the store skipped the
-	// update because it was running one of another engine or process; that is not a failure.
+	// update because another engine or process was updating the same users; that is not a failure.
 	UpdateEnd func(info UpdateInfo)
 }
 
@@ -66,8 +66,8 @@ type UpdateInfo struct {
 	Err      error         // nil if every user was updated
 }
 
-// JoinHooks returns hooks that call the hooks of all, in order. Each BatchStart and UpdateStart gets the context that
-// the previous one returned.
+// JoinHooks combines hooks: each hook of the result calls those of all, in order. Each BatchStart and UpdateStart gets
+// the context that the previous one returned.
 func JoinHooks(all ...Hooks) Hooks {
 	var joined Hooks
 	for _, h := range all {

@@ -25,7 +25,7 @@ type User struct {
 //
 // Its methods are safe for concurrent use, and return soon after ctx ends.
 type Store interface {
-	// UsersAbove returns at most limit users with strictly more than min points, in any order, all read at one moment
+	// UsersAbove returns at most limit users that have more than min points, in any order, all read at one moment
 	// between the call and its return. It returns fewer only if there are no more such users, and an empty slice
 	// rather than nil. The caller owns the slice. min may be any number; limit is at least 1.
 	UsersAbove(ctx context.Context, min, limit int) ([]User, error)

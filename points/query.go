@@ -161,8 +161,8 @@ func (e *Engine) answerBatch(b batch) {
 	e.finishBatch(b, users, err, down)
 }
 
-// recoverServe fails the batch and restarts serve after the store or a hook has ended its goroutine with
-// runtime.Goexit, as testing.T.FailNow does. (A panic of a hook gets here, too, before it ends the program.)
+// recoverServe fails the batch and restarts serve if the store or a hook has called runtime.Goexit, as
+// testing.T.FailNow does. A hook that panics leads here as well, but then the program ends.
 func (e *Engine) recoverServe(b batch) {
 	err := errors.New("points: reading users: the store or a hook called runtime.Goexit")
 	var down error
@@ -204,10 +204,11 @@ func (e *Engine) nextBatch() (batch, bool) {
 		started:   time.Now(),
 		probe:     e.down != nil,
 	}
-	// A read may take longer than its waiters still wait: a shorter deadline would make a slow store look down.
+	// The read gets a whole QueryTimeout, although its waiters have less time left: a shorter deadline would make a
+	// slow store look down.
 	timeout := e.cfg.QueryTimeout
 	if b.probe {
-		// A fixed timeout would lock out a store that is slower than that for good.
+		// The timeout grows with the outage: with a fixed one, a store with slower reads would stay down forever.
 		timeout = min(timeout, max(e.cfg.ProbeTimeout, b.started.Sub(e.downSince)/4))
 	}
 	b.deadline = b.started.Add(timeout)
@@ -237,8 +238,8 @@ func (e *Engine) finishBatch(b batch, users []User, err, down error) {
 	var rejected *waiter
 	switch {
 	case err == nil:
-		// The last timestamp of a batch is now, not the first: timestamps are not in the future, unless there is more
-		// than one query per microsecond.
+		// The last timestamp of a batch is the current time, not the first: so no timestamp is in the future, unless
+		// there is more than one query per microsecond.
 		timestamp := max(e.lastTimestamp, time.Now().UnixMicro()-int64(e.inFlight.length))
 		for w := e.inFlight.first; w != nil; w = w.next {
 			timestamp++

@@ -32,11 +32,11 @@ type runningUpdate struct {
 // UpdaterState describes the updates of an engine.
 type UpdaterState struct {
 	RunningSince time.Time    // in UTC; zero if no update is running
-	Done, Total  int64        // users updated so far, and in all, if the store reports them; see WithProgress
+	Done, Total  int64        // users updated so far, users to update; 0 unless the store reports them (WithProgress)
 	LastSuccess  UpdateInfo   // zero if there was none
 	LastFailure  UpdateInfo   // zero if there was none; neither a cancelled nor a skipped update is a failure
 	Failures     int          // consecutive failures up to now
-	Breaker      BreakerState // of the circuit breaker
+	Breaker      BreakerState // state of the circuit breaker
 }
 
 func newUpdater(store Store, cfg Config, cooldownEnd func(failed UpdateInfo) time.Time) *updater {
@@ -71,8 +71,8 @@ func (u *updater) breaker() BreakerState {
 	}
 }
 
-// beginUpdate marks an update as running, unless another one runs or the breaker is open. The caller must call run, which
-// does the update.
+// beginUpdate marks an update as running, unless another one runs or the breaker is open. The caller must then call
+// run, which does the update.
 func (u *updater) beginUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
@@ -89,7 +89,7 @@ func (u *updater) beginUpdate(ctx context.Context) (run func() (UpdateInfo, erro
 	return func() (UpdateInfo, error) { return u.run(ctx, info) }, nil
 }
 
-// acquire is the opposite of release.
+// acquire marks the updater as running an update, until release.
 func (u *updater) acquire(cancel context.CancelFunc) (UpdateInfo, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

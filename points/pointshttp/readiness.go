@@ -16,8 +16,8 @@ type phase struct {
 	rejectsQueries bool
 }
 
-// SetStarting makes the handler answer queries and /readyz with 503, until SetServing is called. Clients see the step
-// of the start, such as "seeding the table".
+// SetStarting makes the handler answer queries and /readyz with 503, until SetServing is called. The answers name
+// the step, such as "seeding the table".
 func (h *Handler) SetStarting(step string) { h.phase.Store(&phase{"starting: " + step, true}) }
 
 // SetServing makes the handler answer queries and /readyz again, as a new one does.
@@ -30,7 +30,8 @@ func (h *Handler) SetStopping() {
 	h.phase.Store(&phase{"shutting down", before != nil && before.rejectsQueries})
 }
 
-// Phase returns "starting: " and the step of the start, "shutting down", or "" while the handler serves.
+// Phase returns why /readyz answers 503, as set by SetStarting or SetStopping: "starting: " and the step, or "shutting
+// down". It returns "" while the handler serves.
 func (h *Handler) Phase() string {
 	if p := h.phase.Load(); p != nil {
 		return p.name

@@ -15,8 +15,8 @@ import (
 //
 // While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the
 // handler waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine
-// switches: a fifth of the CPU time of a request (BenchmarkHTTP in ../../bench). Serve makes this read return at once
-// without reading, and checks connections with a timer instead, each 100 ms while their handler runs.
+// switches: a fifth of the CPU time of a request (BenchmarkHTTP in ../../bench). Serve replaces this read by a timer
+// that checks the connection every 100 ms while its handler runs.
 //
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
 // client still waits for its answer. (With net/http alone, it ends in both cases.)
@@ -36,9 +36,9 @@ func Serve(server *http.Server, listener net.Listener) error {
 }
 
 // ClientClosed reports whether the client of a request has closed the connection, or only its sending side. TCP cannot
-// tell the two apart, but few clients close only their sending side. If a request took long, the client's timeout was
-// probably shorter. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports
-// whether it has been cancelled.
+// tell the two apart, but few clients close only their sending side. A client that closes during a long request has probably
+// timed out. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports whether it
+// was cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open
@@ -90,8 +90,8 @@ type watchedConn struct {
 	waiting atomic.Bool        // a handler runs
 }
 
-// Read reads from the connection, except for net/http's read of one byte while a handler runs: that reads nothing. The
-// next call reads, whatever the size of p, so that no byte can stay unread for good.
+// Read reads from the connection, except for net/http's read of one byte while a handler runs: that returns 0 bytes at
+// once. The next call always reads, whatever the size of p, so that no byte stays unread.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	if len(p) == 1 && c.waiting.CompareAndSwap(false, true) {
 		c.timer.Reset(checkInterval)
