@@ -14,6 +14,7 @@ func Benchmark(b *testing.B, newStore NewStore) {
 	for _, users := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {
 			store := newStore(b, upTo(users))
+			requireStore(b, store)
 			b.Run("UsersAbove/all zero", func(b *testing.B) { benchmarkRead(b, store, 0) })
 
 			updateOrFail(b, store, 1)

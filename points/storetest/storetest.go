@@ -19,13 +19,28 @@ import (
 // none. NewStore fails tb if it cannot open the store, and registers cleanups with tb.
 type NewStore func(tb testing.TB, ids []int64) points.Store
 
-// Run tests stores opened by newStore, in one subtest for each requirement.
+// Run tests stores opened by newStore, in one subtest for each requirement. It fails at once if newStore returns nil.
 func Run(t *testing.T, newStore NewStore) {
 	for _, c := range checks() {
+		returnsNil := false
 		t.Run(c.name, func(t *testing.T) {
-			c.run(t, func(ids []int64) points.Store { return newStore(t, ids) })
+			c.run(t, func(ids []int64) points.Store {
+				store := newStore(t, ids)
+				returnsNil = true
+				requireStore(t, store)
+				returnsNil = false
+				return store
+			})
 		})
+		if returnsNil {
+			return // the other subtests would fail in the same way
+		}
 	}
+}
+
+// requireStore fails unless store is a store: a nil one, or a nil pointer as one, would panic somewhere in a check.
+func requireStore(t require.TestingT, store points.Store) {
+	require.NotNil(t, store, "newStore must return a store, or fail its testing.TB")
 }
 
 // A tester is the part of testing.T that checks use. The test of this package has another implementation, for checks

@@ -161,6 +161,17 @@ func failuresOf(t *testing.T, c check, open opener) (failures []string) {
 	return failures
 }
 
+// A nil store, or a nil pointer as one, is one failure, not a panic.
+func TestNilStoreFails(t *testing.T) {
+	t.Parallel()
+	opened := check{"opened", func(t tester, open opener) { requireStore(t, open(nil)) }}
+	for _, store := range []points.Store{nil, (*refStore)(nil)} {
+		failures := failuresOf(t, opened, func([]int64) points.Store { return store })
+		require.Len(t, failures, 1)
+		assert.Contains(t, failures[0], "newStore must return a store")
+	}
+}
+
 // A recorder is a tester that records failures.
 type recorder struct {
 	ctx      context.Context
