@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -27,7 +29,10 @@ const checkEvery = 1000
 // openStore opens the store in a file. A new file gets users with these ids and 0 points each.
 func openStore(path string, ids []int64) (*store, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
-	if err != nil {
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return nil, fmt.Errorf("customstore: opening %s: another process is using the file: %w", path, err)
+	case err != nil:
 		return nil, fmt.Errorf("customstore: opening %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {

@@ -42,3 +42,13 @@ func TestReopen(t *testing.T) {
 	assert.Equal(t, points.Draw(3, 7), after[2].Points)
 	require.NoError(t, s.close())
 }
+
+// bbolt locks the file. Its own error is "timeout", which does not name the cause.
+func TestFileInUse(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users")
+	s, err := openStore(path, nil)
+	require.NoError(t, err)
+	_, err = openStore(path, nil)
+	assert.ErrorContains(t, err, path+": another process is using the file")
+	require.NoError(t, s.close())
+}

@@ -31,7 +31,10 @@ func main() {
 		if result, err := engine.Query(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else {
-			answer := map[string]any{"users": result.Users, "timestamp": result.PreviousTimestamp}
+			answer := map[string]any{"users": result.Users, "timestamp": nil} // null for the first query
+			if !result.PreviousTimestamp.IsZero() {
+				answer["timestamp"] = result.PreviousTimestamp
+			}
 			json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client is gone
 		}
 	})
