@@ -40,25 +40,40 @@ func (l *longUpdates) progress(done, total int64) {
 	}
 }
 
-// outages logs when reads of the store begin to fail and when they succeed again: a line for each failed query would be
-// thousands a second. It is for points.Hooks, which calls it for one batch at a time.
-type outages struct {
+// reads logs when reads of the store begin to fail and when they succeed again: a line for each failed query would be
+// thousands a second. At level debug it logs each read. It is for points.Hooks, which calls it for one batch at a time.
+type reads struct {
 	logger *slog.Logger
+	debug  bool // the logger logs at level debug
 
-	since time.Time // when the first read that failed began; zero if there is no outage
-	reads int       // failed since then; further queries were rejected without a read
+	since  time.Time // when the first read that failed began; zero if there is no outage
+	failed int       // reads since then; further queries were rejected without a read
 }
 
-func (o *outages) batch(info points.BatchInfo) {
+func newReads(logger *slog.Logger) *reads {
+	return &reads{logger: logger, debug: logger.Enabled(context.Background(), slog.LevelDebug)}
+}
+
+func (r *reads) ended(info points.BatchInfo) {
+	if r.debug {
+		attrs := []any{
+			"batch", info.Batch, "queries", info.Queries, "users", info.Users,
+			"waited", info.Waited, "duration", info.Duration,
+		}
+		if info.Err != nil {
+			attrs = append(attrs, "error", backend.OneLine(info.Err))
+		}
+		r.logger.Debug("read", attrs...)
+	}
 	switch {
 	case info.Err != nil:
-		if o.since.IsZero() {
-			o.since = time.Now().Add(-info.Duration)
-			o.logger.Error("queries fail", "error", backend.OneLine(info.Err))
+		if r.since.IsZero() {
+			r.since = time.Now().Add(-info.Duration)
+			r.logger.Error("queries fail", "error", backend.OneLine(info.Err))
 		}
-		o.reads++
-	case !o.since.IsZero():
-		o.logger.Info("queries succeed again", "failed_reads", o.reads, "after", time.Since(o.since))
-		o.since, o.reads = time.Time{}, 0
+		r.failed++
+	case !r.since.IsZero():
+		r.logger.Info("queries succeed again", "failed_reads", r.failed, "after", time.Since(r.since))
+		r.since, r.failed = time.Time{}, 0
 	}
 }

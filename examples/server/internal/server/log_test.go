@@ -40,15 +40,28 @@ func TestOutages(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		o := outages{logger: slog.New(slog.NewTextHandler(&text, nil))}
+		r := newReads(slog.New(slog.NewTextHandler(&text, nil)))
 		<-time.After(5 * time.Second)
-		o.batch(points.BatchInfo{Queries: 3, Duration: 5 * time.Second, Err: errors.New("lost")})
+		r.ended(points.BatchInfo{Queries: 3, Duration: 5 * time.Second, Err: errors.New("lost")})
 		<-time.After(2 * time.Second)
-		o.batch(points.BatchInfo{Queries: 1, Duration: time.Second, Err: errors.New("lost")})
-		o.batch(points.BatchInfo{Queries: 1})
+		r.ended(points.BatchInfo{Queries: 1, Duration: time.Second, Err: errors.New("lost")})
+		r.ended(points.BatchInfo{Queries: 1})
 		assert.Equal(t, 1, strings.Count(text.String(), `msg="queries fail"`))
 		assert.Contains(t, text.String(), `msg="queries succeed again" failed_reads=2 after=7s`)
+		assert.NotContains(t, text.String(), "level=DEBUG")
 	})
+}
+
+// At level debug there is a line for each read, with its error.
+func TestDebugLogsReads(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	r := newReads(slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r.ended(points.BatchInfo{Batch: 7, Queries: 3, Users: 2, Waited: time.Millisecond, Duration: time.Second})
+	r.ended(points.BatchInfo{Batch: 8, Queries: 1, Err: errors.New("lost\n1")})
+	assert.Contains(t, text.String(), `level=DEBUG msg=read batch=7 queries=3 users=2 waited=1ms duration=1s`+"\n")
+	assert.Contains(t, text.String(), `level=DEBUG msg=read batch=8 queries=1 users=0 waited=0s duration=0s error="lost 1"`,
+		"one line, without line breaks")
 }
 
 // Equal warnings in a row are logged once, and then counted, whatever the log level.

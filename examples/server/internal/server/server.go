@@ -114,10 +114,9 @@ func (s *Server) newEngine() (*points.Engine, error) {
 	if s.telemetry != nil {
 		hooks = append(hooks, s.telemetry.Hooks(s.backend.Store()))
 	}
-	outages := outages{logger: s.logger}
 	long := longUpdates{logger: s.logger}
 	hooks = append(hooks,
-		points.Hooks{BatchEnd: outages.batch, UpdateStart: s.updates.started, UpdateEnd: s.updates.ended},
+		points.Hooks{BatchEnd: newReads(s.logger).ended, UpdateStart: s.updates.started, UpdateEnd: s.updates.ended},
 		points.Hooks{UpdateStart: long.started, UpdateProgress: long.progress})
 	return points.New(s.backend.Store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
