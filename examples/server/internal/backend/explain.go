@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +22,7 @@ const see = "see -database-url (DATABASE_URL)"
 
 // explain turns an error of the database at the start into one line that says where, what, and what to do about it.
 func explain(err error, c *pgx.ConnConfig) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return err
-	}
-	where := "PostgreSQL at " + net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))
+	where := "PostgreSQL at " + strings.Join(hosts(c), ", ")
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return fmt.Errorf("%s: %s", where, explainSQL(pgErr, err, c))
 	}
@@ -38,6 +34,17 @@ func explain(err error, c *pgx.ConnConfig) error {
 			where, OneLine(err))
 	}
 	return fmt.Errorf("%s: %s: change or rename the table, or use another database, %s", where, OneLine(err), see)
+}
+
+// hosts returns the hosts of the connection string, with ports.
+func hosts(c *pgx.ConnConfig) []string {
+	all := []string{net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port)))}
+	for _, f := range c.Fallbacks { // other hosts, and the same ones without TLS
+		if host := net.JoinHostPort(f.Host, strconv.Itoa(int(f.Port))); !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	return all
 }
 
 func explainConnect(err *pgconn.ConnectError, c *pgx.ConnConfig) string {

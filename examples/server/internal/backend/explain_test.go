@@ -36,9 +36,15 @@ func TestExplain(t *testing.T) {
 	} {
 		assert.EqualError(t, explain(err, cfg), "PostgreSQL at db:6432: "+want)
 	}
-	require.NoError(t, explain(nil, cfg))
-	stopped := fmt.Errorf("pgstore: %w", context.Canceled)
-	assert.Equal(t, stopped, explain(stopped, cfg))
+}
+
+// A connection string may list several hosts; pgx tries each with and without TLS.
+func TestExplainNamesAllHosts(t *testing.T) {
+	t.Parallel()
+	cfg, err := pgx.ParseConfig("postgres://me@one:5432,two:6432,one:5433/points?sslmode=prefer")
+	require.NoError(t, err)
+	assert.EqualError(t, explain(io.ErrUnexpectedEOF, cfg), "PostgreSQL at one:5432, two:6432, one:5433: "+
+		"the connection was lost: unexpected EOF: start the server again")
 }
 
 // pgx lists a failure to connect once with TLS and once without.

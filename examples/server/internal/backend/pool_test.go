@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
@@ -36,4 +38,31 @@ func TestPool(t *testing.T) {
 		assert.Equal(t, want.application, got.ConnConfig.RuntimeParams["application_name"])
 		backend.Close()
 	}
+}
+
+// The error of a preparation that is cancelled says so, even if the database's error does not.
+func TestCancelledPreparation(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			cancel()
+			c.Close() // the client sees an unexpected EOF
+		}
+	}()
+	cfg := config.Defaults()
+	cfg.DatabaseURL = config.DatabaseURL("postgres://" + listener.Addr().String() + "/points?sslmode=disable")
+	backend, err := openPostgres(cfg, nil, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer backend.Close()
+	_, err = backend.Prepare(ctx, nil)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.EqualError(t, err, "preparing the table: context canceled")
 }

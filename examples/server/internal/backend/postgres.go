@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"time"
@@ -79,7 +80,14 @@ func (p *postgres) Close()                         { p.pool.Close() }
 
 func (p *postgres) Prepare(ctx context.Context, progress func(done, total int64)) (int64, error) {
 	users, err := p.seed(ctx, progress)
-	return users, explain(err, p.pool.Config().ConnConfig)
+	switch {
+	case err == nil:
+		return users, nil
+	case ctx.Err() != nil: // not every error after that wraps it
+		return users, fmt.Errorf("preparing the table: %w", ctx.Err())
+	default:
+		return users, explain(err, p.pool.Config().ConnConfig)
+	}
 }
 
 func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (int64, error) {

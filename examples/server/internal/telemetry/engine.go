@@ -15,7 +15,7 @@ import (
 const (
 	outcomeSuccess = "success"
 	outcomeFailure = "failure"
-	outcomeStopped = "stopped" // an update that was canceled
+	outcomeStopped = "stopped" // an update that was cancelled
 	outcomeSkipped = "skipped" // nothing was done, as another update was running
 	outcomeUpdate  = "update"  // a tick that started an update
 )
@@ -26,6 +26,8 @@ type engine struct {
 	batchDuration, updateDuration *prometheus.HistogramVec
 	ticks                         *prometheus.CounterVec
 	users                         prometheus.Counter
+
+	updateCancelled func() bool // reports whether the context of the current update has been cancelled
 
 	answered, failed prometheus.Observer // of batchDuration
 
@@ -69,7 +71,7 @@ func (e *engine) register(registry *prometheus.Registry) {
 // Hooks returns the hooks that measure and trace an engine on store. They leave out the batches of a store with
 // immediate reads: each query is one, and measuring it would take longer than the read.
 func (t *Telemetry) Hooks(store points.Store) points.Hooks {
-	hooks := points.Hooks{Tick: t.engine.tick, UpdateEnd: t.engine.update}
+	hooks := points.Hooks{Tick: t.engine.tick, UpdateStart: t.engine.updateStart, UpdateEnd: t.engine.updateEnd}
 	if !store.Capabilities().ImmediateReads {
 		hooks.BatchEnd = t.engine.batch
 	}
@@ -98,15 +100,20 @@ func (e *engine) tick(info points.TickInfo) {
 	e.ticks.WithLabelValues(outcome).Inc()
 }
 
-func (e *engine) update(info points.UpdateInfo) {
-	outcome := outcomeSuccess
+func (e *engine) updateStart(ctx context.Context, _ points.UpdateInfo) context.Context {
+	e.updateCancelled = func() bool { return ctx.Err() == context.Canceled }
+	return ctx
+}
+
+func (e *engine) updateEnd(info points.UpdateInfo) {
+	outcome := outcomeFailure
 	switch {
+	case info.Err == nil:
+		outcome = outcomeSuccess
 	case errors.Is(info.Err, points.ErrUpdateRunning): // another process was updating the table
 		outcome = outcomeSkipped
-	case errors.Is(info.Err, context.Canceled):
+	case e.updateCancelled(): // whatever the store's error then is
 		outcome = outcomeStopped
-	case info.Err != nil:
-		outcome = outcomeFailure
 	}
 	e.updateDuration.WithLabelValues(outcome).Observe(info.Duration.Seconds())
 	e.users.Add(float64(info.Users))
