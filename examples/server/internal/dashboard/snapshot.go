@@ -28,16 +28,16 @@ type Source struct {
 type snapshot struct {
 	Time     time.Time          `json:"time"`
 	Phase    string             `json:"phase"`
-	Rate     float64            `json:"rate"`     // responses to queries per second
-	Statuses map[string]float64 `json:"statuses"` // the same by status
-	P50      float64            `json:"p50"`      // ms
-	P90      float64            `json:"p90"`      // ms
-	P99      float64            `json:"p99"`      // ms
+	Rate     float64            `json:"rate_per_second"`     // responses to queries
+	Statuses map[string]float64 `json:"statuses_per_second"` // the same by status
+	P50      float64            `json:"p50_ms"`
+	P90      float64            `json:"p90_ms"`
+	P99      float64            `json:"p99_ms"`
 	Waiting  int                `json:"waiting"`
-	Batch    float64            `json:"batch"` // mean queries per read
-	Reads    float64            `json:"reads"` // per second
+	Batch    float64            `json:"queries_per_read"` // mean
+	Reads    float64            `json:"reads_per_second"`
 	Down     bool               `json:"down"`
-	Interval float64            `json:"interval"` // s
+	Interval float64            `json:"interval_seconds"`
 	Paused   bool               `json:"paused"`
 	NextTick time.Time          `json:"next_tick,omitzero"`
 	Skipped  uint64             `json:"skipped"`

@@ -15,14 +15,14 @@ const snapshots = []; // of the last two minutes, two per second
 const maxSnapshots = 240;
 
 function show(s) {
-  snapshots.push({ rate: s.rate, p99: s.p99 });
+  snapshots.push({ rate: s.rate_per_second, p99: s.p99_ms });
   if (snapshots.length > maxSnapshots) snapshots.shift();
   showStatus(s);
-  put("rate", count(s.rate));
-  for (const p of ["p50", "p90", "p99"]) put(p, ms(s[p]));
+  put("rate", count(s.rate_per_second));
+  for (const p of ["p50", "p90", "p99"]) put(p, ms(s[p + "_ms"]));
   put("waiting", count(s.waiting));
-  put("batch", s.reads > 0 ? s.batch.toFixed(1) : "–");
-  const failed = Object.entries(s.statuses).filter(([status]) => status !== "200");
+  put("batch", s.reads_per_second > 0 ? s.queries_per_read.toFixed(1) : "–");
+  const failed = Object.entries(s.statuses_per_second).filter(([status]) => status !== "200");
   put("statuses", failed.map(([status, rate]) => `${count(rate)} per second with status ${status}.`).join(" "));
   draw("rate");
   draw("p99");
@@ -64,7 +64,7 @@ function showUpdate(s) {
   const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next one is at ${clock(s.next_tick)}.` : "None is scheduled.";
   const skipped = s.skipped > 0 ? ` ${count(s.skipped)} of them started no update, because one was running.` : "";
   const breaker = s.breaker === "closed" ? "" : ` Updates keep failing: the circuit breaker is ${s.breaker}.`;
-  put("ticks", `There is a tick every ${seconds(s.interval)}. ${next}${skipped}${breaker}`);
+  put("ticks", `There is a tick every ${seconds(s.interval_seconds)}. ${next}${skipped}${breaker}`);
   showHistory(updates.slice(0, 20));
 }
 
