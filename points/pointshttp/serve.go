@@ -36,9 +36,9 @@ func Serve(server *http.Server, listener net.Listener) error {
 }
 
 // ClientClosed reports whether the client of a request has closed the connection, or only its sending side. TCP cannot
-// tell the two apart, but few clients close only their sending side. A client that closes during a long request has probably
-// timed out. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports whether it
-// was cancelled.
+// tell the two apart, but few clients close only their sending side. A client that closes during a long request has
+// probably timed out. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports
+// whether it was cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open

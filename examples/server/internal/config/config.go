@@ -14,7 +14,7 @@ type Config struct {
 	// Users is the number of users in memory, or that an empty table is seeded with. The default is 1,000,000.
 	Users Users `env:"USERS"`
 
-	// Interval is the time between two ticks. The default is 1 minute.
+	// Interval is the time between two ticks; its variable has the original's name. The default is 1 minute.
 	Interval Duration `env:"TIMER_INTERVAL"`
 
 	// UpdateOnStart updates the users at the start. Without it, the users of a new table have 0 points, and queries find
@@ -25,10 +25,10 @@ type Config struct {
 	// default is 5 seconds.
 	QueryTimeout Duration `env:"QUERY_TIMEOUT"`
 
-	// MaxWaiting limits the wait queue of queries to a database; one more is answered with 503. The default is 10,000.
+	// MaxWaiting limits the wait queue of queries to a database; further ones get 503. The default is 10,000.
 	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
 
-	// MaxConnections limits the open connections; one more is answered with 503 and closed. The default is 10,000.
+	// MaxConnections limits the open connections; further ones get 503 and are closed. The default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
 
 	// Telemetry measures requests, the engine and the database, and serves /metrics and /dashboard. With an exporter

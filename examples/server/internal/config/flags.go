@@ -24,10 +24,10 @@ func (c *Config) flags() *flag.FlagSet {
 		"queries find no users of a new table before the first tick (env UPDATE_ON_START)")
 	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, as a `DURATION` (500ms) or\n"+
 		"in milliseconds (500) (env QUERY_TIMEOUT)")
-	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "`LIMIT` of the wait queue of queries; one more is\n"+
-		"answered with 503 (env MAX_WAITING)")
-	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "`LIMIT` of open connections; one more is\n"+
-		"answered with 503 and closed (env MAX_CONNECTIONS)")
+	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "`LIMIT` of the wait queue of queries; further ones\n"+
+		"get 503 (env MAX_WAITING)")
+	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "`LIMIT` of open connections; further ones\n"+
+		"get 503 and are closed (env MAX_CONNECTIONS)")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "serve /metrics and /dashboard, and export traces if\n"+
 		"OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp (env TELEMETRY)")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "`SECRET` of at least 16 characters;\n"+
@@ -35,7 +35,7 @@ func (c *Config) flags() *flag.FlagSet {
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "`FORMAT` of the log, on standard error:\n"+
 		"text or json (env LOG_FORMAT)")
 	flags.TextVar(&c.LogLevel, "log-level", c.LogLevel, "lowest `LEVEL` that is logged:\n"+
-		"debug, info, warn or error (env LOG_LEVEL)")
+		"debug (also logs each read of the store), info, warn or error (env LOG_LEVEL)")
 	return flags
 }
 
@@ -83,9 +83,9 @@ var usageVariable = regexp.MustCompile(`\(env ([A-Z_]+)\)$`)
 func writeHelp(w io.Writer, flags *flag.FlagSet) {
 	fmt.Fprint(w, `Usage: server [flags]
 
-GET / returns at most 2 users with more points than the min number, and the timestamp of the query before.
+GET / returns at most 2 users with more points than the min number, and the timestamp of the query before it.
 GET /healthz is the liveness check, GET /readyz the readiness check; GET /updates lists the latest updates.
-SIGTERM or an interrupt shuts the server down gracefully, a second one ends it at once.
+SIGTERM or an interrupt shuts the server down gracefully; a second signal ends it at once.
 
 Each setting can also be given as the environment variable after "env". A flag overrides its variable.
 
