@@ -30,6 +30,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if t, err = s.migrate(ctx, tx); err != nil {
 			return err
 		}
+		if s.cfg.Shared {
+			if err := migrateShared(ctx, tx, t); err != nil {
+				return err
+			}
+		}
 		return s.check(ctx, tx, t)
 	})
 	if err != nil {

@@ -27,6 +27,10 @@ type Store struct {
 
 	resolved atomic.Pointer[table] // the table with that name; nil if the name must be looked up
 	updating sync.Mutex            // held while this process updates
+
+	// explicitIsolation: connections have another isolation level by default, so calls of the functions of the shared
+	// state must set it.
+	explicitIsolation atomic.Bool
 }
 
 var _ points.Store = (*Store)(nil)
@@ -54,6 +58,12 @@ type Config struct {
 
 	// Table is the name of the table, unquoted, at most 51 bytes. The default is DefaultTable.
 	Table string
+
+	// Shared makes all processes with this table act as one engine: one order of queries, one tick per interval and one
+	// update per tick, also after a crash of every process and of the database. Migrate then creates the shared state,
+	// which is a few small tables, a sequence and functions with names that begin with that of the table. All processes
+	// with the table must set it. The default is an engine per process.
+	Shared bool
 
 	// BatchSize is the maximum number of users that one transaction of UpdateAll updates. The default is
 	// DefaultBatchSize.
@@ -132,8 +142,13 @@ func (c *Config) qualifiedName() (name, quoted string) {
 	return c.Schema + "." + c.Table, pgx.Identifier{c.Schema, c.Table}.Sanitize()
 }
 
-// Capabilities implements [points.Store]: it returns the zero value.
-func (s *Store) Capabilities() points.Capabilities { return points.Capabilities{} }
+// Capabilities implements [points.Store]: it returns the shared state if Config.Shared is set.
+func (s *Store) Capabilities() points.Capabilities {
+	if !s.cfg.Shared {
+		return points.Capabilities{}
+	}
+	return points.Capabilities{SharedState: sharedState{s}}
+}
 
 // Ping returns nil if the database answers.
 func (s *Store) Ping(ctx context.Context) error {

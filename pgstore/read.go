@@ -65,21 +65,32 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 	return users, err
 }
 
+// readParams are SQL expressions for the parameters of the read queries. A statement of this package has placeholders
+// there, the function of a shared state its variables.
+type readParams struct {
+	min, limit string
+	from, to   string // range of ctids, for pagesQuery
+}
+
+func statementParams(limit int) readParams {
+	return readParams{min: "$1", limit: strconv.Itoa(limit), from: "$2", to: "$3"}
+}
+
 // pagesPerRead is how many pages a read looks at first: some 2,000 users in a table that Migrate created, or more in
 // others. If their points are random, the probability that fewer than two of them have 100 points is 1e-7.
 const pagesPerRead = 32
 
 // pagesQuery reads a range of pages. "points + 0" keeps the planner from an index on points, with which it would check
 // the range of pages row by row.
-func (t *table) pagesQuery(limit int) string {
+func (t *table) pagesQuery(p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified +
-		" WHERE ctid >= $2 AND ctid < $3 AND points + 0 > $1 LIMIT " + strconv.Itoa(limit)
+		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + " LIMIT " + p.limit
 }
 
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
-	rows, err := conn.Query(ctx, t.pagesQuery(limit), min, from, to)
+	rows, err := conn.Query(ctx, t.pagesQuery(statementParams(limit)), min, from, to)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -104,7 +115,7 @@ const (
 //
 // The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
 // evaluated only if the first has too few users. The inner LIMIT also keeps the condition on points out of the scans.
-func (t *table) sampleQuery(limit int) string {
+func (t *table) sampleQuery(p readParams) string {
 	const (
 		page = "(ctid::text::point)[0]::bigint AS page"
 		low  = "(SELECT ('(' || low || ',0)')::tid FROM "
@@ -124,11 +135,11 @@ func (t *table) sampleQuery(limit int) string {
 		" SELECT " + columns + " FROM " + t.qualified +
 		" WHERE ctid >= " + low + "last_pages) AND ctid < " + high + "last_pages)" +
 		" LIMIT " + sampleUsers +
-		") AS sample WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+		") AS sample WHERE points > " + p.min + " LIMIT " + p.limit
 }
 
 func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
-	rows, err := conn.Query(ctx, t.sampleQuery(limit), min)
+	rows, err := conn.Query(ctx, t.sampleQuery(statementParams(limit)), min)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -140,8 +151,8 @@ func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) 
 const bitmapOnly = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
 	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
 
-func (t *table) tableQuery(limit int) string {
-	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > $1 LIMIT " + strconv.Itoa(limit)
+func (t *table) tableQuery(p readParams) string {
+	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit
 }
 
 // readTable sends the settings and the query as one batch, which is one transaction and one round trip.
@@ -150,7 +161,7 @@ func (t *table) readTable(
 ) (users []points.User, page uint32, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(bitmapOnly)
-	batch.Queue(t.tableQuery(limit), min)
+	batch.Queue(t.tableQuery(statementParams(limit)), min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {

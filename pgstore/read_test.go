@@ -53,13 +53,13 @@ func TestReadPlans(t *testing.T) {
 					require.NoError(t, err)
 					defer tx.Rollback(context.Background()) //nolint:errcheck // nothing to commit
 
-					plan, _ := explain(t, tx, mode, statement{users.pagesQuery(2), []any{above, pgtype.TID{Valid: true}, pgtype.TID{BlockNumber: pagesPerRead, Valid: true}}})
+					plan, _ := explain(t, tx, mode, statement{users.pagesQuery(statementParams(2)), []any{above, pgtype.TID{Valid: true}, pgtype.TID{BlockNumber: pagesPerRead, Valid: true}}})
 					assert.Equal(t, []string{"Tid Range Scan"}, plan.scans())
 
-					plan, _ = explain(t, tx, mode, statement{users.sampleQuery(2), []any{above}})
+					plan, _ = explain(t, tx, mode, statement{users.sampleQuery(statementParams(2)), []any{above}})
 					assert.Equal(t, []string{"Index Scan", "Index Scan", "Tid Range Scan", "Tid Range Scan"}, plan.scans())
 
-					plan, jit := explain(t, tx, mode, statement{bitmapOnly, nil}, statement{users.tableQuery(2), []any{above}})
+					plan, jit := explain(t, tx, mode, statement{bitmapOnly, nil}, statement{users.tableQuery(statementParams(2)), []any{above}})
 					assert.False(t, jit)
 					if version >= 160000 {
 						assert.Equal(t, []string{"Bitmap Heap Scan", "Bitmap Index Scan"}, plan.scans())

@@ -10,6 +10,7 @@ import (
 const (
 	divisionByZero    = "22012"
 	invalidSchemaName = "3F000"
+	undefinedFunction = "42883"
 	undefinedTable    = "42P01"
 	lockNotAvailable  = "55P03"
 )

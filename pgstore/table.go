@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,8 +18,14 @@ var errNoTable = errors.New("there is no such table: create it with Migrate, or 
 // looked up once, and every statement uses the qualified name.
 type table struct {
 	oid       uint32
+	schema    string
+	relation  string // name without the schema
 	qualified string // schema and name, quoted for SQL
 	hint      readHint
+
+	// durable is a bound of the timestamps of the shared state, in microseconds since 1970. A crash of the database does
+	// not lose it.
+	durable atomic.Int64
 }
 
 // A querier is a connection, a transaction or a pool.
@@ -75,7 +82,7 @@ func (s *Store) currentTable(ctx context.Context) (*table, error) {
 // forgetIfGone makes the next use of the table look its name up again if err says that it is gone. It returns err.
 func (s *Store) forgetIfGone(t *table, err error) error {
 	switch sqlState(err) {
-	case undefinedTable, invalidSchemaName:
+	case undefinedTable, undefinedFunction, invalidSchemaName:
 		s.resolved.CompareAndSwap(t, nil)
 	}
 	return err
@@ -84,12 +91,12 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 // lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
 // temporary table, so no statement ever uses one.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
-	var schema, relation, kind string
+	var kind string
 	var temporary bool
 	t := &table{}
 	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't'"+
 		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
-		name).Scan(&t.oid, &schema, &relation, &kind, &temporary)
+		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
@@ -101,6 +108,6 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	case temporary:
 		return nil, errors.New("it must not be temporary: other connections do not see it")
 	}
-	t.qualified = pgx.Identifier{schema, relation}.Sanitize()
+	t.qualified = pgx.Identifier{t.schema, t.relation}.Sanitize()
 	return t, nil
 }

@@ -1,0 +1,110 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// errOldServer reports that the database is too old for a shared state.
+var errOldServer = errors.New("a shared state needs PostgreSQL 15 or later, which has unlogged sequences")
+
+var sharedPattern = regexp.MustCompile("^" + regexp.QuoteMeta(sharedComment) + `([0-9]{1,9})$`)
+
+// A foundObject is an object in the database with the name of an object of the shared state.
+type foundObject struct {
+	Name       string
+	Kind       string // TABLE, SEQUENCE, FUNCTION, or relation for all others
+	Parameters string // types of a function's parameters
+	Comment    string
+	Body       string // of a function
+}
+
+// migrateShared creates the objects of the table's shared state that do not exist, and replaces functions of earlier
+// versions. It fails if one of the names is taken.
+func migrateShared(ctx context.Context, tx pgx.Tx, t *table) error {
+	found, err := findShared(ctx, tx, t)
+	if err != nil {
+		return err
+	}
+	newer, err := isNewer(found)
+	if err != nil || newer {
+		return err
+	}
+	for _, object := range t.sharedObjects() {
+		i := slices.IndexFunc(found, func(f foundObject) bool { return f.Name == object.name })
+		if i >= 0 && found[i].Body == object.body {
+			continue
+		}
+		if _, err := tx.Exec(ctx, object.create, pgx.QueryExecModeSimpleProtocol); err != nil {
+			return fmt.Errorf("creating %s %s of the shared state: %w", object.kind, object.id, err)
+		}
+		comment := fmt.Sprintf("COMMENT ON %s %s IS '%s%d'", object.kind, object.id, sharedComment, sharedVersion)
+		if _, err := tx.Exec(ctx, comment); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findShared returns the objects in the database that have the names of the objects of the shared state. It fails if
+// one of them belongs to somebody else.
+func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error) {
+	var version int
+	if err := q.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return nil, err
+	}
+	if version < 150000 {
+		return nil, errOldServer
+	}
+	objects := t.sharedObjects()
+	names := make([]string, len(objects))
+	for i, object := range objects {
+		names[i] = object.name
+	}
+	rows, err := q.Query(ctx, `
+		SELECT relname::text, CASE relkind WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' ELSE 'relation' END, '',
+			coalesce(obj_description(oid, 'pg_class'), ''), ''
+		FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
+			AND relname = ANY($2::text[])
+		UNION ALL
+		SELECT proname::text, 'FUNCTION', oidvectortypes(proargtypes), coalesce(obj_description(oid, 'pg_proc'), ''), prosrc
+		FROM pg_proc WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
+			AND proname = ANY($2::text[])`, int64(t.oid), names)
+	if err != nil {
+		return nil, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[foundObject])
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		i := slices.Index(names, f.Name)
+		id := t.object(strings.TrimPrefix(f.Name, t.relation))
+		if f.Kind == "FUNCTION" {
+			id += "(" + f.Parameters + ")"
+		}
+		if f.Kind != objects[i].kind || id != objects[i].id || !sharedPattern.MatchString(f.Comment) {
+			return nil, fmt.Errorf("the shared state needs the name %s.%s, but another %s has it: "+
+				"rename that, or choose another Config.Table", t.schema, f.Name, f.Kind)
+		}
+	}
+	return found, nil
+}
+
+// isNewer reports whether the objects were made by a newer version of this package.
+func isNewer(found []foundObject) (bool, error) {
+	for _, f := range found {
+		version, err := strconv.Atoi(sharedPattern.FindStringSubmatch(f.Comment)[1])
+		if err != nil || version > sharedVersion {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}

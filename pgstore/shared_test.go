@@ -1,0 +1,240 @@
+package pgstore_test
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// openShared returns the shared state of a table on the pool. It creates what does not exist.
+func openShared(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) points.SharedState {
+	t.Helper()
+	cfg.Shared = true
+	store, err := pgstore.New(pool, cfg)
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	return store.Capabilities().SharedState
+}
+
+// sharedUsers returns the pool of a new database with 1,000 users with points, and the shared state of their table.
+func sharedUsers(t *testing.T) (points.SharedState, *pgxpool.Pool) {
+	t.Helper()
+	pool := pgtest.Pool(t)
+	state := openShared(t, pool, pgstore.Config{})
+	execSQL(t, pool, "INSERT INTO users (id, points) SELECT i, i % 101 FROM generate_series(1, 1000) AS i")
+	return state, pool
+}
+
+// start registers a server that does not tick for an hour.
+func start(t *testing.T, state points.SharedState, instance string) points.SyncResult {
+	t.Helper()
+	result, err := state.Sync(t.Context(), points.SyncRequest{Instance: instance, Starting: true, Interval: time.Hour})
+	require.NoError(t, err)
+	return result
+}
+
+func TestSharedAnswers(t *testing.T) {
+	state, pool := sharedUsers(t)
+	execSQL(t, pool, "UPDATE users_state SET min_number = 98")
+	before := queryOne[time.Time](t, pool, "SELECT clock_timestamp()")
+	first, err := state.AnswerBatch(t.Context(), 10, 2)
+	require.NoError(t, err)
+	assert.Zero(t, first.Previous, "there was no query before the first")
+	assert.True(t, first.Last.After(before), "%v is not after %v", first.Last, before)
+	require.Len(t, first.Users, 2)
+	for _, u := range first.Users {
+		assert.Greater(t, u.Points, 98)
+		assert.Equal(t, time.UTC, u.UpdatedAt.Location())
+		assert.Equal(t, queryOne[time.Time](t, pool, "SELECT updated_at FROM users WHERE id = $1", u.ID).UTC(), u.UpdatedAt)
+	}
+	second, err := state.AnswerBatch(t.Context(), 3, 100)
+	require.NoError(t, err)
+	assert.Equal(t, first.Last, second.Previous)
+	assert.GreaterOrEqual(t, second.Last.Sub(second.Previous), 3*time.Microsecond)
+	assert.Len(t, second.Users, 18)
+
+	execSQL(t, pool, "UPDATE users_state SET min_number = 100")
+	third, err := state.AnswerBatch(t.Context(), 1, 2)
+	require.NoError(t, err)
+	assert.NotNil(t, third.Users)
+	assert.Empty(t, third.Users)
+	assert.Equal(t, second.Last, third.Previous)
+}
+
+// Batches of several stores on one table have one order, without gaps or overlaps.
+func TestSharedOneOrderOfBatches(t *testing.T) {
+	first, pool := sharedUsers(t)
+	states := []points.SharedState{first, openShared(t, pool, pgstore.Config{Schema: "public"})}
+	const goroutines, calls = 4, 50
+	type batch struct{ previous, first, last time.Time }
+	var mu sync.Mutex
+	var batches []batch
+	var wg sync.WaitGroup
+	for i := range goroutines {
+		wg.Go(func() {
+			for n := 1; n <= calls; n++ {
+				b, err := states[i%2].AnswerBatch(t.Context(), n, 2)
+				if !assert.NoError(t, err) {
+					return
+				}
+				assert.Len(t, b.Users, 2)
+				mu.Lock()
+				batches = append(batches, batch{b.Previous, b.Last.Add(-time.Duration(n-1) * time.Microsecond), b.Last})
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	require.Len(t, batches, goroutines*calls)
+	slices.SortFunc(batches, func(a, b batch) int { return a.last.Compare(b.last) })
+	var last time.Time
+	for _, b := range batches {
+		require.Equal(t, last, b.previous)
+		require.True(t, b.first.After(last), "%v is not after %v", b.first, last)
+		last = b.last
+	}
+	assert.False(t, last.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")))
+}
+
+func TestSharedTickIsClaimedOnce(t *testing.T) {
+	first, pool := sharedUsers(t)
+	states := []points.SharedState{first, openShared(t, pool, pgstore.Config{})}
+	for i, state := range states {
+		assert.False(t, start(t, state, string(rune('a'+i))).Claimed)
+	}
+	for tick := 1; tick <= 5; tick++ {
+		execSQL(t, pool, "UPDATE users_state SET next_tick = 0, min_number = -1")
+		var mu sync.Mutex
+		claimed := 0
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				r, err := states[i%2].Sync(t.Context(), points.SyncRequest{
+					Instance: string(rune('a' + i%2)), Interval: time.Hour, MinNumber: 40 + i,
+				})
+				if assert.NoError(t, err) && r.Claimed {
+					mu.Lock()
+					claimed++
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, claimed)
+		assert.Equal(t, tick, queryOne[int](t, pool, "SELECT ticks FROM users_state"))
+		assert.Contains(t, []int{40, 41, 42, 43}, queryOne[int](t, pool, "SELECT min_number FROM users_state"))
+	}
+}
+
+func TestSharedSchedule(t *testing.T) {
+	state, pool := sharedUsers(t)
+	sync := func(r points.SyncRequest) points.SyncResult {
+		t.Helper()
+		r.Instance, r.MinNumber = "a", 7
+		result, err := state.Sync(t.Context(), r)
+		require.NoError(t, err)
+		return result
+	}
+	untilTick := func(s points.SharedStatus) time.Duration { return s.NextTick.Sub(s.Time).Round(time.Minute) }
+
+	s := sync(points.SyncRequest{Starting: true, Interval: time.Hour, TickNow: true})
+	require.True(t, s.Claimed, "there was neither a tick nor an update")
+	assert.Equal(t, time.Hour, s.Status.Interval)
+	assert.Equal(t, time.Hour, untilTick(s.Status))
+	assert.EqualValues(t, 1, s.Status.Ticks)
+	assert.False(t, sync(points.SyncRequest{Starting: true, Interval: time.Hour, TickNow: true}).Claimed)
+
+	configure := func(c points.ScheduleChange) points.SharedStatus {
+		t.Helper()
+		status, err := state.Configure(t.Context(), c)
+		require.NoError(t, err)
+		return status
+	}
+	day, paused, resumed := 24*time.Hour, true, false
+	assert.Equal(t, day, untilTick(configure(points.ScheduleChange{Interval: &day})))
+	execSQL(t, pool, "UPDATE users_state SET next_tick = 0")
+	status := configure(points.ScheduleChange{Paused: &paused})
+	assert.True(t, status.Paused)
+	assert.Zero(t, status.NextTick)
+	s = sync(points.SyncRequest{Starting: true, Interval: time.Hour})
+	assert.False(t, s.Claimed, "a paused tick is not due")
+	assert.Equal(t, day, s.Status.Interval, "the configured interval is that of the latest start")
+	status = configure(points.ScheduleChange{Paused: &resumed})
+	assert.False(t, status.Paused)
+	assert.Equal(t, day, untilTick(status))
+	assert.Equal(t, status.NextTick, configure(points.ScheduleChange{Paused: &resumed}).NextTick, "nothing changed")
+
+	execSQL(t, pool, "UPDATE users_state SET next_tick = next_tick - $1", (day + time.Minute).Microseconds())
+	s = sync(points.SyncRequest{})
+	assert.True(t, s.Claimed)
+	assert.Equal(t, day-time.Minute, untilTick(s.Status), "ticks keep their rhythm")
+	s = sync(points.SyncRequest{Starting: true, Interval: time.Minute})
+	assert.Equal(t, time.Minute, s.Status.Interval)
+	assert.Equal(t, time.Minute, untilTick(s.Status))
+}
+
+func TestSharedUpdates(t *testing.T) {
+	state, pool := sharedUsers(t)
+	record := func(instance string, u points.SharedUpdate) points.SharedStatus {
+		t.Helper()
+		u.Instance = instance
+		r, err := state.Sync(t.Context(), points.SyncRequest{Instance: instance, Interval: time.Hour, Update: &u})
+		require.NoError(t, err)
+		return r.Status
+	}
+	start(t, state, "a")
+	start(t, state, "b")
+	s := record("a", points.SharedUpdate{ID: 1 << 63, Users: 3})
+	require.Len(t, s.Updates, 1)
+	assert.Equal(t, points.SharedUpdate{ID: 1 << 63, Instance: "a", Started: s.Updates[0].Started, Users: 3}, s.Updates[0])
+	assert.WithinDuration(t, s.Time, s.Updates[0].Started, time.Minute)
+
+	failure := points.SharedUpdate{ID: 1 << 63, Users: 5, Duration: 7 * time.Millisecond, Outcome: points.UpdateFailed, Err: "no\x00 \xffdisk"}
+	for range 2 {
+		s = record("a", failure)
+		assert.Equal(t, 1, s.Failures, "each update counts once")
+		assert.Equal(t, "no disk", s.LastFailure.Err)
+		assert.Equal(t, 7*time.Millisecond, s.LastFailure.Duration)
+	}
+	s = record("b", points.SharedUpdate{ID: 2, Duration: time.Second, Outcome: points.UpdateFailed})
+	assert.Equal(t, 2, s.Failures)
+	s = record("b", points.SharedUpdate{ID: 3, Duration: time.Second, Outcome: points.UpdateSkipped})
+	assert.Equal(t, 2, s.Failures)
+	assert.EqualValues(t, 1, s.Skipped)
+	s = record("b", points.SharedUpdate{ID: 4, Duration: time.Second, Outcome: points.UpdateSucceeded, Users: 9})
+	assert.Zero(t, s.Failures)
+	assert.EqualValues(t, 4, s.LastSuccess.ID)
+	assert.EqualValues(t, 9, s.LastSuccess.Users)
+
+	// The latest success and failure survive many later updates, and a late Sync of an old update records nothing.
+	for id := range uint64(2 * points.SharedUpdates) {
+		s = record("b", points.SharedUpdate{ID: 100 + id, Duration: time.Microsecond, Outcome: points.UpdateCancelled})
+	}
+	assert.Len(t, s.Updates, points.SharedUpdates)
+	assert.EqualValues(t, 100+2*points.SharedUpdates-1, s.Updates[0].ID, "the latest first")
+	assert.EqualValues(t, 4, s.LastSuccess.ID)
+	assert.Equal(t, uint64(1<<63), s.LastFailure.ID)
+	assert.Zero(t, record("a", failure).Failures)
+	assert.LessOrEqual(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users_updates"), points.SharedUpdates+3)
+
+	assert.Equal(t, []string{"a", "b"}, instances(s))
+	execSQL(t, pool, "UPDATE users_servers SET seen = seen - $1 WHERE instance = 'b'", points.InstanceTimeout.Microseconds())
+	assert.Equal(t, []string{"a"}, instances(start(t, state, "a").Status), "b counts as gone")
+}
+
+func instances(s points.SharedStatus) []string {
+	names := make([]string, len(s.Instances))
+	for i, instance := range s.Instances {
+		names[i] = instance.Instance
+	}
+	return names
+}
