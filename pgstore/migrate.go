@@ -83,7 +83,7 @@ func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
 // commentPrefix begins the comment of a table that Migrate created. The version follows.
 const commentPrefix = "pointsapp/pgstore: schema version "
 
-var commentPattern = regexp.MustCompile("^" + regexp.QuoteMeta(commentPrefix) + `([1-9][0-9]{0,8})$`)
+var commentPattern = regexp.MustCompile("^" + regexp.QuoteMeta(commentPrefix) + `([0-9]{1,9})$`)
 
 // schemaVersion returns the version of a table that Migrate created; ours is false if Migrate did not create it.
 func schemaVersion(ctx context.Context, q querier, t *table) (version int, ours bool, err error) {
