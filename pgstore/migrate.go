@@ -85,7 +85,8 @@ const commentPrefix = "pointsapp/pgstore: schema version "
 
 var commentPattern = regexp.MustCompile("^" + regexp.QuoteMeta(commentPrefix) + `([0-9]{1,9})$`)
 
-// schemaVersion returns the version of a table that Migrate created; ours is false if Migrate did not create it.
+// schemaVersion returns the version of a table that Migrate created; ours is false if Migrate did not create it. Migrate
+// writes no version 0: it stands for a table that lacks every migration, in tests.
 func schemaVersion(ctx context.Context, q querier, t *table) (version int, ours bool, err error) {
 	var comment string
 	err = q.QueryRow(ctx, "SELECT coalesce(obj_description($1::bigint::oid, 'pg_class'), '')", int64(t.oid)).Scan(&comment)

@@ -297,7 +297,7 @@ func TestFewRights(t *testing.T) {
 	conn := connect(t, connection)
 	role := newRole(t, conn)
 	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username(),
-		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // there is something to migrate
+		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // so that there is a migration, which the role may not run
 	cfg := configFor(with(t, connection, role, ""))
 	cfg.Interval = config.Duration(often)
 	r := startReady(t, cfg)
