@@ -9,5 +9,8 @@
 //	// ... when all calls have returned:
 //	err = recorder.Check()
 //
-// [Test] does all of this. The check follows each user, so it needs a store of few users.
+// [Test] does all of this. A [ClientHistory] is recorded from outside of the engines instead, which may be several
+// processes with one shared state.
+//
+// The check follows each user, so it needs a store of few users.
 package linearizability

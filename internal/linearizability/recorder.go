@@ -19,9 +19,7 @@ const MaxUsers = 64
 type Recorder struct {
 	mu      sync.Mutex
 	now     int64 // logical time: advances with each event, so that no two are simultaneous
-	limit   int
-	ids     []int64
-	points  [][]int    // points of each of ids: initially, then after each update
+	model   model
 	pending *operation // the min number that is drawn but not set; nil if there is none
 	running bool       // the first min number has been drawn
 	history []operation
@@ -38,10 +36,9 @@ const never = math.MaxInt64
 
 // New returns a recorder for a store that holds exactly users.
 func New(users []points.User) *Recorder {
-	r := &Recorder{limit: points.DefaultLimit, points: [][]int{nil}}
-	for _, u := range users {
-		r.ids = append(r.ids, u.ID)
-		r.points[0] = append(r.points[0], u.Points)
+	r := &Recorder{model: newModel(users)}
+	for i := range users {
+		r.model.versions[0][i].UpdatedAt = time.Time{} // that of the other versions is unknown
 	}
 	return r
 }
@@ -74,7 +71,7 @@ func (r *Recorder) tick() int64 {
 // Config returns cfg with the min numbers recorded: each from when it is drawn until the Tick hook is called, when it
 // has been set.
 func (r *Recorder) Config(cfg points.Config) points.Config {
-	r.limit = cmp.Or(cfg.Limit, r.limit)
+	r.model.limit = cmp.Or(cfg.Limit, r.model.limit)
 
 	draw := cfg.MinNumber
 	if draw == nil {
@@ -145,12 +142,12 @@ func (s recordedStore) UpdateAll(ctx context.Context, key uint64) (users int64, 
 
 func (r *Recorder) startUpdate(key uint64) updateStart {
 	r.mu.Lock()
-	drawn := make([]int, len(r.ids))
-	for i, id := range r.ids {
-		drawn[i] = points.Draw(id, key)
+	drawn := make([]points.User, len(r.model.ids))
+	for i, id := range r.model.ids {
+		drawn[i] = points.User{ID: id, Points: points.Draw(id, key)}
 	}
-	update := updateStart(len(r.points))
-	r.points = append(r.points, drawn)
+	update := updateStart(len(r.model.versions))
+	r.model.versions = append(r.model.versions, drawn)
 	r.mu.Unlock()
 
 	r.record(update)
