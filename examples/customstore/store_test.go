@@ -23,7 +23,7 @@ func newStore(tb testing.TB, ids []int64) points.Store {
 	return s
 }
 
-// Users survive that the file is closed and opened again, which storetest cannot check.
+// Users survive closing and reopening the file, which storetest cannot check.
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	s, err := openStore(path, []int64{1, 2, 3})

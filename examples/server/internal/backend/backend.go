@@ -17,7 +17,7 @@ type Backend interface {
 	// Store returns the store. It does no I/O.
 	Store() points.Store
 
-	// Name is for people. It has no password in it.
+	// Name is the name of the store in logs. It contains no password.
 	Name() string
 
 	// Prepare creates and seeds the table if need be. It calls progress as pgstore.Store.Seed does. It returns the number

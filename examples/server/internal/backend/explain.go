@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// insufficientPrivilege is the SQLSTATE of what a role has no right to.
+// insufficientPrivilege is the SQLSTATE of an operation that the role has no right to.
 const insufficientPrivilege = "42501"
 
 // see names the setting of the connection string.

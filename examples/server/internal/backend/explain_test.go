@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What cannot be had from a server at will: the rest is in TestUnfit and TestUnreachable.
+// Errors that a test cannot provoke on a real server. The tests TestUnfit and TestUnreachable have the others.
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	cfg, err := pgx.ParseConfig("postgres://me:s3cret@db:6432/points")

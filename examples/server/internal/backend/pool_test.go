@@ -13,7 +13,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// What the connection string says of the pool counts; what it does not say is set so that a server starts, and fails to
+// Settings of the pool in the connection string are kept. The others get defaults with which a server starts, or fails to
 // start, within seconds.
 func TestPool(t *testing.T) {
 	t.Parallel()
@@ -40,7 +40,7 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// The error of a preparation that is cancelled says so, even if the database's error does not.
+// A cancelled preparation fails with the context's error, even if the database's error is another one.
 func TestCancelledPreparation(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

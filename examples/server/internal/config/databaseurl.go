@@ -100,8 +100,8 @@ func (u DatabaseURL) isAmbiguous() bool {
 	return strings.Count(rest, "@") > 1
 }
 
-// parseReason returns what is wrong with a connection string. The text of pgx's error may quote a piece of a password:
-// only whether it has one of these phrases counts.
+// parseReason returns what is wrong with a connection string. It only looks for known phrases in pgx's error and quotes
+// nothing of it, because it may contain a piece of a password.
 func parseReason(err error) string {
 	parseErr, ok := errors.AsType[*pgconn.ParseConfigError](err)
 	if !ok {

@@ -31,8 +31,8 @@ type tab struct {
 	t   *testing.T
 	ctx context.Context // chromedp's handle of the page
 
-	mu       sync.Mutex
-	mistakes []string // of the page's scripts
+	mu           sync.Mutex
+	scriptErrors []string
 }
 
 func openTab(t *testing.T, url string) *tab {
@@ -47,7 +47,7 @@ func openTab(t *testing.T, url string) *tab {
 		if event, ok := event.(*runtime.EventExceptionThrown); ok {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.mistakes = append(p.mistakes, event.ExceptionDetails.Text)
+			p.scriptErrors = append(p.scriptErrors, event.ExceptionDetails.Text)
 		}
 	}))
 	p.run(chromedp.Navigate(url))
@@ -89,8 +89,8 @@ func (p *tab) colors(scheme string) {
 	require.NoError(p.t, err)
 }
 
-// picture keeps pictures of the page, light and dark, if -screenshots is given.
-func (p *tab) picture(name string) {
+// screenshot saves pictures of the page, light and dark, if -screenshots is given.
+func (p *tab) screenshot(name string) {
 	p.t.Helper()
 	if *screenshots == "" {
 		return
@@ -111,12 +111,12 @@ func (p *tab) requireClean() {
 		`performance.getEntriesByType("resource").map((e) => e.name).filter((name) => !name.startsWith(location.origin))`))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	assert.Empty(p.t, p.mistakes)
+	assert.Empty(p.t, p.scriptErrors)
 }
 
-// flaws lists accessibility problems for screen readers, keyboards and low contrast: the checks of axe-core that apply
-// to these pages.
-const flaws = `(() => {
+// accessibilityProblems lists problems for users of screen readers or keyboards, and low contrast: the checks of axe-core
+// that apply to these pages.
+const accessibilityProblems = `(() => {
 	const flaws = [];
 	const visible = (e) => e.checkVisibility() && e.getClientRects().length > 0;
 	if (!document.documentElement.lang) flaws.push("the page has no language");
@@ -167,7 +167,7 @@ func (p *tab) requireAccessible() {
 		p.colors(scheme)
 		for _, width := range []int64{1280, 360} {
 			p.run(chromedp.EmulateViewport(width, 900))
-			assert.Empty(p.t, evaluate[[]string](p, flaws), "%s, %d wide", scheme, width)
+			assert.Empty(p.t, evaluate[[]string](p, accessibilityProblems), "%s, %d wide", scheme, width)
 		}
 	}
 	p.run(chromedp.EmulateViewport(1280, 900))
@@ -188,8 +188,8 @@ func (p *tab) requireKeyboard() {
 	assert.Len(p.t, reached, count)
 }
 
-// keepAsking has clients ask a server until the test ends, also while it is away.
-func keepAsking(t *testing.T, r *running, clients int) {
+// queryContinuously makes clients query a server until the test ends, even while it is down.
+func queryContinuously(t *testing.T, r *testServer, clients int) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup
@@ -197,15 +197,15 @@ func keepAsking(t *testing.T, r *running, clients int) {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				r.do(http.MethodGet, "/") //nolint:contextcheck,errcheck // it gets its answer, unless the server is away
-				<-time.After(often)
+				<-time.After(pollInterval)
 			}
 		})
 	}
 	t.Cleanup(func() { cancel(); all.Wait() })
 }
 
-// The live page shows the numbers of a load, an update's bar, and what the controls do; it can be used by all; and it
-// comes back when the server does.
+// The live page shows the figures of a load, the progress of an update, and the effects of the controls. It is accessible,
+// and reconnects to a restarted server.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	proxied, slow := slowDatabase(t)
@@ -213,7 +213,7 @@ func TestDashboard(t *testing.T) {
 	cfg.Users, cfg.ControlToken, cfg.Interval = 200_000, token, config.Duration(time.Hour)
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
-	keepAsking(t, r, 4)
+	queryContinuously(t, r, 4)
 	p := openTab(t, r.url+"/dashboard")
 	const rate = `Number(document.getElementById("rate").textContent.replace(",", ""))`
 	p.until(rate + ` > 0`)
@@ -241,7 +241,7 @@ func TestDashboard(t *testing.T) {
 	p.until(`document.getElementById("outcome").textContent === "Done."`)
 	p.until(`document.getElementById("update-text").textContent.startsWith("Running since")`)
 	p.until(`[...shares].filter((share) => share > 0 && share < 1).length >= 2`)
-	p.picture("dashboard")
+	p.screenshot("dashboard")
 	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
 	assert.Equal(t, 2, strings.Count(p.text("#history"), "done"))
 
@@ -280,7 +280,7 @@ func TestDoc(t *testing.T) {
 	untilUpdated(t, r)
 	p := openTab(t, r.url+"/doc")
 	p.run(chromedp.WaitVisible(chromedp.CSS(`#operations-queries-query`)))
-	p.picture("doc")
+	p.screenshot("doc")
 	p.run(
 		chromedp.Click(chromedp.CSS(`#operations-queries-query .opblock-summary-control`)),
 		chromedp.Click(chromedp.CSS(`#operations-queries-query .execute`)),

@@ -73,7 +73,7 @@ func TestTooManyConnections(t *testing.T) {
 			var err error
 			a, err = r.do(http.MethodGet, "/metrics")
 			return err == nil && a.status == http.StatusOK
-		}, patience, often)
+		}, patience, pollInterval)
 		return string(a.body)
 	}()
 	assert.Contains(t, metrics, "\npoints_connections_open 5\n")

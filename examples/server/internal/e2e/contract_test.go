@@ -23,8 +23,8 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// described is the API's description, read once: it never changes.
-var described = sync.OnceValues(func() (*openapi3.T, error) {
+// description is the API's description, read once: it never changes.
+var description = sync.OnceValues(func() (*openapi3.T, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(apidoc.YAML)
 	if err != nil {
 		return nil, err
@@ -32,10 +32,10 @@ var described = sync.OnceValues(func() (*openapi3.T, error) {
 	return doc, doc.Validate(context.Background(), openapi3.EnableExamplesValidation())
 })
 
-// conforms returns nil if an answer is one that the description has. What it does not describe must be 404 or 405; the
-// pages and the description itself are not in it.
+// conforms returns nil if an answer is as described. An answer that is not described must be 404 or 405. The pages and the
+// description itself are not described.
 func conforms(method, target string, a answer) error {
-	doc, err := described()
+	doc, err := description()
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func expect(a answer, status int) error {
 	return nil
 }
 
-// A description that does not conform is found: each of these answers breaks it in one way.
+// conforms finds violations: each of these answers has one.
 func TestConforms(t *testing.T) {
 	t.Parallel()
 	header := func(contentType string) http.Header {
@@ -113,13 +113,13 @@ func TestConforms(t *testing.T) {
 	require.Error(t, conforms(http.MethodPost, "/", answer{200, header("application/json"), []byte(good)}))
 }
 
-// What the server answers for itself is the description, as JSON and as YAML; and everything that it answers is in there.
+// The server serves the description as JSON and as YAML, and the description has each of its paths.
 func TestDescription(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
 	cfg.Users, cfg.ControlToken = 1000, token
 	r := startReady(t, cfg)
-	doc, err := described()
+	doc, err := description()
 	require.NoError(t, err)
 	want, err := json.Marshal(doc)
 	require.NoError(t, err)

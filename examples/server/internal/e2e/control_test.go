@@ -18,7 +18,7 @@ import (
 const token = "a token of the tests"
 
 // post posts to a path with an Authorization header, and returns the answer, which conforms to the API's description.
-func (r *running) post(t *testing.T, path, authorization, body string) answer {
+func (r *testServer) post(t *testing.T, path, authorization, body string) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -33,7 +33,7 @@ func (r *running) post(t *testing.T, path, authorization, body string) answer {
 	return a
 }
 
-func (r *running) control(t *testing.T, action, body string) answer {
+func (r *testServer) control(t *testing.T, action, body string) answer {
 	t.Helper()
 	return r.post(t, "/control/"+action, "Bearer "+token, body)
 }
@@ -59,7 +59,7 @@ func TestControl(t *testing.T) {
 
 	assert.Equal(t, http.StatusNoContent, r.control(t, "interval", `{"interval":"50ms"}`).status)
 	require.Eventually(t, func() bool { return strings.Count(string(r.get(t, "/updates").body), "started_at") > 3 },
-		patience, often, "ticks come faster")
+		patience, pollInterval, "ticks come faster")
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"-1s"}`,
 		`{"interval":0}`, `{"interval":-1}`, `{"interval":1.5}`, `{"interval":true}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
@@ -75,7 +75,7 @@ func TestControl(t *testing.T) {
 	assert.NotContains(t, r.log.String(), token)
 }
 
-// Without the token nothing is done; without one set, there is nothing.
+// Requests without the token have no effect. If no token is set, the paths do not exist.
 func TestControlNeedsItsToken(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
@@ -116,13 +116,13 @@ func TestUpdateIsRejected(t *testing.T) {
 	require.NoError(t, err)
 	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
 	assert.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
-	require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusConflict }, patience, often)
+	require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusConflict }, patience, pollInterval)
 	require.NoError(t, tx.Rollback(t.Context()))
 	for range 2 {
-		require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusAccepted }, patience, often)
+		require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusAccepted }, patience, pollInterval)
 	}
 	require.Eventually(t, func() bool { return strings.Contains(string(r.get(t, "/readyz").body), `"breaker":"open"`) },
-		patience, often, "three updates fail")
+		patience, pollInterval, "three updates fail")
 	assertProblem(t, r.control(t, "update", ""), http.StatusServiceUnavailable,
 		"Updates are suspended for a while, as too many have failed in a row.")
 }

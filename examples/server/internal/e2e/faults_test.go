@@ -20,9 +20,9 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// A stage is a server, a database, a proxy between the two, and a prober.
-type stage struct {
-	*running
+// A testbed is a server, a database, a proxy between the two, and a prober.
+type testbed struct {
+	*testServer
 
 	cfg    config.Config
 	users  int64
@@ -32,14 +32,14 @@ type stage struct {
 	prober *prober
 }
 
-// faultQueryTimeout is shorter than the server's default, so that the tests are, and long enough for a busy machine.
+// faultQueryTimeout is shorter than the server's default, to make the tests short, and long enough for a busy machine.
 const faultQueryTimeout = 2 * time.Second
 
-// newStage starts a server, with so many users and an update every 200 ms, in a new database of the PostgreSQL at this
-// URL, whose user is a superuser. It returns once clients get answers.
-func newStage(t *testing.T, postgres string, users int64) *stage {
+// newTestbed starts a server with this number of users and an update every 200 ms, on a new database of the PostgreSQL
+// server at this URL, whose user is a superuser. It returns once clients get answers.
+func newTestbed(t *testing.T, postgres string, users int64) *testbed {
 	t.Helper()
-	s := &stage{users: users, admin: connect(t, postgres)}
+	s := &testbed{users: users, admin: connect(t, postgres)}
 	s.role = "points_" + strings.ToLower(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
 	s.role = strings.Map(func(r rune) rune {
 		if 'a' <= r && r <= 'z' {
@@ -70,14 +70,14 @@ func newStage(t *testing.T, postgres string, users int64) *stage {
 	cfg.Users, cfg.Interval = config.Users(users), config.Duration(200*time.Millisecond)
 	cfg.QueryTimeout = config.Duration(faultQueryTimeout)
 	s.cfg = cfg
-	s.running = startReady(t, cfg)
-	s.prober = startProber(t, s.running)
+	s.testServer = startReady(t, cfg)
+	s.prober = startProber(t, s.testServer)
 	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
 	return s
 }
 
 // connection returns another connection of the server's role to its database, not through the proxy.
-func (s *stage) connection(t *testing.T) (*pgx.Conn, error) {
+func (s *testbed) connection(t *testing.T) (*pgx.Conn, error) {
 	t.Helper()
 	cfg := s.admin.Config().Copy()
 	cfg.User, cfg.Password, cfg.Database = s.role, "secret", s.role
@@ -85,7 +85,7 @@ func (s *stage) connection(t *testing.T) (*pgx.Conn, error) {
 }
 
 // superuser returns a connection of a superuser, not through the proxy: a new one if the last one was cut.
-func (s *stage) superuser(t *testing.T) *pgx.Conn {
+func (s *testbed) superuser(t *testing.T) *pgx.Conn {
 	t.Helper()
 	if s.admin.Ping(t.Context()) != nil {
 		admin, err := pgx.ConnectConfig(t.Context(), s.admin.Config())
@@ -96,14 +96,14 @@ func (s *stage) superuser(t *testing.T) *pgx.Conn {
 }
 
 // cut cuts all connections of the server's role.
-func (s *stage) cut(t *testing.T) {
+func (s *testbed) cut(t *testing.T) {
 	t.Helper()
 	_, err := s.superuser(t).Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", s.role)
 	require.NoError(t, err)
 }
 
-// requireUpdated waits for an update that begins from now on and succeeds, and checks that it has reached every user.
-func (s *stage) requireUpdated(t *testing.T) {
+// requireUpdated waits until an update that has not begun yet succeeds, and checks that it has reached every user.
+func (s *testbed) requireUpdated(t *testing.T) {
 	t.Helper()
 	now := time.Now()
 	var began time.Time
@@ -126,7 +126,7 @@ func (s *stage) requireUpdated(t *testing.T) {
 			}
 		}
 		return false
-	}, patience, often, "no update succeeds")
+	}, patience, pollInterval, "no update succeeds")
 	conn, err := s.connection(t)
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
@@ -143,14 +143,14 @@ type fault struct {
 	name   string
 	stops  bool  // the whole PostgreSQL server
 	users  int64 // the default is 2,000
-	inject func(t *testing.T, s *stage) (undo func())
+	inject func(t *testing.T, s *testbed) (undo func())
 	during []int // statuses that clients get while it lasts; 504 only until the store counts as down
 }
 
-// endure lets the fault happen on a stage and checks that the server recovers.
-func (f fault) endure(t *testing.T, postgres string) {
+// requireRecovery injects the fault on a testbed and checks that the server recovers.
+func (f fault) requireRecovery(t *testing.T, postgres string) {
 	t.Helper()
-	s := newStage(t, postgres, cmp.Or(f.users, 2000))
+	s := newTestbed(t, postgres, cmp.Or(f.users, 2000))
 	s.prober.mark()
 	undo := f.inject(t, s)
 	for _, status := range f.during {
@@ -172,8 +172,8 @@ func (f fault) endure(t *testing.T, postgres string) {
 }
 
 // toxic is a fault of the network.
-func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *stage) func() {
-	return func(t *testing.T, s *stage) func() {
+func toxic(kind, stream string, attributes map[string]int) func(*testing.T, *testbed) func() {
+	return func(t *testing.T, s *testbed) func() {
 		t.Helper()
 		undo := make([]func(), 0, 2)
 		for direction := range strings.FieldsSeq(stream) {
@@ -203,7 +203,7 @@ func networkFaults() []fault {
 			during: []int{503}},
 		{name: "cut in mid answer", inject: toxic("limit_data", "downstream", map[string]int{"bytes": 50}),
 			during: []int{503}},
-		{name: "refused", inject: func(t *testing.T, s *stage) func() {
+		{name: "refused", inject: func(t *testing.T, s *testbed) func() {
 			s.proxy.Stop()
 			return func() { require.NoError(t, s.proxy.Start()) }
 		}, during: []int{503}},
@@ -217,7 +217,7 @@ func TestNetworkFaults(t *testing.T) {
 	for _, f := range networkFaults() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			f.endure(t, postgres)
+			f.requireRecovery(t, postgres)
 		})
 	}
 }
@@ -225,15 +225,15 @@ func TestNetworkFaults(t *testing.T) {
 // databaseFaults returns faults of the database. Those that stop it need a server of their own, postgres.
 func databaseFaults(postgres *pgtest.Server) []fault {
 	return []fault{
-		{name: "connections cut", inject: func(t *testing.T, s *stage) func() {
+		{name: "connections cut", inject: func(t *testing.T, s *testbed) func() {
 			s.cut(t)
 			return func() {}
 		}, during: []int{200}},
-		{name: "stopped", stops: true, inject: func(*testing.T, *stage) func() {
+		{name: "stopped", stops: true, inject: func(*testing.T, *testbed) func() {
 			postgres.Stop()
 			return postgres.Start
 		}, during: []int{503}},
-		{name: "killed in mid update", stops: true, users: 100_000, inject: func(t *testing.T, s *stage) func() {
+		{name: "killed in mid update", stops: true, users: 100_000, inject: func(t *testing.T, s *testbed) func() {
 			require.Eventually(t, func() bool {
 				var updating bool
 				err := s.superuser(t).QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity"+
@@ -243,13 +243,13 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 			postgres.Kill()
 			return postgres.Start
 		}, during: []int{503}},
-		{name: "table locked", inject: func(t *testing.T, s *stage) func() {
+		{name: "table locked", inject: func(t *testing.T, s *testbed) func() {
 			other, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, other, "BEGIN", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
 			return func() { require.NoError(t, other.Close(context.Background())) }
 		}, during: []int{504, 503}},
-		{name: "statement timeout", users: 50_000, inject: func(t *testing.T, s *stage) func() {
+		{name: "statement timeout", users: 50_000, inject: func(t *testing.T, s *testbed) func() {
 			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" SET statement_timeout = '2ms'")
 			s.cut(t)
 			s.requireFailing(t)
@@ -258,7 +258,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				s.cut(t)
 			}
 		}, during: []int{200}},
-		{name: "too many connections", inject: func(t *testing.T, s *stage) func() {
+		{name: "too many connections", inject: func(t *testing.T, s *testbed) func() {
 			var others []*pgx.Conn
 			exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT 20")
 			for range 20 { // the server has some of them
@@ -281,7 +281,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				exec(t, s.superuser(t), "ALTER ROLE "+s.role+" CONNECTION LIMIT -1")
 			}
 		}, during: []int{503}},
-		{name: "no right to update", inject: func(t *testing.T, s *stage) func() {
+		{name: "no right to update", inject: func(t *testing.T, s *testbed) func() {
 			owner, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, owner, "REVOKE UPDATE ON users FROM "+s.role)
@@ -291,7 +291,7 @@ func databaseFaults(postgres *pgtest.Server) []fault {
 				require.NoError(t, owner.Close(context.Background()))
 			}
 		}, during: []int{200}},
-		{name: "no right to read", inject: func(t *testing.T, s *stage) func() {
+		{name: "no right to read", inject: func(t *testing.T, s *testbed) func() {
 			owner, err := s.connection(t)
 			require.NoError(t, err)
 			exec(t, owner, "REVOKE SELECT ON users FROM "+s.role)
@@ -311,7 +311,7 @@ func TestDatabaseFaults(t *testing.T) {
 		if !f.stops {
 			t.Run(f.name, func(t *testing.T) {
 				t.Parallel()
-				f.endure(t, shared)
+				f.requireRecovery(t, shared)
 			})
 		}
 	}
@@ -320,27 +320,27 @@ func TestDatabaseFaults(t *testing.T) {
 		postgres := pgtest.NewServer(t)
 		for _, f := range databaseFaults(postgres) {
 			if f.stops {
-				t.Run(f.name, func(t *testing.T) { f.endure(t, postgres.URL) })
+				t.Run(f.name, func(t *testing.T) { f.requireRecovery(t, postgres.URL) })
 			}
 		}
 	})
 }
 
-// requireFailing waits until an update has failed that began from now on.
-func (s *stage) requireFailing(t *testing.T) {
+// requireFailing waits until one more update has failed.
+func (s *testbed) requireFailing(t *testing.T) {
 	t.Helper()
 	before := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
 	require.Eventually(t, func() bool {
 		now := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
 		return now > before
-	}, patience, often)
+	}, patience, pollInterval)
 }
 
 // A transaction that is open for long keeps dead rows from being pruned, so the table grows with each update. Once it ends,
 // the table grows no further.
 func TestLongTransaction(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, pgtest.URL(t), 20_000)
+	s := newTestbed(t, pgtest.URL(t), 20_000)
 	other, err := s.connection(t)
 	require.NoError(t, err)
 	defer other.Close(context.Background())
@@ -385,12 +385,12 @@ func TestDiskFull(t *testing.T) {
 		"ALTER SYSTEM SET default_tablespace = small",
 		"SELECT pg_reload_conf()",
 	)
-	s := newStage(t, postgres.URL, 40_000)
+	s := newTestbed(t, postgres.URL, 40_000)
 	// Without pruning, the table must grow.
 	other, err := s.connection(t)
 	require.NoError(t, err)
 	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
-	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, 3*patience, often)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, 3*patience, pollInterval)
 	s.prober.mark()
 	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
 	require.NoError(t, other.Close(context.Background()))

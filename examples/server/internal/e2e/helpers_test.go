@@ -21,11 +21,11 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/server"
 )
 
-// patience is how long a test waits for what must happen: longer than any of it takes on a busy machine.
+// patience is how long a test waits for an event: longer than any takes on a busy machine.
 const patience = time.Minute
 
-// often is how often it looks.
-const often = 10 * time.Millisecond
+// pollInterval is the time between two looks.
+const pollInterval = 10 * time.Millisecond
 
 // A log is what a server writes to standard error.
 type log struct {
@@ -45,26 +45,26 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// forget gives its memory back.
-func (l *log) forget() {
+// clear drops the text, and frees its memory.
+func (l *log) clear() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.text = bytes.Buffer{}
 }
 
-// A running is a server that runs.
-type running struct {
-	server *server.Server
-	url    string // without a slash at its end
-	log    *log
-	client *http.Client
-	asked  atomic.Int64 // requests
-	ended  <-chan struct{}
-	stop   func() error // ends it, as SIGTERM does, and returns what Run did
+// A testServer is a running server.
+type testServer struct {
+	server   *server.Server
+	url      string // without a slash at its end
+	log      *log
+	client   *http.Client
+	requests atomic.Int64
+	ended    <-chan struct{}
+	stop     func() error // ends it, as SIGTERM does, and returns what Run did
 }
 
 // start starts a server, on a free port unless cfg names one. It is stopped at the end of the test.
-func start(t testing.TB, cfg config.Config, options ...server.Option) *running {
+func start(t testing.TB, cfg config.Config, options ...server.Option) *testServer {
 	t.Helper()
 	if cfg.Addr == config.Defaults().Addr {
 		cfg.Addr = "127.0.0.1:0"
@@ -81,7 +81,7 @@ func start(t testing.TB, cfg config.Config, options ...server.Option) *running {
 		result = server.Run(ctx)
 	}()
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
-	r := &running{
+	r := &testServer{
 		server: server,
 		url:    "http://" + server.Addr().String(),
 		log:    log,
@@ -101,7 +101,7 @@ func start(t testing.TB, cfg config.Config, options ...server.Option) *running {
 }
 
 // startReady starts a server, and waits until it answers.
-func startReady(t testing.TB, cfg config.Config, options ...server.Option) *running {
+func startReady(t testing.TB, cfg config.Config, options ...server.Option) *testServer {
 	t.Helper()
 	r := start(t, cfg, options...)
 	select {
@@ -121,7 +121,7 @@ type answer struct {
 	body   []byte
 }
 
-func (r *running) do(method, path string) (answer, error) {
+func (r *testServer) do(method, path string) (answer, error) {
 	request, err := http.NewRequestWithContext(context.Background(), method, r.url+path, nil)
 	if err != nil {
 		return answer{}, err
@@ -135,13 +135,13 @@ func (r *running) do(method, path string) (answer, error) {
 	a := answer{response.StatusCode, response.Header, body}
 	// The first answers, and of a load's every hundredth, are validated against the API's description. That takes more
 	// CPU than the answer does.
-	if n := r.asked.Add(1); err == nil && (n < 100 || n%100 == 0) {
+	if n := r.requests.Add(1); err == nil && (n < 100 || n%100 == 0) {
 		err = conforms(method, r.url+path, a)
 	}
 	return a, err
 }
 
-func (r *running) get(t testing.TB, path string) answer {
+func (r *testServer) get(t testing.TB, path string) answer {
 	t.Helper()
 	a, err := r.do(http.MethodGet, path)
 	require.NoError(t, err)
@@ -216,16 +216,16 @@ func assertProblem(t *testing.T, a answer, status int, detail string) {
 }
 
 // untilUpdated waits until the server has updated all users.
-func untilUpdated(t *testing.T, r *running) {
+func untilUpdated(t *testing.T, r *testServer) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return bytes.Contains(r.get(t, "/readyz").body, []byte(`"last_success"`))
-	}, patience, often, "no update succeeds")
+	}, patience, pollInterval, "no update succeeds")
 }
 
 // hungQueries returns the number of queries that took the server more than 10 seconds, by its own histogram. What a
 // client measures on a busy machine is for the most part how long the client had to wait for a processor.
-func (r *running) hungQueries(t testing.TB) (hung int) {
+func (r *testServer) hungQueries(t testing.TB) (hung int) {
 	t.Helper()
 	metrics := string(r.get(t, "/metrics").body)
 	sum := func(pattern string) (total int) {

@@ -53,7 +53,7 @@ func overHTTP(t *testing.T) func(*points.Engine) func(context.Context) (points.R
 			assert.NoError(t, server.Shutdown(context.Background()))
 			assert.ErrorIs(t, <-served, http.ErrServerClosed)
 		})
-		r := running{url: "http://" + listener.Addr().String(), client: client}
+		r := testServer{url: "http://" + listener.Addr().String(), client: client}
 		return func(context.Context) (points.Result, error) {
 			a, err := r.do(http.MethodGet, "/") //nolint:contextcheck // no query is given up
 			if err != nil {

@@ -22,7 +22,7 @@ import (
 // With more clients than may wait, some queries are answered and the others rejected at once; none hangs. Once the load
 // has gone, all queries are answered.
 func TestOverloadIsShed(t *testing.T) {
-	s := newStage(t, pgtest.URL(t), 2000)
+	s := newTestbed(t, pgtest.URL(t), 2000)
 	s.prober.stop()
 	require.NoError(t, s.stop())
 	cfg := s.cfg
@@ -69,7 +69,7 @@ func TestSlowClients(t *testing.T) {
 	kinds := map[string]func(*net.TCPConn){
 		"slow header": func(c *net.TCPConn) {
 			for _, err := io.WriteString(c, "GET / HTTP/1.1\r\n"); err == nil; _, err = io.WriteString(c, "A: b\r\n") {
-				<-time.After(often)
+				<-time.After(pollInterval)
 			}
 		},
 		"no request": func(c *net.TCPConn) {

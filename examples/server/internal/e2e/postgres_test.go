@@ -142,7 +142,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	require.Eventually(t, func() (waits bool) {
 		return assert.NoError(t, tx.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks"+
 			" WHERE relation = 'users'::regclass AND NOT granted)").Scan(&waits)) && waits
-	}, patience, often)
+	}, patience, pollInterval)
 	var waiting sync.WaitGroup
 	var allWait atomic.Bool
 	for range queries {
@@ -160,7 +160,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	require.Eventually(t, func() bool {
 		ready := string(r.get(t, "/readyz").body)
 		return strings.Contains(ready, fmt.Sprintf(`"waiting":%d,`, queries)) && strings.Contains(ready, `"running_since"`)
-	}, patience, often)
+	}, patience, pollInterval)
 	allWait.Store(true)
 
 	stopped := make(chan error, 1)
@@ -171,7 +171,7 @@ func TestStopsWhileBusy(t *testing.T) {
 			conn.Close()
 		}
 		return err != nil && strings.Contains(r.log.String(), `msg="update cancelled"`)
-	}, patience, often)
+	}, patience, pollInterval)
 	require.NoError(t, tx.Rollback(t.Context()))
 	waiting.Wait()
 	require.NoError(t, <-stopped)
@@ -199,13 +199,13 @@ func TestDatabaseAway(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		return r.get(t, "/readyz").status == http.StatusServiceUnavailable
-	}, patience, often)
+	}, patience, pollInterval)
 	assertProblem(t, r.get(t, "/readyz"), http.StatusServiceUnavailable, "The store does not answer.")
 	assert.Equal(t, http.StatusOK, r.get(t, "/healthz").status)
 
 	exec(t, admin, "ALTER DATABASE "+parsed.Database+" ALLOW_CONNECTIONS true")
-	require.Eventually(t, func() bool { return r.get(t, "/").status == http.StatusOK }, patience, often)
-	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusOK }, patience, often)
+	require.Eventually(t, func() bool { return r.get(t, "/").status == http.StatusOK }, patience, pollInterval)
+	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusOK }, patience, pollInterval)
 	assert.Equal(t, 1, strings.Count(r.log.String(), `level=ERROR msg="queries fail"`))
 	assert.Equal(t, 1, strings.Count(r.log.String(), `msg="queries succeed again" failed_reads=`))
 }
@@ -214,7 +214,7 @@ func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer silent.Close() // it takes connections, and says nothing
+	defer silent.Close() // it accepts connections and sends nothing
 	for connection, want := range map[string]string{
 		"postgres://me:s3cret@127.0.0.1:1/points": "PostgreSQL at 127.0.0.1:1: nothing listens there: start it, or " +
 			"see -database-url (DATABASE_URL)",
@@ -297,14 +297,14 @@ func TestFewRights(t *testing.T) {
 	conn := connect(t, connection)
 	role := newRole(t, conn)
 	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username(),
-		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // so that there is a migration, which the role may not run
+		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // there is a migration, which the role may not run
 	cfg := configFor(with(t, connection, role, ""))
-	cfg.Interval = config.Duration(often)
+	cfg.Interval = config.Duration(pollInterval)
 	r := startReady(t, cfg)
 	require.Eventually(t, func() bool {
 		result, err := parseResult(r.get(t, "/"))
 		return err == nil && len(result.Users) > 0
-	}, patience, often)
+	}, patience, pollInterval)
 	assert.Contains(t, r.log.String(), "using the table as it is")
 }
 

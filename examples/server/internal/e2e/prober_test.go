@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A prober is clients that query a server all the time and check each answer: its form, and that no timestamp is returned
-// twice.
+// A prober is a group of clients that query a server continuously and check each answer: its form, and that no timestamp
+// is returned twice.
 type prober struct {
 	stop func()
 
@@ -36,7 +36,7 @@ type prober struct {
 	slowest   time.Duration // answer
 }
 
-func startProber(t *testing.T, r *running) *prober {
+func startProber(t *testing.T, r *testServer) *prober {
 	t.Helper()
 	p := &prober{starts: 1, statuses: make(map[int]int)}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -133,7 +133,7 @@ func (p *prober) until(t *testing.T, what string, condition func() bool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return condition()
-	}, patience, often, "clients do not get %s: %v", what, p)
+	}, patience, pollInterval, "clients do not get %s: %v", what, p)
 }
 
 // recoveryTime waits until clients get nothing but answers with 200, and returns how long that took since the mark.

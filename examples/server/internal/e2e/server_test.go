@@ -68,7 +68,7 @@ func TestTimestampsStrictlyIncrease(t *testing.T) {
 }
 
 // query asks n times, one after the other, and returns the timestamps.
-func (r *running) query(t *testing.T, n int) []string {
+func (r *testServer) query(t *testing.T, n int) []string {
 	var timestamps []string
 	for range n {
 		a, err := r.do(http.MethodGet, "/")
@@ -136,7 +136,7 @@ func TestNumbersOfUsers(t *testing.T) {
 				require.Eventually(t, func() bool {
 					result, err := parseResult(r.get(t, "/"))
 					return err == nil && len(result.Users) == min(int(users), 2) // a busy machine may answer with 504
-				}, patience, often)
+				}, patience, pollInterval)
 			})
 		})
 	}
@@ -163,7 +163,7 @@ func TestUpdates(t *testing.T) {
 			require.NoError(t, json.Unmarshal(r.get(t, "/readyz").body, &ready))
 			last := ready.Update.LastSuccess
 			return last.Users == 1000 && last.EndedAt.After(last.StartedAt)
-		}, patience, often)
+		}, patience, pollInterval)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
 		assert.Equal(t, 1, strings.Count(r.log.String(), `level=WARN msg="the interval is below 1 second`))
 		assert.Contains(t, string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
@@ -263,7 +263,7 @@ func TestLogFormat(t *testing.T) {
 	delete(serving, "time")
 	assert.Equal(t, map[string]any{
 		"level": "INFO", "msg": "serving", "url": r.url + "/", "store": "memory", "users": 10.0,
-		"interval": float64(time.Minute),
+		"interval": "1m0s",
 	}, serving)
 
 	require.NoError(t, cfg.LogLevel.UnmarshalText([]byte("warn")))

@@ -23,8 +23,8 @@ var (
 	soakSeed = flag.Uint64("soak-seed", 0, "seed of TestSoak's random faults; 0 for a random one")
 )
 
-// Load, updates, faults and restarts in random order, for as long as -soak says. All answers are checked, and in the end
-// nothing is lost and nothing has leaked. docs/reliability.md has the table that it prints.
+// Load, updates, faults and restarts in random order, for the duration of -soak. All answers are checked, and nothing may
+// be lost or leak. docs/reliability.md has the table that it prints.
 func TestSoak(t *testing.T) {
 	seed := *soakSeed
 	if seed == 0 {
@@ -34,13 +34,13 @@ func TestSoak(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 
 	postgres := pgtest.NewServer(t)
-	s := newStage(t, postgres.URL, 20_000)
+	s := newTestbed(t, postgres.URL, 20_000)
 	faults := append(networkFaults(), databaseFaults(postgres)...)
-	faults = append(faults, fault{name: "server restarted", inject: func(t *testing.T, s *stage) func() {
+	faults = append(faults, fault{name: "server restarted", inject: func(t *testing.T, s *testbed) func() {
 		s.restart(t)
 		return func() {}
 	}})
-	tally := make(map[string]*soaked)
+	tally := make(map[string]*faultTally)
 	answers := make(map[int]int)
 	var atFirst, atLast footprint
 	for end := time.Now().Add(*soakFor); time.Now().Before(end); {
@@ -52,14 +52,14 @@ func TestSoak(t *testing.T) {
 		s.prober.mark()
 		undo()
 		if tally[f.name] == nil {
-			tally[f.name] = new(soaked)
+			tally[f.name] = new(faultTally)
 		}
 		tally[f.name].times++
 		tally[f.name].worst = max(tally[f.name].worst, s.prober.recoveryTime(t))
 		s.requireUpdated(t)
 		s.prober.addTo(answers)
 		require.Empty(t, s.prober.allViolations(), "after %q", f.name)
-		s.log.forget()
+		s.log.clear()
 
 		// Once each of them has had its turn, everything has its size.
 		atLast = s.footprint(t)
@@ -87,13 +87,13 @@ func TestSoak(t *testing.T) {
 	assert.LessOrEqual(t, atLast.connections, 10, "the pool's limit")
 }
 
-// soaked is what came of one kind of fault.
-type soaked struct {
+// A faultTally sums up what the faults of one kind did.
+type faultTally struct {
 	times int
 	worst time.Duration
 }
 
-// A footprint is what a server and its clients take.
+// A footprint is the resource usage of a server and its clients.
 type footprint struct {
 	goroutines  int
 	heap        uint64
@@ -106,8 +106,9 @@ func (f footprint) String() string {
 		f.goroutines, float64(f.heap)/(1<<20), f.connections, float64(f.table)/(1<<20))
 }
 
-// footprint measures it. The least of several is taken: something is under way at any time.
-func (s *stage) footprint(t *testing.T) footprint {
+// footprint measures the resource usage. It takes the minimum of several measurements, because there is always some work
+// in progress.
+func (s *testbed) footprint(t *testing.T) footprint {
 	t.Helper()
 	f := footprint{goroutines: 1 << 30, heap: 1 << 60, connections: 1 << 30}
 	conn, err := s.connection(t)
@@ -128,7 +129,7 @@ func (s *stage) footprint(t *testing.T) footprint {
 }
 
 // restart stops the server, as SIGTERM does, and starts another one in its place.
-func (s *stage) restart(t *testing.T) {
+func (s *testbed) restart(t *testing.T) {
 	t.Helper()
 	assert.Zero(t, s.hungQueries(t))
 	s.prober.mu.Lock()
@@ -138,7 +139,7 @@ func (s *stage) restart(t *testing.T) {
 
 	cfg := s.cfg
 	cfg.Addr = config.Address(strings.TrimPrefix(s.url, "http://"))
-	s.running = startReady(t, cfg)
+	s.testServer = startReady(t, cfg)
 	s.prober.mu.Lock()
 	s.prober.stopping = time.Time{}
 	s.prober.starts++

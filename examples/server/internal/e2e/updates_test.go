@@ -44,7 +44,7 @@ func TestSkippedUpdatesAreNoFailures(t *testing.T) {
 	for i := range skips {
 		require.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
 		line := fmt.Sprintf("\npoints_update_duration_seconds_count{outcome=\"skipped\"} %d\n", i+1)
-		require.Eventually(t, func() bool { return strings.Contains(metrics(), line) }, patience, often, line)
+		require.Eventually(t, func() bool { return strings.Contains(metrics(), line) }, patience, pollInterval, line)
 	}
 	ready := string(r.get(t, "/readyz").body)
 	assert.Contains(t, ready, `"breaker":"closed"`)
@@ -65,7 +65,7 @@ func requireUpdateWaits(t *testing.T, conn *pgx.Conn) {
 	require.Eventually(t, func() (waits bool) {
 		return assert.NoError(t, conn.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity"+
 			" WHERE datname = current_database() AND query LIKE 'UPDATE%' AND wait_event_type = 'Lock')").Scan(&waits)) && waits
-	}, patience, often)
+	}, patience, pollInterval)
 }
 
 // After repeated failures, updates are suspended for a number of ticks, not for a time: /control can shorten the
@@ -82,7 +82,7 @@ func TestCooldownFollowsTheInterval(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r.control(t, "update", "")
 		return breakerOpen()
-	}, patience, often, "three updates fail")
+	}, patience, pollInterval, "three updates fail")
 	exec(t, admin, "ALTER TABLE users DROP CONSTRAINT zero")
 	require.Equal(t, http.StatusNoContent, r.control(t, "interval", `{"interval":"100ms"}`).status)
 	untilUpdated(t, r)
