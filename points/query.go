@@ -20,7 +20,8 @@ const probeInterval = 100 * time.Millisecond
 // call. On an idle engine a query does not wait.
 //
 // Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
-// store's error, wrapped. A failed query has no timestamp: the next query's PreviousTimestamp is the same as without it.
+// store's error, wrapped. A failed query has no timestamp: the next query's PreviousTimestamp is the same as without
+// it.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)

@@ -12,7 +12,8 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// A server that was killed repeatedly, while it seeded its table and while it updated it, starts and updates every user.
+// A server that was killed repeatedly, while it seeded its table and while it updated it, starts and updates every
+// user.
 func TestKilledAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	const users, patience = 100_000, 5 * time.Minute

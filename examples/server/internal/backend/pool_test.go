@@ -13,8 +13,8 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Settings of the pool in the connection string are kept. The others get defaults with which a server starts, or fails to
-// start, within seconds.
+// Settings of the pool in the connection string are kept. The others get defaults with which a server starts, or fails
+// to start, within seconds.
 func TestPool(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[config.DatabaseURL]struct {

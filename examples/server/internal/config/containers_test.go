@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each setting can be used in containers: docker-compose.yml passes its variable to the server, .env.example explains it.
+// Each setting can be used in containers: docker-compose.yml passes its variable to the server, .env.example explains
+// it.
 func TestContainersHaveAllSettings(t *testing.T) {
 	t.Parallel()
 	compose, err := os.ReadFile("../../../../docker-compose.yml")

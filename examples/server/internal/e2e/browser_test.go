@@ -114,8 +114,8 @@ func (p *tab) requireClean() {
 	assert.Empty(p.t, p.scriptErrors)
 }
 
-// accessibilityProblems lists problems for users of screen readers or keyboards, and low contrast: the checks of axe-core
-// that apply to these pages.
+// accessibilityProblems lists problems for users of screen readers or keyboards, and low contrast: the checks of
+// axe-core that apply to these pages.
 const accessibilityProblems = `(() => {
 	const flaws = [];
 	const visible = (e) => e.checkVisibility() && e.getClientRects().length > 0;
@@ -204,8 +204,8 @@ func queryContinuously(t *testing.T, r *testServer, clients int) {
 	t.Cleanup(func() { cancel(); all.Wait() })
 }
 
-// The live page shows the figures of a load, the progress of an update, and the effects of the controls. It is accessible,
-// and reconnects to a restarted server.
+// The live page shows the figures of a load, the progress of an update, and the effects of the controls. It is
+// accessible, and reconnects to a restarted server.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	proxied, slow := slowDatabase(t)

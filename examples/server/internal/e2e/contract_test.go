@@ -32,8 +32,8 @@ var description = sync.OnceValues(func() (*openapi3.T, error) {
 	return doc, doc.Validate(context.Background(), openapi3.EnableExamplesValidation())
 })
 
-// conforms returns nil if an answer is as described. An answer that is not described must be 404 or 405. The pages and the
-// description itself are not described.
+// conforms returns nil if an answer is as described. An answer that is not described must be 404 or 405. The pages and
+// the description itself are not described.
 func conforms(method, target string, a answer) error {
 	doc, err := description()
 	if err != nil {

@@ -336,8 +336,8 @@ func (s *testbed) requireFailing(t *testing.T) {
 	}, patience, pollInterval)
 }
 
-// A transaction that is open for long keeps dead rows from being pruned, so the table grows with each update. Once it ends,
-// the table grows no further.
+// A transaction that is open for long keeps dead rows from being pruned, so the table grows with each update. Once it
+// ends, the table grows no further.
 func TestLongTransaction(t *testing.T) {
 	t.Parallel()
 	s := newTestbed(t, pgtest.URL(t), 20_000)

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A prober is a group of clients that query a server continuously and check each answer: its form, and that no timestamp
-// is returned twice.
+// A prober is a group of clients that query a server continuously and check each answer: its form, and that no
+// timestamp is returned twice.
 type prober struct {
 	stop func()
 

@@ -23,8 +23,8 @@ var (
 	soakSeed = flag.Uint64("soak-seed", 0, "seed of TestSoak's random faults; 0 for a random one")
 )
 
-// Load, updates, faults and restarts in random order, for the duration of -soak. All answers are checked, and nothing may
-// be lost or leak. docs/reliability.md has the table that it prints.
+// Load, updates, faults and restarts in random order, for the duration of -soak. All answers are checked, and nothing
+// may be lost or leak. docs/reliability.md has the table that it prints.
 func TestSoak(t *testing.T) {
 	seed := *soakSeed
 	if seed == 0 {
@@ -106,8 +106,8 @@ func (f footprint) String() string {
 		f.goroutines, float64(f.heap)/(1<<20), f.connections, float64(f.table)/(1<<20))
 }
 
-// footprint measures the resource usage. It takes the minimum of several measurements, because there is always some work
-// in progress.
+// footprint measures the resource usage. It takes the minimum of several measurements, because there is always some
+// work in progress.
 func (s *testbed) footprint(t *testing.T) footprint {
 	t.Helper()
 	f := footprint{goroutines: 1 << 30, heap: 1 << 60, connections: 1 << 30}

@@ -17,8 +17,8 @@ import (
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// A server whose updates are skipped because another process is updating the table is healthy: in its log, at /readyz and
-// /updates, and in its metrics.
+// A server whose updates are skipped because another process is updating the table is healthy: in its log, at /readyz
+// and /updates, and in its metrics.
 func TestSkippedUpdatesAreNoFailures(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)

@@ -52,8 +52,8 @@ type Server struct {
 }
 
 // Open listens on cfg.Addr and does nothing else: so the address is known early, and a port in use is reported at once.
-// The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run or Close
-// must be called.
+// The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run or
+// Close must be called.
 //
 // The errors of Open and Run are one line each, without a password.
 func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {

@@ -33,8 +33,8 @@ func newStore(t *testing.T) points.Store {
 	return store
 }
 
-// Updates are counted by their outcome. A skipped update is no failure, nor is a cancelled one, whatever error the store
-// then returns.
+// Updates are counted by their outcome. A skipped update is no failure, nor is a cancelled one, whatever error the
+// store then returns.
 func TestUpdateOutcomes(t *testing.T) {
 	t.Parallel()
 	tele := newTelemetry(t)
