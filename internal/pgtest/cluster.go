@@ -2,17 +2,16 @@ package pgtest
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // installed is where Debian installs PostgreSQL's programs: one folder per version, none of them in PATH.
@@ -56,7 +55,7 @@ func startCluster(folders string) (*server, error) {
 		return nil, err
 	}
 	password := rand.Text()
-	port, err := freePort()
+	port, err := testenv.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -108,20 +107,4 @@ func version(initdb string) float64 {
 		return 0
 	}
 	return number
-}
-
-// freePort returns a free port. It is outside of the range of ephemeral ports, which connections of other tests could
-// take before the server listens.
-func freePort() (string, error) {
-	var config net.ListenConfig
-	var last error
-	for range 10 {
-		port := strconv.Itoa(20_000 + mathrand.IntN(10_000))
-		listener, err := config.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", port))
-		if err == nil {
-			return port, listener.Close()
-		}
-		last = err
-	}
-	return "", last
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/modules/postgres"
 	"github.com/testcontainers/testcontainers-go/wait"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 const (
@@ -112,7 +114,7 @@ func runContainer(image, name string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	password := rand.Text()
-	hostPort, err := freePort()
+	hostPort, err := testenv.FreePort()
 	if err != nil {
 		return "", err
 	}

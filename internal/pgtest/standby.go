@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // becomeStandby is the command of a standby's container: it copies the primary at the address $1 and follows it.
@@ -41,7 +43,7 @@ func startStandby(primary *server) (*server, error) {
 	address := strings.TrimSpace(string(inspected))
 	image := image()
 	return startGuarded(image, func(name string) (string, error) {
-		port, err := freePort() //nolint:contextcheck // it takes no time
+		port, err := testenv.FreePort() //nolint:contextcheck // it takes no time
 		if err != nil {
 			return "", err
 		}

@@ -1,4 +1,5 @@
-// Package testenv decides what happens to a test when the machine has not got what it needs.
+// Package testenv has what tests need of the machine: a decision what happens without it, free ports, and programs that end
+// with the test.
 package testenv
 
 import (
