@@ -34,7 +34,7 @@ Closed loop (each client sends its next request after the response to the previo
   -i                use HEAD
   -q                no progress
   -e FILE           write a CSV with the time within which each percentage of the requests was served
-  -r -S -d          accepted for command lines of ab, without effect
+  -r -S -d          no effect; accepted because command lines of ab have them
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000

@@ -124,5 +124,5 @@ func TestUpdateIsRejected(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(string(r.get(t, "/readyz").body), `"breaker":"open"`) },
 		patience, pollInterval, "three updates fail")
 	assertProblem(t, r.control(t, "update", ""), http.StatusServiceUnavailable,
-		"Updates are suspended for a while, as too many have failed in a row.")
+		"The circuit breaker is open, because too many updates in a row have failed.")
 }

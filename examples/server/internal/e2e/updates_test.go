@@ -68,8 +68,7 @@ func requireUpdateWaits(t *testing.T, conn *pgx.Conn) {
 	}, patience, pollInterval)
 }
 
-// After repeated failures, updates are suspended for a number of ticks, not for a time: /control can shorten the
-// suspension by shortening the interval.
+// The cooldown of the circuit breaker is a number of ticks, not a time: a shorter interval, set by /control, shortens it.
 func TestCooldownFollowsTheInterval(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)

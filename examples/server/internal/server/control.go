@@ -74,7 +74,7 @@ func (c *control) update(w http.ResponseWriter, r *http.Request) {
 		c.reject(w, r, http.StatusConflict, "An update is already running.")
 	case state.Breaker == points.BreakerOpen:
 		c.reject(w, r, http.StatusServiceUnavailable,
-			"Updates are suspended for a while, as too many have failed in a row.")
+			"The circuit breaker is open, because too many updates in a row have failed.")
 	default:
 		go c.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the engine logs it
 		c.accept(w, r, http.StatusAccepted)
