@@ -9,8 +9,9 @@ import (
 // number and the schedule of the ticks. All engines with the same shared state act as one engine: one order of queries,
 // one tick per interval, and one update per tick. A [Store] that has a shared state returns it in [Capabilities].
 //
-// Its methods are safe for concurrent use, by several processes too, and return soon after ctx ends. All times are those
-// of one clock, that of the shared state. Package storetest checks that an implementation follows the rules below.
+// Its methods are safe for concurrent use, by several processes too, and return soon after ctx ends. All times are
+// those of one clock, that of the shared state, in UTC and with microsecond precision. Package storetest checks that an
+// implementation follows the rules below.
 type SharedState interface {
 	// AnswerBatch answers n consecutive queries in one atomic step, at one moment between the call and its return: it
 	// gives them the next n timestamps, and reads at most limit users with more points than the min number, under the
@@ -24,7 +25,11 @@ type SharedState interface {
 
 	// Sync registers an engine, records its update, and claims the tick if one is due. Each engine calls it at least
 	// once a second while Run runs. Of all calls, exactly one claims a tick, and no AnswerBatch is in progress when the
-	// claim sets the new min number.
+	// claim sets the new min number. The next tick is due one interval after this one was, or after the claim if that time
+	// has passed already.
+	//
+	// If Sync fails, it may have claimed the tick and recorded the update. The engine then gives the update again. An
+	// update is recorded once by its ID: as unfinished, then with its outcome, which never changes.
 	Sync(ctx context.Context, request SyncRequest) (SyncResult, error)
 
 	// Configure changes the schedule for all engines. Once it has returned, no tick is claimed by an earlier schedule.
@@ -43,6 +48,7 @@ type SyncRequest struct {
 	Instance  string        // identifies the engine; see Config.Instance
 	Starting  bool          // Run has just begun: Interval applies, unless the latest beginning of a Run had the same
 	Interval  time.Duration // Config.Interval
+	Stopping  bool          // Run is about to end: no tick is claimed, and the engine is no longer in Instances
 	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
 	MinNumber int           // the new min number if the tick is claimed
 	Update    *SharedUpdate // the engine's latest update, running or ended; nil if there is none
@@ -98,7 +104,7 @@ type SharedInstance struct {
 type SharedUpdate struct {
 	ID       uint64        // random; identifies the update
 	Instance string        // of the engine; see Config.Instance
-	Started  time.Time     // by the clock of the shared state; ignored in a SyncRequest
+	Started  time.Time     // Duration before the first Sync that recorded it; ignored in a SyncRequest
 	Duration time.Duration // 0 while it runs
 	Users    int64         // updated
 	Outcome  UpdateOutcome
@@ -114,5 +120,24 @@ const (
 	UpdateSucceeded                       // every user was updated
 	UpdateFailed
 	UpdateSkipped   // the update of a tick was skipped, because another one was running
-	UpdateCancelled // by its caller, or because Run ended
+	UpdateCancelled // by its caller or because Run ended; or Engine.Update found another one running
 )
+
+// String returns "unfinished", "succeeded", "failed", "skipped" or "cancelled".
+func (o UpdateOutcome) String() string {
+	switch o {
+	case UpdateSucceeded:
+		return "succeeded"
+	case UpdateFailed:
+		return "failed"
+	case UpdateSkipped:
+		return "skipped"
+	case UpdateCancelled:
+		return "cancelled"
+	default:
+		return "unfinished"
+	}
+}
+
+// MarshalText implements [encoding.TextMarshaler] with String.
+func (o UpdateOutcome) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
