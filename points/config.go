@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Defaults of [Config] and [UpdaterConfig].
@@ -30,6 +33,9 @@ type Config struct {
 
 	// MinNumber returns a min number in 0..MaxPoints. New and each tick call it, one at a time. The default is uniform
 	// over that range.
+	//
+	// With a SharedState the number that New draws is not used. Run draws one before it tries to claim a tick, and another
+	// one when that has become the min number, or when it is not known whether it has.
 	MinNumber func() int
 
 	// QueryTimeout is the maximum duration of a query, waiting included. The default is DefaultQueryTimeout.
@@ -47,12 +53,18 @@ type Config struct {
 	MaxWaiting int
 
 	// UpdateOnStart makes Run start an update at once. The default is to wait for the first tick; until then all users of
-	// a new store have 0 points.
+	// a new store have 0 points. With a SharedState it makes the first tick come at once, if there has been neither a tick
+	// nor a successful update: a restart of one of the engines starts no update.
 	UpdateOnStart bool
 
 	// StopTimeout is how long Run waits for a running update to stop after its context has ended. The default is
 	// DefaultStopTimeout.
 	StopTimeout time.Duration
+
+	// Instance identifies the engine among those with the same SharedState: at most 100 bytes of printable characters.
+	// Engines that run at the same time must have different ones. The default is random. It has no use without a
+	// SharedState.
+	Instance string
 
 	// Updater configures the updates.
 	Updater UpdaterConfig
@@ -71,6 +83,9 @@ func (c Config) withDefaults() Config {
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, DefaultProbeTimeout)
 	c.MaxWaiting = cmp.Or(c.MaxWaiting, DefaultMaxWaiting)
 	c.StopTimeout = cmp.Or(c.StopTimeout, DefaultStopTimeout)
+	if c.Instance == "" {
+		c.Instance = fmt.Sprintf("%016x", rand.Uint64())
+	}
 	if c.MinNumber == nil {
 		c.MinNumber = func() int { return rand.IntN(MaxPoints + 1) }
 	}
@@ -93,11 +108,20 @@ func (c Config) validate() error {
 		return fmt.Errorf("points: Config.MaxWaiting must be at least 1, got %d", c.MaxWaiting)
 	case c.StopTimeout < 0:
 		return fmt.Errorf("points: Config.StopTimeout must not be negative, got %v", c.StopTimeout)
+	case len(c.Instance) > maxInstance:
+		return fmt.Errorf("points: Config.Instance must have at most %d bytes, got %d", maxInstance, len(c.Instance))
+	case !utf8.ValidString(c.Instance) || strings.ContainsFunc(c.Instance, notPrintable):
+		return fmt.Errorf("points: Config.Instance must be printable, got %q", c.Instance)
 	}
 	return c.Updater.validate()
 }
 
-const minInterval = time.Millisecond
+const (
+	minInterval = time.Millisecond
+	maxInstance = 100 // bytes of Config.Instance
+)
+
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // UpdaterConfig configures the updates of an [Engine]. The zero value of each field means its default.
 type UpdaterConfig struct {

@@ -2,6 +2,7 @@ package points_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ func TestInvalidConfig(t *testing.T) {
 		{points.Config{QueryTimeout: -1}, "points: Config.QueryTimeout must not be negative, got -1ns"},
 		{points.Config{MaxWaiting: -1}, "points: Config.MaxWaiting must be at least 1, got -1"},
 		{points.Config{StopTimeout: -1}, "points: Config.StopTimeout must not be negative, got -1ns"},
+		{points.Config{Instance: strings.Repeat("x", 101)}, "points: Config.Instance must have at most 100 bytes, got 101"},
+		{points.Config{Instance: "a\nb"}, `points: Config.Instance must be printable, got "a\nb"`},
+		{points.Config{Instance: "\xff"}, `points: Config.Instance must be printable, got "\xff"`},
 		{points.Config{MinNumber: func() int { return -1 }}, "points: Config.MinNumber must return a number in 0..100, got -1"},
 		{points.Config{MinNumber: func() int { return 101 }}, "points: Config.MinNumber must return a number in 0..100, got 101"},
 		{updaterConfig(points.UpdaterConfig{Timeout: -1}), "points: Config.Updater.Timeout must not be negative, got -1ns"},

@@ -1,7 +1,6 @@
 package points
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -10,29 +9,33 @@ import (
 
 // An Engine answers queries about the users of a store, in one order, and updates the users at each tick. Its methods
 // are safe for concurrent use. Create one with [New]: the zero value is not usable.
+//
+// An engine keeps its own state: the order of the queries, the min number and the schedule of the ticks
+// (engine_local.go). If the store has a [SharedState], that keeps them, for all engines with the same one
+// (engine_shared.go).
 type Engine struct {
 	store     Store
-	immediate bool // the store has ImmediateReads
+	immediate bool    // the store has ImmediateReads
+	shared    *shared // nil if the engine keeps its own state
 	cfg       Config
 	updater   *updater
-	schedule  schedule
+	schedule  schedule // not used with a shared state
 
-	waiters   sync.Pool         // of *waiter
-	batchCtxs []context.Context // of the queries of the next read, for Hooks.BatchStart
+	waiters sync.Pool  // of *waiter
+	hookMu  sync.Mutex // held by Batch hooks if two batches can be in flight
 
-	mu            sync.Mutex
-	minNumber     int
-	pending       *pendingMinNumber // nil if there is none
-	lastTimestamp int64             // of the latest query, in µs since 1970; 0 if there was none
-	batches       uint64            // reads started
-	waiting       *waitQueue        // queries for the next read
-	inFlight      *waitQueue        // queries for the read in flight
-	reading       bool              // a read is in flight
-	serving       bool              // a goroutine runs serve
-	timeoutTimer  *time.Timer       // fires at the QueryTimeout of the oldest waiter; nil if it is not set
-	down          error             // the error of queries while the store is down; nil while it is up
-	downSince     time.Time         // start of the read that found the store down
-	lastProbe     time.Time         // end of the latest read that found the store down
+	mu           sync.Mutex
+	own          ownState    // not used with a shared state
+	batches      uint64      // reads started
+	waiting      *waitQueue  // queries for the next read
+	slots        []slot      // for the batches in flight
+	reading      int         // batches in flight
+	serving      int         // goroutines that run serve: as many as batches in flight, and perhaps one for the next batch
+	timeoutTimer *time.Timer // fires at the QueryTimeout of the oldest waiter; nil if it is not set
+	down         error       // the error of queries while the store is down; nil while it is up
+	downSince    time.Time   // start of the read that found the store down
+	lastProbe    time.Time   // end of the latest read that found the store down
+	probing      bool        // a probe is in flight
 }
 
 // New returns an engine for store, which answers queries from now on, and ticks while Run runs. New starts no
@@ -45,15 +48,23 @@ func New(store Store, cfg Config) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{store: store, cfg: cfg, waiting: new(waitQueue), inFlight: new(waitQueue)}
+	e := &Engine{store: store, cfg: cfg, waiting: new(waitQueue)}
 	e.waiters.New = func() any { return &waiter{done: make(chan struct{}, 1)} }
-	e.immediate = store.Capabilities().ImmediateReads
+	capabilities := store.Capabilities()
+	e.immediate = capabilities.ImmediateReads
+	if capabilities.SharedState != nil {
+		if e.immediate {
+			return nil, errors.New("points: a store cannot have both ImmediateReads and a SharedState")
+		}
+		e.shared = newShared(capabilities.SharedState, cfg)
+	}
+	e.slots = newSlots(e.shared)
 	e.schedule.interval = cfg.Interval
 	e.schedule.ticker = time.NewTicker(cfg.Interval)
 	e.schedule.ticker.Stop()
-	e.updater = newUpdater(store, cfg, e.cooldownEnd)
+	e.updater = newUpdater(store, cfg, e.shared, e.cooldownEnd)
 	var err error
-	if e.minNumber, err = e.drawMinNumber(); err != nil {
+	if e.own.minNumber, err = e.drawMinNumber(); err != nil {
 		return nil, err
 	}
 	return e, nil

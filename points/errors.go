@@ -24,6 +24,9 @@ var (
 	// ErrBreakerOpen: the circuit breaker rejects updates after repeated failures. See UpdaterConfig.Cooldown.
 	ErrBreakerOpen = errors.New("points: update rejected: the circuit breaker is open after repeated failures")
 
+	// ErrInvalidInterval: Engine.SetInterval was called with less than 1 ms.
+	ErrInvalidInterval = fmt.Errorf("points: the interval must be at least %v", minInterval)
+
 	// ErrRunning: Engine.Run was called while it is running.
 	ErrRunning = errors.New("points: the engine is already running")
 

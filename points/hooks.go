@@ -7,7 +7,8 @@ import (
 
 // Hooks are callbacks of an [Engine], for telemetry. Any of them may be nil. The batch, tick or update waits for its
 // hooks: they must be quick, and must not call the engine. Batch hooks are called one at a time, and so are Update
-// hooks; a Batch hook may run concurrently with a Tick or an Update hook.
+// hooks; a Batch hook may run concurrently with a Tick or an Update hook. With a [SharedState] two batches may be in
+// flight: one may start before the other ends, and end first.
 //
 // The engine does not recover panics of hooks, nor of Config.MinNumber and UpdaterConfig.Key. A panic ends the program,
 // unless the hook runs in the goroutine of a caller that recovers it: Update hooks in [Engine.Update], Tick in
@@ -22,7 +23,8 @@ type Hooks struct {
 	// BatchEnd is called after each read of the store, before its queries return.
 	BatchEnd func(info BatchInfo)
 
-	// Tick is called at each tick, after the tick has started its update or skipped it.
+	// Tick is called at each tick, after the tick has started its update or skipped it. With a SharedState that is each
+	// tick that this engine claims.
 	Tick func(info TickInfo)
 
 	// UpdateStart is called before each update. Only Key and Started of info are set. It returns the context for the
@@ -39,6 +41,9 @@ type Hooks struct {
 
 // BatchInfo describes one read of the store.
 type BatchInfo struct {
+	// Context is the one that Hooks.BatchStart returned for this read; nil if there is no BatchStart.
+	Context context.Context //nolint:containedctx // batches can overlap: it joins the two hooks
+
 	Batch    uint64        // number of the read, counted from 1
 	Queries  int           // queries that it answers; 1 for a store with ImmediateReads
 	Users    int           // users that it found
@@ -49,7 +54,8 @@ type BatchInfo struct {
 
 // TickInfo describes one tick.
 type TickInfo struct {
-	// Time is when the tick was due, in UTC.
+	// Time is when the tick was due, in UTC. With a SharedState it is when this engine claimed the tick, by the clock of
+	// this process.
 	Time time.Time
 
 	// Skipped: the tick started no update, because this engine was running one. It is false if the tick started none

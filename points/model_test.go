@@ -282,13 +282,13 @@ func (m *machine) Stop(t *rapid.T) {
 	m.stopped = true
 }
 
-func (m *machine) Pause(*rapid.T) {
-	m.engine.Pause()
+func (m *machine) Pause(t *rapid.T) {
+	require.NoError(t, m.engine.Pause())
 	m.schedule.paused = true
 }
 
-func (m *machine) Resume(*rapid.T) {
-	m.engine.Resume()
+func (m *machine) Resume(t *rapid.T) {
+	require.NoError(t, m.engine.Resume())
 	if m.schedule.paused {
 		m.schedule.paused = false
 		m.schedule.restart(m.store.reads.idle())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -22,6 +23,10 @@ const probeInterval = 100 * time.Millisecond
 // Query fails with ctx's error when ctx ends, with [ErrQueryTimeout], [ErrOverloaded] or [ErrStoreDown], or with the
 // store's error, wrapped. A failed query has no timestamp: the next query's PreviousTimestamp is the same as without
 // it.
+//
+// With a [SharedState] the order is that of all its engines. There, a query that fails or is cancelled while its read
+// is in flight may have taken a timestamp, as a transaction whose COMMIT got no answer may have been committed: the
+// next query may then return that timestamp.
 func (e *Engine) Query(ctx context.Context) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("points: query: %w", err)
@@ -57,10 +62,10 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 func (e *Engine) enqueue(w *waiter) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.waiting.length+e.inFlight.length >= e.cfg.MaxWaiting {
+	if e.queriesWaiting() >= e.cfg.MaxWaiting {
 		return ErrOverloaded
 	}
-	if e.down != nil && (e.serving || time.Since(e.lastProbe) < probeInterval) {
+	if e.down != nil && !e.probeIsDue() {
 		return e.down
 	}
 	w.arrived = time.Now()
@@ -68,11 +73,29 @@ func (e *Engine) enqueue(w *waiter) error {
 	if e.timeoutTimer == nil {
 		e.timeoutTimer = time.AfterFunc(e.cfg.QueryTimeout, e.onTimeoutTimer)
 	}
-	if !e.serving {
-		e.serving = true
+	if e.canServe() {
+		e.serving++
 		go e.serve()
 	}
 	return nil
+}
+
+// queriesWaiting returns the number of queries that wait for a read or for the end of theirs.
+func (e *Engine) queriesWaiting() int {
+	n := e.waiting.length
+	for i := range e.slots {
+		n += e.slots[i].queue.length
+	}
+	return n
+}
+
+// canServe reports whether another batch can be in flight, and no goroutine is about to take it.
+func (e *Engine) canServe() bool { return e.serving == e.reading && e.reading < len(e.slots) }
+
+// probeIsDue reports whether the next query may probe a store that is down. Reads that began before the outage do not
+// matter.
+func (e *Engine) probeIsDue() bool {
+	return !e.probing && e.canServe() && time.Since(e.lastProbe) >= probeInterval
 }
 
 // dequeue removes w from its queue. It reports false if w has its result.
@@ -86,8 +109,8 @@ func (e *Engine) dequeue(w *waiter) bool {
 	return true
 }
 
-// onTimeoutTimer fails the waiters whose timeout has passed. One timer serves all of them: they time out in order of
-// arrival, and most get their result long before.
+// onTimeoutTimer fails the waiters whose timeout has passed. One timer serves all of them: in each queue they time out
+// in order of arrival, and most get their result long before.
 func (e *Engine) onTimeoutTimer() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -100,17 +123,25 @@ func (e *Engine) onTimeoutTimer() {
 // timeOutWaiters fails the waiters whose timeout has passed. It returns the time left to the next one, 0 if there is
 // none.
 func (e *Engine) timeOutWaiters() (left time.Duration) {
-	for _, q := range []*waitQueue{e.inFlight, e.waiting} {
+	now := time.Now()
+	timeOut := func(q *waitQueue) {
 		for w := q.first; w != nil; w = q.first {
-			if left = e.cfg.QueryTimeout - time.Since(w.arrived); left > 0 {
-				return left
+			if wait := w.arrived.Add(e.cfg.QueryTimeout).Sub(now); wait > 0 {
+				if left == 0 || wait < left {
+					left = wait
+				}
+				return
 			}
 			q.remove(w)
 			w.err = ErrQueryTimeout
 			w.done <- struct{}{}
 		}
 	}
-	return 0
+	for i := range e.slots {
+		timeOut(e.slots[i].queue)
+	}
+	timeOut(e.waiting)
+	return left
 }
 
 // serve answers the wait queue, batch by batch, until it is empty.
@@ -138,10 +169,12 @@ func (e *Engine) answerBatch(b batch) {
 	ctx, cancel := context.WithDeadline(context.Background(), b.deadline)
 	defer cancel()
 	readCtx := ctx
+	var hookCtx context.Context // as BatchStart returned it
 	if e.cfg.Hooks.BatchStart != nil {
-		readCtx = e.startBatch(ctx)
+		hookCtx = e.startBatch(ctx, b.slot)
+		readCtx = hookCtx
 	}
-	users, err := e.read(readCtx, b.minNumber)
+	answer, err := e.answer(readCtx, b)
 	took := time.Since(b.started)
 	var down error
 	if err != nil && (b.probe || took > e.cfg.ProbeTimeout) {
@@ -154,12 +187,22 @@ func (e *Engine) answerBatch(b batch) {
 		err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
 	}
 	if e.cfg.Hooks.BatchEnd != nil {
-		e.cfg.Hooks.BatchEnd(BatchInfo{
-			Batch: b.number, Queries: b.queries, Users: len(users),
+		e.endBatch(BatchInfo{
+			Context: hookCtx, Batch: b.number, Queries: b.queries, Users: len(answer.Users),
 			Waited: b.started.Sub(b.arrived), Duration: took, Err: err,
 		})
 	}
-	e.finishBatch(b, users, err, down)
+	e.finishBatch(b, answer, err, down)
+}
+
+// answer reads the users for a batch. A shared state also gives its queries their timestamps; otherwise finishBatch
+// does.
+func (e *Engine) answer(ctx context.Context, b batch) (answer SharedBatch, err error) {
+	if e.shared != nil {
+		return e.answerShared(ctx, b.queries)
+	}
+	answer.Users, err = e.read(ctx, b.minNumber)
+	return answer, err
 }
 
 // recoverServe fails the batch and restarts serve if the store or a hook has called runtime.Goexit, as
@@ -171,14 +214,43 @@ func (e *Engine) recoverServe(b batch) {
 		down = fmt.Errorf("%w: %w", ErrStoreDown, err)
 		err = down
 	}
-	e.finishBatch(b, nil, err, down)
+	e.finishBatch(b, SharedBatch{}, err, down)
 	go e.serve()
+}
+
+// A slot holds one batch while it is in flight.
+type slot struct {
+	queue    *waitQueue        // queries of the batch
+	contexts []context.Context // of these queries, for Hooks.BatchStart
+	busy     bool
+}
+
+// newSlots returns as many slots as batches can be in flight.
+func newSlots(shared *shared) []slot {
+	slots := make([]slot, 1) // the order of the reads is that of the queries: reads do not overlap
+	if shared != nil {
+		slots = make([]slot, sharedInFlight)
+	}
+	for i := range slots {
+		slots[i].queue = new(waitQueue)
+	}
+	return slots
+}
+
+func (e *Engine) freeSlot() *slot {
+	for i := range e.slots {
+		if !e.slots[i].busy {
+			return &e.slots[i]
+		}
+	}
+	panic("points: more batches in flight than slots")
 }
 
 // A batch describes the queries that a read answers.
 type batch struct {
+	slot      *slot
 	number    uint64
-	minNumber int
+	minNumber int // not used with a shared state
 	queries   int
 	arrived   time.Time // the first query
 	started   time.Time
@@ -191,20 +263,24 @@ func (e *Engine) nextBatch() (batch, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.waiting.first == nil {
-		e.serving = false
+		e.serving--
 		return batch{}, false
 	}
-	e.waiting, e.inFlight = e.inFlight, e.waiting
-	e.reading = true
+	s := e.freeSlot()
+	s.busy = true
+	e.waiting, s.queue = s.queue, e.waiting
+	e.reading++
 	e.batches++
 	b := batch{
+		slot:      s,
 		number:    e.batches,
-		minNumber: e.minNumber,
-		queries:   e.inFlight.length,
-		arrived:   e.inFlight.first.arrived,
+		minNumber: e.own.minNumber,
+		queries:   s.queue.length,
+		arrived:   s.queue.first.arrived,
 		started:   time.Now(),
 		probe:     e.down != nil,
 	}
+	e.probing = e.probing || b.probe
 	// The read gets a whole QueryTimeout, although its waiters have less time left: a shorter deadline would make a
 	// slow store look down.
 	timeout := e.cfg.QueryTimeout
@@ -214,107 +290,72 @@ func (e *Engine) nextBatch() (batch, bool) {
 	}
 	b.deadline = b.started.Add(timeout)
 	if e.cfg.Hooks.BatchStart != nil {
-		for w := e.inFlight.first; w != nil; w = w.next {
-			e.batchCtxs = append(e.batchCtxs, w.ctx)
+		for w := s.queue.first; w != nil; w = w.next {
+			s.contexts = append(s.contexts, w.ctx)
 		}
 	}
 	return b, true
 }
 
-// startBatch calls Hooks.BatchStart for the queries whose contexts are in e.batchCtxs. It returns the context of their
-// read.
-func (e *Engine) startBatch(ctx context.Context) context.Context {
+// startBatch calls Hooks.BatchStart for the queries of a slot. It returns the context of their read.
+func (e *Engine) startBatch(ctx context.Context, s *slot) context.Context {
+	if e.shared != nil {
+		e.hookMu.Lock()
+		defer e.hookMu.Unlock()
+	}
 	defer func() { // also if the hook panics
-		clear(e.batchCtxs)
-		e.batchCtxs = e.batchCtxs[:0]
+		clear(s.contexts)
+		s.contexts = s.contexts[:0]
 	}()
-	return e.cfg.Hooks.BatchStart(ctx, e.batchCtxs)
+	return e.cfg.Hooks.BatchStart(ctx, s.contexts)
 }
 
-// finishBatch gives the queries of the read in flight their results, each with its own timestamp, in order of arrival.
-// Queries that have given up get no timestamp. If the read found the store down, the waiting queries fail, too: the
-// next read is a probe, for a single query.
-func (e *Engine) finishBatch(b batch, users []User, err, down error) {
+// endBatch calls Hooks.BatchEnd.
+func (e *Engine) endBatch(info BatchInfo) {
+	if e.shared != nil {
+		e.hookMu.Lock()
+		defer e.hookMu.Unlock()
+	}
+	e.cfg.Hooks.BatchEnd(info)
+}
+
+// finishBatch gives the queries of a batch their results, each with its own timestamp, in order of arrival. If the read
+// found the store down, the waiting queries fail, too: the next read is a probe, for a single query.
+func (e *Engine) finishBatch(b batch, answer SharedBatch, err, down error) {
 	e.mu.Lock()
+	queue := b.slot.queue
 	var rejected *waiter
 	switch {
 	case err == nil:
-		// The last timestamp of a batch is the current time, not the first: so no timestamp is in the future, unless
-		// there is more than one query per microsecond.
-		timestamp := max(e.lastTimestamp, time.Now().UnixMicro()-int64(e.inFlight.length))
-		for w := e.inFlight.first; w != nil; w = w.next {
-			timestamp++
-			w.result = Result{Users: users, PreviousTimestamp: timeOf(e.lastTimestamp), Batch: b.number}
-			e.lastTimestamp = timestamp
+		if e.shared != nil {
+			setSharedResults(queue, answer, b.number)
+		} else {
+			e.own.setResults(queue, answer.Users, b.number)
 		}
+		e.down = nil
 	case down != nil:
 		if e.down == nil {
 			e.downSince = b.started
 		}
-		e.lastProbe = time.Now()
+		e.down, e.lastProbe = down, time.Now()
 		e.timeOutWaiters()
 		rejected = e.waiting.drain(down)
 	}
-	e.down = down
-	first := e.inFlight.drain(err)
-	e.reading = false
-	if e.pending != nil {
-		e.minNumber = e.pending.number
-		close(e.pending.set)
-		e.pending = nil
-	}
+	e.probing = e.probing && !b.probe
+	first := queue.drain(err)
+	b.slot.busy = false
+	e.reading--
+	e.own.applyPending()
 	e.mu.Unlock()
 	wake(first)
 	wake(rejected)
 }
 
-// queryImmediate answers one query from a store with ImmediateReads. The lock orders the queries.
-func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	started := time.Now()
-	e.batches++
-	readCtx := ctx
-	if e.cfg.Hooks.BatchStart != nil {
-		e.batchCtxs = append(e.batchCtxs, ctx)
-		readCtx = e.startBatch(ctx)
+// recoverPanic turns a panic of the store into an error. It must be deferred itself. doing is for the error, such as
+// "reading users".
+func recoverPanic(ctx context.Context, logger *slog.Logger, doing string, err *error) {
+	if p := recover(); p != nil {
+		logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("points: %s: the store panicked: %v", doing, p)
 	}
-	users, err := e.read(readCtx, e.minNumber)
-	if e.cfg.Hooks.BatchEnd != nil {
-		e.cfg.Hooks.BatchEnd(BatchInfo{
-			Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(started), Err: err,
-		})
-	}
-	if err != nil {
-		return Result{}, err
-	}
-	result := Result{Users: users, PreviousTimestamp: timeOf(e.lastTimestamp), Batch: e.batches}
-	e.lastTimestamp = max(e.lastTimestamp+1, started.UnixMicro())
-	return result, nil
-}
-
-// read reads from the store. It turns a panic of the store into an error.
-func (e *Engine) read(ctx context.Context, min int) (users []User, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			e.cfg.Logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
-			users, err = nil, fmt.Errorf("points: reading users: the store panicked: %v", p)
-		}
-	}()
-	users, err = e.store.UsersAbove(ctx, min, e.cfg.Limit)
-	if err != nil {
-		return nil, fmt.Errorf("points: reading users: %w", err)
-	}
-	if users == nil {
-		users = []User{}
-	}
-	return users, nil
-}
-
-// timeOf returns the time of a timestamp in µs since 1970; the zero time for 0.
-func timeOf(timestamp int64) time.Time {
-	if timestamp == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(timestamp).UTC()
 }

@@ -22,7 +22,9 @@ func TestSchedule(t *testing.T) {
 		ticks uint64        // since New
 		next  time.Duration // from then on; 0 if no tick will come
 	}
-	pause, resume, nothing := (*points.Engine).Pause, (*points.Engine).Resume, func(*points.Engine) {}
+	pause := func(e *points.Engine) { _ = e.Pause() }
+	resume := func(e *points.Engine) { _ = e.Resume() }
+	nothing := func(*points.Engine) {}
 	interval := func(d time.Duration) func(*points.Engine) {
 		return func(e *points.Engine) { _ = e.SetInterval(d) }
 	}
@@ -105,6 +107,7 @@ func TestSchedule(t *testing.T) {
 func TestInvalidInterval(t *testing.T) {
 	engine := newEngine(t, &fake{}, points.Config{})
 	require.EqualError(t, engine.SetInterval(0), "points: the interval must be at least 1ms, got 0s")
+	require.ErrorIs(t, engine.SetInterval(0), points.ErrInvalidInterval)
 	require.EqualError(t, engine.SetInterval(-time.Hour), "points: the interval must be at least 1ms, got -1h0m0s")
 	assert.Equal(t, time.Minute, engine.State().Interval)
 	require.NoError(t, engine.SetInterval(time.Millisecond))
@@ -115,11 +118,11 @@ func TestScheduleOutlivesRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := newEngine(t, &fake{}, points.Config{})
 		_, stop := run(t.Context(), engine)
-		engine.Pause()
+		require.NoError(t, engine.Pause())
 		require.NoError(t, engine.SetInterval(time.Second))
 		stop()
 		pass(time.Hour)
-		engine.Resume()
+		require.NoError(t, engine.Resume())
 		pass(time.Hour)
 		assert.Zero(t, engine.State().Ticks, "no ticks while Run is not running")
 
@@ -139,13 +142,13 @@ func TestPauseDropsTheTickThatIsDue(t *testing.T) {
 		c := startQuery(t.Context(), engine)
 		pass(2 * time.Second) // the first tick waits for the read, and the second one is due
 		assert.Zero(t, engine.State().Ticks)
-		engine.Pause()
+		require.NoError(t, engine.Pause())
 		gate.open()
 		requireResult(t, c)
 		assert.EqualValues(t, 1, engine.State().Ticks)
 		pass(time.Hour)
 		assert.EqualValues(t, 1, engine.State().Ticks)
-		engine.Resume()
+		require.NoError(t, engine.Resume())
 		pass(time.Second - 1)
 		assert.EqualValues(t, 1, engine.State().Ticks)
 		pass(1)
@@ -169,7 +172,7 @@ func TestNoUpdateStartsAfterPause(t *testing.T) {
 		c := startQuery(t.Context(), engine)
 		pass(1) // the tick waits for the read
 		due := time.Now().UTC().Round(0)
-		engine.Pause()
+		require.NoError(t, engine.Pause())
 		findMinNumber(store)
 		gate.open()
 		requireResult(t, c)
@@ -185,7 +188,7 @@ func TestNoUpdateStartsAfterPause(t *testing.T) {
 			`level=INFO msg="tick started no update: the engine was paused while the tick waited for a read"`,
 		}, log.read())
 
-		engine.Resume()
+		require.NoError(t, engine.Resume())
 		pass(time.Minute)
 		assert.EqualValues(t, 1, store.updates.Load())
 	})
@@ -200,8 +203,8 @@ func TestControlsFromManyGoroutines(t *testing.T) {
 
 	var all sync.WaitGroup
 	for _, control := range []func(){
-		engine.Pause,
-		engine.Resume,
+		func() { assert.NoError(t, engine.Pause()) },
+		func() { assert.NoError(t, engine.Resume()) },
 		func() { assert.NoError(t, engine.SetInterval(time.Millisecond)) },
 		func() { _, _ = engine.Update(ctx) },
 		func() { _, _ = engine.Query(ctx) },

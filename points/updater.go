@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -13,6 +12,7 @@ import (
 // An updater runs the updates of a store, one at a time. It is safe for concurrent use.
 type updater struct {
 	store  Store
+	shared *shared // gets the updates; nil if the engine keeps its own state
 	cfg    UpdaterConfig
 	logger *slog.Logger
 	hooks  Hooks
@@ -20,16 +20,19 @@ type updater struct {
 	cooldownEnd func(failed UpdateInfo) time.Time // of the circuit breaker after this failure
 
 	mu      sync.Mutex
-	state   UpdaterState   // without Breaker
+	state   UpdaterState   // without Breaker; Failures are those of this engine
 	running *runningUpdate // nil if there is none
 }
 
 type runningUpdate struct {
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the update has ended
+	tick   bool          // it is the update of a tick
+	id     uint64        // with the shared state; 0 if there is none
 }
 
-// UpdaterState describes the updates of an engine.
+// UpdaterState describes the updates of an engine. With a [SharedState], Failures and Breaker are those of all its
+// engines.
 type UpdaterState struct {
 	RunningSince time.Time    // in UTC; zero if no update is running
 	Done, Total  int64        // users updated so far, users to update; 0 unless the store reports them (WithProgress)
@@ -39,12 +42,14 @@ type UpdaterState struct {
 	Breaker      BreakerState // state of the circuit breaker
 }
 
-func newUpdater(store Store, cfg Config, cooldownEnd func(failed UpdateInfo) time.Time) *updater {
-	return &updater{store: store, cfg: cfg.Updater, logger: cfg.Logger, hooks: cfg.Hooks, cooldownEnd: cooldownEnd}
+func newUpdater(store Store, cfg Config, shared *shared, cooldownEnd func(failed UpdateInfo) time.Time) *updater {
+	return &updater{
+		store: store, shared: shared, cfg: cfg.Updater, logger: cfg.Logger, hooks: cfg.Hooks, cooldownEnd: cooldownEnd,
+	}
 }
 
 func (u *updater) update(ctx context.Context) (UpdateInfo, error) {
-	run, err := u.beginUpdate(ctx)
+	run, err := u.beginUpdate(ctx, false)
 	if err != nil {
 		return UpdateInfo{}, err
 	}
@@ -55,16 +60,26 @@ func (u *updater) currentState() UpdaterState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	state := u.state
+	state.Failures, _ = u.failures()
 	state.Breaker = u.breaker()
 	return state
 }
 
+// failures returns the number of consecutive failed updates and the latest one: with a shared state, of all engines.
+func (u *updater) failures() (int, UpdateInfo) {
+	if u.shared != nil {
+		return u.shared.failures()
+	}
+	return u.state.Failures, u.state.LastFailure
+}
+
 // breaker returns the state of the circuit breaker, which depends on the latest failures only.
 func (u *updater) breaker() BreakerState {
+	failures, last := u.failures()
 	switch {
-	case u.state.Failures < u.cfg.MaxFailures:
+	case failures < u.cfg.MaxFailures:
 		return BreakerClosed
-	case time.Now().Before(u.cooldownEnd(u.state.LastFailure)):
+	case time.Now().Before(u.cooldownEnd(last)):
 		return BreakerOpen
 	default:
 		return BreakerHalfOpen
@@ -72,13 +87,13 @@ func (u *updater) breaker() BreakerState {
 }
 
 // beginUpdate marks an update as running, unless another one runs or the breaker is open. The caller must then call
-// run, which does the update.
-func (u *updater) beginUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
+// run, which does the update. tick: it is the update of a tick.
+func (u *updater) beginUpdate(ctx context.Context, tick bool) (run func() (UpdateInfo, error), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("points: updating all users: %w", err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, u.cfg.Timeout, errUpdateTimeout)
-	info, err := u.acquire(cancel)
+	info, err := u.acquire(cancel, tick)
 	if err != nil {
 		cancel()
 		if errors.Is(err, ErrBreakerOpen) {
@@ -90,7 +105,7 @@ func (u *updater) beginUpdate(ctx context.Context) (run func() (UpdateInfo, erro
 }
 
 // acquire marks the updater as running an update, until release.
-func (u *updater) acquire(cancel context.CancelFunc) (UpdateInfo, error) {
+func (u *updater) acquire(cancel context.CancelFunc, tick bool) (UpdateInfo, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -99,9 +114,13 @@ func (u *updater) acquire(cancel context.CancelFunc) (UpdateInfo, error) {
 	case u.breaker() == BreakerOpen:
 		return UpdateInfo{}, ErrBreakerOpen
 	}
-	u.running = &runningUpdate{cancel, make(chan struct{})}
+	u.running = &runningUpdate{cancel: cancel, ended: make(chan struct{}), tick: tick}
 	u.state.RunningSince = time.Now().UTC()
-	return UpdateInfo{Started: u.state.RunningSince}, nil
+	info := UpdateInfo{Started: u.state.RunningSince}
+	if u.shared != nil {
+		u.running.id = u.shared.addUpdate(info, UpdateUnfinished)
+	}
+	return info, nil
 }
 
 // stop cancels the running update. It returns a channel that is closed once none is running.
@@ -118,7 +137,7 @@ func (u *updater) stop() <-chan struct{} {
 }
 
 func (u *updater) run(ctx context.Context, info UpdateInfo) (UpdateInfo, error) {
-	outcome := outcomeNone
+	outcome := UpdateCancelled
 	defer func() { u.release(info, outcome) }() // deferred, so that a panic of Key or a hook releases the updater, too
 
 	info.Key = u.cfg.Key()
@@ -130,14 +149,15 @@ func (u *updater) run(ctx context.Context, info UpdateInfo) (UpdateInfo, error) 
 	info.Duration = time.Since(info.Started)
 	switch {
 	case info.Err == nil:
-		outcome = outcomeSuccess
+		outcome = UpdateSucceeded
 		u.logger.InfoContext(updateCtx, "update done", "users", info.Users, "duration", info.Duration)
 	case errors.Is(info.Err, ErrUpdateRunning):
+		outcome = UpdateSkipped
 		u.logger.InfoContext(updateCtx, "update skipped: another one is running on the store", "error", info.Err)
 	case isCancelled(ctx):
 		u.logger.InfoContext(updateCtx, "update cancelled", "error", info.Err, "duration", info.Duration)
 	default:
-		outcome = outcomeFailure
+		outcome = UpdateFailed
 		u.logger.ErrorContext(updateCtx, "update failed", "error", info.Err, "duration", info.Duration)
 	}
 	if u.hooks.UpdateEnd != nil {
@@ -156,23 +176,9 @@ func isCancelled(ctx context.Context) bool {
 	return ctx.Err() != nil && !errors.Is(context.Cause(ctx), errUpdateTimeout)
 }
 
-// An outcome is what an update says about the store.
-type outcome int
-
-const (
-	outcomeNone    outcome = iota // nothing: it was cancelled or skipped
-	outcomeSuccess                // it reached every user
-	outcomeFailure
-)
-
 // updateStore updates the store. It turns a panic of the store into an error.
 func (u *updater) updateStore(ctx context.Context, key uint64) (users int64, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			u.logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("points: updating all users: the store panicked: %v", p)
-		}
-	}()
+	defer recoverPanic(ctx, u.logger, "updating all users", &err)
 	users, err = u.store.UpdateAll(ctx, key)
 	if err != nil {
 		return users, fmt.Errorf("points: updating all users: %w", err)
@@ -192,20 +198,26 @@ func (u *updater) onProgress(done, total int64) {
 }
 
 // release ends the running update and records its outcome.
-func (u *updater) release(info UpdateInfo, outcome outcome) {
+func (u *updater) release(info UpdateInfo, outcome UpdateOutcome) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.running.cancel()
-	close(u.running.ended)
+	ended := u.running
 	u.running = nil
 	u.state.RunningSince, u.state.Done, u.state.Total = time.Time{}, 0, 0
-	switch outcome {
-	case outcomeSuccess:
+	switch outcome { //nolint:exhaustive // the others say nothing about the store
+	case UpdateSucceeded:
 		u.state.LastSuccess = info
 		u.state.Failures = 0
-	case outcomeFailure:
+	case UpdateFailed:
 		u.state.LastFailure = info
 		u.state.Failures++
-	case outcomeNone:
 	}
+	if u.shared != nil {
+		if outcome == UpdateSkipped && !ended.tick {
+			outcome = UpdateCancelled // only ticks count as skipped
+		}
+		u.shared.endUpdate(ended.id, info, outcome)
+	}
+	ended.cancel()
+	close(ended.ended)
 }

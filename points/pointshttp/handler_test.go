@@ -228,7 +228,7 @@ func TestReadyz(t *testing.T) {
 			string(serve(t.Context(), h, http.MethodGet, "/readyz").body))
 
 		<-time.After(1234567 * time.Nanosecond)
-		engine.Pause()
+		require.NoError(t, engine.Pause())
 		_, err = engine.Update(t.Context())
 		require.NoError(t, err)
 		assert.JSONEq(t, `{"status":"ready","waiting":0,"paused":true,"update":{"breaker":"closed","last_success":

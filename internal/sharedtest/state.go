@@ -1,0 +1,251 @@
+package sharedtest
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// reserve is how far timestamps are reserved ahead.
+const reserve = 100 * time.Millisecond
+
+// AnswerBatch implements points.SharedState.
+func (s *store) AnswerBatch(ctx context.Context, n, limit int) (points.SharedBatch, error) {
+	for {
+		batch, wait, err := s.answerBatch(ctx, n, limit)
+		if err != nil || wait == 0 {
+			return batch, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return points.SharedBatch{}, ctx.Err()
+		}
+	}
+}
+
+// answerBatch returns how long to wait if the timestamps are not yet past those that were reserved before a crash.
+func (s *store) answerBatch(ctx context.Context, n, limit int) (
+	batch points.SharedBatch, wait time.Duration, err error,
+) {
+	d := s.database
+	d.mu.Lock()
+	snapshot, minimum := slices.Clone(d.users), d.minNumber
+	d.mu.Unlock()
+	if err := d.lock(ctx); err != nil {
+		return batch, 0, err
+	}
+	defer d.unlock()
+
+	d.mu.Lock()
+	if d.Fault != RepeatableRead {
+		minimum = d.minNumber
+	}
+	clock := &d.clock
+	if d.Fault == StateInProcess {
+		clock = &s.own
+	}
+	previous, last, wait := clock.take(int64(n), d.Fault)
+	d.mu.Unlock()
+	if wait > 0 {
+		return batch, wait, nil
+	}
+
+	d.at(ctx, BeforeUsers)
+	if err := ctx.Err(); err != nil && d.Fault != IgnoresContext {
+		return batch, 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.Fault != SnapshotIsOlder && d.Fault != RepeatableRead {
+		snapshot = d.users
+	}
+	batch = points.SharedBatch{Users: above(snapshot, minimum, limit), Last: time.UnixMicro(last).UTC()}
+	if previous != 0 {
+		batch.Previous = time.UnixMicro(previous).UTC()
+	}
+	return batch, 0, nil
+}
+
+// take takes n timestamps. It returns the last of them and the one before them, or how long to wait for them.
+func (c *clock) take(n int64, fault Fault) (previous, last int64, wait time.Duration) {
+	now := time.Now().UnixMicro()
+	if c.reset {
+		if fault != NoReserve {
+			if now <= c.reserved {
+				return 0, 0, time.Duration(c.reserved-now+1) * time.Microsecond
+			}
+			c.last = c.reserved
+		}
+		c.reset = false
+	}
+	previous = c.last
+	last = max(c.last+n, now)
+	switch fault { //nolint:exhaustive // the others are elsewhere
+	case NotConsecutive:
+		last = max(c.last+1, now)
+	case InTheFuture:
+		last += time.Hour.Microseconds()
+	}
+	c.last = last
+	if c.last > c.reserved {
+		c.reserved = c.last + reserve.Microseconds()
+	}
+	return previous, last, 0
+}
+
+// Sync implements points.SharedState.
+func (s *store) Sync(ctx context.Context, request points.SyncRequest) (result points.SyncResult, err error) {
+	d := s.database
+	d.mu.Lock()
+	dueBefore := d.isDue(request)
+	d.mu.Unlock()
+	if d.Fault == MinDuringBatch {
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
+	} else {
+		if err := d.lock(ctx); err != nil {
+			return result, err
+		}
+		defer d.unlock()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.register(request)
+	if request.Update != nil {
+		d.record(*request.Update)
+	}
+	result.Claimed = d.isDue(request)
+	if d.Fault == ClaimedTwice {
+		result.Claimed = dueBefore
+	}
+	if result.Claimed {
+		d.minNumber, d.claimed = request.MinNumber, true
+		d.schedule.tick()
+	}
+	result.Status = d.currentStatus()
+	return result, nil
+}
+
+// register registers an engine and its interval.
+func (d *Database) register(request points.SyncRequest) {
+	if request.Stopping {
+		delete(d.instances, request.Instance)
+		return
+	}
+	instance, known := d.instances[request.Instance]
+	if request.Starting || !known {
+		instance.Started = now()
+	}
+	instance.Instance, instance.Seen = request.Instance, now()
+	d.instances[request.Instance] = instance
+	if d.schedule.interval == 0 ||
+		request.Starting && (request.Interval != d.schedule.configured || d.Fault == ForgetsInterval) {
+		d.schedule.configured = request.Interval
+		d.schedule.setInterval(request.Interval)
+	}
+}
+
+func (s *schedule) setInterval(interval time.Duration) {
+	s.interval = interval
+	s.next = now().Add(interval)
+}
+
+func (d *Database) isDue(request points.SyncRequest) bool {
+	s := &d.schedule
+	switch {
+	case s.interval == 0,
+		s.paused && d.Fault != TicksWhilePaused,
+		request.Stopping && d.Fault != StoppingClaims,
+		d.Fault == WaitsForTheWinner && d.claimed:
+		return false
+	case request.TickNow && (s.ticks == 0 && d.status.LastSuccess.ID == 0 || d.Fault == TickNowAlways):
+		return true
+	}
+	return !now().Before(s.next)
+}
+
+func (s *schedule) tick() {
+	s.ticks++
+	if s.next = s.next.Add(s.interval); !s.next.After(now()) {
+		s.next = now().Add(s.interval)
+	}
+}
+
+// record records an update.
+func (d *Database) record(update points.SharedUpdate) {
+	update.Started = now().Add(-update.Duration)
+	i := slices.IndexFunc(d.updates, func(u points.SharedUpdate) bool { return u.ID == update.ID })
+	switch {
+	case i < 0:
+		d.updates = slices.Insert(d.updates, 0, update)
+	case d.updates[i].Outcome == points.UpdateUnfinished:
+		update.Started = d.updates[i].Started
+		d.updates[i] = update
+	case d.Fault != CountsTwice:
+		return
+	}
+	d.claimed = false
+	switch update.Outcome {
+	case points.UpdateSucceeded:
+		d.status.Failures, d.status.LastSuccess = 0, update
+	case points.UpdateFailed:
+		d.status.Failures, d.status.LastFailure = d.status.Failures+1, update
+	case points.UpdateSkipped:
+		d.status.Skipped++
+	case points.UpdateUnfinished, points.UpdateCancelled:
+	}
+	if len(d.updates) > points.SharedUpdates {
+		d.updates = d.updates[:points.SharedUpdates]
+	}
+	if d.Fault == ForgetsSuccess {
+		d.status.LastSuccess = points.SharedUpdate{}
+		for _, u := range d.updates {
+			if u.Outcome == points.UpdateSucceeded && d.status.LastSuccess.ID == 0 {
+				d.status.LastSuccess = u
+			}
+		}
+	}
+}
+
+// Configure implements points.SharedState.
+func (s *store) Configure(ctx context.Context, change points.ScheduleChange) (points.SharedStatus, error) {
+	d := s.database
+	if err := d.lock(ctx); err != nil {
+		return points.SharedStatus{}, err
+	}
+	defer d.unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if change.Interval != nil {
+		d.schedule.setInterval(*change.Interval)
+	}
+	if change.Paused != nil && *change.Paused != d.schedule.paused {
+		d.schedule.paused = *change.Paused
+		d.schedule.next = now().Add(d.schedule.interval)
+	}
+	return d.currentStatus(), nil
+}
+
+func (d *Database) currentStatus() points.SharedStatus {
+	status := d.status
+	status.Time = now()
+	status.Interval, status.Paused, status.Ticks = d.schedule.interval, d.schedule.paused, d.schedule.ticks
+	if !status.Paused {
+		status.NextTick = d.schedule.next
+	}
+	status.Updates = slices.Clone(d.updates)
+	for _, instance := range slices.SortedFunc(maps.Values(d.instances), func(a, b points.SharedInstance) int {
+		return cmp.Compare(a.Instance, b.Instance)
+	}) {
+		if status.Time.Sub(instance.Seen) <= points.InstanceTimeout {
+			status.Instances = append(status.Instances, instance)
+		}
+	}
+	return status
+}
