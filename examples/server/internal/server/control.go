@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -28,14 +29,8 @@ type control struct {
 // handlers returns the handlers of POST requests by path.
 func (c *control) handlers() map[string]http.Handler {
 	actions := map[string]http.HandlerFunc{
-		"/control/pause": func(w http.ResponseWriter, r *http.Request) {
-			c.engine.Pause()
-			c.accept(w, r, http.StatusNoContent)
-		},
-		"/control/resume": func(w http.ResponseWriter, r *http.Request) {
-			c.engine.Resume()
-			c.accept(w, r, http.StatusNoContent)
-		},
+		"/control/pause":    c.pause,
+		"/control/resume":   c.resume,
 		"/control/update":   c.update,
 		"/control/interval": c.setInterval,
 	}
@@ -81,6 +76,12 @@ func (c *control) update(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+//nolint:contextcheck // a change of the schedule outlives its request
+func (c *control) pause(w http.ResponseWriter, r *http.Request) { c.schedule(w, r, c.engine.Pause()) }
+
+//nolint:contextcheck // the same
+func (c *control) resume(w http.ResponseWriter, r *http.Request) { c.schedule(w, r, c.engine.Resume()) }
+
 func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 	const maxBody = 1 << 10
 	var request struct {
@@ -94,11 +95,22 @@ func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	interval := time.Duration(request.Interval.Duration)
-	if err := c.engine.SetInterval(interval); err != nil {
+	err := c.engine.SetInterval(interval) //nolint:contextcheck // the same
+	if errors.Is(err, points.ErrInvalidInterval) {
 		c.reject(w, r, http.StatusBadRequest, backend.OneLine(err))
 		return
 	}
-	c.accept(w, r, http.StatusNoContent, "interval", interval)
+	c.schedule(w, r, err, "interval", interval)
+}
+
+// schedule answers a request that has changed the schedule, or has failed to: only a shared state fails.
+func (c *control) schedule(w http.ResponseWriter, r *http.Request, err error, args ...any) {
+	if err != nil {
+		c.logger.WarnContext(r.Context(), "control request failed", "path", r.URL.Path, "error", backend.OneLine(err))
+		c.reject(w, r, http.StatusServiceUnavailable, "The database does not answer: the change may have been made or not.")
+		return
+	}
+	c.accept(w, r, http.StatusNoContent, args...)
 }
 
 // A jsonDuration is a config.Duration: a JSON string, or a JSON number of milliseconds.

@@ -38,7 +38,6 @@ type exporter struct {
 
 	traces *sdktrace.TracerProvider // nil if nothing is traced
 	tracer trace.Tracer
-	batch  trace.Span // of the read in flight; nil if it is not traced
 	update trace.Span // of the running update
 }
 

@@ -125,7 +125,6 @@ func (e *exporter) startBatch(ctx context.Context, queries []context.Context) co
 		}
 	}
 	if first == nil {
-		e.batch = nil
 		return ctx
 	}
 	options := []trace.SpanStartOption{trace.WithAttributes(attribute.Int("points.batch.queries", len(queries)))}
@@ -133,23 +132,23 @@ func (e *exporter) startBatch(ctx context.Context, queries []context.Context) co
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: q.span.SpanContext()}))
 	}
 	ctx = trace.ContextWithSpan(ctx, first.span)
-	ctx, e.batch = e.tracer.Start(ctx, "read for a batch", options...) //nolint:spancheck // endBatch ends it
+	ctx, batch := e.tracer.Start(ctx, "read for a batch", options...) // endBatch ends it
 	for _, q := range others {
-		q.span.AddLink(trace.Link{SpanContext: e.batch.SpanContext()})
+		q.span.AddLink(trace.Link{SpanContext: batch.SpanContext()})
 	}
 	return ctx
 }
 
 func (e *exporter) endBatch(info points.BatchInfo) {
-	if e.batch == nil {
+	batch := trace.SpanFromContext(info.Context)
+	if !batch.IsRecording() {
 		return
 	}
-	e.batch.SetAttributes(
+	batch.SetAttributes(
 		attribute.Int64("points.batch.number", int64(info.Batch)), //nolint:gosec // it does not reach 2^63
 		attribute.Int("points.batch.users", info.Users),
 	)
-	end(e.batch, info.Err)
-	e.batch = nil
+	end(batch, info.Err)
 }
 
 func (e *exporter) startUpdate(ctx context.Context, _ points.UpdateInfo) context.Context {
