@@ -17,14 +17,19 @@ type Open struct {
 	schedule   *Schedule
 	maxClients int
 	start      time.Time
-	sleep      func(time.Duration) // nil means a timer; tests replace it
 	unsent     int64
+	clients    counter
+
+	// Sleep replaces the timer, for tests with a clock of their own.
+	Sleep func(time.Duration)
 }
 
 // NewOpen returns a loop that follows schedule from start, with at most maxClients concurrent requests. A request that
 // is due while all clients are busy is sent late. Measure its latency from when it was due, or the delay is lost.
 func NewOpen(schedule *Schedule, maxClients int, start time.Time) *Open {
-	return &Open{schedule: schedule, maxClients: maxClients, start: start}
+	o := &Open{schedule: schedule, maxClients: maxClients, start: start}
+	o.clients.maxClients, o.clients.start = int64(maxClients), start
+	return o
 }
 
 // Run sends the requests through transport. It returns when the last one is complete, or soon after ctx ends, provided
@@ -32,16 +37,16 @@ func NewOpen(schedule *Schedule, maxClients int, start time.Time) *Open {
 // schedule are omitted.
 func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 	// vegeta starts with one worker and adds workers, up to the maximum, while all are busy.
-	counter := &counter{RoundTripper: transport, maxClients: int64(o.maxClients)}
-	attacker := newAttacker(counter, 1, uint64(o.maxClients)) //nolint:gosec // the number of clients is positive
-	end := o.schedule.Duration()                              // of the part of the schedule that was run
+	o.clients.RoundTripper = transport
+	attacker := newAttacker(&o.clients, 1, uint64(o.maxClients)) //nolint:gosec // the number of clients is positive
+	end := o.schedule.Duration()                                 // of the part of the schedule that was run
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		end = min(end, time.Since(o.start))
 		attacker.Stop()
 		close(stopped)
 	})
-	sleep := o.sleep
+	sleep := o.Sleep
 	if sleep == nil {
 		timer := newTimer()
 		defer timer.close()
@@ -52,23 +57,35 @@ func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 	interrupted := !stop()
 	if interrupted {
 		<-stopped
-		if pacer.waiting || !counter.full.Load() {
+		if pacer.waiting || !o.Full() {
 			return
 		}
 	}
-	o.unsent = max(o.schedule.DueBefore(end)-counter.sent.Load(), 0)
+	o.unsent = max(o.schedule.DueBefore(end)-o.clients.sent.Load(), 0)
 }
 
 // Unsent returns the number of requests that were due but not sent. After an interruption it counts only requests for
 // which there was no free client. Call it after Run.
 func (o *Open) Unsent() int64 { return o.unsent }
 
+// Full reports whether all clients have been busy at the same time.
+func (o *Open) Full() bool { return o.clients.full.Load() }
+
+// ClientDelay returns how late hit seq is at the given time, from the start, without the time in which all clients
+// waited for responses: the rest is not the server's. It is safe for concurrent use.
+func (o *Open) ClientDelay(seq uint64, at time.Duration) time.Duration {
+	since := max(o.schedule.Due(seq), time.Duration(o.clients.fullUntil.Load()))
+	return max(at-since, 0)
+}
+
 // A counter counts the requests, and detects when all clients are busy.
 type counter struct {
 	http.RoundTripper
 	maxClients int64
+	start      time.Time
 	sent, busy atomic.Int64
-	full       atomic.Bool // all clients have been busy at the same time
+	full       atomic.Bool  // all clients have been busy at the same time
+	fullUntil  atomic.Int64 // when they were last, as a time.Duration since start
 }
 
 func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -76,8 +93,14 @@ func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.busy.Add(1) == c.maxClients {
 		c.full.Store(true)
 	}
-	defer c.busy.Add(-1)
+	defer c.done()
 	return c.RoundTripper.RoundTrip(req)
+}
+
+func (c *counter) done() {
+	if c.busy.Add(-1) == c.maxClients-1 {
+		c.fullUntil.Store(int64(time.Since(c.start)))
+	}
 }
 
 // A schedulePacer is a vegeta.Pacer that follows a schedule. It sleeps by itself, more precisely than vegeta does.

@@ -60,6 +60,7 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
+	sim            *simulation
 }
 
 func (c *command) run(ctx context.Context) (err error) {

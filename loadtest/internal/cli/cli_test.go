@@ -139,17 +139,17 @@ func TestOpenLoop(t *testing.T) {
 func TestFindMax(t *testing.T) {
 	server := pointsApp(t, never)
 	file := filepath.Join(t.TempDir(), "r.json")
-	// An SLO that does not depend on timing: it is missed from 31 requests per second on.
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31,failed=0", "-rate", "20", "-duration", "500ms", "-json", file, server.URL)
+	// An SLO that does not depend on timing: it is missed from 150 requests per second on.
+	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150,failed=0", "-rate", "100", "-duration", "100ms", "-json", file, server.URL)
 	require.Equal(t, exitOK, code, out)
-	assert.Contains(t, out, "missed: rps<31")
+	assert.Contains(t, out, "missed: rps<150")
 	run := readRun(t, file)
 	require.NotNil(t, run.Search)
-	assert.GreaterOrEqual(t, run.Search.Highest, 20)
-	assert.Less(t, run.Search.Highest, 40)
-	assert.Contains(t, out, fmt.Sprintf("Verdict: %d requests per second meet rps<31,failed=0,errors<1%%.", run.Search.Highest))
+	assert.GreaterOrEqual(t, run.Search.Highest, 100)
+	assert.Less(t, run.Search.Highest, 200)
+	assert.Contains(t, out, fmt.Sprintf("Verdict: %d requests per second meet rps<150,failed=0,errors<1%%.", run.Search.Highest))
 
-	out, _, code = call(t.Context(), "-find-max", "-slo", "p50<0s", "-rate", "1", "-duration", "500ms", server.URL)
+	out, _, code = call(t.Context(), "-find-max", "-slo", "p50<0s", "-rate", "4", "-duration", "100ms", server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "Verdict: no rate meets p50<0s")
 }
@@ -280,6 +280,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-compare", notJSON, url}, exitFailed, "not the JSON of a load test"},
 		{[]string{"-assert", "p99<50", url}, exitUsage, "must have a unit"},
 		{[]string{"-slo", "p99<50ms", url}, exitUsage, "-slo needs -find-max"},
+		{[]string{"-find-max", "-slo", "p99<1s,rps>3000", url}, exitUsage, "-slo cannot have rps>3000, which all lower rates miss"},
 		{[]string{"-find-max", url}, exitUsage, "-find-max needs -slo"},
 		{[]string{"-find-max", "-slo", "p99<1s", "-rate", "1:2", url}, exitUsage, "-rate must be constant with -find-max, got the ramp 1:2"},
 		{[]string{"-n", "x", url}, exitUsage, `-n must be a whole number, got "x"`},

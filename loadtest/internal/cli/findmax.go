@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
@@ -13,117 +12,168 @@ import (
 )
 
 const (
-	firstRate  = 1000        // of a search
-	stepWarmUp = time.Second // at the start of each step; not recorded
+	firstRate     = 1000        // of a search
+	maxWarmUp     = time.Second // at the start of each step; not recorded
+	confirmFactor = 3           // how much longer the step is that confirms the result
+	minRequests   = 2           // of a step, for which -duration is extended
 )
+
+// A searchRun is the state of a search.
+type searchRun struct {
+	*command
+
+	report     report.Search
+	best       *run  // at the highest rate that met the SLO; the first one if none did
+	met        bool  // best met the SLO
+	violating  *run  // the first one with a violation of the contract
+	violations int64 // in all steps
+}
 
 // findMax searches for the highest rate that meets the SLO, and reports the steps and the run at that rate.
 func (c *command) findMax(ctx context.Context) error {
-	cfg := c.cfg
 	first := firstRate
-	if cfg.Rate != nil {
-		first = cfg.Rate.From
+	if c.cfg.Rate != nil {
+		first = c.cfg.Rate.From
 	}
 	fmt.Fprintf(c.stdout, "%10s  %12s  %10s  %10s  %8s\n", "rate [/s]", "reached [/s]", "50% [ms]", "99% [ms]", "errors")
-	search := report.Search{SLO: cfg.SLOText}
-	var best *run // the first one if no step meets the SLO
-	var violating *run
-	highest, stopped := findmax.Search(ctx, first, func(ctx context.Context, rate int) (bool, error) {
-		r, step, err := c.runStep(ctx, rate)
-		if err != nil {
-			return false, err
-		}
-		search.Steps = append(search.Steps, step)
-		c.printStep(&step)
-		if step.Met || best == nil {
-			best = r
-		}
-		if violating == nil && r.contract.Violations > 0 {
-			violating = r
-		}
-		return step.Met, nil
-	})
-	if best == nil {
+	s := searchRun{command: c, report: report.Search{SLO: c.cfg.SLOText}}
+	found, stopped := findmax.Search(ctx, first, s.step)
+	if s.best == nil {
 		return stopped
 	}
-	search.Highest = highest
+	s.report.Highest, s.report.ClientLimited = found.Highest, found.ClientLimited
 	if stopped == nil {
-		c.printVerdict(&search)
+		c.printVerdict(&s.report)
 	}
-
-	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
-	result.Search = &search
-	result.Updates = fetchUpdates(ctx, best)
-	var pass bool
-	result.Assertions, pass = slo.Evaluate(cfg.Assertions, best.metrics())
-	if err := c.out.write(result, best.summary.Latency); err != nil {
-		return err
-	}
-	c.printNotes(best)
-	if violating != nil && violating != best {
-		c.printContract(violating)
-	}
-	if err := c.printChecks(result); ignoreClosedPipe(err) != nil {
+	pass, err := s.write(ctx)
+	if err != nil {
 		return err
 	}
 	if stopped != nil {
 		return stopped
 	}
-	if highest == 0 || !pass || violating != nil || !best.contractMet() {
+	if found.Highest == 0 || found.ClientLimited || !pass || s.violations > 0 || !s.best.contractMet() {
 		return errCheckFailed
 	}
 	return nil
 }
 
-// runStep runs one step of the search.
-func (c *command) runStep(ctx context.Context, rate int) (*run, report.Step, error) {
-	constant := attack.Rate{From: rate, To: rate}
-	schedule, err := attack.NewSchedule(constant, stepWarmUp+c.cfg.Duration)
+// write writes the files and the rest of the report. pass is false if an assertion failed.
+func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
+	best := s.best
+	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
+	result.Search = &s.report
+	result.Updates = fetchUpdates(ctx, best)
+	metrics := best.metrics()
+	metrics.Violations = s.violations
+	result.Assertions, pass = slo.Evaluate(s.cfg.Assertions, metrics)
+	if err := s.out.write(result, best.summary.Latency); err != nil {
+		return false, err
+	}
+	s.printNotes(best)
+	if s.violating != nil && s.violating != best {
+		s.printContract(s.violating)
+	}
+	return pass, ignoreClosedPipe(s.printChecks(result))
+}
+
+// step runs one step and reports it.
+func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome, error) {
+	r, err := s.runStep(ctx, at)
 	if err != nil {
-		return nil, report.Step{}, err
+		return findmax.Missed, err
+	}
+	interrupted := ctx.Err() != nil
+	if s.best == nil {
+		s.best = r
+	}
+	s.violations += r.contract.Violations
+	if s.violating == nil && r.contract.Violations > 0 {
+		s.violating = r
+	}
+	if interrupted { // an incomplete step has no outcome
+		return findmax.Missed, fmt.Errorf("the search was interrupted at %d requests per second", at.Rate)
+	}
+	step := r.step(at)
+	s.report.Steps = append(s.report.Steps, step)
+	s.printStep(&step)
+	switch {
+	case step.Met:
+		s.keep(r, at)
+		return findmax.Met, nil
+	case step.Client != "":
+		return findmax.ClientLimited, nil
+	}
+	return findmax.Missed, nil
+}
+
+// keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.
+func (s *searchRun) keep(r *run, at findmax.Step) {
+	if !s.met || at.Confirm || at.Rate > s.best.cfg.Rate.From {
+		s.best, s.met = r, true
+	}
+}
+
+// runStep runs one step of the search.
+func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
+	constant := attack.Rate{From: at.Rate, To: at.Rate}
+	duration, warmUp := c.cfg.Duration, min(c.cfg.Duration, maxWarmUp)
+	if at.Confirm {
+		duration *= confirmFactor
+	}
+	duration = max(duration, minRequests*time.Second/time.Duration(at.Rate))
+	schedule, err := attack.NewSchedule(constant, warmUp+duration)
+	if err != nil {
+		return nil, err
 	}
 	cfg := *c.cfg
 	cfg.Rate = &constant
-	r := &run{cfg: &cfg, target: c.target, schedule: schedule, warmUp: stepWarmUp}
-	if err := r.execute(ctx); err != nil {
-		return nil, report.Step{}, err
-	}
-	if ctx.Err() != nil {
-		return nil, report.Step{}, fmt.Errorf("the search was interrupted at %d requests per second", rate)
-	}
+	r := &run{cfg: &cfg, target: c.target, schedule: schedule, warmUp: warmUp, sim: c.sim}
+	return r, r.execute(ctx)
+}
+
+// step evaluates a step of the search.
+func (r *run) step(at findmax.Step) report.Step {
 	metrics := r.metrics()
-	results, met := slo.Evaluate(cfg.SLO, metrics)
+	missed := r.misses(r.cfg.SLO, metrics.Latency)
 	step := report.Step{
-		Rate: rate, Reached: metrics.Rate, P50: milliseconds(metrics.Latency.Percentile(50)),
-		P99: milliseconds(metrics.Latency.Percentile(99)), Errors: metrics.Failed + metrics.Non2xx,
-		Met: met && r.unsent == 0,
+		Rate: at.Rate, Confirm: at.Confirm, Reached: metrics.Rate,
+		P50:    milliseconds(metrics.Latency.Percentile(50)),
+		P99:    milliseconds(metrics.Latency.Percentile(99)),
+		Errors: metrics.Failed + metrics.Non2xx, Violations: metrics.Violations,
+		Met: missed.none(), Reason: r.describe(&missed),
 	}
-	var reasons []string
-	for _, result := range results {
-		if !result.Met {
-			reasons = append(reasons, result.Clause+": "+result.Measured)
-		}
+	if !step.Met {
+		step.Client = r.clientLimit(r.cfg.SLO)
 	}
-	if r.unsent > 0 {
-		reasons = append(reasons, count(r.unsent, "request", "requests")+" could not be sent")
-	}
-	step.Reason = strings.Join(reasons, ", ")
-	return r, step, nil
+	return step
 }
 
 func (c *command) printStep(s *report.Step) {
-	verdict := "met"
-	if !s.Met {
+	var verdict string
+	switch {
+	case s.Met && s.Confirm:
+		verdict = "met, confirmed by a longer run"
+	case s.Met:
+		verdict = "met"
+	case s.Client != "":
+		verdict = "limited by this client: " + s.Client + " (" + s.Reason + ")"
+	default:
 		verdict = "missed: " + s.Reason
 	}
 	fmt.Fprintf(c.stdout, "%10d  %12.0f  %10.3f  %10.3f  %8d  %s\n", s.Rate, s.Reached, s.P50, s.P99, s.Errors, verdict)
 }
 
 func (c *command) printVerdict(s *report.Search) {
-	if s.Highest == 0 {
-		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %d requests per second.\n",
-			s.SLO, s.Steps[len(s.Steps)-1].Rate)
-		return
+	switch last := s.Steps[len(s.Steps)-1].Rate; {
+	case s.ClientLimited && s.Highest == 0:
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %d requests per second.\n", last)
+	case s.ClientLimited:
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. %d requests per second meet %s; "+
+			"the server may be capable of more.\n", s.Highest, s.SLO)
+	case s.Highest == 0:
+		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %d requests per second.\n", s.SLO, last)
+	default:
+		fmt.Fprintf(c.stdout, "\nVerdict: %d requests per second meet %s.\n", s.Highest, s.SLO)
 	}
-	fmt.Fprintf(c.stdout, "\nVerdict: %d requests per second meet %s.\n", s.Highest, s.SLO)
 }

@@ -15,10 +15,10 @@ import (
 func TestFindMaxReportsChecks(t *testing.T) {
 	server := pointsApp(t, never)
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms",
-		"-assert", "rps>1000", "-compare", "original", "-json", file, server.URL)
+	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150", "-rate", "100", "-duration", "100ms",
+		"-assert", "rps>100000", "-compare", "original", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code, "the assertion fails")
-	assert.Contains(t, out, "FAIL rps>1000: ")
+	assert.Contains(t, out, "FAIL rps>100000: ")
 	assert.Contains(t, out, "Requests per second")
 	assert.Regexp(t, `Contract: \d+ responses checked against PointsApp's contract in the step of \d+ requests per second, with its warm-up, 0`, out)
 	run := readRun(t, file)
@@ -29,12 +29,37 @@ func TestFindMaxReportsChecks(t *testing.T) {
 // TestFindMaxReportsEachViolation has a server that violates the contract only in a step that misses the SLO.
 func TestFindMaxReportsEachViolation(t *testing.T) {
 	var requests atomic.Int64
-	// Called once or twice for each request. The first step has 30 requests, the second one 60, and misses the SLO.
-	server := pointsApp(t, func(int) bool { n := requests.Add(1); return n > 60 && n < 80 })
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<31", "-rate", "20", "-duration", "500ms", server.URL)
+	// Called once or twice for each request. The first step has 20 requests, the second one 40, and misses the SLO.
+	server := pointsApp(t, func(int) bool { n := requests.Add(1); return n > 25 && n < 30 })
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150", "-rate", "100", "-duration", "100ms",
+		"-assert", "violations=0", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code)
-	assert.Regexp(t, `contract in the step of 40 requests per second, with its warm-up, \d+ violations`, out)
+	assert.Regexp(t, `contract in the step of 200 requests per second, with its warm-up, \d+ violations?`, out)
 	assert.Contains(t, out, "Violation: timestamp returned twice")
+	assert.Contains(t, out, "FAIL violations=0: ")
+	assert.Positive(t, readRun(t, file).Search.Steps[1].Violations)
+}
+
+// TestInterruptedFirstStep interrupts a search in its first step: the JSON has what was measured so far.
+func TestInterruptedFirstStep(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	requests := 0
+	server := pointsApp(t, func(int) bool {
+		if requests++; requests == 15 { // the warm-up has 10
+			interrupt()
+		}
+		return false
+	})
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "100", "-duration", "100ms",
+		"-assert", "rps>100000", "-json", file, server.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, errs, "interrupted at 100 requests per second")
+	assert.Contains(t, out, "FAIL rps>100000: ")
+	run := readRun(t, file)
+	assert.Empty(t, run.Search.Steps)
+	assert.Positive(t, run.Counts.Complete)
 }
 
 // TestInterruptedFindMaxReportsSteps interrupts a search in its second step.
@@ -42,17 +67,17 @@ func TestInterruptedFindMaxReportsSteps(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	var requests atomic.Int64
 	server := pointsApp(t, func(int) bool {
-		if requests.Add(1) == 40 { // the first step has 30 requests
+		if requests.Add(1) == 35 { // the first step has 20 requests
 			interrupt()
 		}
 		return false
 	})
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "20", "-duration", "500ms", "-json", file, server.URL)
+	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "100", "-duration", "100ms", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, errs, "interrupted at 40 requests per second")
+	assert.Contains(t, errs, "interrupted at 200 requests per second")
 	assert.NotContains(t, out, "Verdict")
 	run := readRun(t, file)
 	require.Len(t, run.Search.Steps, 1)
-	assert.Equal(t, 20, run.Search.Highest)
+	assert.Equal(t, 100, run.Search.Highest)
 }

@@ -17,7 +17,7 @@ import (
 // load runs one load and reports it.
 func (c *command) load(ctx context.Context) error {
 	cfg := c.cfg
-	r := run{cfg: cfg, target: c.target}
+	r := run{cfg: cfg, target: c.target, sim: c.sim}
 	requests := cfg.Requests
 	if cfg.Rate != nil {
 		var err error
@@ -42,6 +42,7 @@ func (c *command) load(ctx context.Context) error {
 	result.Updates = fetchUpdates(ctx, &r)
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
+	result.Client.Limit = r.clientLimit(cfg.Assertions)
 	if err := c.out.write(result, r.summary.Latency); err != nil { // before printing: stdout may have been closed
 		return err
 	}
@@ -111,6 +112,7 @@ func (r *run) result(requests int64) *report.Run {
 	if cfg.Rate != nil {
 		result.Load.Mode, result.Load.Rate = "open", cfg.Rate.String()
 	}
+	result.Client.CPU = r.cpu
 	result.Fill(&r.summary)
 	return result
 }

@@ -24,6 +24,9 @@ func (c *command) print(r *run, result *report.Run) error {
 		c.printLatency(r.summary.Latency)
 	}
 	c.printNotes(r)
+	if limit := result.Client.Limit; limit != "" {
+		fmt.Fprintf(c.stdout, "Limited by this client: %s. No verdict about the server: it may be capable of more.\n", limit)
+	}
 	return c.printChecks(result)
 }
 

@@ -3,10 +3,12 @@ package cli
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/cputime"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -16,6 +18,9 @@ import (
 // requestsPerHit is how many requests a client sends per hit of vegeta; README.md has the reason.
 const requestsPerHit = 16
 
+// minMeasured is the shortest run whose use of the CPU says something.
+const minMeasured = 500 * time.Millisecond
+
 // A run is one load on the target and its results.
 type run struct {
 	cfg      *flags.Config
@@ -23,11 +28,20 @@ type run struct {
 	schedule *attack.Schedule // nil for a closed loop
 	warmUp   time.Duration    // the first part of the schedule, which is not recorded
 	progress func(completed int64)
+	sim      *simulation // nil: send requests
 
 	start    time.Time
 	summary  record.Summary
 	contract contract.Result
 	unsent   int64
+	full     bool          // all clients of an open loop have been busy at the same time
+	cpu      cputime.Share // of the client; 0 if unknown
+}
+
+// A simulation replaces the network and the timer in tests, which have a clock of their own.
+type simulation struct {
+	transport func(transport.Options) roundTripCloser
+	sleep     func(time.Duration)
 }
 
 // execute returns when the load is complete or has been stopped by -t or ctx. An error means that it did not start.
@@ -48,18 +62,25 @@ func (r *run) execute(ctx context.Context) error {
 	var next func() bool
 	if r.schedule != nil {
 		open = attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
+		if r.sim != nil {
+			open.Sleep = r.sim.sleep
+		}
 		loop = open
 	} else {
 		closed := attack.NewClosed(r.cfg.Clients, r.cfg.Requests)
 		loop, next = closed, closed.Next
 	}
-	sender, err := r.newTransport(recorder.Observe, next)
+	sender, err := r.newTransport(recorder.Observe, open, next)
 	if err != nil {
 		return err
 	}
+	before := cputime.Now()
 	stop := context.AfterFunc(ctx, sender.Close)
 	loop.Run(ctx, sender)
 	elapsed := time.Since(r.start)
+	if elapsed >= minMeasured && !r.cfg.Reference { // with Reference, the server's CPU time is included
+		r.cpu = cputime.Now().ShareSince(before, elapsed, runtime.GOMAXPROCS(0))
+	}
 	stop()
 	sender.Close()
 
@@ -71,7 +92,7 @@ func (r *run) execute(ctx context.Context) error {
 	r.contract = checker.Result()
 	if open != nil {
 		recorded := r.schedule.Requests() - r.schedule.DueBefore(r.warmUp)
-		r.unsent = min(open.Unsent(), recorded)
+		r.unsent, r.full = min(open.Unsent(), recorded), open.Full()
 	}
 	return nil
 }
@@ -90,11 +111,19 @@ type roundTripCloser interface {
 	Close()
 }
 
-func (r *run) newTransport(observe func(*transport.Exchange), next func() bool) (roundTripCloser, error) {
+func (r *run) newTransport(
+	observe func(*transport.Exchange), open *attack.Open, next func() bool,
+) (roundTripCloser, error) {
 	opts := transport.Options{
 		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
 		Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
 		Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
+	}
+	if open != nil {
+		opts.ClientDelay = open.ClientDelay
+	}
+	if r.sim != nil {
+		return r.sim.transport(opts), nil
 	}
 	if r.cfg.Transport == flags.NetHTTP {
 		return transport.NewNetHTTP(opts)

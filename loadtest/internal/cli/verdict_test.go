@@ -71,7 +71,7 @@ func TestVerifyChecksSomething(t *testing.T) {
 
 func TestFindMaxLimitsErrors(t *testing.T) {
 	unavailable := respond(t, http.StatusServiceUnavailable)
-	out, _, code := call(t.Context(), "-find-max", "-slo", "p50<1m,rps<31", "-rate", "20", "-duration", "200ms", unavailable.URL)
+	out, _, code := call(t.Context(), "-find-max", "-slo", "p50<1m,rps<31", "-rate", "8", "-duration", "100ms", unavailable.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "missed: errors<1%: 100%")
 	assert.Contains(t, out, "Verdict: no rate meets p50<1m,rps<31,errors<1%")

@@ -1,7 +1,7 @@
 // Package findmax searches for the highest rate at which a run succeeds.
 //
-//	highest, err := findmax.Search(ctx, 1000, func(ctx context.Context, rate int) (bool, error) {
-//		return meetsSLO(ctx, rate), nil
+//	result, err := findmax.Search(ctx, 1000, func(ctx context.Context, step findmax.Step) (findmax.Outcome, error) {
+//		return measure(ctx, step.Rate, step.Confirm)
 //	})
 package findmax
 
@@ -14,33 +14,117 @@ import (
 // precision is the inverse of the relative error of the result: 1/20.
 const precision = 20
 
-// Search returns the highest rate, in requests per second, for which try returns true, within 5%; 0 if there is none.
-// It doubles the rate from first until try returns false, and then bisects. It assumes that try returns false for all
-// rates above some limit. When try returns an error or ctx ends, it returns the highest rate so far and the error.
-func Search(ctx context.Context, first int, try func(ctx context.Context, rate int) (bool, error)) (int, error) {
-	good, bad := 0, 0 // highest rate that succeeded and lowest rate that failed; 0 means none yet
-	for rate := first; ; {
-		if err := ctx.Err(); err != nil {
-			return good, err
+// An Outcome is the result of a step.
+type Outcome int
+
+const (
+	// Met means that the rate is at most the highest one.
+	Met Outcome = iota
+	// Missed means that the rate is too high.
+	Missed
+	// ClientLimited means that the client could not generate the rate, so that nothing is known about the server.
+	ClientLimited
+)
+
+// A Step is a rate to try.
+type Step struct {
+	Rate int // requests per second
+
+	// Confirm asks for a longer run. The search ends if it succeeds.
+	Confirm bool
+}
+
+// A Result is the result of a search.
+type Result struct {
+	// Highest is the highest rate that succeeded, in requests per second; 0 if there is none.
+	Highest int
+
+	// ClientLimited means that the next higher rates failed because of the client: the server may be capable of more.
+	ClientLimited bool
+}
+
+// Search returns the highest rate at which try succeeds, within 5%. It doubles the rate from first until try fails, and
+// then bisects. It assumes that try fails at all rates above some limit, but not that it always succeeds below it: a
+// rate fails only if try fails twice, and the result succeeds once more in a step with Confirm. When try returns an
+// error or ctx ends, Search returns the highest rate so far and the error.
+func Search(
+	ctx context.Context, first int, try func(ctx context.Context, step Step) (Outcome, error),
+) (Result, error) {
+	s := search{try: try}
+	for rate := first; ; rate = s.next() {
+		if err := s.step(ctx, Step{Rate: rate}); err != nil {
+			return s.result(), err
 		}
-		ok, err := try(ctx, rate)
-		if err != nil {
-			return good, err
-		}
-		if ok {
-			good = rate
-		} else {
-			bad = rate
-		}
-		switch {
-		case bad == 0 && good == attack.MaxRate:
-			return good, nil
-		case bad == 0:
-			rate = min(2*rate, attack.MaxRate)
-		case bad-good <= max(bad/precision, 1):
-			return good, nil
-		default:
-			rate = (good + bad) / 2
+		for s.converged() {
+			confirmed := s.highest()
+			if confirmed == 0 {
+				return s.result(), nil
+			}
+			if err := s.step(ctx, Step{Rate: confirmed, Confirm: true}); err != nil || s.highest() == confirmed {
+				return s.result(), err
+			}
 		}
 	}
+}
+
+// A search is the state of Search.
+type search struct {
+	try           func(ctx context.Context, step Step) (Outcome, error)
+	met           []int // rates that succeeded, ascending
+	bad           int   // lowest rate that failed; 0 means none
+	clientLimited bool  // bad failed because of the client
+}
+
+// step tries a rate, and once more if it fails.
+func (s *search) step(ctx context.Context, step Step) error {
+	limited := false
+	for range 2 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		outcome, err := s.try(ctx, step)
+		switch {
+		case err != nil:
+			return err
+		case outcome == Met:
+			if step.Rate > s.highest() {
+				s.met = append(s.met, step.Rate)
+			}
+			return nil
+		}
+		limited = limited || outcome == ClientLimited
+	}
+	s.bad, s.clientLimited = step.Rate, limited
+	for s.highest() >= s.bad { // it failed to be confirmed
+		s.met = s.met[:len(s.met)-1]
+	}
+	return nil
+}
+
+// highest returns the highest rate that succeeded; 0 if there is none.
+func (s *search) highest() int {
+	if len(s.met) == 0 {
+		return 0
+	}
+	return s.met[len(s.met)-1]
+}
+
+// converged reports whether the highest rate is known, but for a confirmation.
+func (s *search) converged() bool {
+	if s.bad == 0 {
+		return s.highest() == attack.MaxRate
+	}
+	return s.bad-s.highest() <= max(s.bad/precision, 1)
+}
+
+// next returns the next rate to try.
+func (s *search) next() int {
+	if s.bad == 0 {
+		return min(2*s.highest(), attack.MaxRate)
+	}
+	return (s.highest() + s.bad) / 2
+}
+
+func (s *search) result() Result {
+	return Result{Highest: s.highest(), ClientLimited: s.clientLimited}
 }

@@ -3,6 +3,7 @@ package findmax
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -11,27 +12,98 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 )
 
+// upTo returns the outcome of a rate on a server with the given limit.
+func upTo(limit, rate int) Outcome {
+	if rate <= limit {
+		return Met
+	}
+	return Missed
+}
+
 func TestSearch(t *testing.T) {
 	for _, limit := range []int{0, 1, 3, 999, 1000, 1001, 5432, 123_456, attack.MaxRate, 2 * attack.MaxRate} {
-		steps := 0
-		got, err := Search(t.Context(), 1000, func(_ context.Context, rate int) (bool, error) {
+		steps, confirmed := 0, 0
+		got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
 			steps++
-			return rate <= limit, nil
+			if step.Confirm {
+				confirmed = step.Rate
+			}
+			return upTo(limit, step.Rate), nil
 		})
 		require.NoError(t, err)
-		assert.LessOrEqual(t, got, limit)
-		assert.GreaterOrEqual(t, got+max(got/precision, 1), min(limit, attack.MaxRate))
-		assert.Less(t, steps, 30)
+		assert.LessOrEqual(t, got.Highest, limit)
+		assert.GreaterOrEqual(t, got.Highest+max(got.Highest/precision, 1), min(limit, attack.MaxRate))
+		assert.Equal(t, confirmed, got.Highest)
+		assert.False(t, got.ClientLimited)
+		assert.Less(t, steps, 50)
+	}
+}
+
+// TestSearchWithNoise fails one in ten steps for no reason. The result stays within 10% in at least 9 of 10 searches,
+// where a single failed step would otherwise end the search at half of the limit.
+func TestSearchWithNoise(t *testing.T) {
+	const limit, searches = 2000, 1000
+	near := 0
+	for seed := range uint64(searches) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
+			if random.IntN(10) == 0 {
+				return Missed, nil
+			}
+			return upTo(limit, step.Rate), nil
+		})
+		require.NoError(t, err)
+		assert.LessOrEqual(t, got.Highest, limit)
+		if got.Highest >= limit*9/10 {
+			near++
+		}
+	}
+	assert.GreaterOrEqual(t, near, searches*9/10)
+}
+
+// TestConfirmationFails has rates that a short step finds to succeed, and a longer one does not.
+func TestConfirmationFails(t *testing.T) {
+	got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
+		if step.Confirm {
+			return upTo(1500, step.Rate), nil
+		}
+		return upTo(2000, step.Rate), nil
+	})
+	require.NoError(t, err)
+	assert.LessOrEqual(t, got.Highest, 1500)
+	assert.Greater(t, got.Highest, 1400)
+}
+
+func TestClientLimited(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server, client int
+		limited        bool
+	}{
+		"the client":               {1_000_000, 20_000, true},
+		"the server":               {2000, 1_000_000, false},
+		"the client at first only": {1900, 2000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
+				if step.Rate > tt.client {
+					return ClientLimited, nil
+				}
+				return upTo(tt.server, step.Rate), nil
+			})
+			require.NoError(t, err)
+			assert.Equal(t, tt.limited, got.ClientLimited)
+			assert.InEpsilon(t, min(tt.server, tt.client), got.Highest, 0.05)
+		})
 	}
 }
 
 func TestSearchErrors(t *testing.T) {
 	failed := errors.New("failed")
-	_, err := Search(t.Context(), 1, func(context.Context, int) (bool, error) { return true, failed })
+	_, err := Search(t.Context(), 1, func(context.Context, Step) (Outcome, error) { return Met, failed })
 	require.ErrorIs(t, err, failed)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	highest, err := Search(ctx, 1, func(context.Context, int) (bool, error) { cancel(); return true, nil })
+	got, err := Search(ctx, 1, func(context.Context, Step) (Outcome, error) { cancel(); return Met, nil })
 	require.ErrorIs(t, err, context.Canceled)
-	assert.Equal(t, 1, highest, "the highest rate so far")
+	assert.Equal(t, 1, got.Highest, "the highest rate so far")
 }

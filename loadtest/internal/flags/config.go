@@ -163,12 +163,24 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return errors.New("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%'")
 	case !cfg.FindMax && cfg.SLOText != "":
 		return errors.New("-slo needs -find-max: to check a single run, use -assert")
+	case cfg.FindMax && cfg.minRate() != "":
+		return fmt.Errorf("-slo cannot have %s, which all lower rates miss: use -assert to check the result", cfg.minRate())
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
 		return fmt.Errorf("-rate must be constant with -find-max, got the ramp %v", cfg.Rate)
 	case cfg.CPUs < 0:
 		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
 	}
 	return cfg.validateFiles()
+}
+
+// minRate returns the first clause of the SLO that requires a minimum rate; "" if there is none.
+func (cfg *Config) minRate() string {
+	for _, c := range cfg.SLO {
+		if c.IsMinRate() {
+			return c.String()
+		}
+	}
+	return ""
 }
 
 // validateFiles rejects more than one file on stdout.

@@ -39,10 +39,12 @@ Closed loop (each client sends its next request after the response to the previo
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
-  -find-max         search for the highest rate that meets the SLO: start at -rate (default 1000) and double it until
-                    the SLO is missed, then bisect until the highest rate that met it and the lowest that missed it
-                    are within 5%; if the first rate misses it, halve the rate until one meets it, then bisect
-  -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx
+  -find-max         search for the highest rate that meets the SLO and is reached to 99%: start at -rate (default 1000)
+                    and double it until a rate misses, then bisect until the highest rate that met it and the lowest
+                    that missed it are within 5%; if the first rate misses, halve the rate until one meets it, then
+                    bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the result
+  -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx; a minimum of
+                    rps belongs into -assert, which checks the result
 
 Checks:
   -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
@@ -60,5 +62,5 @@ Client:
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
 Exit codes: 0 success; 1 failed assertion, SLO or contract check, unreachable target, no 2xx response at all, or
-interrupted run; 2 usage error.
+a search limited by this client, or interrupted run; 2 usage error.
 `

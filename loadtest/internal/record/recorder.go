@@ -90,6 +90,10 @@ func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
 // it is Total.
 type Times struct {
 	Connect, Processing, Waiting, Total, Latency *Distribution
+
+	// ClientDelay is the part of Latency that the client itself caused, and Undelayed the rest (see
+	// transport.Exchange.ClientDelay). Both are nil in a closed loop.
+	ClientDelay, Undelayed *Distribution
 }
 
 // A Summary is the result of a recorder.
@@ -115,7 +119,7 @@ func New(opts Options) *Recorder {
 	}
 	r.times.Latency = r.times.Total
 	if opts.Due != nil {
-		r.times.Latency = NewDistribution()
+		r.times.Latency, r.times.ClientDelay, r.times.Undelayed = NewDistribution(), NewDistribution(), NewDistribution()
 	}
 	return r
 }
@@ -158,8 +162,7 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 		r.times.Total.Add(latency)
 	}
 	if r.opts.Due != nil {
-		latency = x.Done - r.due(x)
-		r.times.Latency.Add(latency)
+		latency = r.addLatency(x)
 	}
 	return latency
 }
@@ -171,8 +174,17 @@ func (r *Recorder) addAborted(x *transport.Exchange) {
 	r.counts.Received += x.Received
 	r.times.Total.ExtendMax(x.Done - x.Start)
 	if r.opts.Due != nil {
-		r.times.Latency.Add(x.Done - r.due(x))
+		r.addLatency(x)
 	}
+}
+
+// addLatency adds the latency of x in an open loop, and returns it.
+func (r *Recorder) addLatency(x *transport.Exchange) time.Duration {
+	latency := x.Done - r.due(x)
+	r.times.Latency.Add(latency)
+	r.times.ClientDelay.Add(x.ClientDelay)
+	r.times.Undelayed.Add(latency - x.ClientDelay)
+	return latency
 }
 
 // due returns when x was due. vegeta numbers hits as workers take them, so two concurrent hits may have swapped

@@ -30,6 +30,9 @@ func (r *Run) Fill(s *record.Summary) {
 	for _, p := range ab.Percentages() {
 		r.Percentiles = append(r.Percentiles, percentile(s.Total, float64(p)))
 	}
+	if late := s.ClientDelay; late != nil {
+		r.Client.LateP99, r.Client.LateMax = ms(late.Percentile(99)), ms(late.Max())
+	}
 	r.LatencyMeanMS = ms(s.Latency.Mean())
 	for _, p := range curve() {
 		r.LatencyPercentiles = append(r.LatencyPercentiles, percentile(s.Latency, p))

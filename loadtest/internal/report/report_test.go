@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/cputime"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
@@ -41,6 +42,7 @@ func example() *Run {
 		Schema: Schema, Name: "example", Date: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC),
 		Command: []string{"loadtest", "-H", "X: </script><script>alert(1)</script>"},
 		Host:    Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
+		Client:  Client{CPU: cputime.Share{Used: 0.9, Waited: 0.08}, LateP99: 1.5, LateMax: 30, Limit: "it used 98% of its CPU time"},
 		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/"},
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
 		Setup:   "test setup",
@@ -51,7 +53,13 @@ func example() *Run {
 		Assertions: []slo.Result{{Clause: "p99<50ms", Measured: "51ms"}},
 		Search: &Search{
 			SLO: "p99<50ms", Highest: 1000,
-			Steps: []Step{{Rate: 1000, Reached: 999.5, P99: 12, Met: true}, {Rate: 2000, Reached: 1500, P99: 300, Reason: "p99<50ms: 300ms"}},
+			Steps: []Step{
+				{
+					Rate: 1000, Reached: 999.5, P99: 12, Met: true, Confirm: true, Violations: 1, Reason: "none",
+					Client: "it used 98% of its CPU time",
+				},
+				{Rate: 2000, Reached: 1500, P99: 300, Reason: "p99<50ms: 300ms"},
+			},
 		},
 	}
 	run.Fill(&summary)

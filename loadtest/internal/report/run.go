@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/cputime"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -22,6 +23,7 @@ type Run struct {
 	Date    time.Time `json:"date,omitzero"` // start of the run
 	Command []string  `json:"command,omitempty"`
 	Host    Host      `json:"host"`
+	Client  Client    `json:"client"`
 	Target  Target    `json:"target"`
 	Load    Load      `json:"load"`
 
@@ -60,6 +62,19 @@ type Host struct {
 	CPUs      int    `json:"cpus,omitempty"`      // of the machine
 	CPUsUsed  int    `json:"cpus_used,omitempty"` // by the load test
 	GoVersion string `json:"go_version,omitempty"`
+}
+
+// Client describes how busy the load test itself was.
+type Client struct {
+	// CPU is the share of the time of its CPUs that it used and waited for; 0 if unknown.
+	CPU cputime.Share `json:"cpu"`
+
+	// LateP99 and LateMax describe how late it sent requests in an open loop although clients were free.
+	LateP99 float64 `json:"late_p99_ms"`
+	LateMax float64 `json:"late_max_ms"`
+
+	// Limit says why the client, and not the server, limited the result; then it allows no verdict about the server.
+	Limit string `json:"limit,omitempty"`
 }
 
 // Target describes the request and the server.
@@ -139,17 +154,23 @@ type Search struct {
 
 	// Highest is the highest rate that met the SLO, in requests per second; 0 if none did.
 	Highest int `json:"highest_rate"`
+
+	// ClientLimited means that the client could not generate higher rates: the server may be capable of more.
+	ClientLimited bool `json:"client_limited"`
 }
 
 // A Step is one run of a search.
 type Step struct {
-	Rate    int     `json:"rate"`
-	Reached float64 `json:"requests_per_second"`
-	P50     float64 `json:"p50_ms"`
-	P99     float64 `json:"p99_ms"`
-	Errors  int64   `json:"errors"`
-	Met     bool    `json:"met"`
-	Reason  string  `json:"reason,omitempty"` // why the SLO was missed
+	Rate       int     `json:"rate"`
+	Confirm    bool    `json:"confirm,omitempty"` // a longer run, to confirm the result
+	Reached    float64 `json:"requests_per_second"`
+	P50        float64 `json:"p50_ms"`
+	P99        float64 `json:"p99_ms"`
+	Errors     int64   `json:"errors"`
+	Violations int64   `json:"violations,omitempty"` // of the contract
+	Met        bool    `json:"met"`
+	Reason     string  `json:"reason,omitempty"`       // why the SLO was missed
+	Client     string  `json:"client_limit,omitempty"` // why the client, and not the server, missed it
 }
 
 // WriteJSON writes the run as JSON.

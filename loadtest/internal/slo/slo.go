@@ -138,6 +138,12 @@ func (c *Clause) percentile() (float64, bool) {
 // Metric returns the name of the clause's metric.
 func (c *Clause) Metric() string { return c.metric }
 
+// IsMinRate reports whether the clause requires a minimum rate. A search cannot have one: all lower rates miss it.
+func (c *Clause) IsMinRate() bool { return c.metric == "rps" && c.op != "<" && c.op != "<=" }
+
+// String returns the clause as it was given.
+func (c *Clause) String() string { return c.text }
+
 // noSamples is Result.Measured of a clause that nothing was measured for.
 const noSamples = "no samples"
 

@@ -32,6 +32,10 @@ type Exchange struct {
 	// that was not reached has the time of the previous one.
 	Start, Connected, Sent, FirstByte, Done time.Duration
 
+	// ClientDelay is the part of the time between when the request was due and Start that the client itself caused: not
+	// the part in which all clients waited for responses.
+	ClientDelay time.Duration
+
 	// Status is the status code; 0 without a response.
 	Status int
 
@@ -55,6 +59,13 @@ type Exchange struct {
 // begin resets x to a request that begins at the given time.
 func (x *Exchange) begin(seq uint64, at time.Duration) {
 	*x = Exchange{Seq: seq, Start: at, Connected: at, Sent: at, FirstByte: at, Done: at}
+}
+
+// restart resets x to its beginning.
+func (x *Exchange) restart() {
+	delay := x.ClientDelay
+	x.begin(x.Seq, x.Start)
+	x.ClientDelay = delay
 }
 
 // setConnected sets Connected and the times of all later steps, which may not be reached.

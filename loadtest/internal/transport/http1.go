@@ -71,7 +71,7 @@ func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := h.takeIdle()
 	x := new(Exchange)
 	for sent := 1; ; sent++ {
-		x.begin(seq, h.opts.now())
+		h.opts.begin(x, seq)
 		var err error
 		if c, err = h.exchange(c, x); err != nil {
 			return nil, err
@@ -120,7 +120,7 @@ func (h *HTTP1) attempt(c *conn, x *Exchange) (_ *conn, sent bool, err error) {
 			return c, c.written, err
 		}
 		h.drop(c)
-		x.begin(x.Seq, x.Start)
+		x.restart()
 		x.Resent = resent
 	}
 	c, err = h.dial(x, limit)

@@ -87,7 +87,7 @@ func (n *NetHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	var x Exchange
 	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
-	x.begin(seq, n.opts.now())
+	n.opts.begin(&x, seq)
 	buf := n.bodies.Get().(*[]byte) //nolint:forcetypeassert // the type of all entries
 	defer n.bodies.Put(buf)
 

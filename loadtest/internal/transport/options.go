@@ -47,6 +47,10 @@ type Options struct {
 	// exchange is valid until it returns.
 	Observe func(*Exchange)
 
+	// ClientDelay, if set, returns how long the client itself, and not the server, has delayed hit seq, which is sent at the
+	// given time (see Exchange.ClientDelay). It is called by many goroutines concurrently.
+	ClientDelay func(seq uint64, at time.Duration) time.Duration
+
 	// Next, if set, reports whether HTTP1 may send another request at once on the connection that it has just used, up
 	// to RequestsPerHit requests for one hit of vegeta. This divides the CPU cost of a hit.
 	Next           func() bool
@@ -93,6 +97,14 @@ func hostPort(u *url.URL) string {
 
 // now returns the current time relative to Epoch.
 func (o Options) now() time.Duration { return time.Since(o.Epoch) }
+
+// begin resets x to hit seq, which begins now.
+func (o Options) begin(x *Exchange, seq uint64) {
+	x.begin(seq, o.now())
+	if o.ClientDelay != nil {
+		x.ClientDelay = o.ClientDelay(seq, x.Start)
+	}
+}
 
 // headers returns the headers to send in a new map, and separately the value of Host.
 func (o Options) headers() (header http.Header, host string) {

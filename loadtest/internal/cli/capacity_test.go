@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+	"github.com/pointsapp/pointsapp/loadtest/internal/cputime"
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// A capacityServer is a simulated server whose capacity is known: slots requests at a time, service each.
+type capacityServer struct {
+	slots   int
+	service time.Duration
+
+	mu   sync.Mutex
+	free []time.Time // when each slot is free again
+}
+
+// serve waits until a request that arrives now is answered.
+func (s *capacityServer) serve() {
+	s.mu.Lock()
+	now, first := time.Now(), 0
+	for len(s.free) < s.slots {
+		s.free = append(s.free, now)
+	}
+	for i, at := range s.free {
+		if at.Before(s.free[first]) {
+			first = i
+		}
+	}
+	if s.free[first].Before(now) {
+		s.free[first] = now
+	}
+	done := s.free[first].Add(s.service)
+	s.free[first] = done
+	s.mu.Unlock()
+	time.Sleep(time.Until(done)) //nolint:forbidigo // synctest's clock
+}
+
+// A simulatedClient sends to a capacityServer; nil answers at once.
+type simulatedClient struct {
+	transport.Options
+	server *capacityServer
+}
+
+func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
+	seq, err := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64)
+	if err != nil {
+		return nil, err
+	}
+	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch), Status: 200}
+	x.Connected, x.Sent, x.ClientDelay = x.Start, x.Start, c.ClientDelay(seq, x.Start)
+	if c.server != nil {
+		c.server.serve()
+	}
+	x.FirstByte = time.Since(c.Epoch)
+	x.Done = x.FirstByte
+	c.Observe(&x)
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+func (*simulatedClient) Close() {}
+
+// search searches for the highest rate of a simulated server, in the time of a synctest bubble. The client's timer takes
+// at least minSleep.
+func search(t *testing.T, server *capacityServer, minSleep time.Duration, args ...string) (out string, err error) {
+	t.Helper()
+	cfg, err := flags.Parse(append(args, "http://simulated/"))
+	require.NoError(t, err)
+	var stdout bytes.Buffer
+	c := command{cfg: cfg, stdout: &stdout, stderr: &stdout, out: new(outputs)}
+	c.sim = &simulation{
+		transport: func(opts transport.Options) roundTripCloser { return &simulatedClient{Options: opts, server: server} },
+		sleep:     func(d time.Duration) { <-time.After(max(d, minSleep)) },
+	}
+	err = c.findMax(t.Context())
+	return stdout.String(), err
+}
+
+// TestVerdict searches with an SLO that is lax enough for a backlog: only the rate reached shows the capacity.
+func TestVerdict(t *testing.T) {
+	for name, tt := range map[string]struct {
+		slots    int
+		service  time.Duration
+		capacity int
+	}{
+		"FIFO":        {1, 500 * time.Microsecond, 2000},
+		"eight slots": {8, 4 * time.Millisecond, 2000},
+		"slow":        {1, time.Second / 300, 300},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &capacityServer{slots: tt.slots, service: tt.service}
+				out, err := search(t, server, 0, "-find-max", "-slo", "p99<500ms", "-duration", "500ms")
+				require.NoError(t, err, out)
+				fields := bytes.Fields([]byte(out[bytes.Index([]byte(out), []byte("Verdict: ")):]))
+				verdict, err := strconv.Atoi(string(fields[1]))
+				require.NoError(t, err)
+				assert.InEpsilon(t, tt.capacity, verdict, 0.05, out)
+				assert.Contains(t, out, "confirmed by a longer run")
+				assert.NotContains(t, out, "limited by this client")
+			})
+		})
+	}
+}
+
+// TestClientLimit has a server without limit, and a client whose timer takes at least a millisecond.
+func TestClientLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, err := search(t, nil, time.Millisecond, "-find-max", "-slo", "p99<50ms", "-duration", "500ms", "-rate", "400")
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Contains(t, out, "limited by this client: it sent requests late")
+		assert.Contains(t, out, "No verdict about the server: limited by this client.")
+		assert.NotContains(t, out, "Verdict: ")
+	})
+}
+
+// TestClientLimitRules has a run of ten requests at 10/s with the SLO p99<50ms.
+func TestClientLimitRules(t *testing.T) {
+	for name, tt := range map[string]struct {
+		latency, delay time.Duration // of each request; delay is the part that the client caused
+		cpu            cputime.Share
+		want           string
+	}{
+		"met":                   {latency: 10 * time.Millisecond},
+		"met with a full CPU":   {latency: 10 * time.Millisecond, cpu: cputime.Share{Used: 1}},
+		"server":                {latency: 100 * time.Millisecond},
+		"server, although late": {latency: 100 * time.Millisecond, delay: 20 * time.Millisecond},
+		"late":                  {latency: 100 * time.Millisecond, delay: 80 * time.Millisecond, want: "it sent requests late"},
+		"no CPU time":           {latency: 100 * time.Millisecond, cpu: cputime.Share{Used: 0.97}, want: "it used 97% of its CPU time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := openRun(t, 10)
+			recorder := record.New(r.recordOptions(func(*transport.Exchange) {}))
+			for seq := range uint64(10) {
+				due := r.schedule.Due(seq)
+				recorder.Observe(&transport.Exchange{
+					Seq: seq, Start: due + tt.delay, ClientDelay: tt.delay, Done: due + tt.latency, Status: 200,
+				})
+			}
+			r.summary, r.cpu = recorder.Summary(time.Second), tt.cpu
+			clauses, err := slo.Parse("p99<50ms")
+			require.NoError(t, err)
+			limit := r.clientLimit(clauses)
+			if tt.want == "" {
+				assert.Empty(t, limit)
+			} else {
+				assert.Contains(t, limit, tt.want)
+			}
+		})
+	}
+}
+
+// openRun returns an open loop of one second that has not run.
+func openRun(t *testing.T, rate int) *run {
+	t.Helper()
+	schedule, err := attack.NewSchedule(attack.Rate{From: rate, To: rate}, time.Second)
+	require.NoError(t, err)
+	return &run{cfg: &flags.Config{}, schedule: schedule}
+}

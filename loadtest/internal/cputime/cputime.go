@@ -1,0 +1,52 @@
+// Package cputime measures how much CPU time this process has used, and how long its threads have waited for a CPU.
+//
+//	before := cputime.Now()
+//	// run the load
+//	share := cputime.Now().ShareSince(before, elapsed, runtime.GOMAXPROCS(0))
+package cputime
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Usage is the CPU time of this process since its start. It is 0 where it cannot be measured.
+type Usage struct {
+	// Used is the time on a CPU. Waited is the time for which threads were runnable but had no CPU, because other
+	// processes used them; it is measured on Linux only.
+	Used, Waited time.Duration
+}
+
+// A Share is a Usage as a share of the time of a number of CPUs. Used is from 0 to about 1. Waited may be more than 1,
+// because all threads that wait count.
+type Share struct {
+	Used   float64 `json:"used"`
+	Waited float64 `json:"waited"`
+}
+
+// ShareSince returns the share of the time of cpus CPUs that the process used and waited for, since before and within
+// elapsed.
+func (u Usage) ShareSince(before Usage, elapsed time.Duration, cpus int) Share {
+	if elapsed <= 0 || cpus <= 0 {
+		return Share{}
+	}
+	available := elapsed.Seconds() * float64(cpus)
+	waited := max(u.Waited-before.Waited, 0) // a thread that ends takes its time with it
+	return Share{Used: (u.Used - before.Used).Seconds() / available, Waited: waited.Seconds() / available}
+}
+
+// Full reports whether the process had no CPU time left for more work: it used all of it, or it used a substantial part
+// and waited for the rest.
+func (s Share) Full() bool {
+	const full, substantial = 0.9, 0.2 // an idle process on a busy machine waits, too
+	return s.Used >= substantial && s.Used+s.Waited >= full
+}
+
+// String describes the share.
+func (s Share) String() string {
+	text := fmt.Sprintf("it used %.0f%% of its CPU time", 100*s.Used)
+	if waited := 100 * min(s.Waited, 1-min(s.Used, 1)); waited >= 1 {
+		text += fmt.Sprintf(" and waited for another %.0f%%", waited)
+	}
+	return text
+}

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package cputime
+
+// Now returns no usage: it is not measured on this system.
+func Now() Usage { return Usage{} }
