@@ -18,8 +18,10 @@ var errSkipped = errors.New("the database skips users")
 // drawnPoints is points.Draw in SQL: the points of a user in the update with key $1.
 const drawnPoints = "(hashint8extended(id::bigint, $1::bigint) & 9223372036854775807) % 101"
 
-// enterBatch begins a batch's transaction: it shares the lock with key $1 and rejects row-level security.
-const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)"
+// enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, and ends the
+// session if the transaction is idle for more than $2 ms.
+const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
+	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true)"
 
 // updateRange gives the users with ids low..high new points, in a transaction, and returns their number.
 func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
@@ -38,7 +40,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 // sendBatch executes the update of a range as a pipeline: one transaction, and one round trip.
 func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64) (rows int64, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(enterBatch, u.batchLock)
+	batch.Queue(enterBatch, u.batchLock, u.leaseTimeout.Milliseconds())
 	batch.Queue(fenceQuery, u.fenceArgs()...)
 	batch.Queue("UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+
 		" WHERE id >= $3::bigint AND id <= $4::bigint", u.key, u.at, low, high)
@@ -116,7 +118,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err 
 	}
 	// Both statements have one snapshot: a user left after the update existed before it, and was skipped.
 	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, enterBatch, u.batchLock)
+		_, err := tx.Exec(ctx, enterBatch, u.batchLock, u.leaseTimeout.Milliseconds())
 		if err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ import (
 //   - points is an integer, bigint or smallint, and within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC.
 //
+// If Config.Shared is set, it also checks that the shared state has all objects, that the role has the rights to them,
+// and that it answers; it changes nothing.
+//
 // Other columns and indexes do not matter, but any index on points other than a BRIN index makes updates slow. The
 // error names the table, the column and the requirement. Check reads the points of all users, unless the table has the
 // CHECK constraint on points that Migrate creates.
@@ -31,6 +34,11 @@ func (s *Store) Check(ctx context.Context) error {
 		}
 		if err := s.check(ctx, conn, t); err != nil {
 			return err
+		}
+		if s.cfg.Shared {
+			if err := s.checkAnswer(ctx, conn, t); err != nil {
+				return err
+			}
 		}
 		s.resolved.Store(t)
 		return nil
@@ -47,6 +55,9 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 		if err := check(ctx, q, t); err != nil {
 			return err
 		}
+	}
+	if s.cfg.Shared {
+		return checkShared(ctx, q, t)
 	}
 	return nil
 }

@@ -32,14 +32,19 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 }
 
 // disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
-// 25 seconds that this process has vanished, where TCP's default is two hours. It looks the timeouts up because
-// transaction_timeout exists only since PostgreSQL 17.
-const disableTimeouts = `
-	SELECT set_config(name, '0', true) FROM pg_settings
-	WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout', 'statement_timeout')
+// 25 seconds that this process has vanished, where TCP's default is two hours.
+const disableTimeouts = otherTimeouts + `
+	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
+
+// otherTimeouts looks the timeouts up because transaction_timeout exists only since PostgreSQL 17.
+const otherTimeouts = `
+	SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('transaction_timeout', 'statement_timeout')
 	UNION ALL SELECT set_config('tcp_keepalives_idle', '10', true)
 	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)
 	UNION ALL SELECT set_config('tcp_keepalives_count', '3', true)`
+
+// limitIdle ends the session if its transaction waits for the next statement for longer than $1 ms.
+const limitIdle = "SELECT set_config('idle_in_transaction_session_timeout', $1::integer::text, true)"
 
 // rejectRowSecurity makes the other statements of its transaction fail if row-level security would hide rows from them.
 const rejectRowSecurity = "SELECT set_config('row_security', 'off', true)"

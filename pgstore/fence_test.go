@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -45,7 +44,7 @@ func TestFenceHoldsAfterCrash(t *testing.T) {
 	require.NoError(t, err)
 
 	updateWith := func(l *lease, key int64) error {
-		u := &update{lease: l, key: key, at: time.Now().UTC()}
+		u := &update{lease: l, key: key}
 		_, err := u.updateRange(t.Context(), 1, 1_000)
 		return err
 	}

@@ -30,9 +30,15 @@ const (
 // The lock alone would not be enough: a statement whose client is gone, or whose lock was lost, may still run in the
 // database, or begin to run, while another process holds the lock. So each batch is fenced: it fails unless the lease
 // that it belongs to is still held, and acquiring the lease waits for the batches that still run.
+//
+// A process that has stopped, or can no longer be reached, does not release the lock, and its connection may live for
+// long: the kernel of a stopped process still answers keepalives. So the holder sends a statement several times per
+// leaseTimeout, and PostgreSQL ends a session that is idle for longer. The same limit applies to the transactions of
+// batches, for which the next holder waits.
 type lease struct {
 	*Store
 	table *table
+	at    time.Time // when it was acquired, by the clock of the database, which all processes share
 
 	// nonce identifies the lease: its transaction holds an advisory lock on this random number. A virtual transaction id
 	// cannot serve as a nonce: these ids start over when the server restarts, or reinitializes its shared memory.
@@ -42,8 +48,12 @@ type lease struct {
 	batchLock int64
 }
 
-// withLease calls do with the lease of the table, or fails with errLocked if it is held.
-func (s *Store) withLease(ctx context.Context, t *table, do func(*lease) error) error {
+// defaultLeaseTimeout is how long a holder of a lease that has stopped or vanished delays the next one.
+const defaultLeaseTimeout = 3 * time.Second
+
+// withLease calls do with the lease of the table, or fails with errLocked if it is held. The context of do ends when the
+// lease is lost.
+func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context, *lease) error) error {
 	return s.withConn(ctx, func(conn *pgx.Conn) error {
 		acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
 		defer cancel()
@@ -64,7 +74,7 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(*lease) error) 
 		if err := l.awaitBatches(acquiring); err != nil {
 			return err
 		}
-		if err := do(l); err != nil {
+		if err := l.keep(ctx, tx, do); err != nil {
 			return err
 		}
 		ending, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
@@ -76,9 +86,56 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(*lease) error) 
 	})
 }
 
+// keep calls do, and keeps the lease's transaction from being idle until do returns.
+func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *lease) error) error {
+	doing, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	err := func() error {
+		done, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			if err := l.sendUntil(ctx, tx, done); err != nil {
+				lose(fmt.Errorf("%w: %w", errLost, err))
+			}
+		}()
+		defer func() {
+			close(done)
+			<-stopped // the transaction is for one goroutine at a time
+		}()
+		return do(doing, l)
+	}()
+	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLost) {
+		return cause
+	}
+	return err
+}
+
+// sendUntil sends a statement several times per leaseTimeout until done is closed or a statement fails.
+func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) error {
+	tick := time.NewTicker(l.leaseTimeout / 6)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return nil
+		case <-tick.C:
+		}
+		// If ctx ended in the middle of a statement, pgx would close the connection instead of releasing the lock.
+		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RetryTimeout)
+		_, err := tx.Exec(sending, "SELECT")
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // acquireLease makes tx hold the lease of the table.
 func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, error) {
-	if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
+	if _, err := tx.Exec(ctx, otherTimeouts); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, limitIdle, s.leaseTimeout.Milliseconds()); err != nil {
 		return nil, err
 	}
 	l := &lease{Store: s, table: t, nonce: randomInt64()}
@@ -89,8 +146,9 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 	if err != nil {
 		return nil, err
 	}
-	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2) FROM pg_advisory_xact_lock($3::bigint)",
-		t.oid, -updateLock, l.nonce).Scan(&l.batchLock)
+	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2), clock_timestamp()"+
+		" FROM pg_advisory_xact_lock($3::bigint)", t.oid, -updateLock, l.nonce).Scan(&l.batchLock, &l.at)
+	l.at = l.at.UTC()
 	return l, err
 }
 

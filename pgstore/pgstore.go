@@ -28,6 +28,8 @@ type Store struct {
 	resolved atomic.Pointer[table] // the table with that name; nil if the name must be looked up
 	updating sync.Mutex            // held while this process updates
 
+	leaseTimeout time.Duration // defaultLeaseTimeout, less in tests
+
 	// explicitIsolation: connections have another isolation level by default, so calls of the functions of the shared
 	// state must set it.
 	explicitIsolation atomic.Bool
@@ -104,7 +106,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pgstore: the pool must allow at least Config.Workers + 2 = %d connections, got %d: "+
 			"set pool_max_conns=%d or fewer Workers", cfg.Workers+2, conns, cfg.Workers+2)
 	}
-	s := &Store{pool: pool, cfg: cfg}
+	s := &Store{pool: pool, cfg: cfg, leaseTimeout: defaultLeaseTimeout}
 	s.name, s.configured = cfg.qualifiedName()
 	return s, nil
 }

@@ -29,7 +29,11 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 		if err != nil {
 			return points.SharedBatch{}, s.sharedError("answering a batch", err)
 		}
-		a, err := s.answer(ctx, t, n, limit)
+		var a answer
+		err = s.withConn(ctx, func(conn *pgx.Conn) (err error) {
+			a, err = s.answer(ctx, conn, t, n, limit)
+			return err
+		})
 		if err == nil && a.wait > 0 {
 			err = sleep(ctx, time.Duration(a.wait)*time.Microsecond)
 		}
@@ -53,12 +57,12 @@ type answer struct {
 	inserted, updated       []int64
 }
 
-func (s sharedState) answer(ctx context.Context, t *table, n, limit int) (a answer, err error) {
-	err = s.withConn(ctx, func(conn *pgx.Conn) error {
-		return s.call(ctx, conn, t, "_answer",
-			[]any{int32(n), int32(limit), int64(t.hint.page.Load()), t.hint.scarce.Load(), t.durable.Load()}, //nolint:gosec // small
-			&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated)
-	})
+func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
+	args := []any{
+		int32(n), int32(limit), int64(t.hint.page.Load()), t.hint.scarce.Load(), t.durable.Load(), //nolint:gosec // small
+	}
+	err = s.call(ctx, conn, t, "_answer", args,
+		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated)
 	if err != nil || a.source == nil {
 		return a, err
 	}

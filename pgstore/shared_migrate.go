@@ -33,8 +33,7 @@ func migrateShared(ctx context.Context, tx pgx.Tx, t *table) error {
 	if err != nil {
 		return err
 	}
-	newer, err := isNewer(found)
-	if err != nil || newer {
+	if version, err := newestVersion(found); err != nil || version > sharedVersion {
 		return err
 	}
 	for _, object := range t.sharedObjects() {
@@ -98,13 +97,72 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 	return found, nil
 }
 
-// isNewer reports whether the objects were made by a newer version of this package.
-func isNewer(found []foundObject) (bool, error) {
+// newestVersion returns the newest version of the objects, 0 if there are none.
+func newestVersion(found []foundObject) (newest int, err error) {
 	for _, f := range found {
 		version, err := strconv.Atoi(sharedPattern.FindStringSubmatch(f.Comment)[1])
-		if err != nil || version > sharedVersion {
-			return err == nil, err
+		if err != nil {
+			return 0, err
+		}
+		newest = max(newest, version)
+	}
+	return newest, nil
+}
+
+// checkShared returns nil if all objects of the shared state exist, in this version or a newer one, and the role has the
+// rights that it needs.
+func checkShared(ctx context.Context, q querier, t *table) error {
+	found, err := findShared(ctx, q, t)
+	if err != nil {
+		return err
+	}
+	version, err := newestVersion(found)
+	if err != nil {
+		return err
+	}
+	var grants []string
+	for _, object := range t.sharedObjects() {
+		exists := slices.ContainsFunc(found, func(f foundObject) bool { return f.Name == object.name })
+		switch {
+		case !exists && version == 0:
+			return errors.New("it has no shared state: create it with Migrate")
+		case !exists:
+			return fmt.Errorf("%s %s of its shared state is missing: create it with Migrate", object.kind, object.id)
+		case version < sharedVersion:
+			return fmt.Errorf("its shared state has version %d instead of %d: call Migrate", version, sharedVersion)
+		}
+		missing, err := missingRights(ctx, q, object)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			grants = append(grants, "GRANT "+strings.Join(missing, ", ")+" ON "+object.kind+" "+object.id)
 		}
 	}
-	return false, nil
+	if len(grants) > 0 {
+		return fmt.Errorf("the role needs rights to its shared state: %s", strings.Join(grants, "; "))
+	}
+	return nil
+}
+
+// missingRights returns the rights to an object that the role needs and does not have.
+func missingRights(ctx context.Context, q querier, object sharedObject) ([]string, error) {
+	has := "has_table_privilege" // also for sequences
+	if object.kind == "FUNCTION" {
+		has = "has_function_privilege"
+	}
+	rows, err := q.Query(ctx, "SELECT needed FROM unnest($2::text[]) WITH ORDINALITY AS rights (needed, position)"+
+		" WHERE NOT "+has+"($1::text, needed) ORDER BY position", object.id, object.rights)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+// checkAnswer returns nil if the shared state answers a batch. It gives it no queries, so nothing changes.
+func (s *Store) checkAnswer(ctx context.Context, conn *pgx.Conn, t *table) error {
+	if _, err := (sharedState{s}).answer(ctx, conn, t, 0, 1); err != nil {
+		return fmt.Errorf("its shared state does not answer: %w", err)
+	}
+	return nil
 }

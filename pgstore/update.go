@@ -43,7 +43,7 @@ func (s *Store) updateExclusively(ctx context.Context, key uint64) (users int64,
 	if err != nil {
 		return 0, err
 	}
-	err = s.withLease(ctx, t, func(l *lease) error {
+	err = s.withLease(ctx, t, func(ctx context.Context, l *lease) error {
 		users, err = l.updateInBatches(ctx, key)
 		return err
 	})
@@ -63,7 +63,6 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 	u := &update{
 		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
-		at:     time.Now().UTC().Truncate(time.Microsecond),
 		total:  estimate,
 		verify: interfered,
 		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize), step: firstBatch},
@@ -108,9 +107,8 @@ const firstBatch = 1_000
 type update struct {
 	*lease
 	key    int64
-	at     time.Time // updated_at of all users, by the clock of this process, like an engine's timestamps
-	total  int64     // estimated number of users
-	verify bool      // look at the points after each batch, because triggers or rules may interfere
+	total  int64 // estimated number of users
+	verify bool  // look at the points after each batch, because triggers or rules may interfere
 
 	mu     sync.Mutex
 	users  int64 // updated so far
