@@ -22,6 +22,13 @@ import (
 func proxied(t *testing.T) (pool, direct *pgxpool.Pool, proxy *toxiproxy.Proxy) {
 	t.Helper()
 	direct = pgtest.Pool(t)
+	pool, proxy = proxyTo(t, direct)
+	return pool, direct, proxy
+}
+
+// proxyTo returns a pool that connects to the database of another one through a proxy.
+func proxyTo(t *testing.T, direct *pgxpool.Pool) (pool *pgxpool.Pool, proxy *toxiproxy.Proxy) {
+	t.Helper()
 	cfg := direct.Config()
 	address := net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port)))
 	proxy = pgtest.Proxy(t, address)
@@ -33,7 +40,7 @@ func proxied(t *testing.T) (pool, direct *pgxpool.Pool, proxy *toxiproxy.Proxy) 
 	pool, err = pgxpool.NewWithConfig(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return pool, direct, proxy
+	return pool, proxy
 }
 
 // A network that swallows everything without closing connections does not keep an update from ending.

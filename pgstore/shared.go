@@ -27,7 +27,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 	for {
 		t, err := s.table(ctx)
 		if err != nil {
-			return points.SharedBatch{}, s.sharedError("answering a batch", err)
+			return points.SharedBatch{}, s.sharedError("answering a batch from", err)
 		}
 		var a answer
 		err = s.withConn(ctx, func(conn *pgx.Conn) (err error) {
@@ -38,7 +38,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 			err = sleep(ctx, time.Duration(a.wait)*time.Microsecond)
 		}
 		if err != nil {
-			return points.SharedBatch{}, s.sharedError("answering a batch", s.forgetIfGone(t, err))
+			return points.SharedBatch{}, s.sharedError("answering a batch from", s.forgetIfGone(t, err))
 		}
 		if a.newest != nil {
 			return a.batch(), nil
@@ -114,7 +114,7 @@ func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result poi
 		result.Status, err = parseStatus(status)
 	}
 	if err != nil {
-		return points.SyncResult{}, s.sharedError("synchronizing with the other servers", err)
+		return points.SyncResult{}, s.sharedError("synchronizing the servers of", err)
 	}
 	return result, nil
 }
@@ -137,7 +137,7 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 			return parsed, nil
 		}
 	}
-	return points.SharedStatus{}, s.sharedError("changing the schedule", err)
+	return points.SharedStatus{}, s.sharedError("changing the schedule of", err)
 }
 
 func (s sharedState) sharedError(doing string, err error) error {
@@ -145,7 +145,7 @@ func (s sharedState) sharedError(doing string, err error) error {
 	case undefinedTable, undefinedFunction, invalidSchemaName:
 		err = fmt.Errorf("%w: create the objects of the shared state with Migrate", err)
 	}
-	return fmt.Errorf("pgstore: %s, table %s: %w", doing, s.name, err)
+	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }
 
 // callShared calls a function of the shared state of the table.

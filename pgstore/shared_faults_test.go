@@ -1,0 +1,413 @@
+package pgstore_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// setIsolation gives new connections to the pool's database this isolation level by default.
+func setIsolation(t *testing.T, pool *pgxpool.Pool, level string) {
+	t.Helper()
+	execSQL(t, pool, fmt.Sprintf("ALTER DATABASE %s SET default_transaction_isolation = '%s'",
+		pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize(), level))
+	pool.Reset()
+}
+
+// lockOrder holds the order lock of the table users until release is called.
+func lockOrder(t *testing.T, pool *pgxpool.Pool) (release func()) {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('users'::regclass::oid::text, 3))")
+	require.NoError(t, err)
+	return func() { require.NoError(t, tx.Commit(t.Context())) }
+}
+
+// The users of a batch are read after the order lock was acquired, whatever the isolation level of the connections is. A
+// snapshot from before the wait would show older users at a later timestamp.
+func TestSharedReadsAfterOrderLock(t *testing.T) {
+	for _, level := range []string{"read committed", "repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			state, pool := sharedUsers(t)
+			setIsolation(t, pool, level)
+			execSQL(t, pool, "UPDATE users SET points = 0; UPDATE users_state SET min_number = 50")
+			for _, repeated := range []bool{false, true} { // the second time, the store knows the level
+				execSQL(t, pool, "UPDATE users SET points = 0")
+				release := lockOrder(t, pool)
+				batches := make(chan points.SharedBatch, 1)
+				go func() {
+					defer close(batches)
+					b, err := state.AnswerBatch(t.Context(), 1, 2)
+					if assert.NoError(t, err) {
+						batches <- b
+					}
+				}()
+				requireWaiting(t, pool, "advisory")
+				execSQL(t, pool, "UPDATE users SET points = 60 WHERE id = 7")
+				release()
+				b := <-batches
+				require.Len(t, b.Users, 1, "repeated: %v", repeated)
+				assert.EqualValues(t, 7, b.Users[0].ID)
+			}
+			first := start(t, state, "a")
+			assert.Equal(t, []string{"a"}, instances(first.Status))
+			s, err := state.Sync(t.Context(), points.SyncRequest{
+				Instance: `b\'`, Update: &points.SharedUpdate{ID: 1 << 63, Instance: `b\'`, Outcome: points.UpdateFailed, Err: `'; $1 \`},
+			})
+			require.NoError(t, err)
+			assert.Equal(t, []string{"a", `b\'`}, instances(s.Status))
+			assert.Equal(t, `'; $1 \`, s.Status.LastFailure.Err)
+			paused, hour := true, time.Hour
+			status, err := state.Configure(t.Context(), points.ScheduleChange{Paused: &paused, Interval: &hour})
+			require.NoError(t, err)
+			assert.True(t, status.Paused)
+			require.NoError(t, sharedStore(t, pool, pgstore.Config{}).Check(t.Context()))
+
+			execSQL(t, pool, "DROP TABLE users_updates")
+			_, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a"})
+			require.ErrorContains(t, err, "create the objects of the shared state with Migrate")
+			_, err = state.AnswerBatch(t.Context(), 1, 2)
+			require.NoError(t, err, "the connection is usable again")
+		})
+	}
+}
+
+// No batch is in progress when a tick sets the new min number, and no call waits for long.
+func TestSharedTickWaitsForOrderLock(t *testing.T) {
+	state, pool := sharedUsers(t)
+	start(t, state, "a")
+	execSQL(t, pool, "UPDATE users_state SET next_tick = 0")
+	release := lockOrder(t, pool)
+	synced := make(chan error, 1)
+	go func() {
+		r, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", MinNumber: 3})
+		assert.True(t, r.Claimed)
+		synced <- err
+	}()
+	requireWaiting(t, pool, "advisory")
+	assert.Zero(t, queryOne[int](t, pool, "SELECT ticks FROM users_state"))
+	release()
+	require.NoError(t, <-synced)
+
+	defer lockOrder(t, pool)()
+	_, err := state.AnswerBatch(t.Context(), 1, 2)
+	var pgErr *pgconn.PgError
+	require.ErrorAs(t, err, &pgErr)
+	assert.Equal(t, "55P03", pgErr.Code, "the lock has a timeout")
+}
+
+// A crash resets the sequence. The bound replaces it, and the next batch waits until the clock has passed the bound.
+func TestSharedClockReset(t *testing.T) {
+	state, pool := sharedUsers(t)
+	before, err := state.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+	bound := time.UnixMicro(queryOne[int64](t, pool, "SELECT reserved FROM users_bound")).UTC()
+	require.True(t, bound.After(before.Last), "the bound %v is not above the timestamp %v", bound, before.Last)
+
+	execSQL(t, pool, "ALTER SEQUENCE users_clock RESTART")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	_, err = state.AnswerBatch(ctx, 5, 2)
+	cancel()
+	require.Error(t, err)
+	after, err := state.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+	assert.Equal(t, bound, after.Previous)
+	assert.GreaterOrEqual(t, after.Last.Sub(bound), 5*time.Microsecond)
+	assert.False(t, after.Last.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")))
+	assert.Greater(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), after.Last.UnixMicro())
+
+	// If the clock was set back by an hour, the timestamps go on in their order, without waiting for an hour.
+	execSQL(t, pool, "ALTER SEQUENCE users_clock RESTART; UPDATE users_bound SET reserved = reserved + 3600000000")
+	bound = time.UnixMicro(queryOne[int64](t, pool, "SELECT reserved FROM users_bound")).UTC()
+	back, err := state.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+	assert.Equal(t, bound, back.Previous)
+	assert.Equal(t, bound.Add(5*time.Microsecond), back.Last)
+}
+
+// A batch that would have to extend the bound and fails leaves nothing behind that is not durable: the next one extends
+// it.
+func TestSharedBoundIsAboveEveryTimestamp(t *testing.T) {
+	first, pool := sharedUsers(t)
+	second := openShared(t, pool, pgstore.Config{})
+	for i := range 20 {
+		if i%5 == 0 {
+			execSQL(t, pool, "UPDATE users_bound SET reserved = 1")
+			first, second = second, openShared(t, pool, pgstore.Config{}) // which does not know the bound
+		}
+		b, err := second.AnswerBatch(t.Context(), 1000, 2)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), b.Last.UnixMicro())
+	}
+	_, err := first.AnswerBatch(t.Context(), 1, 2)
+	require.NoError(t, err)
+
+	// Sync extends it before it is reached, so batches need not wait for a flush.
+	execSQL(t, pool, "UPDATE users_bound SET reserved = 1")
+	s := start(t, second, "a")
+	assert.Greater(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), s.Status.Time.UnixMicro()+1_000_000)
+	execSQL(t, pool, "UPDATE users_bound SET reserved = 1; ALTER SEQUENCE users_clock RESTART")
+	start(t, second, "a")
+	assert.EqualValues(t, 1, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), "a batch waits for the bound")
+}
+
+// A batch changes no row, so a snapshot that somebody holds does not make batches slower and slower.
+func TestSharedBatchesChangeNoRow(t *testing.T) {
+	state, pool := sharedUsers(t)
+	_, err := state.AnswerBatch(t.Context(), 10, 2)
+	require.NoError(t, err)
+	execSQL(t, pool, "UPDATE users_bound SET reserved = (extract(epoch FROM now() + interval '1 hour') * 1000000)::bigint")
+	const versions = "SELECT (SELECT concat(ctid, xmin, xmax) FROM users_state) || (SELECT concat(ctid, xmin, xmax) FROM users_bound)"
+	before := queryOne[string](t, pool, versions)
+	for range 100 {
+		_, err := state.AnswerBatch(t.Context(), 10, 2)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, before, queryOne[string](t, pool, versions))
+}
+
+// The function reads a few pages, also if it was planned when the table was empty.
+func TestSharedReadPlans(t *testing.T) {
+	_, pool := sharedUsers(t)
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	scans := func() int {
+		t.Helper()
+		tx, err := conn.Begin(t.Context())
+		require.NoError(t, err)
+		defer tx.Rollback(context.Background()) //nolint:errcheck // nothing to commit
+		var before, after int                   // they may count earlier transactions as well
+		const count = "SELECT coalesce(sum(seq_scan), 0)::int FROM pg_stat_xact_user_tables WHERE relname = 'users'"
+		require.NoError(t, tx.QueryRow(t.Context(), count).Scan(&before))
+		_, err = tx.Exec(t.Context(), "SELECT FROM users_answer(1, 2, 0, false, 0)")
+		require.NoError(t, err)
+		require.NoError(t, tx.QueryRow(t.Context(), count).Scan(&after))
+		return after - before
+	}
+	execSQL(t, pool, "ALTER TABLE users SET (autovacuum_enabled = off); UPDATE users_state SET min_number = 50; TRUNCATE users")
+	scans() // of an empty table
+	execSQL(t, pool, "INSERT INTO users (id, points) SELECT i, i % 101 FROM generate_series(1, 100000) AS i")
+	assert.Zero(t, scans())
+	execSQL(t, pool, "DELETE FROM users WHERE id < 5000") // the first pages have no users, so the sample is read
+	assert.Zero(t, scans())
+}
+
+// A client that stops or vanishes while its call is under way does not hold the order lock.
+func TestSharedSilentClientHoldsNoLock(t *testing.T) {
+	state, pool := sharedUsers(t)
+	stopped, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	conn := stopped.Hijack()
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	frontend := conn.PgConn().Frontend() // it sends a call and never reads the answer
+	frontend.SendParse(&pgproto3.Parse{Query: "SELECT * FROM users_answer(1, 2, 0, false, 0)"})
+	frontend.SendBind(&pgproto3.Bind{})
+	frontend.SendExecute(&pgproto3.Execute{})
+	frontend.SendSync(&pgproto3.Sync{})
+	require.NoError(t, frontend.Flush())
+
+	proxiedPool, proxy := proxyTo(t, pool)
+	vanishing := openShared(t, proxiedPool, pgstore.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = vanishing.AnswerBatch(ctx, 1, 2)
+			}
+		})
+	}
+	for _, stream := range []string{"downstream", "upstream"} {
+		t.Cleanup(pgtest.Toxic(t, proxy, "timeout", stream, map[string]int{"timeout": 0}))
+	}
+	for range 20 {
+		answering, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		_, err := state.AnswerBatch(answering, 1, 2)
+		stop()
+		require.NoError(t, err)
+	}
+	cancel()
+	wg.Wait()
+}
+
+// An orderRecorder calls AnswerBatch from several goroutines until it is stopped, over faults.
+type orderRecorder struct {
+	mu      sync.Mutex
+	batches []points.SharedBatch
+	failed  int
+}
+
+const recordedQueries = 3 // per batch
+
+func (r *orderRecorder) record(ctx context.Context, t *testing.T, states ...points.SharedState) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for _, state := range states {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				calling, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+				b, err := state.AnswerBatch(calling, recordedQueries, 2)
+				cancel()
+				r.mu.Lock()
+				if err != nil {
+					r.failed++
+				} else {
+					assert.False(t, b.Last.After(time.Now()), "%v is in the future", b.Last)
+					r.batches = append(r.batches, b)
+				}
+				r.mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// requireOrder checks that the batches have one order. Batches that failed may have a place in it.
+func (r *orderRecorder) requireOrder(t *testing.T) {
+	t.Helper()
+	slices.SortFunc(r.batches, func(a, b points.SharedBatch) int { return a.Last.Compare(b.Last) })
+	var last time.Time
+	for _, b := range r.batches {
+		require.False(t, b.Previous.Before(last), "a batch after %v was given %v", last, b.Previous)
+		require.GreaterOrEqual(t, b.Last.Sub(b.Previous), recordedQueries*time.Microsecond)
+		last = b.Last
+	}
+}
+
+func (r *orderRecorder) len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.batches)
+}
+
+// When a backend is killed, PostgreSQL restarts all others and resets unlogged sequences.
+func TestSharedOrderOverKilledBackend(t *testing.T) {
+	server := pgtest.NewServer(t)
+	pool, err := pgxpool.New(t.Context(), server.URL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	state := openShared(t, pool, pgstore.Config{})
+	execSQL(t, pool, "INSERT INTO users (id, points) SELECT i, 100 FROM generate_series(1, 1000) AS i; UPDATE users_state SET min_number = 50")
+
+	var r orderRecorder
+	ctx, stop := context.WithCancel(t.Context())
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		r.record(ctx, t, state, openShared(t, pool, pgstore.Config{}))
+	}()
+	for range 3 {
+		answered := r.len()
+		require.Eventually(t, func() bool { return r.len() > answered+20 }, time.Minute, time.Millisecond)
+		killer, err := pgx.Connect(t.Context(), server.URL)
+		if err != nil {
+			continue // still restarting
+		}
+		_, err = killer.Exec(t.Context(), fmt.Sprintf("COPY (SELECT) TO PROGRAM 'kill -9 %d'", killer.PgConn().PID()))
+		require.Error(t, err)
+		_ = killer.Close(t.Context())
+	}
+	answered := r.len()
+	require.Eventually(t, func() bool { return r.len() > answered+20 }, time.Minute, time.Millisecond)
+	stop()
+	<-recorded
+	r.requireOrder(t)
+	assert.Positive(t, r.failed, "the crashes were noticed")
+}
+
+// A promoted standby continues the order, the ticks and the schedule of its primary.
+func TestSharedOrderOverFailover(t *testing.T) {
+	primary := pgtest.NewServer(t)
+	pool, err := pgxpool.New(t.Context(), primary.URL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	state := openShared(t, pool, pgstore.Config{})
+	execSQL(t, pool, "INSERT INTO users (id, points) SELECT i, 100 FROM generate_series(1, 1000) AS i; UPDATE users_state SET min_number = 50")
+	standby := primary.Standby()
+
+	start(t, state, "a")
+	_, err = state.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+	hour, paused := time.Hour, true
+	_, err = state.Configure(t.Context(), points.ScheduleChange{Interval: &hour, Paused: &paused})
+	require.NoError(t, err)
+	last, err := state.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+
+	next, err := pgxpool.New(t.Context(), standby.URL)
+	require.NoError(t, err)
+	t.Cleanup(next.Close)
+	lsn := queryOne[string](t, pool, "SELECT pg_current_wal_lsn()::text")
+	require.Eventually(t, func() bool {
+		return queryOne[bool](t, next, "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn", lsn)
+	}, time.Minute, 10*time.Millisecond)
+	primary.Kill()
+	standby.Promote()
+
+	store := sharedStore(t, next, pgstore.Config{})
+	require.Eventually(t, func() bool { return store.Check(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
+	promoted := store.Capabilities().SharedState
+	first, err := promoted.AnswerBatch(t.Context(), 5, 2)
+	require.NoError(t, err)
+	assert.True(t, first.Previous.After(last.Last), "%v is not after %v", first.Previous, last.Last)
+	assert.GreaterOrEqual(t, first.Last.Sub(first.Previous), 5*time.Microsecond)
+	assert.False(t, first.Last.After(time.Now()))
+	status := start(t, promoted, "b").Status
+	assert.True(t, status.Paused)
+	assert.Equal(t, time.Hour, status.Interval)
+}
+
+func TestSharedBehindPgBouncer(t *testing.T) {
+	for name, test := range map[string]struct{ level, setting, params string }{
+		"nothing prepared":    {"read committed", "", "?default_query_exec_mode=exec&pool_max_conns=8"},
+		"repeatable read":     {"repeatable read", "", "?default_query_exec_mode=exec&pool_max_conns=8"},
+		"prepared statements": {"read committed", "max_prepared_statements = 200", "?pool_max_conns=8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if test.setting != "" && !pgBouncerPrepares(t) {
+				t.Skip("pgbouncer knows no prepared statements: install 1.21 or later")
+			}
+			_, direct := sharedUsers(t)
+			setIsolation(t, direct, test.level)
+			pool, err := pgxpool.New(t.Context(), startPgBouncer(t, direct.Config().ConnString(), test.setting)+test.params)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			states := []points.SharedState{openShared(t, pool, pgstore.Config{}), openShared(t, pool, pgstore.Config{})}
+
+			ctx, stop := context.WithCancel(t.Context())
+			var r orderRecorder
+			recorded := make(chan struct{})
+			go func() {
+				defer close(recorded)
+				r.record(ctx, t, states[0], states[0], states[1], states[1])
+			}()
+			for i := range 10 {
+				s, err := states[i%2].Sync(t.Context(), points.SyncRequest{Instance: "a", Starting: i == 0, Interval: time.Hour, TickNow: true})
+				require.NoError(t, err)
+				assert.Equal(t, i == 0, s.Claimed)
+			}
+			require.Eventually(t, func() bool { return r.len() > 50 }, time.Minute, time.Millisecond)
+			stop()
+			<-recorded
+			r.requireOrder(t)
+			assert.Zero(t, r.failed)
+		})
+	}
+}
