@@ -106,6 +106,7 @@ func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result poi
 		id := int64(u.ID)                                                                                        //nolint:gosec // the same bits
 		args = append(args, &id, u.Instance, micros(u.Duration), u.Users, int32(u.Outcome), storableText(u.Err)) //nolint:gosec // small
 	}
+	args = append(args, r.Stopping)
 	var bound *int64
 	var status string
 	t, err := s.callShared(ctx, "_sync", args, &result.Claimed, &bound, &status)

@@ -381,12 +381,12 @@ func TestSharedBehindPgBouncer(t *testing.T) {
 		"prepared statements": {"read committed", "max_prepared_statements = 200", "?pool_max_conns=8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if test.setting != "" && !pgBouncerPrepares(t) {
+			if test.setting != "" && !pgtest.PgBouncerPrepares(t) {
 				t.Skip("pgbouncer knows no prepared statements: install 1.21 or later")
 			}
 			_, direct := sharedUsers(t)
 			setIsolation(t, direct, test.level)
-			pool, err := pgxpool.New(t.Context(), startPgBouncer(t, direct.Config().ConnString(), test.setting)+test.params)
+			pool, err := pgxpool.New(t.Context(), pgtest.PgBouncer(t, direct.Config().ConnString(), test.setting)+test.params)
 			require.NoError(t, err)
 			t.Cleanup(pool.Close)
 			states := []points.SharedState{openShared(t, pool, pgstore.Config{}), openShared(t, pool, pgstore.Config{})}

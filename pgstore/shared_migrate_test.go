@@ -159,13 +159,13 @@ func TestSharedRights(t *testing.T) {
 		`GRANT SELECT, UPDATE ON TABLE "public"."users_state"; ` +
 		`GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."users_servers"; ` +
 		`GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."users_updates"; ` +
-		`GRANT EXECUTE ON FUNCTION "public"."users_sync"(text, boolean, bigint, boolean, integer, bigint, text, bigint, bigint, integer, text)`
+		`GRANT EXECUTE ON FUNCTION "public"."users_sync"(text, boolean, bigint, boolean, integer, bigint, text, bigint, bigint, integer, text, boolean)`
 	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: the role needs rights to its shared state: "+want)
 	for _, grant := range []string{
 		`SELECT, UPDATE ON SEQUENCE "public"."users_clock"`, `SELECT, UPDATE ON TABLE "public"."users_bound"`,
 		`SELECT, UPDATE ON TABLE "public"."users_state"`, `SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."users_servers"`,
 		`SELECT, INSERT, UPDATE, DELETE ON TABLE "public"."users_updates"`,
-		`EXECUTE ON FUNCTION "public"."users_sync"(text, boolean, bigint, boolean, integer, bigint, text, bigint, bigint, integer, text)`,
+		`EXECUTE ON FUNCTION "public"."users_sync"(text, boolean, bigint, boolean, integer, bigint, text, bigint, bigint, integer, text, boolean)`,
 	} {
 		require.ErrorContains(t, store.Check(t.Context()), "GRANT "+grant)
 		execSQL(t, owner, "GRANT "+grant+" TO "+role)

@@ -267,7 +267,8 @@ END`
 // The function behind Sync. bound is a durable bound of the timestamps.
 const (
 	syncParameters = "instance text, starting boolean, tick_interval bigint, tick_now boolean, min_number integer, " +
-		"update_id bigint, update_instance text, duration bigint, users bigint, outcome integer, error text"
+		"update_id bigint, update_instance text, duration bigint, users bigint, outcome integer, error text, " +
+		"stopping boolean"
 	syncResults = "OUT claimed boolean, OUT bound bigint, OUT status text"
 
 	syncBody = `
@@ -286,7 +287,7 @@ BEGIN` + requireReadCommitted + `
 
 	-- A tick that may be due takes the order lock, so that no batch is in progress when the min number changes. The lock
 	-- comes before the row.
-	IF NOT latest.paused AND (latest.next_tick <= clock_now OR $4 AND latest.ticks = 0) THEN
+	IF NOT $12 AND NOT latest.paused AND (latest.next_tick <= clock_now OR $4 AND latest.ticks = 0) THEN
 		IF {lock_order} IS NULL THEN
 			RAISE EXCEPTION 'no lock';
 		END IF;
@@ -311,9 +312,11 @@ BEGIN` + requireReadCommitted + `
 		claimed := FOUND;
 	END IF;
 
-	INSERT INTO {servers} AS server (instance, started, seen) VALUES ($1, clock_now, clock_now)
+	-- A server that stops is remembered like one that was seen too long ago.
+	INSERT INTO {servers} AS server (instance, started, seen)
+		VALUES ($1, clock_now, CASE WHEN $12 THEN clock_now - {instance_timeout} - 1 ELSE clock_now END)
 		ON CONFLICT (instance) DO UPDATE
-		SET seen = clock_now, started = CASE WHEN $2 THEN clock_now ELSE server.started END;
+		SET seen = excluded.seen, started = CASE WHEN $2 THEN clock_now ELSE server.started END;
 	IF $2 THEN
 		DELETE FROM {servers} WHERE instance IN (
 			SELECT instance FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);

@@ -229,6 +229,16 @@ func TestSharedUpdates(t *testing.T) {
 	assert.Equal(t, []string{"a", "b"}, instances(s))
 	execSQL(t, pool, "UPDATE users_servers SET seen = seen - $1 WHERE instance = 'b'", points.InstanceTimeout.Microseconds())
 	assert.Equal(t, []string{"a"}, instances(start(t, state, "a").Status), "b counts as gone")
+
+	execSQL(t, pool, "UPDATE users_state SET next_tick = 0")
+	r, err := state.Sync(t.Context(), points.SyncRequest{
+		Instance: "a", Stopping: true, TickNow: true,
+		Update: &points.SharedUpdate{ID: 9, Instance: "a", Duration: time.Microsecond, Outcome: points.UpdateCancelled},
+	})
+	require.NoError(t, err)
+	assert.False(t, r.Claimed)
+	assert.Empty(t, r.Status.Instances)
+	assert.True(t, slices.ContainsFunc(r.Status.Updates, func(u points.SharedUpdate) bool { return u.ID == 9 }))
 }
 
 func instances(s points.SharedStatus) []string {
