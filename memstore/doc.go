@@ -5,6 +5,6 @@
 //
 // It takes 9 bytes per user: 9 MB for a million users, and each update leaves 1 MB to the garbage collector. The points
 // of all users form an immutable version. An update computes the next version on all CPUs and then swaps it in, so
-// reads take no lock and see an update as a whole or not at all. A version also holds the maximum of each block of
-// users, so a read that finds few users does not scan all of them.
+// reads take no lock and see an update as a whole or not at all. A version also holds the maximum points of each block
+// of users, so a read skips blocks without a match.
 package memstore

@@ -18,7 +18,8 @@
 //   - The package creates only the table, its indexes, its sequence and its comment. It changes or drops nothing else,
 //     except that UpdateAll changes users, and Seed inserts users into an empty table.
 //
-// The store looks up the name of the table once, and again in Migrate and Check and when the table is gone. Each
+// The store looks up the name of the table at its first use. Migrate and Check look it up again, and so do UpdateAll
+// and Seed if the table was replaced, and the next call after one that failed because the table was gone. Each
 // statement uses the qualified name, so a change of search_path has no effect on a running store.
 //
 // # Rights
@@ -36,12 +37,12 @@
 // and the table keeps its size. UpdateAll updates ranges of ids, in short transactions on two connections.
 //
 // A read looks at 32 pages, starting where an earlier read found users. If these pages have too few matching users, it
-// looks at a sample of users, and then at the whole table through the BRIN index. That happens mainly before the first
-// update, when all users have 0 points, and when no user matches. The plans depend neither on statistics nor on
-// parameters. On PostgreSQL 15 a BRIN index would prevent heap-only updates, so tables there have none: until the first
-// update has begun, a read scans the table, which takes about 50 ms for a million users.
+// looks at a sample of users, and then at the whole table through the BRIN index. Reads of the whole table happen
+// mainly before the first update, when all users have 0 points, and when no user matches. The plans depend neither on
+// statistics nor on parameters. On PostgreSQL 15 a BRIN index would prevent heap-only updates, so tables there have
+// none: until the first update has begun, a read scans the table, which takes about 50 ms for a million users.
 //
-// Users become visible when Seed ends. Until then, a read in another process scans all rows inserted so far.
+// Users become visible when Seed ends. Until then, a read scans all rows inserted so far and finds none.
 //
 // # Your own table
 //

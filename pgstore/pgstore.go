@@ -78,9 +78,9 @@ type Config struct {
 	// default is no pause.
 	BatchDelay time.Duration
 
-	// RetryTimeout is how long UpdateAll retries a batch that fails with a temporary error, such as a lost connection. It
-	// also bounds each step of an update, in case the other end of a connection has vanished. The default is
-	// DefaultRetryTimeout.
+	// RetryTimeout is how long UpdateAll retries a batch that fails with a temporary error, such as a lost connection.
+	// It is also the timeout of each statement of an update, because the other end of a connection may have vanished.
+	// The default is DefaultRetryTimeout.
 	RetryTimeout time.Duration
 
 	// Logger logs retries, and failures of Seed's VACUUM. The default discards everything.

@@ -13,8 +13,8 @@ import (
 )
 
 // UsersAbove implements [points.Store]. It runs up to three statements, and returns the users of the first one that
-// finds enough. They look at a few pages where an earlier read found users, at a sample of users near the first and the
-// last id, and at the whole table. Each statement has one snapshot.
+// finds enough. The first looks at a few pages where an earlier read found users, the second at a sample of users near
+// the lowest and the highest id, the third at the whole table. Each statement has one snapshot.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.
@@ -39,8 +39,8 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 	return users, nil
 }
 
-// A readHint is what earlier reads of a table found out. It determines where the next read looks first, never what it
-// returns.
+// A readHint is what earlier reads of a table found out. It determines where the next read looks first, and so which of
+// the matching users it returns.
 type readHint struct {
 	page   atomic.Uint32 // where the last read of the sample or of the whole table found users
 	scarce atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
@@ -52,7 +52,7 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 		return users, err
 	}
 	var page uint32
-	if !t.hint.scarce.Load() { // otherwise the sample would hardly find more than the pages did
+	if !t.hint.scarce.Load() { // if matching users are scarce, the sample would hardly find more
 		users, page, err = t.readSample(ctx, conn, min, limit)
 	}
 	if err == nil && len(users) < limit {
@@ -65,8 +65,8 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 	return users, err
 }
 
-// readParams are SQL expressions for the parameters of the read queries. A statement of this package has placeholders
-// there, the function of a shared state its variables.
+// readParams are SQL expressions for the parameters of the read queries: placeholders such as $1 in a statement,
+// variables in the function of a shared state.
 type readParams struct {
 	min, limit string
 	from, to   string // range of ctids, for pagesQuery
@@ -80,8 +80,8 @@ func statementParams(limit int) readParams {
 // others. If their points are random, the probability that fewer than two of them have 100 points is 1e-7.
 const pagesPerRead = 32
 
-// pagesQuery reads a range of pages. "points + 0" keeps the planner from an index on points, with which it would check
-// the range of pages row by row.
+// pagesQuery reads a range of pages. "points + 0" stops the planner from using an index on points: it would then filter
+// rows by ctid instead of reading only these pages.
 func (t *table) pagesQuery(p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified +
 		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + " LIMIT " + p.limit
@@ -99,9 +99,8 @@ func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) (
 
 // The sample is up to sampleUsers users: those on pagesFromFirst pages, starting at the page of the user with the
 // lowest id, and then those within pagesAroundLast pages of the user with the highest id. With 60 users per page, a
-// read ends after 34 pages. The others are for a table full of row versions that cannot be pruned because an old
-// snapshot still sees them. There, a page has either current versions or dead ones, rarely both, and only an index
-// knows which.
+// read ends after 34 pages. The other pages matter only while an old snapshot prevents the pruning of old row versions.
+// Then most pages hold either only current versions or only old ones, and only an index lookup finds current ones.
 const (
 	sampleUsers     = "2000"
 	pagesFromFirst  = "64"
@@ -110,11 +109,12 @@ const (
 
 // sampleQuery finds its pages by the first and the last id, so it follows the current versions of the users wherever
 // PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbours of a current version are
-// current as well, except where a batch is not committed yet. An update has such batches at the lowest and at the
-// highest id at once only for moments, if at all.
+// current as well, except where a batch is not committed yet. So one of the two ranges can be useless while a batch is
+// not committed, but both at once only for moments.
 //
 // The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
-// evaluated only if the first has too few users. The inner LIMIT also keeps the condition on points out of the scans.
+// evaluated only if the first has too few users. The inner LIMIT also stops the planner from moving the condition on
+// points into the two scans.
 func (t *table) sampleQuery(p readParams) string {
 	const (
 		page = "(ctid::text::point)[0]::bigint AS page"
@@ -147,7 +147,8 @@ func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) 
 }
 
 // bitmapOnly makes the planner use the BRIN index whatever the statistics say. A table without a BRIN index is scanned
-// sequentially. Disabled plans have costs high enough for JIT compilation, which would cost more than the scan.
+// sequentially although such scans are disabled. The cost of a disabled plan would start JIT compilation, which takes
+// longer than the scan: so that is off, too.
 const bitmapOnly = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
 	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
 

@@ -21,9 +21,9 @@ const seedPoll = 100 * time.Millisecond
 // fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see the
 // users before Seed ends.
 //
-// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed
-// locks an empty table against other writers (SHARE ROW EXCLUSIVE MODE). For the lock it waits for open
-// transactions that have written to the table; if they add users, it does nothing. It fails if triggers or rules
+// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed locks
+// an empty table against other writers (SHARE ROW EXCLUSIVE MODE). To get the lock it waits for open transactions that
+// have written to the table. If one of them has inserted users, Seed inserts none. It fails if triggers or rules
 // redirect, add or drop rows.
 func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {

@@ -41,11 +41,12 @@ type Config struct {
 	// QueryTimeout is the maximum duration of a query, waiting included. The default is DefaultQueryTimeout.
 	QueryTimeout time.Duration
 
-	// ProbeTimeout limits what an outage of the store costs. After a read that fails and took longer than
-	// ProbeTimeout, the store is down: queries fail at once with ErrStoreDown, except that every 100 ms one query
-	// probes the store. The first successful probe ends the outage. The timeout of a probe is ProbeTimeout or a quarter
-	// of the outage so far, whichever is longer, up to QueryTimeout: so a store that has become slow recovers, too. The
-	// default is DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
+	// ProbeTimeout determines when queries begin to fail at once in an outage, and how long a probe of the store may
+	// take. After a read that fails and took longer than ProbeTimeout, the store is down: queries fail at once with
+	// ErrStoreDown, except that every 100 ms one query probes the store. The first successful probe ends the outage.
+	// The timeout of a probe is ProbeTimeout or a quarter of the outage so far, whichever is longer, up to
+	// QueryTimeout. It grows because the store may by then need longer than ProbeTimeout for each read. The default is
+	// DefaultProbeTimeout. It does not apply to a store with ImmediateReads.
 	ProbeTimeout time.Duration
 
 	// MaxWaiting is the maximum number of queries that wait at one moment; further ones fail with ErrOverloaded. The
@@ -132,10 +133,10 @@ type UpdaterConfig struct {
 	// or exceeds the deadline of its caller's context has not failed. The default is DefaultMaxFailures.
 	MaxFailures int
 
-	// Cooldown is how long the open circuit breaker rejects updates before it lets one through as a probe, counted from
-	// the start of the failed update: a cooldown that is shorter than a failed update has no effect. By default it ends
-	// one and a half intervals after the start of the failed update, so that every other tick starts an update, but not
-	// before half an interval after the end of that update.
+	// Cooldown: the open circuit breaker rejects updates until this time after the start of the latest failed update,
+	// and then lets one through as a probe. A Cooldown shorter than a failed update has no effect. The default ends at
+	// the later of two times: one and a half intervals after the failed update began, so that every other tick starts
+	// an update, and half an interval after it ended.
 	Cooldown time.Duration
 
 	// Key returns the key of an update. Calls come one at a time. The default is uniform over all of uint64.

@@ -20,8 +20,8 @@ type ownState struct {
 
 // setResults gives the queries of a batch their results. Queries that have given up get no timestamp.
 func (s *ownState) setResults(queries *waitQueue, users []User, batch uint64) {
-	// The last timestamp of a batch is the current time, not the first: so no timestamp is in the future, unless there
-	// is more than one query per microsecond.
+	// The n queries of a batch get the n microseconds that end now: so no timestamp is in the future, unless there is
+	// more than one query per microsecond.
 	timestamp := max(s.lastTimestamp, time.Now().UnixMicro()-int64(queries.length))
 	for w := queries.first; w != nil; w = w.next {
 		timestamp++

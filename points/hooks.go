@@ -10,10 +10,11 @@ import (
 // hooks; a Batch hook may run concurrently with a Tick or an Update hook. With a [SharedState] two batches may be in
 // flight: one may start before the other ends, and end first.
 //
-// The engine does not recover panics of hooks, nor of Config.MinNumber and UpdaterConfig.Key. A panic ends the program,
-// unless the hook runs in the goroutine of a caller that recovers it: Update hooks in [Engine.Update], Tick in
-// [Engine.Run], and Batch hooks in [Engine.Query] if the store has ImmediateReads. The engine then remains usable, and
-// the query that panicked has no timestamp. A panic of UpdateProgress is a panic of the store: the update fails.
+// The engine does not recover panics of hooks, nor of Config.MinNumber and UpdaterConfig.Key. A caller can recover the
+// panic of a hook that runs in its goroutine: of Update hooks in [Engine.Update], of Tick in [Engine.Run], and of Batch
+// hooks in [Engine.Query] if the store has ImmediateReads. Any other panic of a hook ends the program. After a panic
+// that was recovered, the engine remains usable, and the query that panicked has no timestamp. A panic of
+// UpdateProgress is a panic of the store: the update fails.
 type Hooks struct {
 	// BatchStart is called before each read of the store. queries are the contexts of the queries that the read
 	// answers, in order of arrival; the slice is valid until BatchStart returns. BatchStart returns the context for the
@@ -58,8 +59,9 @@ type TickInfo struct {
 	// this process.
 	Time time.Time
 
-	// Skipped: the tick started no update, because this engine was running one. It is false if the tick started none
-	// because the circuit breaker was open, or because of Pause. A store can skip an update, too: see Hooks.UpdateEnd.
+	// Skipped: the tick started no update, because this engine was running one. It is false if the tick started no
+	// update because the circuit breaker was open, or because Pause was called while the tick waited for a read. A
+	// store can skip an update, too: see Hooks.UpdateEnd.
 	Skipped bool
 }
 

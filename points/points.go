@@ -30,10 +30,10 @@ type Store interface {
 	// rather than nil. The caller owns the slice. min may be any number; limit is at least 1.
 	UsersAbove(ctx context.Context, min, limit int) ([]User, error)
 
-	// UpdateAll sets the points of every user that exists when it begins to Draw(id, key), exactly once, and returns
-	// the number of users updated. It may run concurrently with UsersAbove, which sees the part of the update that is
-	// committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent calls
-	// do not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
+	// UpdateAll gives every user that exists when the call begins Draw(id, key) points, exactly once. It returns the
+	// number of users updated. It may run concurrently with UsersAbove, which sees the part of the update that is
+	// committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent calls do
+	// not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
 	UpdateAll(ctx context.Context, key uint64) (int64, error)
 
 	// Capabilities returns the optional abilities of the store. They never change. A store that wraps another one
@@ -44,9 +44,9 @@ type Store interface {
 // Capabilities are the optional abilities of a [Store]. The zero value is correct for every store. More fields may be
 // added: name the fields when you set them.
 type Capabilities struct {
-	// ImmediateReads: reads come from memory and never block, not even during an update, so a read takes less time than
-	// waking a goroutine (about 1 µs). Each query of an [Engine] then makes its own read, under a lock, which is faster
-	// than batching. The query's context does not interrupt such a read.
+	// ImmediateReads: reads come from memory, never block, not even during an update, and take less time than waking a
+	// goroutine (about 1 µs). Each query of an [Engine] then makes its own read, under a lock, which is faster than
+	// batching. The query's context does not interrupt such a read.
 	ImmediateReads bool
 
 	// SharedState, if not nil, keeps the state of the engine for several processes. The engine then answers queries with

@@ -5,10 +5,10 @@ import "context"
 // progressKey is the context key of a func(done, total int64).
 type progressKey struct{}
 
-// WithProgress returns a context that makes a store call report while it updates or seeds its users. done is the number
-// of users so far and total the number of all users, which may be an estimate until the end. Calls come one at a time,
-// done never decreases, and on success the last call has done equal to total. A store need not report anything. An
-// [Engine] uses WithProgress for Hooks.UpdateProgress and State.
+// WithProgress returns a context for a call that updates or seeds users. During the call, the store calls report. done
+// is the number of users so far and total the number of all users, which may be an estimate until the end. Calls come
+// one at a time, done never decreases, and on success the last call has done equal to total. A store need not report
+// anything. An [Engine] uses WithProgress for Hooks.UpdateProgress and State.
 func WithProgress(ctx context.Context, report func(done, total int64)) context.Context {
 	return context.WithValue(ctx, progressKey{}, report)
 }

@@ -320,7 +320,7 @@ func (e *Engine) endBatch(info BatchInfo) {
 }
 
 // finishBatch gives the queries of a batch their results, each with its own timestamp, in order of arrival. If the read
-// found the store down, the waiting queries fail, too: the next read is a probe, for a single query.
+// found the store down, the waiting queries fail, too, because the next read is a probe for a single query.
 func (e *Engine) finishBatch(b batch, answer SharedBatch, err, down error) {
 	e.mu.Lock()
 	queue := b.slot.queue

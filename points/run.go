@@ -63,9 +63,9 @@ func (e *Engine) stopUpdate() error {
 	}
 }
 
-// Pause stops the ticks. A running update goes on, and queries are answered. No tick starts an update once Pause has
-// returned, but the new min number of a tick that is waiting for a read still takes effect. It may be called at any
-// time.
+// Pause stops the ticks. A running update goes on, and queries are answered. Once Pause has returned, no tick starts an
+// update. A tick that is in progress, waiting for the read in flight to end, still sets its new min number. Pause may
+// be called at any time.
 //
 // With a [SharedState], Pause stops the ticks of all its engines; an engine that has just claimed a tick still starts
 // its update. It waits for the shared state for at most Config.QueryTimeout, and returns its error, wrapped: the ticks

@@ -35,10 +35,9 @@ func Serve(server *http.Server, listener net.Listener) error {
 	return server.Serve(watchedListener{listener})
 }
 
-// ClientClosed reports whether the client of a request has closed the connection, or only its sending side. TCP cannot
-// tell the two apart, but few clients close only their sending side. A client that closes during a long request has
-// probably timed out. ctx is the context of a request served by [Serve]; for any other context, ClientClosed reports
-// whether it was cancelled.
+// ClientClosed reports whether the client of a request has closed the connection. It also returns true if the client
+// has closed only its sending side, which few clients do: TCP cannot tell the two apart. ctx is the context of a
+// request served by [Serve]; for any other context, ClientClosed reports whether it was cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
 		return tcppeer.Of(c.TCPConn) != tcppeer.Open

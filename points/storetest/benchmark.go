@@ -9,7 +9,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Benchmark benchmarks stores opened by newStore: reads of at most 2 users in each state of a store, and updates.
+// Benchmark benchmarks stores opened by newStore: reads of at most 2 users before the first update, after it, during
+// updates and after many updates, and updates.
 func Benchmark(b *testing.B, newStore NewStore) {
 	for _, users := range []int{10_000, 100_000} {
 		b.Run(fmt.Sprintf("users=%d", users), func(b *testing.B) {

@@ -32,8 +32,9 @@ func (c *Closed) Next() bool {
 // Run sends the requests through transport. It returns when the last one is complete, or soon after ctx ends, provided
 // that transport then ends its pending requests.
 //
-// Each client is a separate Attacker with one worker. A single Attacker with many workers passes all hits and results
-// through one goroutine each. On a busy machine its workers queue there, so fewer clients send than requested.
+// Each client is a separate Attacker with one worker. A single Attacker with many workers passes all hits through one
+// goroutine and all results through another. On a busy machine the workers wait for these two, so fewer clients send at
+// once than requested.
 func (c *Closed) Run(ctx context.Context, transport http.RoundTripper) {
 	stop := context.AfterFunc(ctx, func() { c.stopped.Store(true) })
 	defer stop()
