@@ -42,8 +42,8 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 // A readHint is what earlier reads of a table found out. It determines where the next read looks first, and so which of
 // the matching users it returns.
 type readHint struct {
-	page   atomic.Uint32 // where the last read of the sample or of the whole table found users
-	scarce atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
+	page       atomic.Uint32 // where the last read of the sample or of the whole table found users
+	fewMatches atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
 }
 
 func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
@@ -52,12 +52,12 @@ func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]poi
 		return users, err
 	}
 	var page uint32
-	if !t.hint.scarce.Load() { // if matching users are scarce, the sample would hardly find more
+	if !t.hint.fewMatches.Load() { // with few matching users, the sample would hardly find more than the pages
 		users, page, err = t.readSample(ctx, conn, min, limit)
 	}
 	if err == nil && len(users) < limit {
 		users, page, err = t.readTable(ctx, conn, min, limit)
-		t.hint.scarce.Store(err == nil && len(users) < limit)
+		t.hint.fewMatches.Store(err == nil && len(users) < limit)
 	}
 	if err == nil && len(users) == limit {
 		t.hint.page.Store(page)
@@ -146,10 +146,10 @@ func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) 
 	return collect(rows, limit)
 }
 
-// bitmapOnly makes the planner use the BRIN index whatever the statistics say. A table without a BRIN index is scanned
-// sequentially although such scans are disabled. The cost of a disabled plan would start JIT compilation, which takes
-// longer than the scan: so that is off, too.
-const bitmapOnly = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
+// forceBitmapScan makes the planner use the BRIN index whatever the statistics say. A table without a BRIN index is
+// scanned sequentially although such scans are disabled. The cost of a disabled plan would start JIT compilation, which
+// takes longer than the scan: so that is off, too.
+const forceBitmapScan = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
 	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
 
 func (t *table) tableQuery(p readParams) string {
@@ -161,7 +161,7 @@ func (t *table) readTable(
 	ctx context.Context, conn *pgx.Conn, min, limit int,
 ) (users []points.User, page uint32, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(bitmapOnly)
+	batch.Queue(forceBitmapScan)
 	batch.Queue(t.tableQuery(statementParams(limit)), min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {

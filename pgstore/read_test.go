@@ -59,7 +59,7 @@ func TestReadPlans(t *testing.T) {
 					plan, _ = explain(t, tx, mode, statement{users.sampleQuery(statementParams(2)), []any{above}})
 					assert.Equal(t, []string{"Index Scan", "Index Scan", "Tid Range Scan", "Tid Range Scan"}, plan.scans())
 
-					plan, jit := explain(t, tx, mode, statement{bitmapOnly, nil}, statement{users.tableQuery(statementParams(2)), []any{above}})
+					plan, jit := explain(t, tx, mode, statement{forceBitmapScan, nil}, statement{users.tableQuery(statementParams(2)), []any{above}})
 					assert.False(t, jit)
 					if version >= 160000 {
 						assert.Equal(t, []string{"Bitmap Heap Scan", "Bitmap Index Scan"}, plan.scans())

@@ -59,7 +59,7 @@ type answer struct {
 
 func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
 	args := []any{
-		int32(n), int32(limit), int64(t.hint.page.Load()), t.hint.scarce.Load(), t.durable.Load(), //nolint:gosec // small
+		int32(n), int32(limit), int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.durable.Load(), //nolint:gosec // small
 	}
 	err = s.call(ctx, conn, t, "_answer", args,
 		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated)
@@ -68,7 +68,7 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 	}
 	t.raiseBound(a.bound)
 	if *a.source == 3 {
-		t.hint.scarce.Store(len(a.ids) < limit)
+		t.hint.fewMatches.Store(len(a.ids) < limit)
 	}
 	if a.page != nil && len(a.ids) == limit {
 		t.hint.page.Store(uint32(*a.page)) //nolint:gosec // a block number

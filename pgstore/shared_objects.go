@@ -121,7 +121,7 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{instance_timeout}", strconv.FormatInt(points.InstanceTimeout.Microseconds(), 10),
 		"{pages}", select_(users, t.pagesQuery(read)),
 		"{sample}", select_(users+", "+page, t.sampleQuery(read)),
-		"{bitmap_only}", strings.TrimPrefix(bitmapOnly, "SELECT "),
+		"{bitmap_only}", strings.TrimPrefix(forceBitmapScan, "SELECT "),
 		"{table}", quoteLiteral(select_(users+", "+page, t.tableQuery(inTable))),
 		"{max_points}", strconv.Itoa(points.MaxPoints),
 		"{pages_per_read}", strconv.Itoa(pagesPerRead),

@@ -21,8 +21,8 @@ type Engine struct {
 	updater   *updater
 	schedule  schedule // not used with a shared state
 
-	waiters sync.Pool  // of *waiter
-	hookMu  sync.Mutex // held by Batch hooks if two batches can be in flight
+	waiterPool sync.Pool  // of *waiter
+	hookMu     sync.Mutex // held by Batch hooks if two batches can be in flight
 
 	mu           sync.Mutex
 	own          ownState    // not used with a shared state
@@ -32,7 +32,7 @@ type Engine struct {
 	reading      int         // batches in flight
 	serving      int         // goroutines that run serve: as many as batches in flight, and perhaps one for the next batch
 	timeoutTimer *time.Timer // fires at the QueryTimeout of the oldest waiter; nil if it is not set
-	down         error       // the error of queries while the store is down; nil while it is up
+	downErr      error       // the error of queries while the store is down; nil while it is up
 	downSince    time.Time   // start of the read that found the store down
 	lastProbe    time.Time   // end of the latest read that found the store down
 	probing      bool        // a probe is in flight
@@ -49,7 +49,7 @@ func New(store Store, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{store: store, cfg: cfg, waiting: new(waitQueue)}
-	e.waiters.New = func() any { return &waiter{done: make(chan struct{}, 1)} }
+	e.waiterPool.New = func() any { return &waiter{done: make(chan struct{}, 1)} }
 	capabilities := store.Capabilities()
 	e.immediate = capabilities.ImmediateReads
 	if capabilities.SharedState != nil {

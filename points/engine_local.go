@@ -41,7 +41,7 @@ func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 	if e.cfg.Hooks.BatchStart != nil {
 		s := &e.slots[0]
 		s.contexts = append(s.contexts, ctx)
-		hookCtx = e.startBatch(ctx, s)
+		hookCtx = e.callBatchStart(ctx, s)
 		readCtx = hookCtx
 	}
 	users, err := e.read(readCtx, e.own.minNumber)
@@ -81,8 +81,8 @@ func timeOf(timestamp int64) time.Time {
 
 // A pendingMinNumber becomes the min number when the read in flight has ended.
 type pendingMinNumber struct {
-	number int
-	set    chan struct{} // closed when it has become the min number
+	number  int
+	applied chan struct{} // closed when it has become the min number
 }
 
 // setMinNumber changes the min number once no read is in flight: the users and the min number of a result belong to one
@@ -95,11 +95,11 @@ func (e *Engine) setMinNumber(ctx context.Context, number int) {
 		return
 	}
 	e.own.pending = &pendingMinNumber{number, make(chan struct{})}
-	set := e.own.pending.set
+	applied := e.own.pending.applied
 	e.mu.Unlock()
 
 	select {
-	case <-set:
+	case <-applied:
 	case <-time.After(e.cfg.QueryTimeout): // the store ignores its context: the queries of the read have timed out
 	case <-ctx.Done():
 	}
@@ -109,7 +109,7 @@ func (e *Engine) setMinNumber(ctx context.Context, number int) {
 func (s *ownState) applyPending() {
 	if s.pending != nil {
 		s.minNumber = s.pending.number
-		close(s.pending.set)
+		close(s.pending.applied)
 		s.pending = nil
 	}
 }

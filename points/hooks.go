@@ -16,10 +16,10 @@ import (
 // that was recovered, the engine remains usable, and the query that panicked has no timestamp. A panic of
 // UpdateProgress is a panic of the store: the update fails.
 type Hooks struct {
-	// BatchStart is called before each read of the store. queries are the contexts of the queries that the read
+	// BatchStart is called before each read of the store. queryCtxs are the contexts of the queries that the read
 	// answers, in order of arrival; the slice is valid until BatchStart returns. BatchStart returns the context for the
 	// read: ctx, or one derived from it, for example with a span.
-	BatchStart func(ctx context.Context, queries []context.Context) context.Context
+	BatchStart func(ctx context.Context, queryCtxs []context.Context) context.Context
 
 	// BatchEnd is called after each read of the store, before its queries return.
 	BatchEnd func(info BatchInfo)

@@ -35,8 +35,8 @@ func (e *Engine) Query(ctx context.Context) (Result, error) {
 		return e.queryImmediate(ctx)
 	}
 
-	w := e.waiters.Get().(*waiter) //nolint:forcetypeassert // New sets the type
-	defer e.waiters.Put(w)
+	w := e.waiterPool.Get().(*waiter) //nolint:forcetypeassert // New sets the type
+	defer e.waiterPool.Put(w)
 	if e.cfg.Hooks.BatchStart != nil {
 		w.ctx = ctx
 		defer func() { w.ctx = nil }()
@@ -65,8 +65,8 @@ func (e *Engine) enqueue(w *waiter) error {
 	if e.queriesWaiting() >= e.cfg.MaxWaiting {
 		return ErrOverloaded
 	}
-	if e.down != nil && !e.probeIsDue() {
-		return e.down
+	if e.downErr != nil && !e.probeIsDue() {
+		return e.downErr
 	}
 	w.arrived = time.Now()
 	e.waiting.push(w)
@@ -115,20 +115,20 @@ func (e *Engine) onTimeoutTimer() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.timeoutTimer = nil
-	if left := e.timeOutWaiters(); left > 0 {
-		e.timeoutTimer = time.AfterFunc(left, e.onTimeoutTimer)
+	if remaining := e.timeOutWaiters(); remaining > 0 {
+		e.timeoutTimer = time.AfterFunc(remaining, e.onTimeoutTimer)
 	}
 }
 
 // timeOutWaiters fails the waiters whose timeout has passed. It returns the time left to the next one, 0 if there is
 // none.
-func (e *Engine) timeOutWaiters() (left time.Duration) {
+func (e *Engine) timeOutWaiters() (remaining time.Duration) {
 	now := time.Now()
 	timeOut := func(q *waitQueue) {
 		for w := q.first; w != nil; w = q.first {
 			if wait := w.arrived.Add(e.cfg.QueryTimeout).Sub(now); wait > 0 {
-				if left == 0 || wait < left {
-					left = wait
+				if remaining == 0 || wait < remaining {
+					remaining = wait
 				}
 				return
 			}
@@ -141,7 +141,7 @@ func (e *Engine) timeOutWaiters() (left time.Duration) {
 		timeOut(e.slots[i].queue)
 	}
 	timeOut(e.waiting)
-	return left
+	return remaining
 }
 
 // serve answers the wait queue, batch by batch, until it is empty.
@@ -150,7 +150,7 @@ func (e *Engine) serve() {
 	returned := false
 	defer func() {
 		if !returned {
-			e.recoverServe(b)
+			e.restartServe(b)
 		}
 	}()
 	for {
@@ -171,7 +171,7 @@ func (e *Engine) answerBatch(b batch) {
 	readCtx := ctx
 	var hookCtx context.Context // as BatchStart returned it
 	if e.cfg.Hooks.BatchStart != nil {
-		hookCtx = e.startBatch(ctx, b.slot)
+		hookCtx = e.callBatchStart(ctx, b.slot)
 		readCtx = hookCtx
 	}
 	answer, err := e.answer(readCtx, b)
@@ -187,7 +187,7 @@ func (e *Engine) answerBatch(b batch) {
 		err = fmt.Errorf("%w: %w", ErrQueryTimeout, err)
 	}
 	if e.cfg.Hooks.BatchEnd != nil {
-		e.endBatch(BatchInfo{
+		e.callBatchEnd(BatchInfo{
 			Context: hookCtx, Batch: b.number, Queries: b.queries, Users: len(answer.Users),
 			Waited: b.started.Sub(b.arrived), Duration: took, Err: err,
 		})
@@ -205,9 +205,9 @@ func (e *Engine) answer(ctx context.Context, b batch) (answer SharedBatch, err e
 	return answer, err
 }
 
-// recoverServe fails the batch and restarts serve if the store or a hook has called runtime.Goexit, as
+// restartServe fails the batch and restarts serve if the store or a hook has called runtime.Goexit, as
 // testing.T.FailNow does. A hook that panics leads here as well, but then the program ends.
-func (e *Engine) recoverServe(b batch) {
+func (e *Engine) restartServe(b batch) {
 	err := errors.New("points: reading users: the store or a hook called runtime.Goexit")
 	var down error
 	if b.probe {
@@ -278,7 +278,7 @@ func (e *Engine) nextBatch() (batch, bool) {
 		queries:   s.queue.length,
 		arrived:   s.queue.first.arrived,
 		started:   time.Now(),
-		probe:     e.down != nil,
+		probe:     e.downErr != nil,
 	}
 	e.probing = e.probing || b.probe
 	// The read gets a whole QueryTimeout, although its waiters have less time left: a shorter deadline would make a
@@ -297,8 +297,8 @@ func (e *Engine) nextBatch() (batch, bool) {
 	return b, true
 }
 
-// startBatch calls Hooks.BatchStart for the queries of a slot. It returns the context of their read.
-func (e *Engine) startBatch(ctx context.Context, s *slot) context.Context {
+// callBatchStart calls Hooks.BatchStart for the queries of a slot. It returns the context of their read.
+func (e *Engine) callBatchStart(ctx context.Context, s *slot) context.Context {
 	if e.shared != nil {
 		e.hookMu.Lock()
 		defer e.hookMu.Unlock()
@@ -310,8 +310,8 @@ func (e *Engine) startBatch(ctx context.Context, s *slot) context.Context {
 	return e.cfg.Hooks.BatchStart(ctx, s.contexts)
 }
 
-// endBatch calls Hooks.BatchEnd.
-func (e *Engine) endBatch(info BatchInfo) {
+// callBatchEnd calls Hooks.BatchEnd.
+func (e *Engine) callBatchEnd(info BatchInfo) {
 	if e.shared != nil {
 		e.hookMu.Lock()
 		defer e.hookMu.Unlock()
@@ -332,12 +332,12 @@ func (e *Engine) finishBatch(b batch, answer SharedBatch, err, down error) {
 		} else {
 			e.own.setResults(queue, answer.Users, b.number)
 		}
-		e.down = nil
+		e.downErr = nil
 	case down != nil:
-		if e.down == nil {
+		if e.downErr == nil {
 			e.downSince = b.started
 		}
-		e.down, e.lastProbe = down, time.Now()
+		e.downErr, e.lastProbe = down, time.Now()
 		e.timeOutWaiters()
 		rejected = e.waiting.drain(down)
 	}

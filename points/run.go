@@ -117,7 +117,7 @@ func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 // State returns a snapshot of the engine. It does not wait for the store.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, Down: e.down != nil}
+	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, Down: e.downErr != nil}
 	e.mu.Unlock()
 	if e.shared != nil {
 		e.shared.addState(&state)
