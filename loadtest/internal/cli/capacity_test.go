@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -106,9 +107,10 @@ func TestVerdict(t *testing.T) {
 				server := &capacityServer{slots: tt.slots, service: tt.service}
 				out, err := search(t, server, 0, "-find-max", "-slo", "p99<500ms", "-duration", "500ms")
 				require.NoError(t, err, out)
-				fields := bytes.Fields([]byte(out[bytes.Index([]byte(out), []byte("Verdict: ")):]))
-				verdict, err := strconv.Atoi(string(fields[1]))
-				require.NoError(t, err)
+				_, after, _ := strings.Cut(out, "Verdict: ")
+				number, _, _ := strings.Cut(after, " ")
+				verdict, err := strconv.Atoi(number)
+				require.NoError(t, err, out)
 				assert.InEpsilon(t, tt.capacity, verdict, 0.05, out)
 				assert.Contains(t, out, "confirmed by a longer run")
 				assert.NotContains(t, out, "limited by this client")

@@ -9,10 +9,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 )
@@ -29,7 +30,7 @@ const (
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	cfg, err := flags.Parse(args)
 	switch {
-	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, pflag.ErrHelp):
 		fmt.Fprint(stdout, flags.Usage())
 		return exitOK
 	case err != nil:
@@ -80,6 +81,9 @@ func (c *command) run(ctx context.Context) (err error) {
 		c.cfg.URL = server.url
 	}
 	if c.target, err = resolve(ctx, c.cfg); err != nil {
+		return err
+	}
+	if err := c.target.readBody(c.cfg); err != nil {
 		return err
 	}
 	defer limitCPUs(c.cfg, c.target)()

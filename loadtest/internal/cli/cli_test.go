@@ -300,7 +300,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-transport", "http1", "https://127.0.0.1:1/"}, exitUsage, "-transport must be net/http for an https URL"},
 		{[]string{"-cpus", "-1", url}, exitUsage, "-cpus must be at least 1"},
 		{[]string{"-verify=maybe", url}, exitUsage, `-verify must be true or false, got "maybe"`},
-		{[]string{"-zzz"}, exitUsage, "unknown flag -zzz (-h lists the flags)"},
+		{[]string{"-jjj"}, exitUsage, "unknown flag -jjj (-h lists the flags)"},
 		{[]string{url, "-n", "5"}, exitUsage, `the URL must be the last argument, got "-n" after it`},
 		{[]string{"ftp://x/"}, exitUsage, "the URL must have the form"},
 		{[]string{"http://x:99999/"}, exitUsage, "port must be from 1 to 65535"},

@@ -19,7 +19,7 @@ func (r *run) offered() float64 {
 	return float64(r.schedule.Requests()-r.schedule.DueBefore(r.warmUp)) / window.Seconds()
 }
 
-// reachedOffered reports whether an open loop reached the offered rate. One request may be on the other side of the end.
+// reachedOffered reports whether an open loop reached the offered rate. One response may arrive after the end.
 func (r *run) reachedOffered() bool {
 	window := r.schedule.Duration() - r.warmUp
 	return r.rate()+1/window.Seconds() >= minShare*r.offered()

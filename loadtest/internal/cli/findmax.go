@@ -67,7 +67,7 @@ func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
 	metrics := best.metrics()
 	metrics.Violations = s.violations
 	result.Assertions, pass = slo.Evaluate(s.cfg.Assertions, metrics)
-	if err := s.out.write(result, best.summary.Latency); err != nil {
+	if err := s.out.write(result, best); err != nil {
 		return false, err
 	}
 	s.printNotes(best)
@@ -167,7 +167,8 @@ func (c *command) printStep(s *report.Step) {
 func (c *command) printVerdict(s *report.Search) {
 	switch last := s.Steps[len(s.Steps)-1].Rate; {
 	case s.ClientLimited && s.Highest == 0:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %d requests per second.\n", last)
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %d requests per second.\n",
+			last)
 	case s.ClientLimited:
 		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. %d requests per second meet %s; "+
 			"the server may be capable of more.\n", s.Highest, s.SLO)

@@ -43,7 +43,7 @@ func (c *command) load(ctx context.Context) error {
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(cfg.Assertions)
-	if err := c.out.write(result, r.summary.Latency); err != nil { // before printing: stdout may have been closed
+	if err := c.out.write(result, &r); err != nil { // before printing: stdout may have been closed
 		return err
 	}
 	if err := c.print(&r, result); ignoreClosedPipe(err) != nil {

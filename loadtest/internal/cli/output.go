@@ -11,15 +11,14 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
-	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
 // outputs are the files to write and the run to compare with. Files are checked before the load starts, so that a wrong
 // name does not waste a run, but neither created nor changed before there are results.
 type outputs struct {
-	csv, json, html *outputFile // nil if not requested
-	baseline        *report.Run
+	csv, gnuplot, json, html *outputFile // nil if not requested
+	baseline                 *report.Run
 }
 
 // An outputFile is a file to write the results to.
@@ -38,7 +37,7 @@ func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	files := []struct {
 		name string
 		file **outputFile
-	}{{cfg.CSV, &out.csv}, {cfg.JSON, &out.json}, {cfg.HTML, &out.html}}
+	}{{cfg.CSV, &out.csv}, {cfg.Gnuplot, &out.gnuplot}, {cfg.JSON, &out.json}, {cfg.HTML, &out.html}}
 	for _, f := range files {
 		switch f.name {
 		case "":
@@ -92,8 +91,12 @@ func readBaseline(name string) (*report.Run, error) {
 }
 
 // write writes the requested files.
-func (o *outputs) write(result *report.Run, latency *record.Distribution) error {
-	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, latency) }); err != nil {
+func (o *outputs) write(result *report.Run, r *run) error {
+	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, r.summary.Latency) }); err != nil {
+		return err
+	}
+	err := o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, r.start, r.summary.Requests) })
+	if err != nil {
 		return err
 	}
 	if err := o.json.replace(result.WriteJSON); err != nil {
@@ -103,7 +106,7 @@ func (o *outputs) write(result *report.Run, latency *record.Distribution) error 
 }
 
 func (o *outputs) close() {
-	for _, f := range []*outputFile{o.csv, o.json, o.html} {
+	for _, f := range []*outputFile{o.csv, o.gnuplot, o.json, o.html} {
 		if f != nil && f.file != nil {
 			_ = f.file.Close() // replace has closed files that were written, and checked the error
 		}

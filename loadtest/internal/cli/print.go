@@ -23,6 +23,7 @@ func (c *command) print(r *run, result *report.Run) error {
 	if r.schedule != nil {
 		c.printLatency(r.summary.Latency)
 	}
+	c.printFirst(r)
 	c.printNotes(r)
 	if limit := result.Client.Limit; limit != "" {
 		fmt.Fprintf(c.stdout, "Limited by this client: %s. No verdict about the server: it may be capable of more.\n", limit)
@@ -44,6 +45,14 @@ func (c *command) printChecks(result *report.Run) error {
 	}
 	fmt.Fprintln(c.stdout)
 	return report.Compare(c.stdout, c.out.baseline, result)
+}
+
+// printFirst writes the first response, from -v 2 on.
+func (c *command) printFirst(r *run) {
+	const verbose = 2
+	if first := r.summary.First; first != nil && c.cfg.Verbosity >= verbose {
+		fmt.Fprintf(c.stdout, "\nFirst response: status %d\n%s\n", first.Status, first.Body)
+	}
 }
 
 // printLatency writes the latency percentiles of an open loop.

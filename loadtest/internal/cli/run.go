@@ -99,6 +99,7 @@ func (r *run) execute(ctx context.Context) error {
 
 func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
 	opts := record.Options{AnyLength: r.cfg.AnyLength, Check: check, Progress: r.progress, WarmUp: r.warmUp}
+	opts.KeepRequests = r.cfg.Gnuplot != ""
 	if r.schedule != nil {
 		opts.Due, opts.Window = r.schedule.Due, r.schedule.Duration()
 	}
@@ -116,7 +117,7 @@ func (r *run) newTransport(
 ) (roundTripCloser, error) {
 	opts := transport.Options{
 		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
-		Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
+		Body: r.target.body, Proxy: r.cfg.Proxy, Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
 		Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
 	}
 	if open != nil {

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"syscall"
 
@@ -16,17 +18,39 @@ import (
 type target struct {
 	addr  string // host:port; "" lets the transport choose
 	local bool   // on this machine: shares its clock and CPUs
+	body  []byte // of each request; nil means none
+}
+
+// readBody reads the body of the requests.
+func (t *target) readBody(cfg *flags.Config) (err error) {
+	name := cfg.BodyFile()
+	if name == "" {
+		return nil
+	}
+	if t.body, err = os.ReadFile(name); err != nil { //nolint:gosec // named by the user
+		return fmt.Errorf("cannot read the body: %w", err)
+	}
+	if t.body == nil {
+		t.body = []byte{}
+	}
+	return nil
 }
 
 // resolve connects to the target once, so that an unreachable target is one error at the start and the name is looked
 // up only once.
 func resolve(ctx context.Context, cfg *flags.Config) (target, error) {
 	if cfg.Transport == flags.NetHTTP {
+		if cfg.Proxy != nil {
+			return target{}, nil
+		}
 		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: cfg.URL}); err != nil || proxy != nil {
 			return target{}, err
 		}
 	}
 	addr := net.JoinHostPort(cfg.URL.Hostname(), cfg.Port())
+	if cfg.Proxy != nil {
+		addr = net.JoinHostPort(cfg.Proxy.Hostname(), cmp.Or(cfg.Proxy.Port(), "80"))
+	}
 	dialer := net.Dialer{Timeout: cfg.Timeout}
 	c, err := dialer.DialContext(ctx, "tcp", addr)
 	if err != nil {
@@ -38,7 +62,8 @@ func resolve(ctx context.Context, cfg *flags.Config) (target, error) {
 		return target{addr: addr}, nil
 	}
 	local, ok := c.LocalAddr().(*net.TCPAddr)
-	return target{addr: remote.String(), local: ok && local.IP.Equal(remote.IP)}, nil
+	isLocal := ok && local.IP.Equal(remote.IP) && cfg.Proxy == nil // a proxy hides where the server is
+	return target{addr: remote.String(), local: isLocal}, nil
 }
 
 func connectError(addr string, err error) error {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// waited returns the sum over all threads of the second field of their schedstat: nanoseconds on a run queue. It returns
-// 0 if the kernel does not report it.
+// waited returns the sum over all threads of the second field of their schedstat: nanoseconds on a run queue. It
+// returns 0 if the kernel does not report it.
 func waited() (sum time.Duration) {
 	files, err := filepath.Glob("/proc/self/task/*/schedstat")
 	if err != nil {

@@ -59,6 +59,13 @@ type Config struct {
 	Method    string
 	Quiet     bool
 	CSV       string // file name; "" means none
+	Gnuplot   string // file name; "" means none
+	Verbosity int
+
+	PostFile, PutFile string // names of the file with the body; "" means none
+	ContentType       string
+	Proxy             *url.URL // nil means none; with user and password
+	ProxyAuth         string   // USER:PASSWORD
 
 	Rate     *attack.Rate // nil for a closed loop
 	Duration time.Duration
@@ -82,10 +89,14 @@ func (cfg *Config) Port() string {
 	return cmp.Or(cfg.URL.Port(), map[string]string{"http": "80", "https": "443"}[cfg.URL.Scheme])
 }
 
+// BodyFile returns the name of the file with the body of each request; "" if there is none.
+func (cfg *Config) BodyFile() string { return cmp.Or(cfg.PostFile, cfg.PutFile) }
+
 // setDefaults sets the fields whose default depends on other flags. given holds the names of the flags on the command
 // line.
 func (cfg *Config) setDefaults(given map[string]bool) {
 	open := cfg.OpenLoop()
+	cfg.setBody(given)
 	switch {
 	case open && !given["c"]:
 		cfg.Clients = openClients
@@ -142,6 +153,9 @@ func (cfg *Config) limitErrors() {
 // validate returns the first rule that the flags break.
 func (cfg *Config) validate(given map[string]bool) error {
 	open := cfg.OpenLoop()
+	if err := validateRequest(given); err != nil {
+		return err
+	}
 	switch {
 	case cfg.Requests < 1:
 		return fmt.Errorf("-n must be at least 1, got %d", cfg.Requests)
@@ -173,6 +187,19 @@ func (cfg *Config) validate(given map[string]bool) error {
 	return cfg.validateFiles()
 }
 
+// validateRequest rejects combinations of flags that describe more than one request.
+func validateRequest(given map[string]bool) error {
+	switch {
+	case given["i"] && given["m"]:
+		return errors.New("-i and -m cannot be used together: -i is -m HEAD")
+	case given["p"] && given["u"]:
+		return errors.New("-p and -u cannot be used together: one is POST, the other PUT")
+	case given["i"] && (given["p"] || given["u"]):
+		return errors.New("-i cannot be used with -p or -u: HEAD has no body")
+	}
+	return nil
+}
+
 // minRate returns the first clause of the SLO that requires a minimum rate; "" if there is none.
 func (cfg *Config) minRate() string {
 	for _, c := range cfg.SLO {
@@ -186,7 +213,7 @@ func (cfg *Config) minRate() string {
 // validateFiles rejects more than one file on stdout.
 func (cfg *Config) validateFiles() error {
 	if n := cfg.filesOnStdout(); n > 1 {
-		return fmt.Errorf("only one of -e, -json and -html can be %s (stdout), got %d", Stdout, n)
+		return fmt.Errorf("only one of -e, -g, -json and -html can be %s (stdout), got %d", Stdout, n)
 	}
 	return nil
 }
@@ -195,7 +222,7 @@ func (cfg *Config) validateFiles() error {
 func (cfg *Config) UsesStdout() bool { return cfg.filesOnStdout() > 0 }
 
 func (cfg *Config) filesOnStdout() (n int) {
-	for _, name := range []string{cfg.CSV, cfg.JSON, cfg.HTML} {
+	for _, name := range []string{cfg.CSV, cfg.Gnuplot, cfg.JSON, cfg.HTML} {
 		if name == Stdout {
 			n++
 		}

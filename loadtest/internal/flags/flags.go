@@ -6,116 +6,143 @@
 package flags
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
-// Parse parses the arguments after the program's name. The error is [flag.ErrHelp] for -h, and otherwise one line that
-// names the flag, the rule, and what was given.
+// Parse parses the arguments after the program's name. As in ab, one-letter flags can be bundled and their values
+// attached: -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, and otherwise one line
+// that names the flag, the rule, and what was given.
 func Parse(args []string) (*Config, error) {
 	cfg := &Config{
 		Requests: 1, Clients: 1, Timeout: 30 * time.Second, KeepAlive: true,
-		Header: http.Header{}, Method: http.MethodGet,
+		Header: http.Header{}, Method: http.MethodGet, Command: []string{"loadtest"},
 	}
-	p := parser{set: flag.NewFlagSet("loadtest", flag.ContinueOnError)}
+	p := parser{set: pflag.NewFlagSet("loadtest", pflag.ContinueOnError), cfg: cfg, given: map[string]bool{}}
 	p.set.SetOutput(io.Discard)
 	p.set.Usage = func() {}
+	p.set.SetInterspersed(false)
 	p.define(cfg)
 	if err := p.parse(args); err != nil {
 		return nil, err
 	}
-	given := map[string]bool{}
-	p.set.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if err := p.rejectURLs(); err != nil {
-		return nil, err
-	}
-	if given["i"] && given["m"] {
-		return nil, errors.New("-i and -m cannot be used together: -i is -m HEAD")
-	}
-	cfg.Command = append([]string{"loadtest"}, redactArgs(args, len(args)-p.set.NArg())...)
 	if err := cfg.setURL(p.set.Args()); err != nil {
 		return nil, err
 	}
-	cfg.setDefaults(given)
-	return cfg, cfg.validate(given)
+	for _, arg := range p.set.Args() {
+		cfg.Command = append(cfg.Command, redactURL(arg))
+	}
+	cfg.setDefaults(p.given)
+	return cfg, cfg.validate(p.given)
 }
 
-// A parser wraps a FlagSet to give all errors the same form.
+// A parser wraps a FlagSet to give all errors the same form, and to keep the command line without secrets.
 type parser struct {
-	set *flag.FlagSet
-	err error // of the flag that failed
+	set   *pflag.FlagSet
+	cfg   *Config
+	given map[string]bool // flags on the command line
 }
 
 func (p *parser) parse(args []string) error {
-	err := p.set.Parse(args)
+	err := p.set.ParseAll(p.twoDashes(args), p.setFlag)
+	var unknown *pflag.NotExistError
+	var noValue *pflag.ValueRequiredError
 	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return err
-	case p.err != nil:
-		return p.err
+	case errors.As(err, &unknown):
+		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
+		return fmt.Errorf("unknown flag -%s (-h lists the flags)", name)
+	case errors.As(err, &noValue):
+		return fmt.Errorf("-%s needs a value (-h lists the flags)", noValue.GetFlag().Name)
 	}
-	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: "); ok {
-		return fmt.Errorf("unknown flag %s (-h lists the flags)", name)
+	return err
+}
+
+// twoDashes gives the long flags that have one dash another one: pflag takes one dash for bundled flags. These flags
+// have always had one dash, as in other programs in Go.
+func (p *parser) twoDashes(args []string) []string {
+	args = slices.Clone(args)
+	for i, arg := range args {
+		name, isFlag := strings.CutPrefix(arg, "-")
+		name, _, _ = strings.Cut(name, "=")
+		if isFlag && len(name) > 1 && p.set.Lookup(name) != nil {
+			args[i] = "-" + arg
+		}
 	}
-	return fmt.Errorf("%w (-h lists the flags)", err)
+	return args
+}
+
+// setFlag sets a flag to the value on the command line.
+func (p *parser) setFlag(f *pflag.Flag, value string) error {
+	p.given[f.Name] = true
+	p.cfg.Command = append(p.cfg.Command, redactFlag(f, value)...)
+	if isFreeText(f.Name) {
+		if err := f.Value.Set(value); err != nil {
+			return fmt.Errorf("-%s %w", f.Name, err)
+		}
+		return nil
+	}
+	err := f.Value.Set(value)
+	isURL := maskPassword(value) != value // a URL with a password: the value of the flag is missing
+	switch {
+	case isURL && (err != nil || strings.Contains(value, "://")):
+		return fmt.Errorf("-%s needs a value before the URL, got %q", f.Name, maskPassword(value))
+	case err != nil:
+		return fmt.Errorf("-%s %w", f.Name, err)
+	}
+	return nil
+}
+
+// isFreeText reports whether any text may be the value of a flag, even a URL with a password.
+func isFreeText(flag string) bool {
+	return slices.Contains([]string{"H", "A", "C", "P", "X"}, flag)
 }
 
 // value defines a flag with an argument.
 func (p *parser) value(name string, set func(string) error) {
-	p.set.Func(name, "", p.keepError(name, set))
+	p.set.FuncP(name, shorthand(name), "", set)
+}
+
+// text defines a flag that accepts any argument.
+func (p *parser) text(name string, to *string) {
+	p.value(name, func(s string) error {
+		*to = s
+		return nil
+	})
 }
 
 // boolean defines a flag that may be given without an argument.
 func (p *parser) boolean(name string, set func(on bool)) {
-	p.set.BoolFunc(name, "", p.keepError(name, func(s string) error {
+	p.set.BoolFuncP(name, shorthand(name), "", func(s string) error {
 		on, err := strconv.ParseBool(s)
 		if err != nil {
 			return fmt.Errorf("must be true or false, got %q", s)
 		}
 		set(on)
 		return nil
-	}))
-}
-
-func (p *parser) keepError(name string, set func(string) error) func(string) error {
-	return func(s string) error {
-		err := set(s)
-		switch {
-		case err == nil:
-			return nil
-		case maskPassword(s) != s && name != "H" && name != "A" && name != "C":
-			p.err = valueIsURL(name, s)
-		default:
-			p.err = fmt.Errorf("-%s %w", name, err)
-		}
-		return p.err
-	}
-}
-
-// rejectURLs rejects a URL with a password as the value of a flag that accepts any text. Later errors would quote it.
-func (p *parser) rejectURLs() (err error) {
-	p.set.Visit(func(f *flag.Flag) {
-		if s := f.Value.String(); err == nil && strings.Contains(s, "://") && maskPassword(s) != s {
-			err = valueIsURL(f.Name, s)
-		}
 	})
-	return err
 }
 
-// valueIsURL reports that the value of a flag was omitted before the URL.
-func valueIsURL(name, s string) error {
-	return fmt.Errorf("-%s needs a value before the URL, got %q", name, maskPassword(s))
+// shorthand returns the name of a one-letter flag, which can be bundled; "" for other flags.
+func shorthand(name string) string {
+	if len(name) > 1 {
+		return ""
+	}
+	return name
 }
 
 // define binds the flags to cfg.
@@ -129,21 +156,22 @@ func (p *parser) define(cfg *Config) {
 	p.value("H", cfg.addHeader)
 	p.value("A", cfg.setBasicAuth)
 	p.value("C", cfg.addCookie)
-	p.set.StringVar(&cfg.Method, "m", cfg.Method, "")
+	p.text("m", &cfg.Method)
 	p.boolean("i", func(on bool) {
 		if on {
 			cfg.Method = http.MethodHead
 		}
 	})
+	p.text("p", &cfg.PostFile)
+	p.text("u", &cfg.PutFile)
+	p.text("T", &cfg.ContentType)
+	p.value("X", cfg.setProxy)
+	p.text("P", &cfg.ProxyAuth)
+	p.value("v", integer(&cfg.Verbosity))
 	p.boolean("q", func(on bool) { cfg.Quiet = on })
-	p.set.StringVar(&cfg.CSV, "e", "", "")
-	for _, name := range []string{"r", "S", "d"} {
-		p.boolean(name, func(on bool) {
-			if on {
-				cfg.Ignored = append(cfg.Ignored, "-"+name)
-			}
-		})
-	}
+	p.text("e", &cfg.CSV)
+	p.text("g", &cfg.Gnuplot)
+	p.defineIgnored(cfg)
 
 	p.value("rate", func(s string) error {
 		rate, err := attack.ParseRate(s)
@@ -168,11 +196,28 @@ func (p *parser) define(cfg *Config) {
 		cfg.Assertions = append(cfg.Assertions, clauses...)
 		return err
 	})
-	p.set.StringVar(&cfg.JSON, "json", "", "")
-	p.set.StringVar(&cfg.HTML, "html", "", "")
-	p.set.StringVar(&cfg.Compare, "compare", "", "")
-	p.set.StringVar(&cfg.Transport, "transport", "", "")
+	p.text("json", &cfg.JSON)
+	p.text("html", &cfg.HTML)
+	p.text("compare", &cfg.Compare)
+	p.text("transport", &cfg.Transport)
 	p.value("cpus", integer(&cfg.CPUs))
+}
+
+// defineIgnored defines flags of ab that have no effect, because they have no meaning here.
+func (p *parser) defineIgnored(cfg *Config) {
+	for _, name := range []string{"r", "S", "d", "w", "I"} {
+		p.boolean(name, func(on bool) {
+			if on {
+				cfg.Ignored = append(cfg.Ignored, "-"+name)
+			}
+		})
+	}
+	for _, name := range []string{"x", "y", "z", "b", "f", "Z"} {
+		p.value(name, func(string) error {
+			cfg.Ignored = append(cfg.Ignored, "-"+name)
+			return nil
+		})
+	}
 }
 
 func integer[T int | int64](to *T) func(string) error {
@@ -188,11 +233,16 @@ func integer[T int | int64](to *T) func(string) error {
 
 // seconds accepts a number of seconds, as ab does, or a duration with a unit.
 func seconds(to *time.Duration) func(string) error {
+	const most = 1e9
 	return func(s string) error {
-		n, err := strconv.ParseInt(s, 10, 32)
-		*to = time.Duration(n) * time.Second
-		if err != nil {
+		n, err := strconv.ParseFloat(s, 64)
+		switch {
+		case err != nil:
 			*to, err = time.ParseDuration(s)
+		case n > 0 && n <= most: // false for NaN
+			*to = time.Duration(n * float64(time.Second))
+		default:
+			*to = 0
 		}
 		if err != nil || *to <= 0 {
 			return fmt.Errorf("must be a number of seconds above 0, got %q", s)
@@ -242,4 +292,34 @@ func (cfg *Config) addCookie(s string) error {
 	}
 	cfg.Header.Set("Cookie", s)
 	return nil
+}
+
+// setProxy accepts ab's HOST:PORT, or a URL.
+func (cfg *Config) setProxy(s string) error {
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.RequestURI() != "/" {
+		return fmt.Errorf("must have the form HOST:PORT, got %q", maskPassword(s))
+	}
+	cfg.Proxy = u
+	return nil
+}
+
+// setBody sets what depends on -p, -u, -T and -P.
+func (cfg *Config) setBody(given map[string]bool) {
+	if cfg.PostFile != "" && !given["m"] {
+		cfg.Method = http.MethodPost
+	}
+	if cfg.PutFile != "" && !given["m"] {
+		cfg.Method = http.MethodPut
+	}
+	if cfg.BodyFile() != "" && cfg.Header.Get("Content-Type") == "" {
+		cfg.Header.Set("Content-Type", cmp.Or(cfg.ContentType, "text/plain")) // as in ab
+	}
+	if cfg.Proxy != nil && cfg.ProxyAuth != "" {
+		user, password, _ := strings.Cut(cfg.ProxyAuth, ":")
+		cfg.Proxy.User = url.UserPassword(user, password)
+	}
 }

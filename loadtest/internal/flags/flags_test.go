@@ -1,14 +1,20 @@
 package flags
 
 import (
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 )
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"-n 10 -c 2 http://x/", "-rate 5:6 -duration 3s x:80", "-H a:b -t 5 -s 1s -k=false localhost", "-find-max -slo p99<1s x"} {
+	for _, s := range []string{"-n 10 -c 2 http://x/", "-rate 5:6 -duration 3s x:80", "-H a:b -t 5 -s 1s -k=false localhost", "-find-max -slo p99<1s x", "-kc10 -pf -Xp:1 x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -23,4 +29,67 @@ func FuzzParse(f *testing.F) {
 			require.NotEmpty(t, cfg.Port())
 		}
 	})
+}
+
+// TestHabits has command lines as users of ab and of Go programs write them.
+func TestHabits(t *testing.T) {
+	for line, check := range map[string]func(*Config) bool{
+		"-c10 -n100 x":        func(c *Config) bool { return c.Clients == 10 && c.Requests == 100 },
+		"-kc 10 -n=100 x":     func(c *Config) bool { return c.Clients == 10 && c.KeepAlive },
+		"-klqc10 -n 100 x":    func(c *Config) bool { return c.Clients == 10 && c.AnyLength && c.Quiet },
+		"--n 5 x":             func(c *Config) bool { return c.Requests == 5 },
+		"-k=false x":          func(c *Config) bool { return !c.KeepAlive },
+		"-t 0.5 x":            func(c *Config) bool { return c.TimeLimit == 500*time.Millisecond },
+		"-t2 -s1m x":          func(c *Config) bool { return c.TimeLimit == 2*time.Second && c.Timeout == time.Minute },
+		"-rate 5 x":           func(c *Config) bool { return c.Rate != nil },
+		"--rate=5 x":          func(c *Config) bool { return c.Rate != nil },
+		"-verify=false x":     func(c *Config) bool { return c.Verify == contract.Off },
+		"-H a:b -H -rate:c x": func(c *Config) bool { return c.Header.Get("-Rate") == "c" },
+		"-p f x": func(c *Config) bool {
+			return c.Method == http.MethodPost && c.Header.Get("Content-Type") == "text/plain"
+		},
+		"-pf -Ta/b -mPATCH x":  func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
+		"-uf x":                func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
+		"-i x":                 func(c *Config) bool { return c.Method == http.MethodHead },
+		"-X p:8080 x":          func(c *Config) bool { return c.Proxy.Host == "p:8080" },
+		"-w -x border=0 -rd x": func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
+	} {
+		cfg, err := Parse(strings.Fields(line))
+		require.NoError(t, err, line)
+		assert.True(t, check(cfg), line)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for line, want := range map[string]string{
+		"-kjn5 x":         "unknown flag -jn5 (-h lists the flags)",
+		"-nosuch x":       `-n must be a whole number, got "osuch"`,
+		"--nosuch x":      "unknown flag -nosuch (-h lists the flags)",
+		"-n":              "-n needs a value (-h lists the flags)",
+		"-json":           "-json needs a value (-h lists the flags)",
+		"-p a -u b x":     "-p and -u cannot be used together: one is POST, the other PUT",
+		"-ip a x":         "-i cannot be used with -p or -u: HEAD has no body",
+		"-X https://p x":  `-X must have the form HOST:PORT, got "https://p"`,
+		"-X b:SECRET@ x":  `-X must have the form HOST:PORT, got "http://b:xxxxx@"`,
+		"-t -1 x":         `-t must be a number of seconds above 0, got "-1"`,
+		"-t 1e300 x":      `-t must be a number of seconds above 0, got "1e300"`,
+		"-t NaN x":        `-t must be a number of seconds above 0, got "NaN"`,
+		"-verify=maybe x": `-verify must be true or false, got "maybe"`,
+	} {
+		_, err := Parse(strings.Fields(line))
+		require.EqualError(t, err, want, line)
+	}
+}
+
+// TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
+func TestCommandHidesSecrets(t *testing.T) {
+	cfg, err := Parse([]string{
+		"-qkAbob:SECRET", "-C", "id=SECRET", "-HCookie: SECRET", "-P=bob:SECRET", "-Xbob:SECRET@p:1", "-verify=false", "-n7",
+		"http://bob:SECRET@x/",
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []string{
+		"loadtest", "-q", "-k", "-A", "xxxxx", "-C", "xxxxx", "-H", "Cookie: xxxxx", "-P", "xxxxx", "-X", "bob:xxxxx@p:1",
+		"-verify=false", "-n", "7", "http://bob:xxxxx@x/",
+	}, cfg.Command)
 }

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
 // setURL parses the only positional argument. As in ab, http:// may be omitted, and the path and query are sent exactly
@@ -100,41 +102,24 @@ func redactURL(s string) string {
 	return scheme + authority + target
 }
 
-// redactArgs returns the arguments as they may be shown: without passwords in the URL, which begins at index urlAt, and
-// without the values of secret headers.
-func redactArgs(args []string, urlAt int) []string {
-	shown := make([]string, 0, len(args))
-	for i, arg := range args {
-		if i >= urlAt {
-			shown = append(shown, redactURL(arg))
-			continue
-		}
-		flag, value, attached := strings.Cut(arg, "=")
-		switch {
-		case i > 0 && isSecretFlag(args[i-1]):
-			arg = redactValue(args[i-1], arg)
-		case attached && isSecretFlag(flag):
-			arg = flag + "=" + redactValue(flag, value)
-		}
-		shown = append(shown, arg)
+// redactFlag returns a flag and its value as they may be shown: without the value if it may be a secret.
+func redactFlag(f *pflag.Flag, value string) []string {
+	name := "-" + f.Name
+	switch f.Name {
+	case "H":
+		value = redactHeader(value)
+	case "A", "C", "P":
+		value = redacted
+	case "X":
+		value = maskPassword(value)
 	}
-	return shown
-}
-
-// isSecretFlag reports whether the value of a flag may be a secret.
-func isSecretFlag(flag string) bool {
-	switch flag {
-	case "-H", "--H", "-A", "--A", "-C", "--C":
-		return true
+	switch {
+	case f.NoOptDefVal == "":
+		return []string{name, value}
+	case value == f.NoOptDefVal:
+		return []string{name}
 	}
-	return false
-}
-
-func redactValue(flag, value string) string {
-	if strings.TrimLeft(flag, "-") == "H" {
-		return redactHeader(value)
-	}
-	return redacted
+	return []string{name + "=" + value}
 }
 
 // redactHeader removes the value of a header that usually holds a secret.

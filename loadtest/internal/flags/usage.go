@@ -11,8 +11,8 @@ func Usage() string {
 	return strings.Replace(usageText, "{clauses}", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
 }
 
-const usageText = `loadtest measures an HTTP server with ab's most used flags and its report. Beyond ab it has open
-loops, SLOs, and contract checks.
+const usageText = `loadtest measures an HTTP server with ab's flags and its report. Beyond ab it has open loops, SLOs,
+and contract checks. As in ab, one-letter flags can be bundled: -kc100. Longer names can have one dash or two.
 
   go run ./loadtest                                             the original's benchmark against the reference server,
                                                                 run in this process, beside the original's figures
@@ -32,9 +32,14 @@ Closed loop (each client sends its next request after the response to the previo
   -C NAME=VALUE     send a cookie; repeatable
   -m METHOD         request method (default GET)
   -i                use HEAD
+  -p FILE           POST the file; -T TYPE is its content type (default text/plain)
+  -u FILE           PUT the file
+  -X HOST:PORT      use a proxy; -P USER:PASSWORD are its credentials
+  -v N              from 2 on, print the first response
   -q                no progress
   -e FILE           write a CSV with the time within which each percentage of the requests was served
-  -r -S -d          no effect; accepted because command lines of ab have them
+  -g FILE           write the times of each request as tab-separated values; takes memory for each request
+  -r -S -d -w -I -x -y -z -b -f -Z   accepted for command lines of ab, without effect
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second, or a ramp such as 1000:20000
@@ -42,7 +47,8 @@ Open loop (requests are sent on schedule, whether or not earlier ones have been 
   -find-max         search for the highest rate that meets the SLO and is reached to 99%: start at -rate (default 1000)
                     and double it until a rate misses, then bisect until the highest rate that met it and the lowest
                     that missed it are within 5%; if the first rate misses, halve the rate until one meets it, then
-                    bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the result
+                    bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the
+                    result
   -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx; a minimum of
                     rps belongs into -assert, which checks the result
 

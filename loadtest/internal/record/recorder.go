@@ -24,6 +24,9 @@ type Options struct {
 	// AnyLength turns Counts.Length off.
 	AnyLength bool
 
+	// KeepRequests keeps the times of each request, which takes memory for each.
+	KeepRequests bool
+
 	// Check, if set, is called for each complete response, including those of the warm-up, by one goroutine at a time.
 	Check func(x *transport.Exchange)
 
@@ -42,8 +45,21 @@ type Recorder struct {
 	server   string
 	length   int64 // of the first body; -1 if there is none yet
 	failures []string
+	first    *Response
+	requests []Request
 
 	goodInWindow int64
+}
+
+// A Response is the first complete response of a run.
+type Response struct {
+	Status int
+	Body   []byte // truncated, see transport.Exchange
+}
+
+// A Request holds the times of a request that had a connection, as in transport.Exchange.
+type Request struct {
+	Start, Connect, Total, Wait time.Duration // Start from the start of the run; Wait from sent to the first byte
 }
 
 // maxFailures is the number of distinct errors that are kept.
@@ -104,6 +120,8 @@ type Summary struct {
 	ServerSoftware string        // Server header of the first response
 	DocumentLength int64         // bytes of the first body; 0 if there was none
 	Failures       []string      // the first distinct errors
+	First          *Response     // nil if there was none
+	Requests       []Request     // with Options.KeepRequests, in the order in which they ended
 	Timeline       []Interval
 
 	// GoodInWindow counts the complete 2xx responses that arrived between Options.WarmUp and Options.Window, including
@@ -160,6 +178,11 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 		r.times.Processing.Add(x.Done - x.Connected)
 		r.times.Waiting.Add(x.FirstByte - x.Sent)
 		r.times.Total.Add(latency)
+		if r.opts.KeepRequests {
+			r.requests = append(r.requests, Request{
+				Start: x.Start, Connect: x.Connected - x.Start, Total: latency, Wait: x.FirstByte - x.Sent,
+			})
+		}
 	}
 	if r.opts.Due != nil {
 		latency = r.addLatency(x)
@@ -230,6 +253,7 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	if r.length < 0 {
 		r.length = x.BodyBytes
 		r.server = string(x.Server)
+		r.first = &Response{Status: x.Status, Body: slices.Clone(x.Body)}
 	}
 	if x.BodyBytes != r.length && !r.opts.AnyLength {
 		r.counts.Length++
@@ -257,6 +281,7 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 	defer r.mu.Unlock()
 	return Summary{
 		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
-		Failures: r.failures, Timeline: r.timeline.intervals(elapsed), GoodInWindow: r.goodInWindow,
+		Failures: r.failures, First: r.first, Requests: r.requests,
+		Timeline: r.timeline.intervals(elapsed), GoodInWindow: r.goodInWindow,
 	}
 }

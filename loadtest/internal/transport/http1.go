@@ -54,13 +54,21 @@ func encodeRequest(o *Options) []byte {
 	if !o.KeepAlive {
 		header.Set("Connection", "close")
 	}
-	if o.expectsBody() && header.Get("Content-Length") == "" {
-		header.Set("Content-Length", "0") // else servers may reject the request with 411
+	if (o.expectsBody() || o.Body != nil) && header.Get("Content-Length") == "" {
+		header.Set("Content-Length", strconv.Itoa(len(o.Body))) // without it servers may reject even an empty body with 411
+	}
+	target := o.Target
+	if o.Proxy != nil {
+		target = "http://" + withoutZone(o.URL.Host) + target
+		if o.Proxy.User != nil {
+			header.Set("Proxy-Authorization", basicAuth(o.Proxy.User))
+		}
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, o.Target, host)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, target, host)
 	_ = header.Write(&b) // a bytes.Buffer does not fail
 	b.WriteString("\r\n")
+	b.Write(o.Body)
 	return b.Bytes()
 }
 

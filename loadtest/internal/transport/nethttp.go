@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -42,8 +43,12 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 	}
 	n.request.URL = requestURL(&opts)
 	n.request.Header, n.request.Host = opts.headers()
+	proxy := http.ProxyFromEnvironment
+	if opts.Proxy != nil {
+		proxy = http.ProxyURL(opts.Proxy)
+	}
 	n.base = &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxy,
 		DialContext:         n.dial,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		DisableKeepAlives:   !opts.KeepAlive,
@@ -69,7 +74,7 @@ func requestURL(o *Options) *url.URL {
 
 // dial connects to Options.Addr instead of the URL's host, and to addr otherwise, which is a proxy then.
 func (n *NetHTTP) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if addr == hostPort(n.opts.URL) {
+	if n.opts.Proxy == nil && addr == hostPort(n.opts.URL) {
 		addr = n.opts.Addr
 	}
 	dialer := net.Dialer{Timeout: n.opts.Timeout}
@@ -108,7 +113,7 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	defer cancel()
 	steps := steps{stop: cancel}
 	ctx = httptrace.WithClientTrace(ctx, steps.trace(&n.opts))
-	resp, err := n.base.RoundTrip(n.request.WithContext(ctx))
+	resp, err := n.base.RoundTrip(n.newRequest(ctx))
 	if err == nil {
 		x.Status = resp.StatusCode
 		x.Server = []byte(resp.Header.Get("Server"))
@@ -128,6 +133,18 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 		x.fail(Receive, err)
 	}
 	return status, err
+}
+
+// newRequest returns a copy of the request, with a body that has not been read.
+func (n *NetHTTP) newRequest(ctx context.Context) *http.Request {
+	req := n.request.WithContext(ctx)
+	if n.opts.Body == nil {
+		return req
+	}
+	req.ContentLength = int64(len(n.opts.Body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(n.opts.Body)), nil }
+	req.Body, _ = req.GetBody() // does not fail
+	return req
 }
 
 func readResponse(x *Exchange, resp *http.Response, buf []byte) error {

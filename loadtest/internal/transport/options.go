@@ -31,8 +31,15 @@ type Options struct {
 	// and the Basic authentication of a user in URL.
 	Header http.Header
 
-	// Addr is the host:port to connect to. The default is that of the URL.
+	// Body is the body of the request; nil means none.
+	Body []byte
+
+	// Addr is the host:port to connect to. The default is that of Proxy, and without a proxy that of the URL.
 	Addr string
+
+	// Proxy is the http URL of a proxy, with its user and password; nil means none. NetHTTP takes nil as the proxy of the
+	// environment (http_proxy).
+	Proxy *url.URL
 
 	// KeepAlive reuses connections. The default is one connection per request.
 	KeepAlive bool
@@ -47,8 +54,8 @@ type Options struct {
 	// exchange is valid until it returns.
 	Observe func(*Exchange)
 
-	// ClientDelay, if set, returns how long the client itself, and not the server, has delayed hit seq, which is sent at the
-	// given time (see Exchange.ClientDelay). It is called by many goroutines concurrently.
+	// ClientDelay, if set, returns how long the client itself, and not the server, has delayed hit seq, which is sent at
+	// the given time (see Exchange.ClientDelay). It is called by many goroutines concurrently.
 	ClientDelay func(seq uint64, at time.Duration) time.Duration
 
 	// Next, if set, reports whether HTTP1 may send another request at once on the connection that it has just used, up
@@ -86,6 +93,9 @@ func (o Options) withDefaults() (Options, error) {
 			}
 		}
 	}
+	if o.Proxy != nil {
+		o.Addr = cmp.Or(o.Addr, hostPort(o.Proxy))
+	}
 	o.Addr = cmp.Or(o.Addr, hostPort(o.URL))
 	return o, nil
 }
@@ -113,13 +123,16 @@ func (o Options) headers() (header http.Header, host string) {
 		header[http.CanonicalHeaderKey(name)] = values
 	}
 	if u := o.URL.User; u != nil && header.Get("Authorization") == "" {
-		password, _ := u.Password()
-		credentials := base64.StdEncoding.EncodeToString([]byte(u.Username() + ":" + password))
-		header.Set("Authorization", "Basic "+credentials)
+		header.Set("Authorization", basicAuth(u))
 	}
 	host = cmp.Or(header.Get("Host"), withoutZone(o.URL.Host))
 	header.Del("Host")
 	return header, host
+}
+
+func basicAuth(u *url.Userinfo) string {
+	password, _ := u.Password()
+	return "Basic " + base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password))
 }
 
 // withoutZone removes the zone of an IPv6 address: it has a meaning only on this machine.
