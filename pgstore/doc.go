@@ -15,8 +15,9 @@
 //   - An update that returns no error has updated every user that existed when it began. It fails if a trigger, a rule
 //     or row-level security makes it skip a user, or if the table is renamed or replaced during the update.
 //   - Migrate and Seed are one transaction each. If they fail, or their process dies, nothing has changed.
-//   - The package creates only the table, its indexes, its sequence and its comment. It changes or drops nothing else,
-//     except that UpdateAll changes users, and Seed inserts users into an empty table.
+//   - The package creates only the table, its indexes, its sequence and its comment, and with Config.Shared the objects
+//     of the shared state. It changes or drops nothing else, except that UpdateAll changes users, and Seed inserts users
+//     into an empty table.
 //
 // The store looks up the name of the table at its first use. Migrate and Check look it up again, and so do UpdateAll
 // and Seed if the table was replaced, and the next call after one that failed because the table was gone. Each
@@ -28,6 +29,43 @@
 // schema if there is no table yet, and ownership of the table if an earlier version of this package created it. Seed
 // vacuums the table if the role is allowed to, and otherwise logs a warning. Row-level security must not apply to the
 // role.
+//
+// # Several servers
+//
+// With [Config].Shared, all processes with the table act as one engine: one order of queries, one min number, one tick
+// per interval and one update per tick. Restarts of processes, also all at once, do not break the order, nor does a crash
+// of PostgreSQL or a failover. Each batch of queries is one call of a function in the database.
+//
+//	store, err := pgstore.New(pool, pgstore.Config{Shared: true})
+//	err = store.Migrate(ctx)
+//	engine, err := points.New(store, points.Config{UpdateOnStart: true})
+//
+// Migrate creates these objects in the schema of the table, here users, which may be your own. Each has a comment with
+// its version. If one of the names is taken, Migrate fails and changes nothing.
+//
+//	sequence users_clock             latest timestamp; unlogged, so a batch writes no WAL
+//	table    users_bound             a bound of the timestamps that a crash does not lose
+//	table    users_state             min number, ticks and schedule
+//	table    users_servers           processes and when they were last seen
+//	table    users_updates           the latest updates
+//	function users_answer            answers a batch
+//	function users_sync              claims ticks, records updates
+//	function users_configure         pauses and resumes the ticks, changes the interval
+//
+// A role that did not create them needs these rights; Check names those that are missing:
+//
+//	GRANT SELECT, UPDATE ON SEQUENCE users_clock TO role;
+//	GRANT SELECT, UPDATE ON TABLE users_bound, users_state TO role;
+//	GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE users_servers, users_updates TO role;
+//
+// Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
+// bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order: up to 10 seconds back,
+// queries wait until the clock has caught up, and after a larger step timestamps are ahead of the clock until it has.
+// After a failover to an asynchronous standby, the bound is as old as the standby's data; with
+// synchronous_standby_names it is exact.
+//
+// To end it, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared must not
+// run at the same time: those without have their own order.
 //
 // # Performance
 //
@@ -60,5 +98,6 @@
 // Everything works in transaction mode: locks and settings belong to transactions, and no statement relies on its
 // session. PgBouncer 1.21 and later tracks prepared statements if max_prepared_statements is above 0 (the default since
 // 1.24). For an earlier one, or if it is 0, add default_query_exec_mode=exec to the connection string, so that pgx does
-// not prepare statements.
+// not prepare statements. A shared state calls its functions in READ COMMITTED, also if default_transaction_isolation is
+// another level.
 package pgstore

@@ -51,8 +51,8 @@ type lease struct {
 // defaultLeaseTimeout is how long a holder of a lease that has stopped or vanished delays the next one.
 const defaultLeaseTimeout = 3 * time.Second
 
-// withLease calls do with the lease of the table, or fails with errLocked if it is held. The context of do ends when the
-// lease is lost.
+// withLease calls do with the lease of the table, or fails with errLocked if it is held. The context of do ends when
+// the lease is lost.
 func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context, *lease) error) error {
 	return s.withConn(ctx, func(conn *pgx.Conn) error {
 		acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)

@@ -16,6 +16,9 @@ import (
 //
 // The version of a table that Migrate created is kept in the table's comment (COMMENT ON TABLE). A table with any other
 // comment, or none, is the user's own: Migrate checks it and leaves it as it is.
+//
+// If Config.Shared is set, Migrate also creates the objects of the shared state that do not exist, and replaces functions
+// of an earlier version. It fails if one of their names is taken.
 func (s *Store) Migrate(ctx context.Context) error {
 	var t *table
 	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
@@ -85,8 +88,8 @@ const commentPrefix = "pointsapp/pgstore: schema version "
 
 var commentPattern = regexp.MustCompile("^" + regexp.QuoteMeta(commentPrefix) + `([0-9]{1,9})$`)
 
-// schemaVersion returns the version of a table that Migrate created; ours is false if Migrate did not create it. Migrate
-// writes no version 0: it stands for a table that lacks every migration, in tests.
+// schemaVersion returns the version of a table that Migrate created; ours is false if Migrate did not create it.
+// Migrate writes no version 0: it stands for a table that lacks every migration, in tests.
 func schemaVersion(ctx context.Context, q querier, t *table) (version int, ours bool, err error) {
 	var comment string
 	err = q.QueryRow(ctx, "SELECT coalesce(obj_description($1::bigint::oid, 'pg_class'), '')", int64(t.oid)).Scan(&comment)

@@ -62,9 +62,8 @@ type Config struct {
 	Table string
 
 	// Shared makes all processes with this table act as one engine: one order of queries, one tick per interval and one
-	// update per tick, also after a crash of every process and of the database. Migrate then creates the shared state,
-	// which is a few small tables, a sequence and functions with names that begin with that of the table. All processes
-	// with the table must set it. The default is an engine per process.
+	// update per tick. Migrate then also creates the objects of the shared state, and Check checks them; see the package
+	// documentation. All processes with the table must set it. The default is one engine per process.
 	Shared bool
 
 	// BatchSize is the maximum number of users that one transaction of UpdateAll updates. The default is
@@ -89,7 +88,9 @@ type Config struct {
 
 // New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, and [Store.Check] checks it. The
 // caller closes the pool. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one for the
-// lock that excludes other updates, and reads must not wait for them. An error names the invalid field.
+// lock that excludes other updates, and reads must not wait for them. That suffices for a shared state, whose calls take
+// turns on the remaining connection during an update; Workers + 4 let two batches and a Sync run at once. An error names
+// the invalid field.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("pgstore: New needs a pool, got nil")

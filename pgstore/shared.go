@@ -59,9 +59,12 @@ type answer struct {
 
 func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
 	args := []any{
-		int32(n), int32(limit), int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.durable.Load(), //nolint:gosec // small
+		int32(n), int32(limit), //nolint:gosec // small
+		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.durable.Load(),
 	}
-	err = s.call(ctx, conn, t, "_answer", args,
+	err = s.call(ctx, conn, t, sharedFunction{
+		"_answer", "previous, newest, wait, bound, source, found_page, ids, user_points, inserted, updated",
+	}, args,
 		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated)
 	if err != nil || a.source == nil {
 		return a, err
@@ -77,7 +80,9 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 }
 
 func (a *answer) batch() points.SharedBatch {
-	b := points.SharedBatch{Users: make([]points.User, len(a.ids)), Last: fromMicros(a.newest), Previous: fromMicros(a.previous)}
+	b := points.SharedBatch{
+		Users: make([]points.User, len(a.ids)), Previous: fromMicros(a.previous), Last: fromMicros(a.newest),
+	}
 	for i := range b.Users {
 		b.Users[i] = points.User{
 			ID: a.ids[i], Points: int(a.points[i]),
@@ -103,13 +108,13 @@ func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result poi
 	if u := r.Update; u == nil {
 		args = append(args, (*int64)(nil), "", int64(0), int64(0), int32(0), "")
 	} else {
-		id := int64(u.ID)                                                                                        //nolint:gosec // the same bits
-		args = append(args, &id, u.Instance, micros(u.Duration), u.Users, int32(u.Outcome), storableText(u.Err)) //nolint:gosec // small
+		id, outcome := int64(u.ID), int32(u.Outcome) //nolint:gosec // the same bits; small
+		args = append(args, &id, u.Instance, micros(u.Duration), u.Users, outcome, storableText(u.Err))
 	}
 	args = append(args, r.Stopping)
 	var bound *int64
 	var status string
-	t, err := s.callShared(ctx, "_sync", args, &result.Claimed, &bound, &status)
+	t, err := s.callShared(ctx, sharedFunction{"_sync", "claimed, bound, status"}, args, &result.Claimed, &bound, &status)
 	if err == nil {
 		t.raiseBound(bound)
 		result.Status, err = parseStatus(status)
@@ -131,7 +136,7 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 		interval = &us
 	}
 	var status string
-	_, err := s.callShared(ctx, "_configure", []any{change.Paused, interval}, &status)
+	_, err := s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
 	if err == nil {
 		var parsed points.SharedStatus
 		if parsed, err = parseStatus(status); err == nil {
@@ -149,38 +154,44 @@ func (s sharedState) sharedError(doing string, err error) error {
 	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }
 
+// A sharedFunction is a function of the shared state.
+type sharedFunction struct{ suffix, results string }
+
 // callShared calls a function of the shared state of the table.
-func (s sharedState) callShared(ctx context.Context, suffix string, args []any, results ...any) (*table, error) {
+func (s sharedState) callShared(ctx context.Context, f sharedFunction, args []any, results ...any) (*table, error) {
 	t, err := s.table(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return t, s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
-		return s.call(ctx, conn, t, suffix, args, results...)
+		return s.call(ctx, conn, t, f, args, results...)
 	}))
 }
 
 // call calls a function of the shared state in a transaction of its own, and scans its one row.
-func (s sharedState) call(ctx context.Context, conn *pgx.Conn, t *table, suffix string, args []any, results ...any) error {
+func (s sharedState) call(
+	ctx context.Context, conn *pgx.Conn, t *table, f sharedFunction, args []any, results ...any,
+) error {
 	if !s.explicitIsolation.Load() {
-		err := conn.QueryRow(ctx, callQuery(t, suffix, args, func(i int) string { return "$" + strconv.Itoa(i+1) }), args...).
-			Scan(results...)
+		query := f.query(t, args, func(i int) string { return "$" + strconv.Itoa(i+1) })
+		err := conn.QueryRow(ctx, query, args...).Scan(results...)
 		if sqlState(err) != wrongIsolation {
 			return err
 		}
 		s.explicitIsolation.Store(true) // default_transaction_isolation is not READ COMMITTED
 	}
-	return callInReadCommitted(ctx, conn, callQuery(t, suffix, args, func(i int) string { return literal(args[i]) }), results)
+	query := f.query(t, args, func(i int) string { return literal(args[i]) })
+	return callInReadCommitted(ctx, conn, query, results)
 }
 
-// callQuery returns the call of a function. The casts give the arguments the types of the parameters in every query
-// mode of pgx.
-func callQuery(t *table, suffix string, args []any, value func(i int) string) string {
+// query returns the call of a function. The casts give the arguments the types of the parameters in every query mode of
+// pgx.
+func (f sharedFunction) query(t *table, args []any, value func(i int) string) string {
 	values := make([]string, len(args))
 	for i, arg := range args {
 		values[i] = value(i) + "::" + sqlType(arg)
 	}
-	return "SELECT * FROM " + t.object(suffix) + "(" + strings.Join(values, ", ") + ")"
+	return "SELECT " + f.results + " FROM " + t.object(f.suffix) + "(" + strings.Join(values, ", ") + ")"
 }
 
 // callInReadCommitted executes a query in a transaction of its own, as one message of the simple protocol.

@@ -306,12 +306,13 @@ func TestSharedOrderOverKilledBackend(t *testing.T) {
 	state := openShared(t, pool, pgstore.Config{})
 	execSQL(t, pool, "INSERT INTO users (id, points) SELECT i, 100 FROM generate_series(1, 1000) AS i; UPDATE users_state SET min_number = 50")
 
+	second := openShared(t, pool, pgstore.Config{})
 	var r orderRecorder
 	ctx, stop := context.WithCancel(t.Context())
 	recorded := make(chan struct{})
 	go func() {
 		defer close(recorded)
-		r.record(ctx, t, state, openShared(t, pool, pgstore.Config{}))
+		r.record(ctx, t, state, second)
 	}()
 	for range 3 {
 		answered := r.len()

@@ -109,8 +109,8 @@ func newestVersion(found []foundObject) (newest int, err error) {
 	return newest, nil
 }
 
-// checkShared returns nil if all objects of the shared state exist, in this version or a newer one, and the role has the
-// rights that it needs.
+// checkShared returns nil if all objects of the shared state exist, in this version or a newer one, and the role has
+// the rights that it needs.
 func checkShared(ctx context.Context, q querier, t *table) error {
 	found, err := findShared(ctx, q, t)
 	if err != nil {

@@ -103,7 +103,7 @@ func (t *table) sharedNames() *strings.Replacer {
 			" array_agg((extract(epoch FROM updated_at) * 1000000)::bigint)"
 		page = "(((array_agg(ctid))[1])::text::point)[0]::bigint"
 	)
-	select_ := func(expressions, query string) string {
+	from := func(expressions, query string) string {
 		return "SELECT " + expressions + " FROM (" + query + ") AS found"
 	}
 	inTable := read
@@ -119,10 +119,10 @@ func (t *table) sharedNames() *strings.Replacer {
 			strconv.Itoa(orderLock)+"))",
 		"{now}", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
 		"{instance_timeout}", strconv.FormatInt(points.InstanceTimeout.Microseconds(), 10),
-		"{pages}", select_(users, t.pagesQuery(read)),
-		"{sample}", select_(users+", "+page, t.sampleQuery(read)),
+		"{pages}", from(users, t.pagesQuery(read)),
+		"{sample}", from(users+", "+page, t.sampleQuery(read)),
 		"{bitmap_only}", strings.TrimPrefix(forceBitmapScan, "SELECT "),
-		"{table}", quoteLiteral(select_(users+", "+page, t.tableQuery(inTable))),
+		"{table}", quoteLiteral(from(users+", "+page, t.tableQuery(inTable))),
 		"{max_points}", strconv.Itoa(points.MaxPoints),
 		"{pages_per_read}", strconv.Itoa(pagesPerRead),
 		"{max_updates}", strconv.Itoa(points.SharedUpdates),
@@ -187,10 +187,10 @@ const (
 // The function that answers a batch. One call is one message, so a client that vanishes never holds the order lock. In
 // READ COMMITTED each statement of the function has a snapshot of its own: that of the users is younger than the lock.
 //
-// known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps are
-// not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is
-// 1 if the users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the
-// whole table. A batch of 0 queries reads the state and the users, but changes nothing.
+// known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
+// are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is 1 if the
+// users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the whole
+// table. A batch of 0 queries reads the state and the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
@@ -281,7 +281,7 @@ DECLARE
 	clock_now bigint := {now};
 BEGIN` + requireReadCommitted + `
 	claimed := false;
-	SELECT * INTO STRICT latest FROM {state};
+	SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state};
 	SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = $6;
 	changes := $2 OR $6 IS NOT NULL AND coalesce(recorded, 0) = 0;
 
@@ -295,7 +295,7 @@ BEGIN` + requireReadCommitted + `
 		claimed := true;
 	END IF;
 	IF changes THEN
-		SELECT * INTO STRICT latest FROM {state} FOR UPDATE;
+		SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state} FOR UPDATE;
 		clock_now := {now};
 		IF $2 AND $3 <> latest.configured_interval THEN
 			UPDATE {state} SET tick_interval = $3, configured_interval = $3, next_tick = clock_now + $3;
@@ -386,7 +386,8 @@ const statusQuery = `SELECT jsonb_build_object(
 		'instances', (SELECT jsonb_agg(jsonb_build_object('instance', instance, 'started', started, 'seen', seen)
 			ORDER BY instance COLLATE "C") FROM {servers} WHERE seen >= {now} - {instance_timeout}),
 		'updates', (SELECT jsonb_agg(to_jsonb(recent) ORDER BY started DESC, id DESC)
-			FROM (SELECT * FROM {updates} ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
+			FROM (SELECT id, instance, started, duration, users, outcome, error FROM {updates}
+				ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
 		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = 1
 			ORDER BY started DESC, id DESC LIMIT 1),
 		'last_failure', (SELECT to_jsonb(failure) FROM {updates} AS failure WHERE outcome = 2
