@@ -174,7 +174,7 @@ func startServer(t *testing.T, server *exec.Cmd) (address string, log *bufio.Rea
 	log = bufio.NewReader(stderr)
 	line, err := log.ReadString('\n')
 	require.NoError(t, err)
-	match := regexp.MustCompile(`msg=serving users=10 url=http://(\S+)/ store=memory interval=1m0s\n`).FindStringSubmatch(line)
+	match := regexp.MustCompile(`msg=serving users=10 url=http://(\S+)/ store=memory interval=1m0s instance=\S+ shared=false\n`).FindStringSubmatch(line)
 	require.Len(t, match, 2, line)
 	return match[1], log
 }

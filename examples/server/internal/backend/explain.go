@@ -75,7 +75,7 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 				message, c.User, c.Database, c.User)
 		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
-			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
+			"that has users and that it may SELECT and UPDATE%s", message, c.User, c.User, explainUnfit(err))
 	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			// The message quotes it: it may be a piece of a password.
@@ -91,6 +91,14 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 	default:
 		return OneLine(err)
 	}
+}
+
+// explainUnfit returns what a role without the right to migrate the table lacks to use its shared state as it is.
+func explainUnfit(err error) string {
+	if unfit, ok := errors.AsType[unfitError](err); ok && strings.Contains(unfit.Error(), "shared state") {
+		return "; with -shared=true (SHARED): " + OneLine(unfit)
+	}
+	return ""
 }
 
 // isLost reports whether the connection was lost, rather than something being wrong with the table.

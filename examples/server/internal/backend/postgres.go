@@ -22,7 +22,7 @@ import (
 const connectTimeout = 2 * time.Second
 
 // connections is the pool_max_conns of a connection string that has none: one for each of an update's two workers, one
-// for its lock, one for reads, one for /readyz, and as many again in case those hang.
+// for its lock, two for reads, one for the ticks, one for /readyz, and some more in case those hang.
 const connections = 10
 
 // pingTimeout is the pool_ping_timeout of a connection string that has none: the time in which a connection that has
@@ -65,7 +65,7 @@ func openPostgres(cfg config.Config, tele *telemetry.Telemetry, logger *slog.Log
 	if tele != nil {
 		tele.MeasurePool(pool)
 	}
-	users, err := pgstore.New(pool, pgstore.Config{Logger: logger})
+	users, err := pgstore.New(pool, pgstore.Config{Shared: cfg.Shared, Logger: logger})
 	if err != nil {
 		pool.Close()
 		return nil, err
@@ -110,6 +110,9 @@ func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (
 	return n, err
 }
 
+// An unfitError says why the table cannot be used as it is.
+type unfitError struct{ error }
+
 // migrate migrates the table. A role without the right to do so can serve a table that is usable as it is.
 func (p *postgres) migrate(ctx context.Context) error {
 	err := p.users.Migrate(ctx)
@@ -117,8 +120,8 @@ func (p *postgres) migrate(ctx context.Context) error {
 	if !ok || pgErr.Code != insufficientPrivilege {
 		return err
 	}
-	if p.users.Check(ctx) != nil {
-		return err
+	if unfit := p.users.Check(ctx); unfit != nil {
+		return fmt.Errorf("%w (%w)", err, unfitError{unfit})
 	}
 	p.logger.Warn("using the table as it is: the role has no right to migrate it", "error", OneLine(err))
 	return nil

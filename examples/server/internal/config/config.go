@@ -11,13 +11,21 @@ type Config struct {
 	// DatabaseURL is the PostgreSQL database to serve. The default is empty: users in memory.
 	DatabaseURL DatabaseURL `env:"DATABASE_URL"`
 
+	// Shared makes all servers with the same database act as one: one order of queries, one tick per interval and one
+	// update per tick, also over restarts. The default is DefaultShared; with users in memory it is false.
+	Shared bool `env:"SHARED"`
+
+	// Instance identifies the server among those that share a database, in logs and in traces: at most 100 bytes. Servers
+	// that run at the same time must have different ones. The default is empty: the host name and a random suffix.
+	Instance Instance `env:"INSTANCE"`
+
 	// Users is the number of users in memory, or that an empty table is seeded with. The default is 1,000,000.
 	Users Users `env:"USERS"`
 
 	// Interval is the time between two ticks; its variable has the original's name. The default is 1 minute.
 	Interval Duration `env:"TIMER_INTERVAL"`
 
-	// UpdateOnStart updates the users at the start. Without it, the users of a new table have 0 points, and queries find
+	// UpdateOnStart updates the users at the start; with Shared, only if they were never updated. Without it, the users of a new table have 0 points, and queries find
 	// none, until the first tick. The default is true.
 	UpdateOnStart bool `env:"UPDATE_ON_START"`
 
@@ -46,10 +54,15 @@ type Config struct {
 	LogLevel LogLevel `env:"LOG_LEVEL"`
 }
 
-// Defaults returns the default configuration.
+// DefaultShared is the default of Config.Shared with a database.
+const DefaultShared = true
+
+// Defaults returns the default configuration. Its Shared is that of a server with a database: without one, it has no
+// effect.
 func Defaults() Config {
 	return Config{
 		Addr:           "127.0.0.1:4000",
+		Shared:         DefaultShared,
 		Users:          1_000_000,
 		Interval:       Duration(time.Minute),
 		UpdateOnStart:  true,

@@ -26,14 +26,26 @@ func TestParseConfig(t *testing.T) {
 		want          func(*config.Config)
 	}{
 		"nothing": {nil, nil, func(*config.Config) {}},
+		"a database is shared": {
+			[]string{"-database-url=postgres://db/points"}, nil,
+			func(c *config.Config) { c.DatabaseURL, c.Shared = "postgres://db/points", true },
+		},
+		"a database is not shared": {
+			[]string{"-shared=false"}, []string{"SHARED=true", "DATABASE_URL=postgres://db/points"},
+			func(c *config.Config) { c.DatabaseURL, c.Shared = "postgres://db/points", false },
+		},
+		"users in memory are not shared": {
+			[]string{"-shared=false"}, []string{"SHARED=true"},
+			func(*config.Config) {},
+		},
 		"all flags": {
 			[]string{
-				"-addr", ":8080", "-database-url=postgres://db/points", "-users=0", "-interval=90s", "-update-on-start=false",
+				"-addr", ":8080", "-database-url=postgres://db/points", "-shared=false", "-instance=one", "-users=0", "-interval=90s", "-update-on-start=false",
 				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
 			}, nil,
 			func(c *config.Config) {
 				*c = config.Config{
-					Addr: ":8080", DatabaseURL: "postgres://db/points", Users: 0, Interval: config.Duration(90 * time.Second),
+					Addr: ":8080", DatabaseURL: "postgres://db/points", Instance: "one", Users: 0, Interval: config.Duration(90 * time.Second),
 					UpdateOnStart: false, QueryTimeout: config.Duration(250 * time.Millisecond), MaxWaiting: 9, MaxConnections: 7,
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelDebug),
@@ -43,12 +55,12 @@ func TestParseConfig(t *testing.T) {
 		"all variables": {
 			nil,
 			[]string{
-				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "USERS=7", "TIMER_INTERVAL=60000",
+				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "SHARED=false", "INSTANCE=one", "USERS=7", "TIMER_INTERVAL=60000",
 				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
 			},
 			func(c *config.Config) {
 				*c = config.Config{
-					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Users: 7, Interval: config.Duration(time.Minute),
+					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Instance: "one", Users: 7, Interval: config.Duration(time.Minute),
 					UpdateOnStart: false, QueryTimeout: config.Duration(1500 * time.Millisecond), MaxWaiting: 8, MaxConnections: 6,
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelError),
@@ -71,6 +83,7 @@ func TestParseConfig(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			want := config.Defaults()
+			want.Shared = false
 			test.want(&want)
 			got, action, err := config.Parse(test.args, test.environ, io.Discard)
 			require.NoError(t, err)
@@ -160,6 +173,11 @@ func TestParseConfigErrors(t *testing.T) {
 		"-max-connections=0":          `-max-connections must be at least 1, got 0`,
 		"-update-on-start=maybe":      `-update-on-start must be true or false, got maybe`,
 		"UPDATE_ON_START=maybe":       `UPDATE_ON_START must be true or false, got maybe`,
+		"-shared=maybe":               `-shared must be true or false, got maybe`,
+		"-shared":                     `-shared needs a database: set -database-url (DATABASE_URL)`,
+		"SHARED=true":                 `SHARED needs a database: set -database-url (DATABASE_URL)`,
+		"-instance=a\nb":              `-instance must be printable, got "a\nb"`,
+		"INSTANCE=\xff":               `INSTANCE must be printable, got "\xff"`,
 		"-control-token=short":        `-control-token must have at least 16 characters`,
 		"CONTROL_TOKEN=short":         `CONTROL_TOKEN must have at least 16 characters`,
 		"-log-format=xml":             `-log-format must be text or json, got xml`,
@@ -200,7 +218,7 @@ func TestHelp(t *testing.T) {
 	require.ErrorIs(t, err, flag.ErrHelp)
 	assert.Contains(t, help.String(), "  -interval DURATION\n")
 	assert.Len(t, regexp.MustCompile(`\(env [A-Z_]+\)`).FindAllString(help.String(), -1), reflect.TypeFor[config.Config]().NumField())
-	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -telemetry", "  -update-on-start", "  -version"},
+	assert.Equal(t, []string{"  -healthcheck", "  -print-config", "  -shared", "  -telemetry", "  -update-on-start", "  -version"},
 		regexp.MustCompile(`(?m)^  -[a-z-]+$`).FindAllString(help.String(), -1), "flags without a value")
 	for field := range reflect.TypeFor[config.Config]().Fields() {
 		variable := field.Tag.Get("env")
@@ -273,4 +291,17 @@ func TestDatabaseURLString(t *testing.T) {
 	} {
 		assert.Equal(t, want, url.String())
 	}
+}
+
+// Without -instance each server has a name of its own, which is a valid -instance.
+func TestDefaultInstance(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, config.Instance("one"), config.Instance("one").OrDefault())
+	name := config.Instance("").OrDefault()
+	assert.Regexp(t, `^.+-[0-9a-f]{8}$`, string(name))
+	assert.NotEqual(t, name, config.Instance("").OrDefault())
+	_, _, err := config.Parse([]string{"-instance=" + string(name)}, nil, io.Discard)
+	require.NoError(t, err)
+	_, _, err = config.Parse([]string{"-instance=" + strings.Repeat("x", 101)}, nil, io.Discard)
+	assert.ErrorContains(t, err, "-instance must have at most 100 bytes")
 }

@@ -17,11 +17,17 @@ func (c *Config) flags() *flag.FlagSet {
 		"postgres://user:password@host:5432/database; its table users is created and seeded\n"+
 		"if it does not exist; in user and password, percent-encode % @ / ? # and spaces\n"+
 		"(%25 %40 %2F %3F %23 %20); empty keeps the users in memory (env DATABASE_URL)")
+	flags.BoolVar(&c.Shared, "shared", c.Shared, "act as one with all servers that use the same database: one order of\n"+
+		"queries, one tick per interval, one update per tick; all of them must set it alike; in memory\n"+
+		"it is false (env SHARED)")
+	flags.TextVar(&c.Instance, "instance", c.Instance, "`NAME` of this server among those with the same database,\n"+
+		"different from theirs; empty: the host name and a random suffix (env INSTANCE)")
 	flags.TextVar(&c.Users, "users", c.Users, "`NUMBER` of users in memory or to seed an empty table with (env USERS)")
 	flags.TextVar(&c.Interval, "interval", c.Interval, "time between two ticks, as a `DURATION` (1m30s) or in\n"+
 		"milliseconds (90000); a tick sets a new min number and updates all users (env TIMER_INTERVAL)")
-	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start; if false,\n"+
-		"queries find no users of a new table before the first tick (env UPDATE_ON_START)")
+	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start; if shared, only\n"+
+		"if they were never updated; if false, queries find no users of a new table before the first tick\n"+
+		"(env UPDATE_ON_START)")
 	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, as a `DURATION` (500ms) or\n"+
 		"in milliseconds (500) (env QUERY_TIMEOUT)")
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "`LIMIT` of the wait queue of queries; further ones\n"+

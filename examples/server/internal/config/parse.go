@@ -35,7 +35,26 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	case envErr != nil:
 		return Config{}, ActionServe, envErr
 	}
+	if cfg.DatabaseURL == "" && cfg.Shared {
+		if name := sharedSetBy(flags, environ); name != "" {
+			return Config{}, ActionServe, errors.New(name + " needs a database: set -database-url (DATABASE_URL)")
+		}
+		cfg.Shared = false
+	}
 	return cfg, *action, nil
+}
+
+// sharedSetBy returns what sets Config.Shared, the flag or the variable; "" if it has its default.
+func sharedSetBy(flags *flag.FlagSet, environ []string) (name string) {
+	if env.ToMap(environ)["SHARED"] != "" {
+		name = "SHARED"
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name == "shared" {
+			name = "-shared"
+		}
+	})
+	return name
 }
 
 // setFromEnvironment sets the fields whose variables environ has.

@@ -1,12 +1,19 @@
 package config
 
 import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Each setting has a type that validates its values, as a flag.TextVar and as a field of package env.
@@ -29,6 +36,46 @@ func (a *Address) UnmarshalText(text []byte) error {
 
 // MarshalText implements encoding.TextMarshaler.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a), nil }
+
+// An Instance is the name of a server: at most 100 bytes of printable characters.
+type Instance string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (i *Instance) UnmarshalText(text []byte) error {
+	switch {
+	case len(text) > maxInstance:
+		return fmt.Errorf("must have at most %d bytes", maxInstance)
+	case !utf8.Valid(text) || bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("must be printable")
+	}
+	*i = Instance(text)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (i Instance) MarshalText() ([]byte, error) { return []byte(i), nil }
+
+const (
+	maxInstance    = 100 // bytes
+	instanceSuffix = 4   // random bytes
+)
+
+// OrDefault returns i or, if it is empty, the host name and a random suffix: process IDs repeat in containers.
+func (i Instance) OrDefault() Instance {
+	if i != "" {
+		return i
+	}
+	host, err := os.Hostname()
+	var name Instance
+	const separator, hexDigits = 1, 2
+	host = host[:min(len(host), maxInstance-separator-hexDigits*instanceSuffix)]
+	if err != nil || name.UnmarshalText([]byte(host)) != nil || name == "" {
+		name = "server"
+	}
+	suffix := make([]byte, instanceSuffix)
+	rand.Read(suffix) //nolint:errcheck // it never fails
+	return name + Instance("-"+hex.EncodeToString(suffix))
+}
 
 // Users is a number of users: 0 or more.
 type Users int64

@@ -289,7 +289,7 @@ func TestUnfit(t *testing.T) {
 	})
 }
 
-// A role with only SELECT and UPDATE can serve a table that another role created.
+// A role with few rights can serve a table that another role created. The error of a role with fewer names them.
 func TestFewRights(t *testing.T) {
 	t.Parallel()
 	connection := pgtest.URL(t)
@@ -300,6 +300,12 @@ func TestFewRights(t *testing.T) {
 		"COMMENT ON TABLE users IS 'pointsapp/pgstore: schema version 0'") // there is a migration, which the role may not run
 	cfg := configFor(with(t, connection, role, ""))
 	cfg.Interval = config.Duration(pollInterval)
+	message, _ := runError(t, cfg)
+	_, grants, _ := strings.Cut(message, "the role needs rights to its shared state: ")
+	require.NotEmpty(t, grants, message)
+	for grant := range strings.SplitSeq(grants, "; ") {
+		exec(t, conn, grant+" TO "+role.Username())
+	}
 	r := startReady(t, cfg)
 	require.Eventually(t, func() bool {
 		result, err := parseResult(r.get(t, "/"))

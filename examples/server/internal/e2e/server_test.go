@@ -250,7 +250,7 @@ func TestStopsListening(t *testing.T) {
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
-	cfg.Users, cfg.LogFormat = 10, "json"
+	cfg.Users, cfg.LogFormat, cfg.Instance = 10, "json", "one"
 	r := startReady(t, cfg)
 	require.NoError(t, r.stop())
 	lines := bytes.Split(bytes.TrimSpace([]byte(r.log.String())), []byte("\n"))
@@ -263,7 +263,7 @@ func TestLogFormat(t *testing.T) {
 	delete(serving, "time")
 	assert.Equal(t, map[string]any{
 		"level": "INFO", "msg": "serving", "url": r.url + "/", "store": "memory", "users": 10.0,
-		"interval": "1m0s",
+		"interval": "1m0s", "instance": "one", "shared": false,
 	}, serving)
 
 	require.NoError(t, cfg.LogLevel.UnmarshalText([]byte("warn")))

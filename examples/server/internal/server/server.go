@@ -57,6 +57,7 @@ type Server struct {
 //
 // The errors of Open and Run are one line each, without a password.
 func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {
+	cfg.Instance = cfg.Instance.OrDefault()
 	s := &Server{
 		cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), updates: new(updates), ready: make(chan struct{}),
 	}
@@ -83,7 +84,7 @@ func (s *Server) open() (err error) {
 	problems := new(lastLines)
 	if s.cfg.Telemetry {
 		s.logger = problems.logTo(s.logger)
-		if s.telemetry, err = telemetry.New(context.Background(), s.newExporter, s.logger); err != nil {
+		if s.telemetry, err = telemetry.New(context.Background(), string(s.cfg.Instance), s.newExporter, s.logger); err != nil {
 			return err
 		}
 		s.logger = slog.New(s.telemetry.LogHandler(s.logger.Handler()))
@@ -123,6 +124,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
 		MaxWaiting:    int(s.cfg.MaxWaiting),
 		UpdateOnStart: s.cfg.UpdateOnStart,
+		Instance:      string(s.cfg.Instance),
 		StopTimeout:   drainTimeout,
 		Logger:        slog.New(repeatsHandler{s.logger.Handler(), new(lastWarning)}),
 		Hooks:         points.JoinHooks(hooks...),
@@ -215,6 +217,9 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
+// shared reports whether other servers can have the same engine state.
+func (s *Server) shared() bool { return s.backend.Store().Capabilities().SharedState != nil }
+
 func (s *Server) serve() error {
 	if err := pointshttp.Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
@@ -235,7 +240,7 @@ func (s *Server) work(ctx context.Context) error {
 		logger = logger.With("users", users)
 	}
 	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
-		"interval", time.Duration(s.cfg.Interval))
+		"interval", time.Duration(s.cfg.Interval), "instance", string(s.cfg.Instance), "shared", s.shared())
 	if interval := time.Duration(s.cfg.Interval); interval < time.Second {
 		s.logger.Warn("the interval is below 1 second: ticks are skipped while an update runs, see -interval "+
 			"(TIMER_INTERVAL)", "interval", interval)

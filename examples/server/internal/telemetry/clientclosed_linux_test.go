@@ -25,7 +25,7 @@ func TestClosedClientsAreCounted(t *testing.T) {
 	store := &heldStore{reads: make(chan struct{}, 10), release: make(chan struct{})}
 	engine, err := points.New(store, points.Config{QueryTimeout: time.Hour})
 	require.NoError(t, err)
-	tele, err := New(t.Context(), nil, slog.New(slog.DiscardHandler))
+	tele, err := New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, tele.Shutdown(t.Context())) }()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -51,6 +51,7 @@ type Exporter interface {
 
 // ExporterConfig configures an [Exporter].
 type ExporterConfig struct {
+	Instance        string              // service.instance.id, unless OTEL_RESOURCE_ATTRIBUTES sets it
 	Traces, Metrics bool                // the signals to export
 	Gatherer        prometheus.Gatherer // the metrics
 	Logger          *slog.Logger        // logs export errors
@@ -59,9 +60,9 @@ type ExporterConfig struct {
 // NewExporter returns an exporter that is configured by OpenTelemetry's environment variables. Its error is one line.
 type NewExporter func(ctx context.Context, cfg ExporterConfig) (Exporter, error)
 
-// New returns a Telemetry. If OpenTelemetry's environment variables ask for an export, it uses newExporter; a nil
+// New returns a Telemetry of the server with this instance name. If OpenTelemetry's environment variables ask for an export, it uses newExporter; a nil
 // newExporter is then an error that names the variable. Shutdown must be called.
-func New(ctx context.Context, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
+func New(ctx context.Context, instance string, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
 	t := &Telemetry{registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	t.requests.register(t.registry)
@@ -79,7 +80,7 @@ func New(ctx context.Context, newExporter NewExporter, logger *slog.Logger) (*Te
 	}
 	var err error
 	t.exporter, err = newExporter(ctx, ExporterConfig{
-		Traces: traces != "", Metrics: metrics != "", Gatherer: t.registry, Logger: logger,
+		Instance: instance, Traces: traces != "", Metrics: metrics != "", Gatherer: t.registry, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

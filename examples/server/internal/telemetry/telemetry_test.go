@@ -21,7 +21,7 @@ import (
 
 func newTelemetry(t *testing.T) *Telemetry {
 	t.Helper()
-	tele, err := New(t.Context(), nil, slog.New(slog.DiscardHandler))
+	tele, err := New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return tele
 }
@@ -104,7 +104,7 @@ func TestExportWithoutExporter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, value)
-			_, err := New(t.Context(), nil, slog.New(slog.DiscardHandler))
+			_, err := New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
 			require.EqualError(t, err, name+" is set, but this program cannot export: build it with -tags otlp, or unset it")
 		})
 	}

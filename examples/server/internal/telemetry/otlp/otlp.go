@@ -48,7 +48,8 @@ func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter,
 		cfg.Logger.Warn("export of telemetry failed", "error", err)
 	}))
 	res, err := resource.Merge(
-		resource.NewSchemaless(attribute.String("service.name", "points-server")),
+		resource.NewSchemaless(
+			attribute.String("service.name", "points-server"), attribute.String("service.instance.id", cfg.Instance)),
 		resource.Environment(),
 	)
 	if err != nil {

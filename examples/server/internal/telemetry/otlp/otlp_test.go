@@ -22,7 +22,7 @@ func BenchmarkMiddleware(b *testing.B) {
 	}))
 	defer sink.Close()
 	b.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", sink.URL)
-	tele, err := telemetry.New(b.Context(), New, slog.New(slog.DiscardHandler))
+	tele, err := telemetry.New(b.Context(), "one", New, slog.New(slog.DiscardHandler))
 	require.NoError(b, err)
 	defer func() { require.NoError(b, tele.Shutdown(b.Context())) }()
 	ok := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
