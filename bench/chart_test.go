@@ -14,7 +14,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// A curve holds the measurements of one server path by number of connections.
+// A curve holds measurements by the quantity of the horizontal axis.
 type curve struct {
 	name   string
 	color  color.Color
@@ -22,9 +22,19 @@ type curve struct {
 }
 
 type point struct {
-	connections int
+	x int
 	measured
 }
+
+// An axis is a horizontal axis.
+type axis struct {
+	label string
+	log   bool
+	ticks plot.Ticker
+}
+
+func connectionsAxis() axis { return axis{"connections", true, ticks(1, 3, 10, 30, 100, 300, 1000)} }
+func serversAxis() axis     { return axis{"servers", false, ticks(1, 2, 3, 4)} }
 
 var (
 	grey   = color.RGBA{130, 130, 130, 255}
@@ -34,12 +44,12 @@ var (
 )
 
 // draw plots requests/s and the 99th percentile side by side.
-func draw(file string, curves []curve) error {
-	throughput, err := panel("requests/s", curves, func(m measured) float64 { return m.rate })
+func draw(file string, x axis, curves []curve) error {
+	throughput, err := panel("requests/s", x, curves, func(m measured) float64 { return m.rate })
 	if err != nil {
 		return err
 	}
-	latency, err := panel("99% of the answers within, ms", curves, func(m measured) float64 { return m.p99 })
+	latency, err := panel("99% of the answers within, ms", x, curves, func(m measured) float64 { return m.p99 })
 	if err != nil {
 		return err
 	}
@@ -67,7 +77,7 @@ func draw(file string, curves []curve) error {
 	return errors.Join(err, f.Close())
 }
 
-func panel(title string, curves []curve, of func(measured) float64) (*plot.Plot, error) {
+func panel(title string, x axis, curves []curve, of func(measured) float64) (*plot.Plot, error) {
 	p := plot.New()
 	sans := func(f *font.Font, size vg.Length) { f.Variant, f.Size = "Sans", size }
 	for _, style := range []*font.Font{
@@ -77,8 +87,10 @@ func panel(title string, curves []curve, of func(measured) float64) (*plot.Plot,
 	}
 	sans(&p.Title.TextStyle.Font, 12)
 	p.Title.Text, p.Title.Padding = title, vg.Millimeter*2
-	p.X.Label.Text = "connections"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks(1, 3, 10, 30, 100, 300, 1000)
+	p.X.Label.Text, p.X.Tick.Marker = x.label, x.ticks
+	if x.log {
+		p.X.Scale = plot.LogScale{}
+	}
 	p.Legend.Top, p.Legend.Left, p.Legend.Padding = true, true, vg.Millimeter
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, faint
@@ -86,7 +98,7 @@ func panel(title string, curves []curve, of func(measured) float64) (*plot.Plot,
 	for _, c := range curves {
 		points := make(plotter.XYs, 0, len(c.points))
 		for _, at := range c.points {
-			points = append(points, plotter.XY{X: float64(at.connections), Y: of(at.measured)})
+			points = append(points, plotter.XY{X: float64(at.x), Y: of(at.measured)})
 		}
 		line, dots, err := plotter.NewLinePoints(points)
 		if err != nil {

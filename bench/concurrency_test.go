@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var chart = flag.String("chart", "", "draw what BenchmarkConcurrency measures into this `FILE`, an SVG")
+var chart = flag.String("chart", "", "draw what BenchmarkConcurrency or BenchmarkShared measures into this `FILE`, an SVG")
 
 // updating labels the reference server while updates run back to back.
 const updating = "updating"
@@ -51,7 +51,7 @@ func BenchmarkConcurrency(b *testing.B) {
 			fmt.Sprintf("rate/fixed@%d", n))
 	}
 	if *chart != "" {
-		require.NoError(b, draw(*chart, curves))
+		require.NoError(b, draw(*chart, connectionsAxis(), curves))
 	}
 }
 
@@ -70,5 +70,6 @@ func medians(rounds []measured) measured {
 		cpu:  median(func(m measured) float64 { return m.cpu }),
 		p50:  median(func(m measured) float64 { return m.p50 }),
 		p99:  median(func(m measured) float64 { return m.p99 }),
+		max:  median(func(m measured) float64 { return m.max }),
 	}
 }

@@ -33,6 +33,7 @@ const (
 	enginePath = "/"       // the reference server
 	eachPath   = "/each"   // the same with one read per query
 	memoryPath = "/memory" // the reference server in memory
+	sharedPath = "/shared" // the reference server with the shared state of all processes
 )
 
 // runServer serves until its standard input ends.
@@ -53,6 +54,10 @@ func serve(pool *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
+	shared, err := pgstore.New(pool, pgstore.Config{Shared: true})
+	if err != nil {
+		return err
+	}
 	memory, err := memstore.New(1_000_000)
 	if err != nil {
 		return err
@@ -61,10 +66,15 @@ func serve(pool *pgxpool.Pool) error {
 		return err
 	}
 	mux := map[string]http.Handler{fixedPath: http.HandlerFunc(fixed)}
-	for path, store := range map[string]points.Store{enginePath: store, eachPath: &eachStore{store: store}, memoryPath: memory} {
-		engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }})
+	for path, store := range map[string]points.Store{
+		enginePath: store, sharedPath: shared, eachPath: &eachStore{store: store}, memoryPath: memory,
+	} {
+		engine, err := points.New(store, points.Config{MinNumber: func() int { return 50 }, Interval: time.Hour})
 		if err != nil {
 			return err
+		}
+		if path == sharedPath {
+			go engine.Run(context.Background()) //nolint:errcheck // it ends with the process
 		}
 		mux[path] = atRoot(pointshttp.NewHandler(engine, pointshttp.Config{}))
 	}

@@ -43,7 +43,7 @@ func BenchmarkTelemetry(b *testing.B) {
 	for range b.N {
 		for _, v := range variants {
 			cpu := func() int64 { return v.p.cpu(b) }
-			rounds[v.name] = append(rounds[v.name], loadServer(b, v.p.address, "/", connections, cpu))
+			rounds[v.name] = append(rounds[v.name], loadServers(b, []string{v.p.address}, "/", connections, cpu))
 		}
 	}
 	for _, v := range variants {
