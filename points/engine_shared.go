@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -256,7 +257,7 @@ func (s *shared) endUpdate(id uint64, info UpdateInfo, outcome UpdateOutcome) {
 		if u.ID == id {
 			u.Duration, u.Users, u.Outcome, u.info, u.sent = info.Duration, info.Users, outcome, info, false
 			if outcome == UpdateFailed {
-				u.Err = info.Err.Error()
+				u.Err = strings.ReplaceAll(strings.ToValidUTF8(info.Err.Error(), "?"), "\x00", "?")
 			}
 		}
 	}

@@ -64,7 +64,7 @@ type SyncResult struct {
 }
 
 // A ScheduleChange is the argument of [SharedState.Configure]. Nil fields change nothing. After a change the next tick
-// comes after a whole interval.
+// comes after a whole interval. Paused as it is already is no change; an Interval always is one.
 type ScheduleChange struct {
 	Paused   *bool
 	Interval *time.Duration
@@ -79,7 +79,7 @@ type SharedStatus struct {
 	Ticks     uint64           // since the shared state was created
 	Skipped   uint64           // ticks whose update was skipped, because another one was running
 	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance
-	Updates   []SharedUpdate   // the latest updates of all engines, latest first, at most SharedUpdates
+	Updates   []SharedUpdate   // the latest updates of all engines, latest start first, at most SharedUpdates
 	Failures  int              // consecutive failed updates up to now
 
 	// LastSuccess and LastFailure are the latest update that succeeded and the latest that failed; zero if there was
@@ -108,7 +108,7 @@ type SharedUpdate struct {
 	Duration time.Duration // 0 while it runs
 	Users    int64         // updated
 	Outcome  UpdateOutcome
-	Err      string // empty unless the outcome is UpdateFailed
+	Err      string // empty unless the outcome is UpdateFailed; valid UTF-8 without NUL
 }
 
 // UpdateOutcome is how an update ended.

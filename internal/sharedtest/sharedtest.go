@@ -26,9 +26,13 @@ const (
 	InTheFuture       Fault = "timestamps are reserved ahead"
 	ForgetsInterval   Fault = "each start of an engine sets the interval"
 	TicksWhilePaused  Fault = "a pause stops no ticks"
+	ChangesOutcome    Fault = "the outcome of an update changes"
 	CountsTwice       Fault = "an update that is recorded again counts again"
 	StoppingClaims    Fault = "an engine that stops claims a tick"
 	TickNowAlways     Fault = "each start of an engine ticks at once"
+	KeepsInstances    Fault = "an engine that calls Sync no more is kept"
+	ResumesAtOnce     Fault = "a resumed schedule ticks when it would have without the pause"
+	LosesSchedule     Fault = "a crash loses the schedule"
 	ForgetsSuccess    Fault = "the latest success is forgotten with its update"
 	IgnoresContext    Fault = "calls ignore their context"
 	WaitsForTheWinner Fault = "there is no tick before the update of the latest one is recorded"
@@ -96,6 +100,9 @@ func (d *Database) Crash() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.clock.last, d.clock.reset = 0, true
+	if d.Fault == LosesSchedule {
+		d.schedule.paused = false
+	}
 }
 
 func (d *Database) at(ctx context.Context, at Position) {

@@ -184,10 +184,13 @@ func (d *Database) record(update points.SharedUpdate) {
 	switch {
 	case i < 0:
 		d.updates = slices.Insert(d.updates, 0, update)
-	case d.updates[i].Outcome == points.UpdateUnfinished:
+	case d.updates[i].Outcome == points.UpdateUnfinished, d.Fault == ChangesOutcome:
 		update.Started = d.updates[i].Started
 		d.updates[i] = update
-	case d.Fault != CountsTwice:
+	default:
+		if d.Fault == CountsTwice && update.Outcome == points.UpdateFailed {
+			d.status.Failures++
+		}
 		return
 	}
 	d.claimed = false
@@ -227,7 +230,9 @@ func (s *store) Configure(ctx context.Context, change points.ScheduleChange) (po
 	}
 	if change.Paused != nil && *change.Paused != d.schedule.paused {
 		d.schedule.paused = *change.Paused
-		d.schedule.next = now().Add(d.schedule.interval)
+		if d.Fault != ResumesAtOnce {
+			d.schedule.next = now().Add(d.schedule.interval)
+		}
 	}
 	return d.currentStatus(), nil
 }
@@ -243,7 +248,7 @@ func (d *Database) currentStatus() points.SharedStatus {
 	for _, instance := range slices.SortedFunc(maps.Values(d.instances), func(a, b points.SharedInstance) int {
 		return cmp.Compare(a.Instance, b.Instance)
 	}) {
-		if status.Time.Sub(instance.Seen) <= points.InstanceTimeout {
+		if status.Time.Sub(instance.Seen) <= points.InstanceTimeout || d.Fault == KeepsInstances {
 			status.Instances = append(status.Instances, instance)
 		}
 	}

@@ -13,6 +13,8 @@
 // On a database this takes seconds, and creating the tables takes longer. If the store updates in batches, open it with
 // batches of at most a few thousand users, so that an update has several.
 //
+// [RunShared] tests the shared state of stores that several processes use as one.
+//
 // Passing does not prove that a store is correct. In particular, write your own tests for lost connections, crashes and
 // other processes.
 package storetest

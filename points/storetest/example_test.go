@@ -3,6 +3,7 @@ package storetest_test
 import (
 	"testing"
 
+	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 	"github.com/pointsapp/pointsapp/points/storetest"
@@ -21,5 +22,25 @@ func Example() {
 	benchmarkStore := func(b *testing.B) { storetest.Benchmark(b, newStore) }
 
 	_, _ = testStore, benchmarkStore
+	// Output:
+}
+
+// The whole test of a shared state, here of one in memory.
+func ExampleRunShared() {
+	openDatabase := func(ids []int64) *sharedtest.Database {
+		var users []points.User
+		for _, id := range ids {
+			users = append(users, points.User{ID: id})
+		}
+		return sharedtest.New(users)
+	}
+	testShared := func(t *testing.T) {
+		storetest.RunShared(t, func(_ testing.TB, ids []int64) storetest.SharedStores {
+			database := openDatabase(ids)
+			return storetest.SharedStores{Open: database.Open, Crash: database.Crash}
+		})
+	}
+
+	_ = testShared
 	// Output:
 }

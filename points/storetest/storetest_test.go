@@ -123,7 +123,9 @@ func TestMutantsFail(t *testing.T) {
 			const runs = 10
 			var failures []string
 			for run := 0; run < runs && len(failures) == 0; run++ {
-				failures = failuresOf(t, checks()[i], func(ids []int64) points.Store { return m.store(newRefStore(ids)) })
+				failures = failuresOf(t, func(t tester) {
+					checks()[i].run(t, func(ids []int64) points.Store { return m.store(newRefStore(ids)) })
+				})
 			}
 			require.NotEmpty(t, failures, "the check %q passes", m.check)
 			assert.Contains(t, strings.Join(strings.Fields(failures[0]), " "), m.message)
@@ -147,13 +149,13 @@ func TestConcurrentProgress(t *testing.T) {
 
 // failuresOf runs a check that must fail, and returns its failures. It runs in a bubble, so that a mutant can wait for the
 // reads or the cancellation that show its fault, without waiting forever.
-func failuresOf(t *testing.T, c check, open opener) (failures []string) {
+func failuresOf(t *testing.T, check func(tester)) (failures []string) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{ctx: t.Context()}
 		done := make(chan struct{})
 		go func() { // FailNow ends it
 			defer close(done)
-			c.run(r, open)
+			check(r)
 		}()
 		<-done
 		failures = r.failures
@@ -164,9 +166,8 @@ func failuresOf(t *testing.T, c check, open opener) (failures []string) {
 // A nil store, or a nil pointer as one, is one failure, not a panic.
 func TestNilStoreFails(t *testing.T) {
 	t.Parallel()
-	opened := check{"opened", func(t tester, open opener) { requireStore(t, open(nil)) }}
 	for _, store := range []points.Store{nil, (*refStore)(nil)} {
-		failures := failuresOf(t, opened, func([]int64) points.Store { return store })
+		failures := failuresOf(t, func(t tester) { requireStore(t, store) })
 		require.Len(t, failures, 1)
 		assert.Contains(t, failures[0], "newStore must return a store")
 	}
