@@ -16,8 +16,8 @@
 //     or row-level security makes it skip a user, or if the table is renamed or replaced during the update.
 //   - Migrate and Seed are one transaction each. If they fail, or their process dies, nothing has changed.
 //   - The package creates only the table, its indexes, its sequence and its comment, and with Config.Shared the objects
-//     of the shared state. It changes or drops nothing else, except that UpdateAll changes users, and Seed inserts users
-//     into an empty table.
+//     of the shared state. It changes or drops nothing else, except that UpdateAll changes users, and Seed inserts
+//     users into an empty table.
 //
 // The store looks up the name of the table at its first use. Migrate and Check look it up again, and so do UpdateAll
 // and Seed if the table was replaced, and the next call after one that failed because the table was gone. Each
@@ -33,8 +33,8 @@
 // # Several servers
 //
 // With [Config].Shared, all processes with the table act as one engine: one order of queries, one min number, one tick
-// per interval and one update per tick. Restarts of processes, also all at once, do not break the order, nor does a crash
-// of PostgreSQL or a failover. Each batch of queries is one call of a function in the database.
+// per interval and one update per tick. Restarts of processes, also all at once, do not break the order, nor does a
+// crash of PostgreSQL or a failover. Each batch of queries is one call of a function in the database.
 //
 //	store, err := pgstore.New(pool, pgstore.Config{Shared: true})
 //	err = store.Migrate(ctx)
@@ -98,6 +98,6 @@
 // Everything works in transaction mode: locks and settings belong to transactions, and no statement relies on its
 // session. PgBouncer 1.21 and later tracks prepared statements if max_prepared_statements is above 0 (the default since
 // 1.24). For an earlier one, or if it is 0, add default_query_exec_mode=exec to the connection string, so that pgx does
-// not prepare statements. A shared state calls its functions in READ COMMITTED, also if default_transaction_isolation is
-// another level.
+// not prepare statements. A shared state calls its functions in READ COMMITTED, whatever default_transaction_isolation
+// is.
 package pgstore

@@ -88,9 +88,9 @@ type Config struct {
 
 // New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, and [Store.Check] checks it. The
 // caller closes the pool. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one for the
-// lock that excludes other updates, and reads must not wait for them. That suffices for a shared state, whose calls take
-// turns on the remaining connection during an update; Workers + 4 let two batches and a Sync run at once. An error names
-// the invalid field.
+// lock that excludes other updates, and reads must not wait for them. That suffices for a shared state, whose calls
+// take turns on the remaining connection during an update; Workers + 4 let two batches and a Sync run at once. An error
+// names the invalid field.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 	if pool == nil {
 		return nil, errors.New("pgstore: New needs a pool, got nil")

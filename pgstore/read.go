@@ -149,8 +149,9 @@ func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) 
 // forceBitmapScan makes the planner use the BRIN index whatever the statistics say. A table without a BRIN index is
 // scanned sequentially although such scans are disabled. The cost of a disabled plan would start JIT compilation, which
 // takes longer than the scan: so that is off, too.
-const forceBitmapScan = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_indexscan', 'off', true), " +
-	"set_config('enable_indexonlyscan', 'off', true), set_config('jit', 'off', true)"
+const forceBitmapScan = "SELECT set_config('enable_seqscan', 'off', true)," +
+	" set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true)," +
+	" set_config('jit', 'off', true)"
 
 func (t *table) tableQuery(p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit

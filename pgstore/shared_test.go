@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -247,4 +248,50 @@ func instances(s points.SharedStatus) []string {
 		names[i] = instance.Instance
 	}
 	return names
+}
+
+// Two engines act as one: each timestamp is returned once, and each tick starts one update.
+func TestSharedEngines(t *testing.T) {
+	_, pool := sharedUsers(t)
+	const interval, queries, ticks = 20 * time.Millisecond, 200, 5
+	ctx, stop := context.WithCancel(t.Context())
+	engines := make([]*points.Engine, 2)
+	var running, querying sync.WaitGroup
+	var mu sync.Mutex
+	returned := make(map[time.Time]bool)
+	for i := range engines {
+		engine, err := points.New(sharedStore(t, pool, pgstore.Config{}), points.Config{
+			Interval: interval, UpdateOnStart: true, Instance: string(rune('a' + i)),
+		})
+		require.NoError(t, err)
+		engines[i] = engine
+		running.Go(func() { assert.NoError(t, engine.Run(ctx)) })
+		for range 4 {
+			querying.Go(func() {
+				for n := 0; n < queries || !t.Failed() && queryOne[int](t, pool, "SELECT ticks FROM users_state") < ticks; n++ {
+					r, err := engine.Query(t.Context())
+					if !assert.NoError(t, err) {
+						return
+					}
+					mu.Lock()
+					assert.False(t, returned[r.PreviousTimestamp], "%v was returned twice", r.PreviousTimestamp)
+					returned[r.PreviousTimestamp] = true
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	querying.Wait()
+	stop()
+	running.Wait()
+	assert.Contains(t, returned, time.Time{}, "of the first query")
+	status := start(t, sharedStore(t, pool, pgstore.Config{}).Capabilities().SharedState, "c").Status
+	assert.Equal(t, []string{"c"}, instances(status), "the engines have left")
+	assert.GreaterOrEqual(t, status.Ticks, uint64(ticks))
+	assert.LessOrEqual(t, len(status.Updates), int(status.Ticks))
+	assert.NotZero(t, status.LastSuccess)
+	for _, u := range status.Updates {
+		assert.NotEqual(t, points.UpdateUnfinished, u.Outcome, "%+v", u)
+		assert.NotEqual(t, points.UpdateFailed, u.Outcome, "%+v", u)
+	}
 }
