@@ -3,43 +3,8 @@ package attack
 import (
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 	"time"
 )
-
-// MaxRate is the highest rate of a Schedule, in requests per second.
-const MaxRate = 10_000_000
-
-// A Rate is an offered rate in requests per second: constant if From equals To, otherwise a linear ramp.
-type Rate struct {
-	From, To int
-}
-
-// ParseRate parses a rate such as "5000" or "1000:20000".
-func ParseRate(s string) (Rate, error) {
-	from, to, isRamp := strings.Cut(s, ":")
-	if !isRamp {
-		to = from
-	}
-	r := Rate{}
-	var errFrom, errTo error
-	r.From, errFrom = strconv.Atoi(from)
-	r.To, errTo = strconv.Atoi(to)
-	if errFrom != nil || errTo != nil || min(r.From, r.To) < 1 || max(r.From, r.To) > MaxRate {
-		return Rate{}, fmt.Errorf("must be a whole number of requests per second from 1 to %d, or a ramp such as "+
-			"1000:20000, got %q", MaxRate, s)
-	}
-	return r, nil
-}
-
-// String returns the rate in the form that ParseRate accepts.
-func (r Rate) String() string {
-	if r.From == r.To {
-		return strconv.Itoa(r.From)
-	}
-	return fmt.Sprintf("%d:%d", r.From, r.To)
-}
 
 // A Schedule determines when each request of an open loop is due. It is a vegeta.Pacer, and more accurate than vegeta's
 // own: ConstantPacer rounds the interval to whole nanoseconds, and so sends 0.03% too much at 300,000/s. LinearPacer
@@ -55,8 +20,8 @@ func NewSchedule(rate Rate, duration time.Duration) (*Schedule, error) {
 	if duration <= 0 {
 		return nil, fmt.Errorf("duration must be above 0, got %v", duration)
 	}
-	slope := float64(rate.To-rate.From) / duration.Seconds()
-	s := &Schedule{from: float64(rate.From), slope: slope, duration: duration}
+	slope := (rate.To - rate.From) / duration.Seconds()
+	s := &Schedule{from: rate.From, slope: slope, duration: duration}
 	if s.Requests() == 0 {
 		return nil, fmt.Errorf("no request is due within %v at %v/s: use a longer duration or a higher rate", duration, rate)
 	}

@@ -169,7 +169,7 @@ func TestClientLimitRules(t *testing.T) {
 // openRun returns an open loop of one second that has not run.
 func openRun(t *testing.T, rate int) *run {
 	t.Helper()
-	schedule, err := attack.NewSchedule(attack.Rate{From: rate, To: rate}, time.Second)
+	schedule, err := attack.NewSchedule(attack.Rate{From: float64(rate), To: float64(rate)}, time.Second)
 	require.NoError(t, err)
 	return &run{cfg: &flags.Config{}, schedule: schedule}
 }

@@ -80,10 +80,10 @@ func (c *command) run(ctx context.Context) (err error) {
 		defer server.close()
 		c.cfg.URL = server.url
 	}
-	if c.target, err = resolve(ctx, c.cfg); err != nil {
-		return err
+	if ignoresProxy(c.cfg) {
+		fmt.Fprintf(c.stderr, "loadtest: the proxy of the environment is ignored: use -X or -transport %s\n", flags.NetHTTP)
 	}
-	if err := c.target.readBody(c.cfg); err != nil {
+	if c.target, err = newTarget(ctx, c.cfg); err != nil {
 		return err
 	}
 	defer limitCPUs(c.cfg, c.target)()
@@ -104,6 +104,9 @@ func title(cfg *flags.Config) string {
 		return fmt.Sprintf("This is loadtest, open loop: %v requests per second for %v.\n"+
 			"Latency is measured from when a request was due, so it includes the time spent waiting for a free client.",
 			cfg.Rate, cfg.Duration)
+	case cfg.Requests == flags.NoRequestLimit:
+		return fmt.Sprintf("This is loadtest, closed loop like ab: %s for %v.\n"+
+			"Latency is measured from when a request was sent.", count(int64(cfg.Clients), "client", "clients"), cfg.Duration)
 	case cfg.Clients == 1:
 		return "This is loadtest, closed loop like ab: 1 client.\nLatency is measured from when a request was sent."
 	default:

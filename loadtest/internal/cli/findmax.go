@@ -33,7 +33,7 @@ type searchRun struct {
 func (c *command) findMax(ctx context.Context) error {
 	first := firstRate
 	if c.cfg.Rate != nil {
-		first = c.cfg.Rate.From
+		first = int(c.cfg.Rate.From)
 	}
 	fmt.Fprintf(c.stdout, "%10s  %12s  %10s  %10s  %8s\n", "rate [/s]", "reached [/s]", "50% [ms]", "99% [ms]", "errors")
 	s := searchRun{command: c, report: report.Search{SLO: c.cfg.SLOText}}
@@ -109,14 +109,14 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 
 // keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.
 func (s *searchRun) keep(r *run, at findmax.Step) {
-	if !s.met || at.Confirm || at.Rate > s.best.cfg.Rate.From {
+	if !s.met || at.Confirm || float64(at.Rate) > s.best.cfg.Rate.From {
 		s.best, s.met = r, true
 	}
 }
 
 // runStep runs one step of the search.
 func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
-	constant := attack.Rate{From: at.Rate, To: at.Rate}
+	constant := attack.Rate{From: float64(at.Rate), To: float64(at.Rate)}
 	duration, warmUp := c.cfg.Duration, min(c.cfg.Duration, maxWarmUp)
 	if at.Confirm {
 		duration *= confirmFactor

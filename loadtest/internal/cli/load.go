@@ -10,6 +10,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -19,6 +20,9 @@ func (c *command) load(ctx context.Context) error {
 	cfg := c.cfg
 	r := run{cfg: cfg, target: c.target, sim: c.sim}
 	requests := cfg.Requests
+	if requests == flags.NoRequestLimit {
+		requests = 0
+	}
 	if cfg.Rate != nil {
 		var err error
 		if r.schedule, err = attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {
@@ -51,13 +55,21 @@ func (c *command) load(ctx context.Context) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted after %d of %d requests", r.summary.Attempts(), requests)
+		return r.interrupted(requests)
 	case r.summary.Good == 0:
 		return r.noSuccess()
 	case !pass || !r.contractMet():
 		return errCheckFailed
 	}
 	return nil
+}
+
+// interrupted is the error of a run that was interrupted; planned is 0 without a limit.
+func (r *run) interrupted(planned int64) error {
+	if planned == 0 {
+		return fmt.Errorf("interrupted after %s", count(r.summary.Attempts(), "request", "requests"))
+	}
+	return fmt.Errorf("interrupted after %d of %d requests", r.summary.Attempts(), planned)
 }
 
 // noSuccess describes a run without a single 2xx response.
@@ -103,8 +115,12 @@ func (r *run) result(requests int64) *report.Run {
 		},
 		Load: report.Load{
 			Mode: "closed", Requests: requests, Unsent: r.unsent, Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive,
-			AnyLength: cfg.AnyLength, Transport: cfg.Transport,
+			AnyLength: r.anyLength(), Transport: cfg.Transport,
 		},
+	}
+	if n := len(r.target.requests); n > 0 {
+		result.Target.Method, result.Target.Path = "", fmt.Sprintf("%d requests in turn, from %s", n, cfg.TargetsFile)
+		result.Target.Requests = n
 	}
 	if cfg.Reference {
 		result.Setup = "this machine, users in memory, server in the process of the load test"

@@ -15,7 +15,7 @@ import (
 func (c *command) print(r *run, result *report.Run) error {
 	abReport := ab.Report{
 		Summary: r.summary, Hostname: result.Target.Hostname, Port: result.Target.Port, Path: result.Target.Path,
-		Concurrency: r.cfg.Clients, AnyLength: r.cfg.AnyLength, KeepAlive: r.cfg.KeepAlive, Open: r.schedule != nil,
+		Concurrency: r.cfg.Clients, AnyLength: r.anyLength(), KeepAlive: r.cfg.KeepAlive, Open: r.schedule != nil,
 	}
 	if err := abReport.Write(c.stdout); err != nil {
 		return err

@@ -98,13 +98,16 @@ func (r *run) execute(ctx context.Context) error {
 }
 
 func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
-	opts := record.Options{AnyLength: r.cfg.AnyLength, Check: check, Progress: r.progress, WarmUp: r.warmUp}
+	opts := record.Options{AnyLength: r.anyLength(), Check: check, Progress: r.progress, WarmUp: r.warmUp}
 	opts.KeepRequests = r.cfg.Gnuplot != ""
 	if r.schedule != nil {
 		opts.Due, opts.Window = r.schedule.Due, r.schedule.Duration()
 	}
 	return opts
 }
+
+// anyLength reports whether bodies of different lengths are expected.
+func (r *run) anyLength() bool { return r.cfg.AnyLength || len(r.target.requests) > 1 }
 
 // roundTripCloser is implemented by both transports.
 type roundTripCloser interface {
@@ -117,11 +120,15 @@ func (r *run) newTransport(
 ) (roundTripCloser, error) {
 	opts := transport.Options{
 		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
-		Body: r.target.body, Proxy: r.cfg.Proxy, Addr: r.target.addr, KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
+		Body: r.target.body, Requests: r.target.requests, Addrs: r.target.addrs, Proxy: r.cfg.Proxy, TLS: r.target.tls,
+		KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
 		Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
 	}
 	if open != nil {
 		opts.ClientDelay = open.ClientDelay
+	}
+	if r.cfg.UnixSocket != "" {
+		opts.Network = "unix"
 	}
 	if r.sim != nil {
 		return r.sim.transport(opts), nil

@@ -3,67 +3,157 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
+	"net/netip"
 	"os"
 	"runtime"
 	"syscall"
+	"time"
+
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
 
-// A target is the address that requests are sent to.
+// A target is what requests are sent, and where to.
 type target struct {
-	addr  string // host:port; "" lets the transport choose
-	local bool   // on this machine: shares its clock and CPUs
-	body  []byte // of each request; nil means none
+	addrs    []string // host:port, or the path of a Unix socket; nil lets the transport choose
+	local    bool     // on this machine: shares its clock and CPUs
+	body     []byte   // of each request; nil means none
+	requests []transport.Request
+	tls      *tls.Config // nil means the default
 }
 
-// readBody reads the body of the requests.
-func (t *target) readBody(cfg *flags.Config) (err error) {
-	name := cfg.BodyFile()
-	if name == "" {
-		return nil
+// newTarget reads the files that describe the requests, and connects to the server once, so that an unreachable server
+// is one error at the start and its name is looked up only once.
+func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
+	if name := cfg.BodyFile(); name != "" {
+		if t.body, err = os.ReadFile(name); err != nil { //nolint:gosec // named by the user
+			return t, fmt.Errorf("cannot read the body: %w", err)
+		}
 	}
-	if t.body, err = os.ReadFile(name); err != nil { //nolint:gosec // named by the user
-		return fmt.Errorf("cannot read the body: %w", err)
+	if cfg.TargetsFile != "" {
+		if t.requests, err = readTargets(cfg); err != nil {
+			return t, err
+		}
 	}
-	if t.body == nil {
-		t.body = []byte{}
+	if t.tls, err = tlsConfig(cfg); err != nil {
+		return t, err
+	}
+	return t, t.resolve(ctx, cfg)
+}
+
+// tlsConfig returns the configuration for -insecure and -cacert; nil means the default.
+func tlsConfig(cfg *flags.Config) (*tls.Config, error) {
+	if !cfg.Insecure && cfg.CACert == "" {
+		return nil, nil //nolint:nilnil // the default is not an error
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: cfg.Insecure} //nolint:gosec // by request
+	if cfg.CACert == "" {
+		return config, nil
+	}
+	pem, err := os.ReadFile(cfg.CACert)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the certificates: %w", err)
+	}
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cannot read the certificates: no certificate in PEM form in %s", cfg.CACert)
+	}
+	return config, nil
+}
+
+// resolve connects to the server and sets addrs and local.
+func (t *target) resolve(ctx context.Context, cfg *flags.Config) error {
+	dialer := net.Dialer{Timeout: cfg.Timeout}
+	if cfg.UnixSocket != "" {
+		c, err := dialer.DialContext(ctx, "unix", cfg.UnixSocket)
+		if err != nil {
+			return connectError(cfg.UnixSocket, err)
+		}
+		t.addrs, t.local = []string{cfg.UnixSocket}, true
+		return c.Close()
+	}
+	if usesProxy, err := netHTTPUsesProxy(cfg); usesProxy || err != nil {
+		return err
+	}
+	host, port := cfg.URL.Hostname(), cfg.Port()
+	if cfg.Proxy != nil {
+		host, port = cfg.Proxy.Hostname(), cmp.Or(cfg.Proxy.Port(), "80")
+	}
+	addr := net.JoinHostPort(host, port)
+	c, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return connectError(addr, err)
+	}
+	defer c.Close() //nolint:errcheck // nothing was sent
+	t.addrs = []string{addr}
+	remote, okRemote := c.RemoteAddr().(*net.TCPAddr)
+	local, okLocal := c.LocalAddr().(*net.TCPAddr)
+	if okRemote && okLocal {
+		t.local = local.IP.Equal(remote.IP) && cfg.Proxy == nil // a proxy hides where the server is
+		t.addrs = append([]string{remote.String()}, otherAddrs(ctx, host, remote)...)
 	}
 	return nil
 }
 
-// resolve connects to the target once, so that an unreachable target is one error at the start and the name is looked
-// up only once.
-func resolve(ctx context.Context, cfg *flags.Config) (target, error) {
-	if cfg.Transport == flags.NetHTTP {
-		if cfg.Proxy != nil {
-			return target{}, nil
-		}
-		if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: cfg.URL}); err != nil || proxy != nil {
-			return target{}, err
-		}
+// otherAddrs returns the other addresses of host that accept connections. Like a browser, it uses only the family of
+// the address that answered first: the other one is often the same server.
+func otherAddrs(ctx context.Context, host string, first *net.TCPAddr) (addrs []string) {
+	known := first.AddrPort()
+	network := "ip4"
+	if known.Addr().Unmap().Is6() {
+		network = "ip6"
 	}
-	addr := net.JoinHostPort(cfg.URL.Hostname(), cfg.Port())
-	if cfg.Proxy != nil {
-		addr = net.JoinHostPort(cfg.Proxy.Hostname(), cmp.Or(cfg.Proxy.Port(), "80"))
-	}
-	dialer := net.Dialer{Timeout: cfg.Timeout}
-	c, err := dialer.DialContext(ctx, "tcp", addr)
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, network, host)
 	if err != nil {
-		return target{}, connectError(addr, err)
+		return nil
 	}
-	defer c.Close() //nolint:errcheck // nothing was sent
-	remote, ok := c.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return target{addr: addr}, nil
+	dialer := net.Dialer{Timeout: time.Second} // the first one has answered: the others need no more patience
+	for _, ip := range ips {
+		other := netip.AddrPortFrom(ip.Unmap(), known.Port())
+		if other.Addr().WithZone("") == known.Addr().Unmap().WithZone("") {
+			continue
+		}
+		if c, err := dialer.DialContext(ctx, "tcp", other.String()); err == nil {
+			_ = c.Close() // nothing was sent
+			addrs = append(addrs, other.String())
+		}
 	}
-	local, ok := c.LocalAddr().(*net.TCPAddr)
-	isLocal := ok && local.IP.Equal(remote.IP) && cfg.Proxy == nil // a proxy hides where the server is
-	return target{addr: remote.String(), local: isLocal}, nil
+	return addrs
+}
+
+// environmentProxy reports whether the environment names a proxy for the URL.
+func environmentProxy(cfg *flags.Config) (bool, error) {
+	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(cfg.URL)
+	return proxy != nil, err
+}
+
+// netHTTPUsesProxy reports whether the transport is net/http's and connects to a proxy, whose name it looks up itself.
+func netHTTPUsesProxy(cfg *flags.Config) (bool, error) {
+	if cfg.Transport != flags.NetHTTP {
+		return false, nil
+	}
+	if cfg.Proxy != nil {
+		return true, nil
+	}
+	return environmentProxy(cfg)
+}
+
+// ignoresProxy reports whether the environment names a proxy that the transport does not use.
+func ignoresProxy(cfg *flags.Config) bool {
+	if cfg.Transport == flags.NetHTTP || cfg.Proxy != nil || cfg.UnixSocket != "" {
+		return false
+	}
+	proxy, err := environmentProxy(cfg)
+	return proxy || err != nil
 }
 
 func connectError(addr string, err error) error {

@@ -67,6 +67,11 @@ type Config struct {
 	Proxy             *url.URL // nil means none; with user and password
 	ProxyAuth         string   // USER:PASSWORD
 
+	TargetsFile string // name of the file with several requests; "" means none
+	Insecure    bool   // do not verify the server's certificate
+	CACert      string // file name of additional certificates to verify it with; "" means none
+	UnixSocket  string // path; "" means TCP
+
 	Rate     *attack.Rate // nil for a closed loop
 	Duration time.Duration
 	FindMax  bool
@@ -83,6 +88,9 @@ type Config struct {
 
 // OpenLoop reports whether requests are sent on a schedule instead of after the previous response.
 func (cfg *Config) OpenLoop() bool { return cfg.Rate != nil || cfg.FindMax }
+
+// NoRequestLimit is Config.Requests of a closed loop that only its duration ends.
+const NoRequestLimit = math.MaxInt64
 
 // Port returns the port of the URL, or the default port of its scheme.
 func (cfg *Config) Port() string {
@@ -106,8 +114,15 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 			cfg.Requests = originalRequests
 		}
 	}
-	if cfg.TimeLimit > 0 && !given["n"] {
+	switch {
+	case given["n"]:
+	case given["duration"]:
+		cfg.Requests = NoRequestLimit
+	case cfg.TimeLimit > 0:
 		cfg.Requests = timedRequests
+	}
+	if given["duration"] && !open && cfg.Duration > 0 {
+		cfg.TimeLimit = cfg.Duration
 	}
 	if !given["duration"] {
 		cfg.Duration = openDuration
@@ -127,7 +142,7 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 	if cfg.FindMax {
 		cfg.limitErrors()
 	}
-	if cfg.Method == http.MethodHead && cfg.Verify == contract.Auto {
+	if (cfg.Method == http.MethodHead || cfg.TargetsFile != "") && cfg.Verify == contract.Auto {
 		cfg.Verify = contract.Off
 	}
 }
@@ -169,22 +184,50 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return fmt.Errorf("-transport must be %s for an https URL, got %s", NetHTTP, HTTP1)
 	case open && (given["n"] || given["t"]):
 		return errors.New("-n and -t cannot be used with -rate or -find-max: use -duration")
-	case !open && given["duration"]:
-		return errors.New("-duration needs -rate or -find-max: for a closed loop, use -t")
+	case given["t"] && given["duration"]:
+		return errors.New("-t and -duration cannot be used together: -t implies -n 50000")
 	case cfg.Duration <= 0:
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
+	case cfg.CPUs < 0:
+		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
+	}
+	for _, validate := range []func() error{cfg.validateSearch, cfg.validateServer, cfg.validateFiles} {
+		if err := validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validateSearch rejects what -find-max cannot do.
+func (cfg *Config) validateSearch() error {
+	switch {
 	case cfg.FindMax && cfg.SLOText == "":
 		return errors.New("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%'")
 	case !cfg.FindMax && cfg.SLOText != "":
 		return errors.New("-slo needs -find-max: to check a single run, use -assert")
 	case cfg.FindMax && cfg.minRate() != "":
 		return fmt.Errorf("-slo cannot have %s, which all lower rates miss: use -assert to check the result", cfg.minRate())
+	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From < 1:
+		return fmt.Errorf("-rate must be at least 1 with -find-max, got %v", cfg.Rate)
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
 		return fmt.Errorf("-rate must be constant with -find-max, got the ramp %v", cfg.Rate)
-	case cfg.CPUs < 0:
-		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
 	}
-	return cfg.validateFiles()
+	return nil
+}
+
+// validateServer rejects flags that do not fit the URL or the transport.
+func (cfg *Config) validateServer() error {
+	https := cfg.URL != nil && cfg.URL.Scheme == "https"
+	switch {
+	case (cfg.Insecure || cfg.CACert != "") && !https:
+		return errors.New("-insecure and -cacert need an https URL")
+	case cfg.UnixSocket != "" && cfg.Proxy != nil:
+		return errors.New("-unix-socket and -X cannot be used together")
+	case cfg.Reference && (cfg.UnixSocket != "" || cfg.Proxy != nil || cfg.TargetsFile != ""):
+		return errors.New("-unix-socket, -X and -targets need a URL")
+	}
+	return nil
 }
 
 // validateRequest rejects combinations of flags that describe more than one request.
@@ -196,6 +239,8 @@ func validateRequest(given map[string]bool) error {
 		return errors.New("-p and -u cannot be used together: one is POST, the other PUT")
 	case given["i"] && (given["p"] || given["u"]):
 		return errors.New("-i cannot be used with -p or -u: HEAD has no body")
+	case given["targets"] && (given["i"] || given["m"] || given["p"] || given["u"]):
+		return errors.New("-targets cannot be used with -i, -m, -p or -u: the file has methods and bodies")
 	}
 	return nil
 }

@@ -171,20 +171,10 @@ func (p *parser) define(cfg *Config) {
 	p.boolean("q", func(on bool) { cfg.Quiet = on })
 	p.text("e", &cfg.CSV)
 	p.text("g", &cfg.Gnuplot)
+	p.defineLoop(cfg)
+	p.defineServer(cfg)
 	p.defineIgnored(cfg)
 
-	p.value("rate", func(s string) error {
-		rate, err := attack.ParseRate(s)
-		cfg.Rate = &rate
-		return err
-	})
-	p.value("duration", duration(&cfg.Duration))
-	p.boolean("find-max", func(on bool) { cfg.FindMax = on })
-	p.value("slo", func(s string) (err error) {
-		cfg.SLOText = s
-		cfg.SLO, err = slo.Parse(s)
-		return err
-	})
 	p.boolean("verify", func(on bool) {
 		cfg.Verify = contract.Off
 		if on {
@@ -203,6 +193,38 @@ func (p *parser) define(cfg *Config) {
 	p.value("cpus", integer(&cfg.CPUs))
 }
 
+// defineLoop binds the flags of open loops and of closed loops for a duration.
+func (p *parser) defineLoop(cfg *Config) {
+	p.value("rate", func(s string) error {
+		rate, err := attack.ParseRate(s)
+		cfg.Rate = &rate
+		return err
+	})
+	p.value("duration", duration(&cfg.Duration))
+	p.value("z", func(s string) error {
+		if _, err := time.ParseDuration(s); err == nil { // as in hey and oha
+			p.given["duration"] = true
+			return duration(&cfg.Duration)(s)
+		}
+		cfg.Ignored = append(cfg.Ignored, "-z") // ab's table attributes
+		return nil
+	})
+	p.boolean("find-max", func(on bool) { cfg.FindMax = on })
+	p.value("slo", func(s string) (err error) {
+		cfg.SLOText = s
+		cfg.SLO, err = slo.Parse(s)
+		return err
+	})
+}
+
+// defineServer binds the flags that describe several requests and the way to the server.
+func (p *parser) defineServer(cfg *Config) {
+	p.text("targets", &cfg.TargetsFile)
+	p.boolean("insecure", func(on bool) { cfg.Insecure = on })
+	p.text("cacert", &cfg.CACert)
+	p.text("unix-socket", &cfg.UnixSocket)
+}
+
 // defineIgnored defines flags of ab that have no effect, because they have no meaning here.
 func (p *parser) defineIgnored(cfg *Config) {
 	for _, name := range []string{"r", "S", "d", "w", "I"} {
@@ -212,7 +234,7 @@ func (p *parser) defineIgnored(cfg *Config) {
 			}
 		})
 	}
-	for _, name := range []string{"x", "y", "z", "b", "f", "Z"} {
+	for _, name := range []string{"x", "y", "b", "f", "Z"} {
 		p.value(name, func(string) error {
 			cfg.Ignored = append(cfg.Ignored, "-"+name)
 			return nil

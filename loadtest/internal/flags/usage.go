@@ -24,6 +24,7 @@ Closed loop (each client sends its next request after the response to the previo
   -n N              number of requests (default 1)
   -c N              number of concurrent clients (default 1); in an open loop, the maximum (default 1000)
   -t SECONDS        stop after this time; implies -n 50000
+  -duration D       stop after this time, without a limit of requests; -z D is the same, as in hey and oha
   -s SECONDS        timeout of a request (default 30)
   -k=false          use a new connection for each request (default: keep-alive)
   -l                do not count responses of different lengths as failures
@@ -39,10 +40,10 @@ Closed loop (each client sends its next request after the response to the previo
   -q                no progress
   -e FILE           write a CSV with the time within which each percentage of the requests was served
   -g FILE           write the times of each request as tab-separated values; takes memory for each request
-  -r -S -d -w -I -x -y -z -b -f -Z   accepted for command lines of ab, without effect
+  -r -S -d -w -I -x -y -b -f -Z   accepted for command lines of ab, without effect
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
-  -rate N           offered rate in requests per second, or a ramp such as 1000:20000
+  -rate N           offered rate in requests per second (5000, 0.5) or per unit (60/m), or a ramp (1000:20000)
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
   -find-max         search for the highest rate that meets the SLO and is reached to 99%: start at -rate (default 1000)
                     and double it until a rate misses, then bisect until the highest rate that met it and the lowest
@@ -62,6 +63,13 @@ Output:
   -json FILE        write all results as JSON; with FILE -, to stdout, and the report to stderr (also for -e and -html)
   -html FILE        write a self-contained page with charts
   -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
+
+Requests and server:
+  -targets FILE     send the requests in the file in turn; the format is that of vegeta's targets: METHOD URL, headers,
+                    and @FILE with a body; a URL may be only a path
+  -unix-socket PATH connect to a Unix socket
+  -insecure         do not verify the server's certificate
+  -cacert FILE      also trust the certificates in the file (PEM)
 
 Client:
   -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies

@@ -43,7 +43,7 @@ func example() *Run {
 		Command: []string{"loadtest", "-H", "X: </script><script>alert(1)</script>"},
 		Host:    Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
 		Client:  Client{CPU: cputime.Share{Used: 0.9, Waited: 0.08}, LateP99: 1.5, LateMax: 30, Limit: "it used 98% of its CPU time"},
-		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/"},
+		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/", Requests: 3},
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
 		Setup:   "test setup",
 		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},

@@ -84,6 +84,7 @@ type Target struct {
 	Hostname       string `json:"hostname"`
 	Port           string `json:"port"`
 	Path           string `json:"path"`
+	Requests       int    `json:"requests,omitempty"` // number of different requests, if they came from a file
 	ServerSoftware string `json:"server_software"`
 	DocumentLength int64  `json:"document_length"` // of the first body, in bytes
 }
@@ -93,8 +94,8 @@ type Load struct {
 	// Mode is "closed" or "open".
 	Mode string `json:"mode"`
 
-	// Requests is the number of requests planned. Unsent is the number of those that an open loop did not send because
-	// all clients were waiting for responses.
+	// Requests is the number of requests planned; 0 without a limit. Unsent is the number of those that an open loop did
+	// not send because all clients were waiting for responses.
 	Requests int64 `json:"requests"`
 	Unsent   int64 `json:"unsent,omitempty"`
 

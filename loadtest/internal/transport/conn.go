@@ -50,8 +50,8 @@ func newConn(raw net.Conn, owner *HTTP1) *conn {
 	return c
 }
 
-// exchange sends the request, reads the response, and fills in x. The request times out at limit.
-func (c *conn) exchange(x *Exchange, limit time.Time) error {
+// exchange sends r, reads the response, and fills in x. The request times out at limit.
+func (c *conn) exchange(x *Exchange, r *encodedRequest, limit time.Time) error {
 	c.limit, c.written = limit, false
 	if !c.reused {
 		if err := c.extendDeadline(); err != nil {
@@ -59,9 +59,9 @@ func (c *conn) exchange(x *Exchange, limit time.Time) error {
 			return err
 		}
 	}
-	err := c.sendAndWait(x)
+	err := c.sendAndWait(x, r)
 	if err == nil {
-		err = c.in.response(x, c.owner.head)
+		err = c.in.response(x, r.head)
 	}
 	x.Done = c.owner.opts.now()
 	c.doneAt = x.Done
@@ -76,10 +76,10 @@ func (c *conn) exchange(x *Exchange, limit time.Time) error {
 }
 
 // sendAndWait writes the request and reads the first bytes of the response.
-func (c *conn) sendAndWait(x *Exchange) error {
+func (c *conn) sendAndWait(x *Exchange, r *encodedRequest) error {
 	c.in.reset()
 	c.sentAt = x.Connected
-	n, err := c.first.exchange(c.owner.request, c.in.buf, c.reused && x.Start-c.doneAt >= idleThreshold)
+	n, err := c.first.exchange(r.bytes, c.in.buf, c.reused && x.Start-c.doneAt >= idleThreshold)
 	x.setSent(c.sentAt)
 	x.setFirstByte(c.owner.opts.now())
 	if err == nil && n == 0 {

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// HTTP1 is an HTTP/1.1 client over plain TCP that repeats one request, with one goroutine and normally two system calls
-// per request. It exists because net/http's transport takes over three times ab's CPU per request. It is safe for
-// concurrent use.
+// HTTP1 is an HTTP/1.1 client without TLS that repeats one request, or a few in turn, with one goroutine and normally
+// two system calls per request. It exists because net/http's transport takes over three times ab's CPU per request. It
+// is safe for concurrent use.
 type HTTP1 struct {
-	opts    Options
-	request []byte
-	head    bool            // responses to HEAD have no body
-	ctx     context.Context //nolint:containedctx // for dialing; ends with Close
-	cancel  context.CancelFunc
+	opts     Options
+	requests rotation[*encodedRequest]
+	addrs    rotation[string]
+	ctx      context.Context //nolint:containedctx // for dialing; ends with Close
+	cancel   context.CancelFunc
 
 	dialContext func(ctx context.Context, network, addr string) (net.Conn, error) // replaced by tests
 
@@ -41,23 +41,32 @@ func NewHTTP1(opts Options) (*HTTP1, error) {
 	if opts.URL.Scheme != "http" {
 		return nil, fmt.Errorf("the http1 transport needs an http URL, got %s", opts.URL.Redacted())
 	}
-	h := &HTTP1{opts: opts, head: opts.Method == http.MethodHead, open: map[*conn]struct{}{}}
+	h := &HTTP1{opts: opts, open: map[*conn]struct{}{}}
 	h.dialContext = new(net.Dialer).DialContext
-	h.request = encodeRequest(&opts)
+	for i := range opts.Requests {
+		h.requests.items = append(h.requests.items, encode(&opts, &opts.Requests[i]))
+	}
+	h.addrs.items = opts.Addrs
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, nil
 }
 
-// encodeRequest returns the bytes of the request.
-func encodeRequest(o *Options) []byte {
-	header, host := o.headers()
+// An encodedRequest is a request as it is sent.
+type encodedRequest struct {
+	bytes      []byte
+	head       bool // responses to HEAD have no body
+	idempotent bool // may be sent again
+}
+
+func encode(o *Options, r *Request) *encodedRequest {
+	header, host := o.headers(r)
 	if !o.KeepAlive {
 		header.Set("Connection", "close")
 	}
-	if (o.expectsBody() || o.Body != nil) && header.Get("Content-Length") == "" {
-		header.Set("Content-Length", strconv.Itoa(len(o.Body))) // without it servers may reject even an empty body with 411
+	if (r.expectsBody() || r.Body != nil) && header.Get("Content-Length") == "" {
+		header.Set("Content-Length", strconv.Itoa(len(r.Body))) // without it servers may reject even an empty body with 411
 	}
-	target := o.Target
+	target := r.Target
 	if o.Proxy != nil {
 		target = "http://" + withoutZone(o.URL.Host) + target
 		if o.Proxy.User != nil {
@@ -65,15 +74,15 @@ func encodeRequest(o *Options) []byte {
 		}
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", o.Method, target, host)
+	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", r.Method, target, host)
 	_ = header.Write(&b) // a bytes.Buffer does not fail
 	b.WriteString("\r\n")
-	b.Write(o.Body)
-	return b.Bytes()
+	b.Write(r.Body)
+	return &encodedRequest{bytes: b.Bytes(), head: r.Method == http.MethodHead, idempotent: isIdempotent(r.Method)}
 }
 
-// RoundTrip sends the request, and returns once the response has been read and observed. The response is valid until
-// its body is closed.
+// RoundTrip sends the next request, and returns once the response has been read and observed. The response is valid
+// until its body is closed.
 func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
 	c := h.takeIdle()
@@ -97,7 +106,7 @@ func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
 		h.drop(c)
 		return nil, ErrClosed
 	}
-	c, sent, err := h.attempt(c, x)
+	c, sent, err := h.attempt(c, x, h.requests.next())
 	if err != nil && h.closed.Load() {
 		if !sent {
 			h.drop(c)
@@ -118,12 +127,12 @@ func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
 // attempt makes one exchange. It moves to a new connection if c is nil or was closed while idle, and, at most once, if
 // the server closed c instead of responding and the request is idempotent. sent is false if no server can have received
 // the request.
-func (h *HTTP1) attempt(c *conn, x *Exchange) (_ *conn, sent bool, err error) {
+func (h *HTTP1) attempt(c *conn, x *Exchange, r *encodedRequest) (_ *conn, sent bool, err error) {
 	limit := h.opts.Epoch.Add(x.Start + h.opts.Timeout)
 	resent := false
 	if c != nil {
-		err := c.exchange(x, limit)
-		resent = err != nil && c.diedUnused(err) && isIdempotent(h.opts.Method) && !h.closed.Load()
+		err := c.exchange(x, r, limit)
+		resent = err != nil && c.diedUnused(err) && r.idempotent && !h.closed.Load()
 		if !resent && !errors.Is(err, errIdleClosed) {
 			return c, c.written, err
 		}
@@ -135,23 +144,14 @@ func (h *HTTP1) attempt(c *conn, x *Exchange) (_ *conn, sent bool, err error) {
 	if err != nil {
 		return nil, true, err // connecting counts as sending
 	}
-	err = c.exchange(x, limit)
+	err = c.exchange(x, r, limit)
 	return c, resent || c.written, err
-}
-
-// isIdempotent reports whether RFC 9110 allows to send a request again that may have been received.
-func isIdempotent(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
-		return true
-	}
-	return false
 }
 
 func (h *HTTP1) dial(x *Exchange, limit time.Time) (*conn, error) {
 	ctx, cancel := context.WithDeadline(h.ctx, limit)
 	defer cancel()
-	raw, err := h.dialContext(ctx, "tcp", h.opts.Addr)
+	raw, err := h.dialContext(ctx, h.opts.Network, h.addrs.next())
 	x.setConnected(h.opts.now())
 	if err != nil {
 		x.fail(Connect, err)

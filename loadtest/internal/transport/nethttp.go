@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,7 +22,8 @@ import (
 type NetHTTP struct {
 	opts     Options
 	base     *http.Transport
-	request  *http.Request   // each request is a copy of it
+	requests rotation[netRequest]
+	addrs    rotation[string]
 	received atomic.Int64    // bytes not yet attributed to an exchange
 	bodies   sync.Pool       // of *[]byte
 	ctx      context.Context //nolint:containedctx // ends with Close
@@ -36,21 +38,21 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 	}
 	n := &NetHTTP{opts: opts}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.request, err = http.NewRequestWithContext(n.ctx, opts.Method, opts.URL.String(), nil)
-	if err != nil {
-		n.cancel()
-		return nil, err
+	for i := range opts.Requests {
+		n.requests.items = append(n.requests.items, n.newRequest(&opts.Requests[i]))
 	}
-	n.request.URL = requestURL(&opts)
-	n.request.Header, n.request.Host = opts.headers()
+	n.addrs.items = opts.Addrs
 	proxy := http.ProxyFromEnvironment
-	if opts.Proxy != nil {
+	switch {
+	case opts.Proxy != nil:
 		proxy = http.ProxyURL(opts.Proxy)
+	case opts.Network == "unix":
+		proxy = nil
 	}
 	n.base = &http.Transport{
 		Proxy:               proxy,
 		DialContext:         n.dial,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     cmp.Or(opts.TLS, &tls.Config{MinVersion: tls.VersionTLS12}),
 		DisableKeepAlives:   !opts.KeepAlive,
 		DisableCompression:  true, // count the bytes on the wire
 		ForceAttemptHTTP2:   true,
@@ -60,22 +62,49 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 	return n, nil
 }
 
+// A netRequest is a request, of which each request sent is a copy, and its body.
+type netRequest struct {
+	*http.Request
+
+	body []byte // nil means none
+}
+
+func (n *NetHTTP) newRequest(r *Request) netRequest {
+	header, host := n.opts.headers(r)
+	return netRequest{body: r.Body, Request: &http.Request{
+		Method: r.Method, URL: requestURL(&n.opts, r.Target), Header: header, Host: host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}}
+}
+
+// copy returns a copy of the request, with a body that has not been read.
+func (r netRequest) copy(ctx context.Context) *http.Request {
+	req := r.WithContext(ctx)
+	if r.body == nil {
+		return req
+	}
+	req.ContentLength = int64(len(r.body))
+	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.body)), nil }
+	req.Body, _ = req.GetBody() // does not fail
+	return req
+}
+
 // requestURL returns a URL for which net/http sends the request target exactly as given.
-func requestURL(o *Options) *url.URL {
-	u, err := url.Parse(o.URL.Scheme + "://" + o.URL.Host + o.Target)
-	if err == nil && u.RequestURI() == o.Target {
+func requestURL(o *Options, target string) *url.URL {
+	u, err := url.Parse(o.URL.Scheme + "://" + o.URL.Host + target)
+	if err == nil && u.RequestURI() == target {
 		return u
 	}
-	path, query, hasQuery := strings.Cut(o.Target, "?")
+	path, query, hasQuery := strings.Cut(target, "?")
 	return &url.URL{
 		Scheme: o.URL.Scheme, Host: o.URL.Host, Opaque: path, RawQuery: query, ForceQuery: hasQuery,
 	}
 }
 
-// dial connects to Options.Addr instead of the URL's host, and to addr otherwise, which is a proxy then.
+// dial connects to one of Options.Addrs instead of the URL's host, and to addr otherwise, which is a proxy then.
 func (n *NetHTTP) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if n.opts.Proxy == nil && addr == hostPort(n.opts.URL) {
-		addr = n.opts.Addr
+		network, addr = n.opts.Network, n.addrs.next()
 	}
 	dialer := net.Dialer{Timeout: n.opts.Timeout}
 	c, err := dialer.DialContext(ctx, network, addr)
@@ -85,7 +114,7 @@ func (n *NetHTTP) dial(ctx context.Context, network, addr string) (net.Conn, err
 	return &countedConn{Conn: c, received: &n.received}, nil
 }
 
-// RoundTrip sends the request, and returns once the response has been read and observed.
+// RoundTrip sends the next request, and returns once the response has been read and observed.
 func (n *NetHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	if n.ctx.Err() != nil {
 		return nil, ErrClosed
@@ -113,7 +142,7 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	defer cancel()
 	steps := steps{stop: cancel}
 	ctx = httptrace.WithClientTrace(ctx, steps.trace(&n.opts))
-	resp, err := n.base.RoundTrip(n.newRequest(ctx))
+	resp, err := n.base.RoundTrip(n.requests.next().copy(ctx))
 	if err == nil {
 		x.Status = resp.StatusCode
 		x.Server = []byte(resp.Header.Get("Server"))
@@ -133,18 +162,6 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 		x.fail(Receive, err)
 	}
 	return status, err
-}
-
-// newRequest returns a copy of the request, with a body that has not been read.
-func (n *NetHTTP) newRequest(ctx context.Context) *http.Request {
-	req := n.request.WithContext(ctx)
-	if n.opts.Body == nil {
-		return req
-	}
-	req.ContentLength = int64(len(n.opts.Body))
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(n.opts.Body)), nil }
-	req.Body, _ = req.GetBody() // does not fail
-	return req
 }
 
 func readResponse(x *Exchange, resp *http.Response, buf []byte) error {

@@ -2,16 +2,16 @@ package transport
 
 import (
 	"cmp"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
-
-	"golang.org/x/net/http/httpguts"
 )
 
 // ErrClosed is returned for requests that were pending when Close was called, which are observed as Aborted, and for
@@ -34,8 +34,16 @@ type Options struct {
 	// Body is the body of the request; nil means none.
 	Body []byte
 
-	// Addr is the host:port to connect to. The default is that of Proxy, and without a proxy that of the URL.
-	Addr string
+	// Requests, if set, are sent in turn instead.
+	Requests []Request
+
+	// Addrs are the addresses to connect to, in turn, in Network ("tcp", the default, or "unix"). The default is the
+	// host:port of Proxy, and without a proxy that of the URL.
+	Addrs   []string
+	Network string
+
+	// TLS configures https in NetHTTP. The default verifies the server's certificate.
+	TLS *tls.Config
 
 	// Proxy is the http URL of a proxy, with its user and password; nil means none. NetHTTP takes nil as the proxy of the
 	// environment (http_proxy).
@@ -80,24 +88,23 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Timeout < 0 {
 		return o, fmt.Errorf("the timeout must not be negative, got %v", o.Timeout)
 	}
-	if !httpguts.ValidHeaderFieldName(o.Method) { // both are tokens
-		return o, fmt.Errorf("the method must be an HTTP token, got %q", o.Method)
-	}
-	for name, values := range o.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return o, fmt.Errorf("a header name must be an HTTP token, got %q", name)
-		}
-		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return o, fmt.Errorf("the value of header %s must not have control characters", name)
-			}
-		}
+	o, err := o.withRequests()
+	if err != nil {
+		return o, err
 	}
 	if o.Proxy != nil {
-		o.Addr = cmp.Or(o.Addr, hostPort(o.Proxy))
+		o.Addrs = defaultAddrs(o.Addrs, o.Proxy)
 	}
-	o.Addr = cmp.Or(o.Addr, hostPort(o.URL))
+	o.Addrs = defaultAddrs(o.Addrs, o.URL)
+	o.Network = cmp.Or(o.Network, "tcp")
 	return o, nil
+}
+
+func defaultAddrs(addrs []string, u *url.URL) []string {
+	if len(addrs) > 0 {
+		return addrs
+	}
+	return []string{hostPort(u)}
 }
 
 func hostPort(u *url.URL) string {
@@ -116,12 +123,10 @@ func (o Options) begin(x *Exchange, seq uint64) {
 	}
 }
 
-// headers returns the headers to send in a new map, and separately the value of Host.
-func (o Options) headers() (header http.Header, host string) {
+// headers returns the headers of r to send in a new map, and separately the value of Host.
+func (o Options) headers(r *Request) (header http.Header, host string) {
 	header = http.Header{"User-Agent": {"pointsapp-loadtest"}, "Accept": {"*/*"}}
-	for name, values := range o.Header {
-		header[http.CanonicalHeaderKey(name)] = values
-	}
+	maps.Copy(header, r.Header)
 	if u := o.URL.User; u != nil && header.Get("Authorization") == "" {
 		header.Set("Authorization", basicAuth(u))
 	}
@@ -143,9 +148,4 @@ func withoutZone(host string) string {
 		return host
 	}
 	return host[:zone] + host[end:]
-}
-
-// expectsBody reports whether requests with the method normally have a body, so that an absent one must be announced.
-func (o Options) expectsBody() bool {
-	return o.Method == http.MethodPost || o.Method == http.MethodPut || o.Method == http.MethodPatch
 }

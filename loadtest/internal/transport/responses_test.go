@@ -136,7 +136,7 @@ func TestRefused(t *testing.T) {
 			listener, err := net.Listen("tcp", "127.0.0.1:0")
 			require.NoError(t, err)
 			u := serve(t, always("")) // only for the URL
-			opts := Options{URL: u, Addr: listener.Addr().String()}
+			opts := Options{URL: u, Addrs: []string{listener.Addr().String()}}
 			require.NoError(t, listener.Close())
 			x := send(t, newTransport, opts, 1)[0]
 			assert.Equal(t, Connect, x.Failure)
@@ -250,7 +250,7 @@ func TestRequest(t *testing.T) {
 			u.Host, u.Path, u.RawQuery = "example.test:99", "/a b", "x=1&y"
 			long := strings.Repeat("v", 600_000) // more than a socket buffer holds
 			x := send(t, newTransport, Options{
-				Method: "PURGE", URL: u, Addr: listener.Addr().String(), KeepAlive: true,
+				Method: "PURGE", URL: u, Addrs: []string{listener.Addr().String()}, KeepAlive: true,
 				Header: http.Header{"x-thing": {"1", "2"}, "User-Agent": {"me"}, "Long": {long}},
 			}, 1)[0]
 			require.NoError(t, x.Err)

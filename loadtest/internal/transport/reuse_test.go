@@ -116,7 +116,7 @@ func TestHostHasNoZone(t *testing.T) {
 	for host, want := range map[string]string{
 		"[fe80::1%lo]:80": "[fe80::1]:80", "[fe80::1%lo]": "[fe80::1]", "[::1]:80": "[::1]:80", "a.test:80": "a.test:80",
 	} {
-		_, got := Options{URL: &url.URL{Scheme: "http", Host: host}}.headers()
+		_, got := Options{URL: &url.URL{Scheme: "http", Host: host}}.headers(&Request{})
 		assert.Equal(t, want, got)
 	}
 }
@@ -152,4 +152,27 @@ func TestTimeoutIsExact(t *testing.T) {
 		assert.Equal(t, Exception, last.Failure)
 		assert.Equal(t, 8*time.Second, last.Done-last.Start)
 	})
+}
+
+// TestAddrsInTurn has two servers and one connection per request.
+func TestAddrsInTurn(t *testing.T) {
+	for name, newTransport := range transports {
+		t.Run(name, func(t *testing.T) {
+			var received [2]atomic.Int64
+			addrs := make([]string, 0, len(received))
+			for i := range received {
+				u := serve(t, func(c net.Conn, n int) bool {
+					received[i].Add(1)
+					return once("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")(c, n)
+				})
+				addrs = append(addrs, u.Host)
+			}
+			opts := Options{URL: &url.URL{Scheme: "http", Host: "server.invalid", Path: "/"}, Addrs: addrs}
+			for _, x := range send(t, newTransport, opts, 6) {
+				require.NoError(t, x.Err)
+			}
+			assert.EqualValues(t, 3, received[0].Load())
+			assert.EqualValues(t, 3, received[1].Load())
+		})
+	}
 }

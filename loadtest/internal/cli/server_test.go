@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+)
+
+// writeFile writes a file into a directory of the test and returns its path.
+func writeFile(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	return path
+}
+
+func TestTargets(t *testing.T) {
+	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+		t.Run(transport, func(t *testing.T) {
+			server := newRecordingServer(t)
+			body := writeFile(t, "user.json", `{"id":1}`)
+			file := writeFile(t, "targets", fmt.Sprintf("GET /users?id=1\nX-A: b\n\nPOST %s/users\nContent-Type: application/json\n@%s\n\n"+
+				"# a comment\nDELETE /users/1\n", server.URL, body))
+			out, errs, code := call(t.Context(), "-qn7", "-transport", transport, "-targets", file, "-H", "X-All: yes", server.URL)
+			require.Equal(t, exitOK, code, errs)
+			assert.Contains(t, out, "Document Path:          3 requests in turn, from "+file)
+			assert.Contains(t, out, "Document Length:        Variable")
+			require.Len(t, server.requests, 7)
+			for i, want := range []received{
+				{method: "GET", uri: "/users?id=1"}, {method: "POST", uri: "/users", body: `{"id":1}`}, {method: "DELETE", uri: "/users/1"},
+				{method: "GET", uri: "/users?id=1"},
+			} {
+				got := server.requests[i]
+				assert.Equal(t, want, received{method: got.method, uri: got.uri, body: got.body})
+				assert.Equal(t, "yes", got.header.Get("X-All"))
+			}
+			assert.Equal(t, "b", server.requests[0].header.Get("X-A"))
+			assert.Equal(t, "application/json", server.requests[1].header.Get("Content-Type"))
+
+			other := writeFile(t, "other", "GET http://other.invalid/\n")
+			_, errs, code = call(t.Context(), "-q", "-targets", other, server.URL)
+			assert.Equal(t, exitFailed, code)
+			assert.Contains(t, errs, "all must be at "+server.URL)
+		})
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	cert := writeFile(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+	}{
+		"unknown authority": {nil, exitFailed}, "insecure": {[]string{"-insecure"}, exitOK}, "cacert": {[]string{"-cacert", cert}, exitOK},
+		"no certificate": {[]string{"-cacert", writeFile(t, "empty", "")}, exitFailed},
+		"no file":        {[]string{"-cacert", "/nowhere"}, exitFailed},
+	} {
+		_, errs, code := call(t.Context(), append(append([]string{"-qn2"}, tt.args...), server.URL)...)
+		assert.Equal(t, tt.code, code, "%s: %s", name, errs)
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host) }))
+	require.NoError(t, server.Listener.Close())
+	server.Listener = listener
+	server.Start()
+	defer server.Close()
+	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+		out, errs, code := call(t.Context(), "-qn5", "-v2", "-transport", transport, "-unix-socket", path, "http://app.invalid/x")
+		assert.Equal(t, exitOK, code, errs)
+		assert.Contains(t, out, "Complete requests:      5\n")
+		assert.Contains(t, out, "First response: status 200\napp.invalid\n")
+	}
+}
+
+// TestDuration runs a closed loop without a limit of requests.
+func TestDuration(t *testing.T) {
+	for _, flag := range []string{"-duration", "-z"} {
+		out, errs, code := call(t.Context(), "-q", "-c", "2", flag, "100ms", "-assert", "failed=0", respond(t, http.StatusOK).URL)
+		assert.Equal(t, exitOK, code, errs)
+		assert.Contains(t, out, "closed loop like ab: 2 clients for 100ms.")
+	}
+}
+
+func TestEnvironmentProxyIsMentioned(t *testing.T) {
+	t.Setenv("http_proxy", "http://proxy.invalid:1")
+	_, errs, _ := call(t.Context(), "-q", "-s", "1", "http://server.invalid/")
+	assert.Contains(t, errs, "the proxy of the environment is ignored: use -X or -transport net/http\n")
+	_, errs, code := call(t.Context(), "-q", respond(t, http.StatusOK).URL)
+	assert.Equal(t, exitOK, code)
+	assert.Empty(t, errs, "loopback addresses are not proxied")
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"net/url"
+	"os"
+
+	vegeta "github.com/tsenart/vegeta/v12/lib"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// readTargets reads the requests in a file with vegeta's format of targets. Their URLs must be on the server of the
+// command line, or be only a path and query.
+//
+//	GET /users?id=1
+//	Accept: application/json
+//
+//	POST http://127.0.0.1:4000/users
+//	Content-Type: application/json
+//	@user.json
+func readTargets(cfg *flags.Config) ([]transport.Request, error) {
+	content, err := os.ReadFile(cfg.TargetsFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the targets: %w", err)
+	}
+	targets, err := vegeta.ReadAllTargets(vegeta.NewHTTPTargeter(bytes.NewReader(content), nil, nil))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the targets in %s: %w", cfg.TargetsFile, err)
+	}
+	requests := make([]transport.Request, 0, len(targets))
+	for _, target := range targets {
+		u, err := url.Parse(target.URL)
+		if err != nil || u.Host != "" && (u.Host != cfg.URL.Host || u.Scheme != cfg.URL.Scheme) {
+			return nil, fmt.Errorf("cannot read the targets in %s: all must be at %s://%s",
+				cfg.TargetsFile, cfg.URL.Scheme, cfg.URL.Host)
+		}
+		requests = append(requests, transport.Request{
+			Method: target.Method, Target: u.RequestURI(), Header: target.Header, Body: target.Body,
+		})
+	}
+	return requests, nil
+}
