@@ -1,11 +1,14 @@
 package points_test
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/linearizability"
+	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -196,19 +200,30 @@ func TestLinearizableAtRandom(t *testing.T) {
 	}
 }
 
+// A chance is a source of random numbers that is safe for concurrent use.
+type chance struct {
+	mu     sync.Mutex
+	random *rand.Rand
+}
+
+func newChance(seed uint64) *chance { return &chance{random: rand.New(rand.NewPCG(seed, 0))} }
+
+func (c *chance) draw(n int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.random.Int64N(n)
+}
+
+// sleep sleeps for less than most.
+func (c *chance) sleep(most time.Duration) {
+	time.Sleep(time.Duration(c.draw(int64(most)))) //nolint:forbidigo // advances the bubble's clock
+}
+
 func runAtRandom(t *testing.T, build builder, seed uint64) (verdict error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		random := rand.New(rand.NewPCG(seed, 0))
-		draw := func(n int64) int64 {
-			mu.Lock()
-			defer mu.Unlock()
-			return random.Int64N(n)
-		}
-		sleep := func(most time.Duration) {
-			time.Sleep(time.Duration(draw(int64(most)))) //nolint:forbidigo // advances the bubble's clock
-		}
+		chance := newChance(seed)
+		draw, sleep := chance.draw, chance.sleep
 		users := make([]points.User, 8)
 		for i := range users {
 			users[i].ID = int64(i)
@@ -315,4 +330,112 @@ func TestContextEndsWithTheRead(t *testing.T) {
 		cancel()
 	}
 	require.NoError(t, recorder.Check())
+}
+
+func TestSharedLinearizable(t *testing.T) {
+	users := make([]points.User, 8)
+	for i := range users {
+		users[i].ID = int64(i)
+	}
+	database := sharedtest.New(users)
+	database.At = func(context.Context, sharedtest.Position) { runtime.Gosched() }
+	linearizability.TestShared(t, database.Open, slices.Clone(users))
+}
+
+// Three engines on one state with random clients, some of which give up, beside ticks, updates, restarts of the engines and
+// crashes of the database.
+func TestSharedLinearizableAtRandom(t *testing.T) {
+	const seeds = 10
+	for _, fault := range []sharedtest.Fault{
+		sharedtest.None, sharedtest.SnapshotIsOlder, sharedtest.RepeatableRead, sharedtest.MinDuringBatch,
+		sharedtest.StateInProcess, sharedtest.NoReserve,
+	} {
+		t.Run(string(cmp.Or(fault, "none")), func(t *testing.T) {
+			var err error
+			for seed := uint64(0); seed < seeds && err == nil; seed++ {
+				err = runSharedAtRandom(t, fault, seed)
+			}
+			if fault == sharedtest.None {
+				require.NoError(t, err)
+			} else {
+				require.Error(t, err)
+			}
+		})
+	}
+}
+
+// restartAtRandom runs an engine again and again until ctx ends.
+func restartAtRandom(ctx context.Context, t *testing.T, engine *points.Engine, chance *chance) {
+	for ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(chance.draw(int64(20*tickInterval))))
+		assert.NoError(t, engine.Run(ctx))
+		cancel()
+	}
+}
+
+func runSharedAtRandom(t *testing.T, fault sharedtest.Fault, seed uint64) (verdict error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		chance := newChance(seed)
+		draw, sleep := chance.draw, chance.sleep
+		users := make([]points.User, 8)
+		for i := range users {
+			users[i].ID = int64(i)
+		}
+		database := sharedtest.New(users)
+		database.Fault = fault
+		database.At = func(_ context.Context, at sharedtest.Position) {
+			if at == sharedtest.InUpdate {
+				sleep(tickInterval / 20)
+			} else {
+				sleep(tickInterval / 4)
+			}
+		}
+		recorder := linearizability.New(slices.Clone(users))
+		result, err := recorder.Store(database.Open()).Capabilities().SharedState.Sync(t.Context(), points.SyncRequest{
+			Starting: true, TickNow: true, Interval: tickInterval, MinNumber: 50,
+		})
+		require.NoError(t, err)
+		require.True(t, result.Claimed)
+
+		ctx, stop := context.WithCancel(t.Context())
+		var clients, engines sync.WaitGroup
+		var answered atomic.Int64
+		for range 3 {
+			engine := newEngine(t, recorder.Store(database.Open()), recorder.Config(points.Config{
+				Interval: tickInterval, QueryTimeout: time.Hour,
+				MinNumber: func() int { return int(draw(points.MaxPoints + 1)) },
+				Updater:   points.UpdaterConfig{Key: func() uint64 { return uint64(draw(math.MaxInt64)) }},
+			}))
+			engines.Go(func() { restartAtRandom(ctx, t, engine, chance) })
+			for client := range 3 {
+				clients.Go(func() {
+					patience := time.Hour
+					if client == 0 { // gives up early
+						patience = tickInterval / 2
+					}
+					for range 15 {
+						ctx, cancel := context.WithTimeout(t.Context(), patience)
+						if _, err := recorder.Query(func() (points.Result, error) { return engine.Query(ctx) }); err == nil {
+							answered.Add(1)
+						}
+						cancel()
+						sleep(tickInterval)
+					}
+				})
+			}
+		}
+		clients.Go(func() {
+			for range 3 {
+				sleep(10 * tickInterval)
+				database.Crash()
+			}
+		})
+		clients.Wait()
+		stop()
+		engines.Wait()
+		require.Greater(t, answered.Load(), int64(3*2*15), "most queries are answered")
+		verdict = recorder.Check()
+	})
+	return verdict
 }

@@ -14,10 +14,10 @@ import (
 // its place. Otherwise the error shows how far an order can go. Call it when all calls have returned: every query that
 // succeeded must be in the history.
 func (r *Recorder) Check() error {
-	operations := r.operations()
+	operations, failed := r.operations()
 	// An engine may give the queries of one batch timestamps that are a microsecond apart.
 	r.model.slack = time.Duration(len(operations)) * time.Microsecond
-	setPlaces(&r.model, operations, nil)
+	setPlaces(&r.model, operations, failed)
 	return r.model.check(operations, state{minNumber: -1})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/linearizability"
+	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -295,4 +296,114 @@ func TestStoreKeepsCapabilities(t *testing.T) {
 	recorder := linearizability.New(old())
 	assert.False(t, recorder.Store(updating{}).Capabilities().ImmediateReads)
 	assert.True(t, recorder.Store(immediate{}).Capabilities().ImmediateReads)
+}
+
+// A sharedScript records a history of a shared state with users 1, 2 and 3 and min number 50.
+type sharedScript struct {
+	*linearizability.Recorder
+
+	store points.Store
+	state points.SharedState
+}
+
+// query records a query that fails with err after it has taken its timestamp.
+func (s sharedScript) query(err error) {
+	_, _ = s.Query(func() (points.Result, error) {
+		batch, _ := s.state.AnswerBatch(context.Background(), 1, 2)
+		// Batch numbers of several engines are in no order.
+		return points.Result{Users: batch.Users, PreviousTimestamp: batch.Previous, Batch: uint64(batch.Last.UnixMicro()) % 7}, err
+	})
+	pass(time.Second)
+}
+
+// claim claims the next tick. The claim is recorded, and fails if lost.
+func (s sharedScript) claim(number int) {
+	pass(time.Minute)
+	_, _ = s.state.Sync(context.Background(), points.SyncRequest{Interval: time.Minute, MinNumber: number})
+}
+
+// A losingState loses the answers of the Syncs that claim a tick.
+type losingState struct {
+	points.Store
+	points.SharedState
+}
+
+func (s losingState) Capabilities() points.Capabilities { return points.Capabilities{SharedState: s} }
+
+func (s losingState) Sync(ctx context.Context, request points.SyncRequest) (points.SyncResult, error) {
+	result, _ := s.SharedState.Sync(ctx, request)
+	if result.Claimed {
+		return points.SyncResult{}, context.DeadlineExceeded
+	}
+	return result, nil
+}
+
+func TestCheckOfSharedState(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		play func(s sharedScript, database *sharedtest.Database)
+		want string
+	}{
+		{"sequential", func(s sharedScript, _ *sharedtest.Database) { s.query(nil); s.query(nil); s.query(nil) }, ""},
+		{"a failed query took a timestamp", func(s sharedScript, _ *sharedtest.Database) {
+			s.query(nil)
+			s.query(context.DeadlineExceeded)
+			s.query(nil)
+		}, ""},
+		{"the first one did", func(s sharedScript, _ *sharedtest.Database) {
+			s.query(context.DeadlineExceeded)
+			s.query(nil)
+		}, ""},
+		{"a timestamp that no query took", func(s sharedScript, _ *sharedtest.Database) {
+			s.query(context.DeadlineExceeded)
+			s.query(nil)
+			_, _ = s.state.AnswerBatch(context.Background(), 1, 2)
+			pass(time.Second)
+			s.query(nil)
+		}, "did not run at that time"},
+		{"a tick", func(s sharedScript, _ *sharedtest.Database) { s.query(nil); s.claim(10); s.query(nil) }, ""},
+		{"a tick of another recorder", func(s sharedScript, database *sharedtest.Database) {
+			s.query(nil)
+			pass(time.Minute)
+			_, _ = database.Open().Capabilities().SharedState.Sync(context.Background(), points.SyncRequest{MinNumber: 80})
+			s.query(nil)
+		}, "user 2 is missing"},
+		{"a tick that may have been claimed", func(s sharedScript, database *sharedtest.Database) {
+			store := database.Open()
+			losing := s
+			losing.state = s.Store(losingState{store, store.Capabilities().SharedState}).Capabilities().SharedState
+			losing.claim(80)
+			s.query(nil)
+		}, ""},
+		{"two updates at once", func(s sharedScript, database *sharedtest.Database) {
+			database.At = func(ctx context.Context, at sharedtest.Position) {
+				if at == sharedtest.InUpdate {
+					_, err := s.Store(database.Open()).UpdateAll(ctx, key)
+					assert.ErrorIs(t, err, points.ErrUpdateRunning)
+				}
+			}
+			_, err := s.store.UpdateAll(context.Background(), key)
+			assert.NoError(t, err)
+			s.query(nil)
+		}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				database := sharedtest.New(old())
+				s := sharedScript{Recorder: linearizability.New(old())}
+				s.store = s.Store(database.Open())
+				s.state = s.store.Capabilities().SharedState
+				_, err := s.state.Sync(t.Context(), points.SyncRequest{
+					Starting: true, TickNow: true, Interval: time.Minute, MinNumber: 50,
+				})
+				require.NoError(t, err)
+				test.play(s, database)
+				if err := s.Check(); test.want == "" {
+					assert.NoError(t, err)
+				} else {
+					assert.ErrorContains(t, err, test.want)
+				}
+			})
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type Recorder struct {
 	pending *operation // the min number that is drawn but not set; nil if there is none
 	running bool       // the first min number has been drawn
 	history []operation
+
+	shared   bool        // the store has a shared state
+	failed   []time.Time // calls of queries that failed with a shared state
+	updating sync.Mutex  // held by an update of a store with a shared state
 }
 
 // An operation is an event that took effect at some moment from call to end.
@@ -43,19 +48,25 @@ func New(users []points.User) *Recorder {
 	return r
 }
 
-// Query calls query, records it and returns its result. A failed query has no place in the order and is not recorded.
-// Result.Batch may be 0 if it is unknown.
+// Query calls query, records it and returns its result. A failed query has no place in the order and is not recorded;
+// with a shared state it may have one. Result.Batch may be 0 if it is unknown.
 func (r *Recorder) Query(query func() (points.Result, error)) (points.Result, error) {
 	started := time.Now()
 	call := r.tick()
 	result, err := query()
-	if err != nil {
-		return result, err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err != nil {
+		if r.shared {
+			r.failed = append(r.failed, started.Round(0))
+		}
+		return result, err
+	}
 	r.now++
 	event := answeredQuery{result: result, from: started.Round(0), to: time.Now().Round(0)}
+	if r.shared { // two batches of an engine can be in flight, and those of several engines have nothing in common
+		event.result.Batch = 0
+	}
 	r.history = append(r.history, operation{&event, call, r.now})
 	return result, nil
 }
@@ -69,7 +80,7 @@ func (r *Recorder) tick() int64 {
 }
 
 // Config returns cfg with the min numbers recorded: each from when it is drawn until the Tick hook is called, when it
-// has been set.
+// has been set. With a shared state, Store records them.
 func (r *Recorder) Config(cfg points.Config) points.Config {
 	r.model.limit = cmp.Or(cfg.Limit, r.model.limit)
 
@@ -90,7 +101,7 @@ func (r *Recorder) Config(cfg points.Config) points.Config {
 func (r *Recorder) drawMinNumber(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n < 0 || n > points.MaxPoints {
+	if r.shared || n < 0 || n > points.MaxPoints {
 		return
 	}
 	r.now++
@@ -124,15 +135,62 @@ func (r *Recorder) endPending() {
 }
 
 // Store returns store with its updates recorded.
-func (r *Recorder) Store(store points.Store) points.Store { return recordedStore{store, r} }
+//
+// If the store has a shared state, the claims of its ticks are recorded, too, and the store may be one of several on
+// the same state. A tick must be claimed through it before the first query, as the first min number is not known
+// otherwise. While an update is running through one of the stores, another one fails with points.ErrUpdateRunning.
+func (r *Recorder) Store(store points.Store) points.Store {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.shared = store.Capabilities().SharedState != nil
+	return recordedStore{store, r, r.shared}
+}
 
 type recordedStore struct {
 	points.Store
 
 	recorder *Recorder
+	shared   bool
+}
+
+func (s recordedStore) Capabilities() points.Capabilities {
+	capabilities := s.Store.Capabilities()
+	if s.shared {
+		capabilities.SharedState = recordedState{capabilities.SharedState, s.recorder}
+	}
+	return capabilities
+}
+
+type recordedState struct {
+	points.SharedState
+
+	recorder *Recorder
+}
+
+// Sync records the min number of a tick that it claims. If it fails, it may have claimed one.
+func (s recordedState) Sync(ctx context.Context, request points.SyncRequest) (points.SyncResult, error) {
+	call := s.recorder.tick()
+	result, err := s.SharedState.Sync(ctx, request)
+	s.recorder.mu.Lock()
+	defer s.recorder.mu.Unlock()
+	s.recorder.now++
+	claim := operation{minNumber(request.MinNumber), call, s.recorder.now}
+	if err != nil {
+		claim.end = never
+	}
+	if err != nil || result.Claimed {
+		s.recorder.history = append(s.recorder.history, claim)
+	}
+	return result, err
 }
 
 func (s recordedStore) UpdateAll(ctx context.Context, key uint64) (users int64, err error) {
+	if s.shared {
+		if !s.recorder.updating.TryLock() {
+			return 0, points.ErrUpdateRunning
+		}
+		defer s.recorder.updating.Unlock()
+	}
 	update := s.recorder.startUpdate(key)
 	defer func() { s.recorder.record(updateEnd{update, err}) }()
 	err = errors.New("panic") // unless UpdateAll returns
@@ -162,13 +220,15 @@ func (r *Recorder) record(e event) {
 	r.history = append(r.history, operation{e, r.now, r.now})
 }
 
-// operations returns the history so far.
-func (r *Recorder) operations() []operation {
+// operations returns the history so far, and the calls of the queries whose outcome is unknown, in order.
+func (r *Recorder) operations() (history []operation, failed []time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	history := append([]operation(nil), r.history...)
+	history = append(history, r.history...)
 	if r.pending != nil {
 		history = append(history, operation{r.pending.event, r.pending.call, never})
 	}
-	return history
+	failed = append(failed, r.failed...)
+	slices.SortFunc(failed, time.Time.Compare)
+	return history, failed
 }

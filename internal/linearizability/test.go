@@ -2,7 +2,9 @@ package linearizability
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,5 +54,72 @@ func Test(
 	}
 	if err := recorder.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestShared runs three engines, with one shared state, on stores opened by open. 9 concurrent clients query them, and
+// each engine is restarted twice. It checks their common history. The stores must hold exactly users, and their shared
+// state must be new.
+func TestShared(t testing.TB, open func() points.Store, users []points.User) {
+	t.Helper()
+	const interval, engines, runs, queries = 2 * time.Millisecond, 3, 3, 20
+	recorder := New(users)
+	first := recorder.Store(open()).Capabilities().SharedState
+	if result, err := first.Sync(t.Context(), points.SyncRequest{
+		Instance: "test", Starting: true, TickNow: true, Interval: interval, MinNumber: initialMinNumber,
+	}); err != nil || !result.Claimed {
+		t.Fatalf("linearizability: the first tick was not claimed: %v", err)
+	}
+	var running sync.WaitGroup
+	var ticks, updates atomic.Uint64
+	for range engines {
+		engine, err := points.New(recorder.Store(open()), recorder.Config(points.Config{Interval: interval}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		running.Go(func() {
+			for range runs {
+				runWithClients(t, engine, func() { queryEach(t, recorder, engine, queries) })
+			}
+			ticks.Add(engine.State().Ticks)
+			updates.Add(uint64(max(0, engine.State().Updater.LastSuccess.Users)))
+		})
+	}
+	running.Wait()
+	if ticks.Load() == 0 || updates.Load() == 0 {
+		t.Errorf("linearizability: there were %d ticks, and %d users were updated", ticks.Load(), updates.Load())
+	}
+	if err := recorder.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+const initialMinNumber = 50
+
+// runWithClients runs an engine while three clients run.
+func runWithClients(t testing.TB, engine *points.Engine, client func()) {
+	const clients = 3
+	ctx, stop := context.WithCancel(t.Context())
+	var run, clientsDone sync.WaitGroup
+	run.Go(func() {
+		if err := engine.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for range clients {
+		clientsDone.Go(client)
+	}
+	clientsDone.Wait()
+	stop()
+	run.Wait()
+}
+
+// queryEach makes some queries with short pauses.
+func queryEach(t testing.TB, recorder *Recorder, engine *points.Engine, queries int) {
+	for range queries {
+		if _, err := recorder.Query(func() (points.Result, error) { return engine.Query(t.Context()) }); err != nil {
+			t.Error(err)
+		}
+		<-time.After(rand.N(500 * time.Microsecond))
 	}
 }

@@ -29,6 +29,7 @@ const (
 	ChangesOutcome    Fault = "the outcome of an update changes"
 	CountsTwice       Fault = "an update that is recorded again counts again"
 	StoppingClaims    Fault = "an engine that stops claims a tick"
+	DelaysSecond      Fault = "a first tick that comes at once delays the second one"
 	TickNowAlways     Fault = "each start of an engine ticks at once"
 	KeepsInstances    Fault = "an engine that calls Sync no more is kept"
 	ResumesAtOnce     Fault = "a resumed schedule ticks when it would have without the pause"

@@ -126,7 +126,7 @@ func (s *store) Sync(ctx context.Context, request points.SyncRequest) (result po
 	}
 	if result.Claimed {
 		d.minNumber, d.claimed = request.MinNumber, true
-		d.schedule.tick()
+		d.schedule.tick(d.Fault)
 	}
 	result.Status = d.currentStatus()
 	return result, nil
@@ -170,10 +170,15 @@ func (d *Database) isDue(request points.SyncRequest) bool {
 	return !now().Before(s.next)
 }
 
-func (s *schedule) tick() {
+func (s *schedule) tick(fault Fault) {
 	s.ticks++
-	if s.next = s.next.Add(s.interval); !s.next.After(now()) {
-		s.next = now().Add(s.interval)
+	now := now()
+	due := s.next
+	if due.After(now) && fault != DelaysSecond { // TickNow
+		due = now
+	}
+	if s.next = due.Add(s.interval); !s.next.After(now) {
+		s.next = now.Add(s.interval)
 	}
 }
 

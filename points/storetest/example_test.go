@@ -28,7 +28,7 @@ func Example() {
 // The whole test of a shared state, here of one in memory.
 func ExampleRunShared() {
 	openDatabase := func(ids []int64) *sharedtest.Database {
-		var users []points.User
+		users := make([]points.User, 0, len(ids))
 		for _, id := range ids {
 			users = append(users, points.User{ID: id})
 		}

@@ -102,9 +102,14 @@ func firstTick(t tester, open sharedOpener) {
 		}, stopping, false},
 	} {
 		opened := open(upTo(3))
-		test.before(openState(t, opened))
-		claimed := openState(t, opened).sync(test.sync).Claimed
-		require.Equal(t, test.claims, claimed, "Sync claims the first tick: %s", name)
+		state := openState(t, opened)
+		test.before(state)
+		before := state.status().Time
+		result := openState(t, opened).sync(test.sync)
+		require.Equal(t, test.claims, result.Claimed, "Sync claims the first tick: %s", name)
+		if result.Claimed {
+			requireWholeInterval(t, before, result.Status)
+		}
 	}
 }
 
@@ -139,9 +144,9 @@ func pause(t tester, open sharedOpener) {
 // requireWholeInterval checks that the next tick comes an interval after a change, which came after before.
 func requireWholeInterval(t tester, before time.Time, status points.SharedStatus) {
 	require.False(t, status.NextTick.Before(before.Add(status.Interval)),
-		"the next tick must come a whole interval after the change")
+		"the next tick must come a whole interval after a change or the first tick")
 	require.False(t, status.NextTick.After(status.Time.Add(status.Interval)),
-		"the next tick must come an interval after the change, not later")
+		"the next tick must come an interval after a change or the first tick, not later")
 }
 
 // interval tests when the interval of an engine applies, and ScheduleChange.Interval.
