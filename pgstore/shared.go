@@ -49,7 +49,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 // An answer is the result of the function that answers a batch.
 type answer struct {
 	previous, newest, bound *int64
-	wait                    int64
+	wait, lockWait          int64
 	source                  *int
 	page                    *int64
 	ids                     []int64
@@ -63,9 +63,10 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.durable.Load(),
 	}
 	err = s.call(ctx, conn, t, sharedFunction{
-		"_answer", "previous, newest, wait, bound, source, found_page, ids, user_points, inserted, updated",
+		"_answer", "previous, newest, wait, bound, source, found_page, ids, user_points, inserted, updated, lock_wait",
 	}, args,
-		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated)
+		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated,
+		&a.lockWait)
 	if err != nil || a.source == nil {
 		return a, err
 	}
@@ -82,6 +83,7 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 func (a *answer) batch() points.SharedBatch {
 	b := points.SharedBatch{
 		Users: make([]points.User, len(a.ids)), Previous: fromMicros(a.previous), Last: fromMicros(a.newest),
+		LockWait: time.Duration(a.lockWait) * time.Microsecond,
 	}
 	for i := range b.Users {
 		b.Users[i] = points.User{

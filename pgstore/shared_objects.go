@@ -190,14 +190,15 @@ const (
 // known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
 // are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is 1 if the
 // users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the whole
-// table. A batch of 0 queries reads the state and the users, but changes nothing.
+// table. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
 const (
 	answerParameters = "queries integer, max_users integer, page bigint, skip_sample boolean, known_bound bigint"
 	answerResults    = "OUT previous bigint, OUT newest bigint, OUT wait bigint, OUT bound bigint, OUT source integer, " +
-		"OUT found_page bigint, OUT ids bigint[], OUT user_points integer[], OUT inserted bigint[], OUT updated bigint[]"
+		"OUT found_page bigint, OUT ids bigint[], OUT user_points integer[], OUT inserted bigint[], OUT updated bigint[], " +
+		"OUT lock_wait bigint"
 
 	answerBody = `
 #variable_conflict use_column
@@ -206,6 +207,7 @@ DECLARE
 	min_number integer;
 	called boolean;
 	durable bigint := $5;
+	called_at bigint := {now};
 	clock_now bigint;
 	first_page tid;
 	end_page tid;
@@ -213,6 +215,7 @@ BEGIN` + requireReadCommitted + `
 	IF $1 > 0 AND {lock_order} IS NULL THEN
 		RAISE EXCEPTION 'no lock';
 	END IF;
+	lock_wait := greatest({now} - called_at, 0);
 	SELECT sequence.last_value, sequence.is_called, state.min_number INTO STRICT previous, called, min_number
 		FROM {clock} AS sequence, {state} AS state;
 	clock_now := {now};

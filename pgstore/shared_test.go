@@ -106,6 +106,30 @@ func TestSharedOneOrderOfBatches(t *testing.T) {
 	assert.False(t, last.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")))
 }
 
+// A batch measures how long it waited for the order lock.
+func TestSharedLockWait(t *testing.T) {
+	state, pool := sharedUsers(t)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it has been rolled back
+	_, err = tx.Exec(t.Context(), "SELECT FROM users_answer(1, 2, 0, false, 0)")
+	require.NoError(t, err)
+	answered := make(chan points.SharedBatch, 1)
+	go func() {
+		b, err := state.AnswerBatch(t.Context(), 1, 2)
+		assert.NoError(t, err)
+		answered <- b
+	}()
+	const waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted" +
+		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+	require.Eventually(t, func() bool { return queryOne[int](t, pool, waiting) == 1 }, time.Minute, time.Millisecond)
+	waits := time.Now()
+	assert.Equal(t, 1, queryOne[int](t, pool, waiting))
+	held := time.Since(waits)
+	require.NoError(t, tx.Rollback(t.Context()))
+	assert.GreaterOrEqual(t, (<-answered).LockWait, held)
+}
+
 func TestSharedTickIsClaimedOnce(t *testing.T) {
 	first, pool := sharedUsers(t)
 	states := []points.SharedState{first, openShared(t, pool, pgstore.Config{})}

@@ -368,7 +368,7 @@ func (s *shared) setRunning(running bool) bool {
 }
 
 func (s *shared) addState(state *State) {
-	state.Interval = s.currentInterval()
+	state.Interval, state.Instance = s.currentInterval(), s.instance
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state.Shared = s.status; s.status == nil {

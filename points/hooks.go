@@ -50,6 +50,7 @@ type BatchInfo struct {
 	Users    int           // users that it found
 	Waited   time.Duration // from the arrival of the first query to the start of the read
 	Duration time.Duration // of the read
+	LockWait time.Duration // with a SharedState: part of Duration, see SharedBatch; 0 if Err is not nil
 	Err      error         // as the queries return it; nil on success
 }
 

@@ -189,7 +189,7 @@ func (e *Engine) answerBatch(b batch) {
 	if e.cfg.Hooks.BatchEnd != nil {
 		e.callBatchEnd(BatchInfo{
 			Context: hookCtx, Batch: b.number, Queries: b.queries, Users: len(answer.Users),
-			Waited: b.started.Sub(b.arrived), Duration: took, Err: err,
+			Waited: b.started.Sub(b.arrived), Duration: took, LockWait: answer.LockWait, Err: err,
 		})
 	}
 	e.finishBatch(b, answer, err, down)

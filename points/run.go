@@ -13,6 +13,7 @@ import (
 type State struct {
 	Waiting  int           // queries waiting for their result
 	Batches  uint64        // reads of the store since New
+	InFlight int           // reads in progress: at most 1, or 2 with a SharedState; 0 for a store with ImmediateReads
 	Down     bool          // the store is down: queries fail with ErrStoreDown
 	Interval time.Duration // between two ticks
 	Paused   bool          // no ticks until Resume
@@ -20,6 +21,9 @@ type State struct {
 	Ticks    uint64        // since New, or since the shared state was created
 	Skipped  uint64        // ticks whose update was skipped, because another one was running
 	Updater  UpdaterState
+
+	// Instance identifies this engine in Shared; empty without a shared state.
+	Instance string
 
 	// Shared is the shared state as of the latest successful Sync or change of the schedule by this engine: at most a
 	// second old while Run runs and the store answers. It is nil before that, and without a shared state. Do not modify
@@ -117,7 +121,7 @@ func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 // State returns a snapshot of the engine. It does not wait for the store.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, Down: e.downErr != nil}
+	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, InFlight: e.reading, Down: e.downErr != nil}
 	e.mu.Unlock()
 	if e.shared != nil {
 		e.shared.addState(&state)

@@ -2,6 +2,7 @@ package points
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -41,6 +42,10 @@ type SharedBatch struct {
 	Users    []User    // never nil
 	Previous time.Time // the timestamp of the query before the first of the batch; zero if there was none
 	Last     time.Time // of the last query of the batch; the queries before it have the n-1 microseconds before it
+
+	// LockWait is how long the batch waited for its place in the order, which other batches and ticks held. It is a part
+	// of the duration of the call, for telemetry. 0 if it is not measured.
+	LockWait time.Duration
 }
 
 // A SyncRequest is the argument of [SharedState.Sync].
@@ -85,6 +90,25 @@ type SharedStatus struct {
 	// LastSuccess and LastFailure are the latest update that succeeded and the latest that failed; zero if there was
 	// none.
 	LastSuccess, LastFailure SharedUpdate
+}
+
+// Running returns the update that is running, and false if there is none. An update without an outcome is not running
+// if its engine is gone, was started later, or has begun another update.
+func (s *SharedStatus) Running() (SharedUpdate, bool) {
+	for i, update := range s.Updates {
+		if update.Outcome == UpdateUnfinished && s.isRunning(i) {
+			return update, true
+		}
+	}
+	return SharedUpdate{}, false
+}
+
+// isRunning reports whether the i-th update, which has no outcome, can still have one.
+func (s *SharedStatus) isRunning(i int) bool {
+	update := s.Updates[i]
+	return slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
+		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
+	}) && !slices.ContainsFunc(s.Updates[:i], func(later SharedUpdate) bool { return later.Instance == update.Instance })
 }
 
 // InstanceTimeout is the time without a Sync after which an engine counts as gone.

@@ -107,9 +107,11 @@ func TestTwoSharedBatchesInFlight(t *testing.T) {
 		calls := startQueries(t.Context(), engine, 7)
 		assert.Equal(t, []int{1, 1}, state.batches)
 		assert.Equal(t, 7, engine.State().Waiting)
+		assert.Equal(t, 2, engine.State().InFlight)
 		gate.open()
 		assert.Equal(t, []int{1, 1, 5}, state.batches)
 		assert.Zero(t, engine.State().Waiting)
+		assert.Zero(t, engine.State().InFlight)
 		assert.EqualValues(t, 3, engine.State().Batches)
 
 		timestamps := make([]time.Time, 0, len(calls))
@@ -321,4 +323,48 @@ func TestTimeoutOfASharedBatch(t *testing.T) {
 		requireTimeout(t, c, time.Second)
 		require.NotErrorIs(t, c.err, points.ErrStoreDown)
 	})
+}
+
+// The hook gets how long a batch waited for its place in the order.
+func TestSharedLockWait(t *testing.T) {
+	state := &fakeState{}
+	state.onAnswer(func(_ context.Context, n, _ int) (points.SharedBatch, error) {
+		batch := state.next(n)
+		batch.LockWait = time.Second
+		return batch, nil
+	})
+	var waits []time.Duration
+	engine := newEngine(t, state, points.Config{
+		Hooks: points.Hooks{BatchEnd: func(info points.BatchInfo) { waits = append(waits, info.LockWait) }},
+	})
+	_, err := engine.Query(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []time.Duration{time.Second}, waits)
+}
+
+// An update without an outcome runs if its engine can still end it.
+func TestSharedStatusRunning(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Date(2026, 1, 1, 0, 0, seconds, 0, time.UTC) }
+	update := func(id uint64, engine string, started int, outcome points.UpdateOutcome) points.SharedUpdate {
+		return points.SharedUpdate{ID: id, Instance: engine, Started: at(started), Outcome: outcome}
+	}
+	const unfinished, succeeded = points.UpdateUnfinished, points.UpdateSucceeded
+	for name, test := range map[string]struct {
+		updates []points.SharedUpdate
+		want    uint64
+	}{
+		"none":                    {nil, 0},
+		"ended":                   {[]points.SharedUpdate{update(1, "one", 20, succeeded)}, 0},
+		"running":                 {[]points.SharedUpdate{update(1, "one", 20, unfinished)}, 1},
+		"as the engine starts":    {[]points.SharedUpdate{update(1, "one", 10, unfinished)}, 1},
+		"before the engine":       {[]points.SharedUpdate{update(1, "one", 9, unfinished)}, 0},
+		"of an engine that died":  {[]points.SharedUpdate{update(1, "two", 20, unfinished)}, 0},
+		"and the engine has next": {[]points.SharedUpdate{update(2, "one", 30, succeeded), update(1, "one", 20, unfinished)}, 0},
+		"after one of the dead":   {[]points.SharedUpdate{update(2, "two", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
+	} {
+		status := points.SharedStatus{Instances: []points.SharedInstance{{Instance: "one", Started: at(10)}}, Updates: test.updates}
+		running, ok := status.Running()
+		assert.Equal(t, test.want, running.ID, name)
+		assert.Equal(t, test.want != 0, ok, name)
+	}
 }

@@ -109,7 +109,7 @@ func TestSharedTick(t *testing.T) {
 			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
 		})
 		assert.Equal(t, points.State{
-			Interval: time.Minute, Updater: points.UpdaterState{Breaker: points.BreakerClosed},
+			Interval: time.Minute, Updater: points.UpdaterState{Breaker: points.BreakerClosed}, Instance: "first",
 		}, engine.State())
 		started := time.Now()
 		running, stop := run(t.Context(), engine)
