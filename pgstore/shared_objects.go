@@ -326,7 +326,7 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 	SELECT reserved INTO STRICT bound FROM {bound};
 	IF bound < clock_now + {reserve_before}
-		AND (SELECT is_called AND last_value > clock_now - {reserve_before} FROM {clock}) THEN
+		AND (SELECT last_value > clock_now - {reserve_before} FROM {clock}) THEN
 		UPDATE {bound} SET reserved = greatest(reserved, clock_now + {reserve_ahead}) RETURNING reserved INTO STRICT bound;
 		changes := true;
 	END IF;

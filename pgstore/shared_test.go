@@ -240,7 +240,9 @@ func TestSharedUpdates(t *testing.T) {
 	assert.EqualValues(t, 4, s.LastSuccess.ID)
 	assert.EqualValues(t, 9, s.LastSuccess.Users)
 
-	// The latest success and failure survive many later updates, and a late Sync of an old update records nothing.
+	// The latest success and failure survive many later updates, and so does what a server may repeat.
+	skipped := points.SharedUpdate{ID: 5, Outcome: points.UpdateSkipped}
+	assert.EqualValues(t, 2, record("a", skipped).Skipped)
 	for id := range uint64(2 * points.SharedUpdates) {
 		s = record("b", points.SharedUpdate{ID: 100 + id, Duration: time.Microsecond, Outcome: points.UpdateCancelled})
 	}
@@ -249,6 +251,7 @@ func TestSharedUpdates(t *testing.T) {
 	assert.EqualValues(t, 4, s.LastSuccess.ID)
 	assert.Equal(t, uint64(1<<63), s.LastFailure.ID)
 	assert.Zero(t, record("a", failure).Failures)
+	assert.EqualValues(t, 2, record("a", skipped).Skipped)
 	assert.LessOrEqual(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users_updates"), points.SharedUpdates+3)
 
 	assert.Equal(t, []string{"a", "b"}, instances(s))
