@@ -70,6 +70,10 @@ func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
 	if err := s.out.write(result, best); err != nil {
 		return false, err
 	}
+	s.printOutcomes(&best.summary)
+	if best.summary.Latency.Count() > 0 {
+		s.printLatency(best)
+	}
 	s.printNotes(best)
 	if s.violating != nil && s.violating != best {
 		s.printContract(s.violating)
@@ -129,6 +133,9 @@ func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
 	cfg := *c.cfg
 	cfg.Rate = &constant
 	r := &run{cfg: &cfg, target: c.target, schedule: schedule, warmUp: warmUp, sim: c.sim}
+	if !cfg.Quiet && isTerminal(c.stderr) {
+		r.watch = (&liveView{out: c.stderr, label: fmt.Sprintf("%d/s: ", at.Rate), duration: schedule.Duration()}).watch
+	}
 	return r, r.execute(ctx)
 }
 

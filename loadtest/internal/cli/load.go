@@ -30,14 +30,19 @@ func (c *command) load(ctx context.Context) error {
 		}
 		requests = r.schedule.Requests()
 	}
-	progress := newProgress(c.stderr, requests, cfg.Quiet)
+	terminal := isTerminal(c.stderr)
+	progress := newProgress(c.stderr, requests, cfg.Quiet || terminal)
 	r.progress = progress.completed
-	c.printBenchmarking(progress)
+	if terminal && !cfg.Quiet {
+		r.watch = c.liveView(&r, requests).watch
+	}
+	inline := progress.step == 0 && r.watch == nil // nothing is printed until the run is over
+	c.printBenchmarking(inline)
 	if err := r.execute(ctx); err != nil {
 		return err
 	}
 	progress.finish(r.summary.Complete)
-	if progress.step == 0 {
+	if inline {
 		fmt.Fprint(c.stdout, "..done\n")
 	}
 	fmt.Fprint(c.stdout, "\n\n")
@@ -64,6 +69,15 @@ func (c *command) load(ctx context.Context) error {
 	return nil
 }
 
+// liveView returns the view of a run of the given number of requests; 0 without a limit.
+func (c *command) liveView(r *run, requests int64) *liveView {
+	v := &liveView{out: c.stderr, requests: requests, duration: r.cfg.TimeLimit}
+	if r.schedule != nil {
+		v.duration = r.schedule.Duration()
+	}
+	return v
+}
+
 // interrupted is the error of a run that was interrupted; planned is 0 without a limit.
 func (r *run) interrupted(planned int64) error {
 	if planned == 0 {
@@ -79,7 +93,7 @@ func (r *run) noSuccess() error {
 	case s.Non2xx > 0:
 		return fmt.Errorf("no request succeeded: %d of %d responses were non-2xx", s.Non2xx, s.Attempts())
 	case len(s.Failures) > 0:
-		return fmt.Errorf("no request succeeded: %s", s.Failures[0])
+		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error)
 	}
 	return errors.New("no request succeeded: no response arrived before the end of the run")
 }
@@ -89,10 +103,10 @@ func (r *run) contractMet() bool {
 	return r.contract.Violations == 0 && (r.contract.Checked || r.cfg.Verify != contract.On)
 }
 
-// printBenchmarking prints the line that ab prints at the start.
-func (c *command) printBenchmarking(progress *progress) {
+// printBenchmarking prints the line that ab prints at the start; inline omits its end.
+func (c *command) printBenchmarking(inline bool) {
 	end := "\n"
-	if progress.step == 0 {
+	if inline {
 		end = "..."
 	}
 	fmt.Fprintf(c.stdout, "Benchmarking %s (be patient)%s", c.cfg.URL.Hostname(), end)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
-	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
@@ -20,8 +19,9 @@ func (c *command) print(r *run, result *report.Run) error {
 	if err := abReport.Write(c.stdout); err != nil {
 		return err
 	}
-	if r.schedule != nil {
-		c.printLatency(r.summary.Latency)
+	c.printOutcomes(&r.summary)
+	if r.summary.Latency.Count() > 0 {
+		c.printLatency(r)
 	}
 	c.printFirst(r)
 	c.printNotes(r)
@@ -55,16 +55,6 @@ func (c *command) printFirst(r *run) {
 	}
 }
 
-// printLatency writes the latency percentiles of an open loop.
-func (c *command) printLatency(d *record.Distribution) {
-	fmt.Fprint(c.stdout, "\nLatency from when a request was due (ms)\n")
-	fmt.Fprintf(c.stdout, "%9s %10.3f\n", "mean", milliseconds(d.Mean()))
-	for _, percent := range []float64{50, 75, 90, 95, 99, 99.9, 99.99, 99.999} {
-		fmt.Fprintf(c.stdout, "%8v%% %10.3f\n", percent, milliseconds(d.Percentile(percent)))
-	}
-	fmt.Fprintf(c.stdout, "%9s %10.3f\n", "max", milliseconds(d.Max()))
-}
-
 // count returns n with the form of a noun, and what follows it, that agrees with n.
 func count(n int64, one, many string) string {
 	if n == 1 {
@@ -93,9 +83,6 @@ func (c *command) printNotes(r *run) {
 	if n := r.summary.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
 			"instead of responding.\n", count(n, "request was", "requests were"))
-	}
-	for _, failure := range r.summary.Failures {
-		fmt.Fprintf(c.stdout, "Failed: %s\n", failure)
 	}
 	c.printContract(r)
 }

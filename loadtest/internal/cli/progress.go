@@ -1,48 +1,34 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// A progress shows the number of completed requests: as a bar on a terminal, otherwise as ab's lines.
+// A progress shows the number of completed requests as ab does: a line after each tenth of them.
 type progress struct {
 	out  io.Writer
-	step int64 // requests between two updates; 0 means silent
+	step int64 // requests between two lines; 0 means silent
 	last int64 // number shown last
-	bar  *progressbar.ProgressBar
-
-	start, drawn time.Time // of the run; of the bar's latest update
 }
 
-// drawInterval is the time between two updates of the bar, and before the first one: earlier, the rate is meaningless.
-const drawInterval = 100 * time.Millisecond
-
-// newProgress returns the progress of a run of the given number of requests.
+// newProgress returns the progress of a run of the given number of requests; 0 means unknown.
 func newProgress(out io.Writer, requests int64, quiet bool) *progress {
 	const silentUpTo, minStep = 150, 100 // ab's
 	p := &progress{out: out}
-	if quiet || requests <= silentUpTo {
-		return p
-	}
-	p.step = max(requests/10, minStep)
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.step = minStep
-		p.showBar(requests)
+	if !quiet && requests > silentUpTo {
+		p.step = max(requests/10, minStep)
 	}
 	return p
-}
-
-func (p *progress) showBar(requests int64) {
-	p.start = time.Now()
-	p.drawn = p.start
-	p.bar = progressbar.NewOptions64(requests, progressbar.OptionSetWriter(p.out), progressbar.OptionShowCount(),
-		progressbar.OptionClearOnFinish())
 }
 
 // completed is called after each request.
@@ -51,29 +37,82 @@ func (p *progress) completed(n int64) {
 		return
 	}
 	p.last = n
-	if p.bar != nil {
-		p.draw(n)
-		return
-	}
 	fmt.Fprintf(p.out, "Completed %d requests\n", n)
-}
-
-func (p *progress) draw(n int64) {
-	now := time.Now()
-	if now.Sub(p.drawn) < drawInterval {
-		return
-	}
-	p.drawn = now
-	p.bar.Describe(fmt.Sprintf("%.0f requests/s", float64(n)/now.Sub(p.start).Seconds()))
-	_ = p.bar.Set64(n) // failing to draw the bar must not stop the run
 }
 
 // finish is called at the end of the run.
 func (p *progress) finish(n int64) {
-	if p.bar != nil {
-		_ = p.bar.Clear() // see completed
-	}
 	if p.step > 0 {
 		fmt.Fprintf(p.out, "Finished %d requests\n", n)
 	}
+}
+
+func isTerminal(out io.Writer) bool {
+	f, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// A liveView shows a run on a terminal, in a line that is drawn again several times a second: rate, percentiles,
+// errors, and the remaining time. A run of a given time shows the time as its progress, another one the requests.
+type liveView struct {
+	label    string
+	requests int64         // 0 means unknown
+	duration time.Duration // 0 means that requests is known
+	out      io.Writer
+
+	bar   *progressbar.ProgressBar
+	start time.Time
+	shown record.Live // when the line was last drawn, which was at drawn
+	drawn time.Time
+}
+
+// drawInterval is the time between two updates of a liveView.
+const drawInterval = 250 * time.Millisecond
+
+// watch draws the view until stop is called, which waits for it and removes the line.
+func (v *liveView) watch(live func() record.Live) (stop func()) {
+	v.start = time.Now()
+	v.drawn = v.start
+	total := v.requests
+	if v.duration > 0 {
+		total = v.duration.Milliseconds()
+	}
+	v.bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(v.out), progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetWidth(20), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false))
+	ctx, cancel := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() {
+		ticker := time.NewTicker(drawInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				_ = v.bar.Clear() // failing to draw must not stop the run
+				return
+			case <-ticker.C:
+				v.draw(live())
+			}
+		}
+	})
+	return func() {
+		cancel()
+		done.Wait()
+	}
+}
+
+// draw shows the state of the run: the rate since the last time, and percentiles and errors since the start.
+func (v *liveView) draw(now record.Live) {
+	at := time.Now()
+	rate := float64(now.Complete-v.shown.Complete) / at.Sub(v.drawn).Seconds()
+	v.shown, v.drawn = now, at
+	elapsed := at.Sub(v.start)
+	progress, left := now.Complete, elapsed
+	if v.duration > 0 {
+		progress, left = elapsed.Milliseconds(), v.duration-elapsed
+	} else if now.Complete > 0 {
+		left = time.Duration(float64(elapsed) * float64(v.requests-now.Complete) / float64(now.Complete))
+	}
+	v.bar.Describe(fmt.Sprintf("%s%.0f/s, 50%% %.2f ms, 99%% %.2f ms, %s, %v left", v.label, rate,
+		milliseconds(now.P50), milliseconds(now.P99), count(now.Errors, "error", "errors"), left.Round(time.Second)))
+	_ = v.bar.Set64(min(progress, v.bar.GetMax64()-1)) // the run is over only after stop
 }

@@ -2,14 +2,13 @@ package cli
 
 import (
 	"bytes"
-	"regexp"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
 // TestProgressShowsProgressOnly has a run whose requests all fail to connect, so that the number never changes.
@@ -25,23 +24,28 @@ func TestProgressShowsProgressOnly(t *testing.T) {
 	assert.Equal(t, "Completed 2000 requests\n", out.String())
 }
 
-// TestBarShowsRealRate completes exactly 10,000 requests per second and checks each rate that is drawn.
-func TestBarShowsRealRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
-		p := &progress{out: &out, step: 100}
-		p.showBar(10_000)
-		for n := int64(100); n <= 10_000; n += 100 {
-			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // synctest's clock
-			p.completed(n)
-		}
-		p.finish(10_000)
-		rates := regexp.MustCompile(`(\d+) (?:requests)/s`).FindAllStringSubmatch(out.String(), -1)
-		require.NotEmpty(t, rates)
-		for _, match := range rates {
-			rate, err := strconv.Atoi(match[1])
-			require.NoError(t, err)
-			assert.Equal(t, 10_000, rate)
-		}
-	})
+// TestLiveView completes exactly 10,000 requests per second, with an error in each hundred, and checks what is drawn.
+func TestLiveView(t *testing.T) {
+	for name, view := range map[string]*liveView{"by requests": {requests: 20_000}, "by time": {duration: 2 * time.Second}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				view.out, view.label = &out, "x: "
+				start := time.Now()
+				stop := view.watch(func() record.Live {
+					n := time.Since(start).Microseconds() / 100
+					return record.Live{Complete: n, Errors: n / 100, P50: 1500 * time.Microsecond, P99: 20 * time.Millisecond}
+				})
+				time.Sleep(1100 * time.Millisecond) //nolint:forbidigo // synctest's clock
+				stop()
+				drawn := out.String()
+				for _, s := range []string{
+					"x: 10000/s, 50% 1.50 ms, 99% 20.00 ms, 25 errors, 2s left  12%", "x: 10000/s, 50% 1.50 ms, 99% 20.00 ms, 100 errors, 1s left  50%",
+				} {
+					assert.Contains(t, drawn, s)
+				}
+				assert.NotContains(t, drawn, "\n")
+			})
+		})
+	}
 }

@@ -28,7 +28,8 @@ type run struct {
 	schedule *attack.Schedule // nil for a closed loop
 	warmUp   time.Duration    // the first part of the schedule, which is not recorded
 	progress func(completed int64)
-	sim      *simulation // nil: send requests
+	watch    func(func() record.Live) (stop func()) // nil: show nothing while it runs
+	sim      *simulation                            // nil: send requests
 
 	start    time.Time
 	summary  record.Summary
@@ -73,6 +74,9 @@ func (r *run) execute(ctx context.Context) error {
 	sender, err := r.newTransport(recorder.Observe, open, next)
 	if err != nil {
 		return err
+	}
+	if r.watch != nil {
+		defer r.watch(recorder.Live)()
 	}
 	before := cputime.Now()
 	stop := context.AfterFunc(ctx, sender.Close)

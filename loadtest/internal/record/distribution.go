@@ -76,6 +76,23 @@ func (d *Distribution) Rank(i int64) time.Duration {
 	return time.Duration(min(max(v, d.min), d.max)) * unit
 }
 
+// CountsUpTo returns, for each of the ascending bounds, the number of durations up to it and above the previous one. A
+// bound is exact to 0.1%.
+func (d *Distribution) CountsUpTo(bounds []time.Duration) []int64 {
+	counts := make([]int64, len(bounds))
+	i := 0
+	for _, bar := range d.histogram.Distribution() {
+		for i < len(bounds) && bar.From > int64(bounds[i]/unit) {
+			i++
+		}
+		if i == len(bounds) {
+			break
+		}
+		counts[i] += bar.Count
+	}
+	return counts
+}
+
 // Percentile returns the p-th percentile, p in 0..100, by ab's rule: the duration at rank n*p/100, rounded down.
 // The 100th percentile is the maximum.
 func (d *Distribution) Percentile(p float64) time.Duration {

@@ -44,7 +44,7 @@ type Recorder struct {
 	timeline timeline
 	server   string
 	length   int64 // of the first body; -1 if there is none yet
-	failures []string
+	outcomes outcomes
 	first    *Response
 	requests []Request
 
@@ -61,9 +61,6 @@ type Response struct {
 type Request struct {
 	Start, Connect, Total, Wait time.Duration // Start from the start of the run; Wait from sent to the first byte
 }
-
-// maxFailures is the number of distinct errors that are kept.
-const maxFailures = 10
 
 // Counts are the numbers of requests by outcome, and of bytes.
 type Counts struct {
@@ -116,12 +113,13 @@ type Times struct {
 type Summary struct {
 	Counts
 	Times
-	Elapsed        time.Duration // until the last response
-	ServerSoftware string        // Server header of the first response
-	DocumentLength int64         // bytes of the first body; 0 if there was none
-	Failures       []string      // the first distinct errors
-	First          *Response     // nil if there was none
-	Requests       []Request     // with Options.KeepRequests, in the order in which they ended
+	Elapsed        time.Duration  // until the last response
+	ServerSoftware string         // Server header of the first response
+	DocumentLength int64          // bytes of the first body; 0 if there was none
+	Statuses       []StatusCount  // of complete responses, in ascending order
+	Failures       []FailureCount // most frequent first
+	First          *Response      // nil if there was none
+	Requests       []Request      // with Options.KeepRequests, in the order in which they ended
 	Timeline       []Interval
 
 	// GoodInWindow counts the complete 2xx responses that arrived between Options.WarmUp and Options.Window, including
@@ -244,9 +242,7 @@ func (r *Recorder) count(x *transport.Exchange) {
 		c.Exceptions++
 	case transport.Connect, transport.Aborted:
 	}
-	if x.Err != nil {
-		r.keepFailure(x.Err.Error())
-	}
+	r.outcomes.add(x)
 }
 
 func (r *Recorder) countResponse(x *transport.Exchange) {
@@ -268,9 +264,19 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	}
 }
 
-func (r *Recorder) keepFailure(failure string) {
-	if len(r.failures) < maxFailures && !slices.Contains(r.failures, failure) {
-		r.failures = append(r.failures, failure)
+// Live is the state of a run in progress.
+type Live struct {
+	Complete, Errors int64         // Errors are failed requests and non-2xx responses
+	P50, P99         time.Duration // of the latency
+}
+
+// Live returns the state of the run so far.
+func (r *Recorder) Live() Live {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Live{
+		Complete: r.counts.Complete, Errors: r.counts.Failed() + r.counts.Non2xx,
+		P50: r.times.Latency.Percentile(50), P99: r.times.Latency.Percentile(99),
 	}
 }
 
@@ -281,7 +287,7 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 	defer r.mu.Unlock()
 	return Summary{
 		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
-		Failures: r.failures, First: r.first, Requests: r.requests,
+		Statuses: r.outcomes.statusCounts(), Failures: r.outcomes.failureCounts(), First: r.first, Requests: r.requests,
 		Timeline: r.timeline.intervals(elapsed), GoodInWindow: r.goodInWindow,
 	}
 }

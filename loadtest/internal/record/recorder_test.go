@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -78,7 +79,9 @@ func TestCounts(t *testing.T) {
 	assert.EqualValues(t, 6, s.Attempts())
 	assert.Equal(t, "s/1", s.ServerSoftware)
 	assert.EqualValues(t, 10, s.DocumentLength)
-	assert.Equal(t, []string{"no"}, s.Failures)
+	assert.Equal(t, []FailureCount{{"no", 3}}, s.Failures)
+	assert.Equal(t, []StatusCount{{200, 2}, {503, 1}}, s.Statuses)
+	assert.Equal(t, Live{Complete: 5, Errors: 4, P50: time.Second, P99: time.Second}, r.Live())
 	assert.EqualValues(t, 5, s.Total.Count(), "failed connections have no times")
 }
 
@@ -175,4 +178,30 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 		i++
 	})
 	assert.LessOrEqual(t, allocated, 1.0, "only the exchange itself")
+}
+
+// TestFailuresAreBounded has more kinds of errors than are counted separately.
+func TestFailuresAreBounded(t *testing.T) {
+	r := New(Options{})
+	for i := range 100 {
+		for range i + 1 {
+			x := response(0, time.Second)
+			x.Failure, x.Err = transport.Receive, fmt.Errorf("error %d", i)
+			r.Observe(x)
+		}
+	}
+	failures := r.Summary(time.Second).Failures
+	require.Len(t, failures, maxFailures+1)
+	assert.Equal(t, FailureCount{otherFailure, 5050 - 55}, failures[0])
+	assert.Equal(t, FailureCount{"error 9", 10}, failures[1])
+	assert.Equal(t, FailureCount{"error 0", 1}, failures[10])
+}
+
+func TestCountsUpTo(t *testing.T) {
+	d := NewDistribution()
+	for i := range 1000 {
+		d.Add(time.Duration(i+1) * time.Microsecond)
+	}
+	got := d.CountsUpTo([]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, time.Millisecond, time.Second})
+	assert.Equal(t, []int64{100, 100, 800, 0}, got)
 }

@@ -20,7 +20,10 @@ func (r *Run) Fill(s *record.Summary) {
 	rates := ab.RatesOf(s, r.Load.Concurrency)
 	r.Seconds = s.Elapsed.Seconds()
 	r.Counts = s.Counts
-	r.Failures = s.Failures
+	r.StatusCodes, r.Errors = s.Statuses, s.Failures
+	for _, f := range s.Failures {
+		r.Failures = append(r.Failures, f.Error)
+	}
 	r.RequestsPerSecond, r.KBytesPerSecond = rates.Requests, rates.Transfer
 	r.PerRequestMS, r.PerRequestAllMS = rates.PerRequest, rates.PerRequestAcross
 	r.Target.ServerSoftware, r.Target.DocumentLength = s.ServerSoftware, s.DocumentLength

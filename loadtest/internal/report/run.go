@@ -37,7 +37,10 @@ type Run struct {
 	PerRequestAllMS   float64         `json:"ms_per_request_across_all"`
 	KBytesPerSecond   float64         `json:"kbytes_per_second"`
 	ConnectionTimes   ConnectionTimes `json:"connection_times"`
-	Failures          []string        `json:"failures,omitempty"`
+	Failures          []string        `json:"failures,omitempty"` // the texts of Errors
+
+	StatusCodes []record.StatusCount  `json:"status_codes,omitempty"` // of complete responses
+	Errors      []record.FailureCount `json:"errors,omitempty"`       // of failed requests, most frequent first
 
 	// Percentiles are ab's, of the total time.
 	Percentiles []Percentile `json:"percentiles"`
