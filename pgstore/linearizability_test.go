@@ -4,10 +4,27 @@ import (
 	"context"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
 	"github.com/pointsapp/pointsapp/internal/linearizability"
+	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/pgstore"
 	"github.com/pointsapp/pointsapp/points"
 )
+
+// Engines of several servers with a shared state have one order.
+func TestOneOrderOfServers(t *testing.T) {
+	pool := pgtest.Pool(t)
+	openShared(t, pool, pgstore.Config{})
+	execSQL(t, pool, "INSERT INTO users (id) SELECT generate_series(1, 5)")
+	linearizability.TestShared(t, func() points.Store {
+		own, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
+		require.NoError(t, err)
+		t.Cleanup(own.Close)
+		return sharedStore(t, own, pgstore.Config{BatchSize: 2})
+	}, []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}})
+}
 
 // An engine on a table has one order of all queries, ticks and updates; reads see updates half done.
 func TestOneOrder(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/pgstore"
 	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/storetest"
 )
 
 // setIsolation gives new connections to the pool's database this isolation level by default.
@@ -317,13 +318,7 @@ func TestSharedOrderOverKilledBackend(t *testing.T) {
 	for range 3 {
 		answered := r.len()
 		require.Eventually(t, func() bool { return r.len() > answered+20 }, time.Minute, time.Millisecond)
-		killer, err := pgx.Connect(t.Context(), server.URL)
-		if err != nil {
-			continue // still restarting
-		}
-		_, err = killer.Exec(t.Context(), fmt.Sprintf("COPY (SELECT) TO PROGRAM 'kill -9 %d'", killer.PgConn().PID()))
-		require.Error(t, err)
-		_ = killer.Close(t.Context())
+		killBackend(t, server.URL)
 	}
 	answered := r.len()
 	require.Eventually(t, func() bool { return r.len() > answered+20 }, time.Minute, time.Millisecond)
@@ -331,6 +326,69 @@ func TestSharedOrderOverKilledBackend(t *testing.T) {
 	<-recorded
 	r.requireOrder(t)
 	assert.Positive(t, r.failed, "the crashes were noticed")
+}
+
+// killBackend kills a backend, so PostgreSQL ends all sessions, recovers, and resets unlogged sequences. It returns when
+// PostgreSQL accepts connections again.
+func killBackend(tb testing.TB, url string) {
+	tb.Helper()
+	connect := func() (conn *pgx.Conn) {
+		require.Eventually(tb, func() bool {
+			var err error
+			conn, err = pgx.Connect(tb.Context(), url)
+			return err == nil
+		}, time.Minute, 10*time.Millisecond)
+		return conn
+	}
+	victim, witness := connect(), connect()
+	defer victim.Close(context.Background())
+	defer witness.Close(context.Background())
+	_, err := victim.Exec(tb.Context(), fmt.Sprintf("COPY (SELECT) TO PROGRAM 'kill -9 %d'", victim.PgConn().PID()))
+	require.Error(tb, err)
+	_, err = witness.WaitForNotification(tb.Context())
+	require.Error(tb, err)
+	require.NoError(tb, connect().Close(tb.Context()))
+}
+
+// The suite, over crashes of PostgreSQL, which needs a server of its own.
+func TestSharedState(t *testing.T) {
+	server := pgtest.NewServer(t)
+	admin, err := pgxpool.New(t.Context(), server.URL)
+	require.NoError(t, err)
+	t.Cleanup(admin.Close)
+	databases := 0
+	storetest.RunShared(t, func(tb testing.TB, ids []int64) storetest.SharedStores {
+		tb.Helper()
+		databases++
+		name := fmt.Sprintf("shared_%d", databases)
+		_, err := admin.Exec(tb.Context(), "CREATE DATABASE "+name)
+		require.NoError(tb, err)
+		cfg := admin.Config()
+		cfg.ConnConfig.Database = name
+		var pools []*pgxpool.Pool
+		open := func() points.Store {
+			pool, err := pgxpool.NewWithConfig(tb.Context(), cfg)
+			require.NoError(tb, err)
+			tb.Cleanup(pool.Close)
+			pools = append(pools, pool)
+			store, err := pgstore.New(pool, pgstore.Config{Shared: true})
+			require.NoError(tb, err)
+			require.NoError(tb, store.Migrate(tb.Context()))
+			return store
+		}
+		open()
+		insert, err := pgx.ConnectConfig(tb.Context(), cfg.ConnConfig)
+		require.NoError(tb, err)
+		_, err = insert.Exec(tb.Context(), "INSERT INTO users (id) SELECT unnest($1::bigint[])", ids)
+		require.NoError(tb, err)
+		require.NoError(tb, insert.Close(tb.Context()))
+		return storetest.SharedStores{Open: open, Crash: func() {
+			killBackend(tb, server.URL)
+			for _, pool := range pools {
+				pool.Reset() // all its connections are closed
+			}
+		}}
+	})
 }
 
 // A promoted standby continues the order, the ticks and the schedule of its primary.

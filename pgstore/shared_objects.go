@@ -190,7 +190,8 @@ const (
 // known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
 // are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is 1 if the
 // users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the whole
-// table. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and the users, but changes nothing.
+// table. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and the users,
+// but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
