@@ -17,6 +17,7 @@
 //	GET /readyz   {"status":"ready","waiting":0,"next_tick":"…","update":{…}}
 //
 // next_tick is absent while the engine is not running or is paused; while it is paused, /readyz has "paused":true.
+// With a shared state, /readyz has "shared" as well: this instance, all instances, and the updates of all of them.
 //
 // Times are RFC 3339 in UTC, truncated to microseconds, with six decimals. timestamp is that of the previous query, or
 // null for the engine's first query. HEAD is answered like GET, without a body; HEAD / is a query, too.

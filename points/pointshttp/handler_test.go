@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/points"
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
@@ -234,6 +236,45 @@ func TestReadyz(t *testing.T) {
 		assert.JSONEq(t, `{"status":"ready","waiting":0,"paused":true,"update":{"breaker":"closed","last_success":
 			{"started_at":"2000-01-01T00:00:00.001234Z","ended_at":"2000-01-01T00:00:00.001234Z","users":2}}}`,
 			string(serve(t.Context(), h, http.MethodGet, "/readyz").body))
+	})
+}
+
+// With a shared state readyz shows all engines, and which of them is updating.
+func TestReadyzOfSharedState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		database := sharedtest.New([]points.User{{ID: 1}, {ID: 2}})
+		gate := make(chan struct{})
+		database.At = func(_ context.Context, at sharedtest.Position) {
+			if at == sharedtest.InUpdate {
+				<-gate
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		handlers := make(map[string]http.Handler)
+		for _, name := range []string{"one", "two"} {
+			engine, err := points.New(database.Open(), points.Config{Instance: name, UpdateOnStart: name == "one"})
+			require.NoError(t, err)
+			handlers[name] = pointshttp.NewHandler(engine, pointshttp.Config{})
+			assert.NotContains(t, string(serve(t.Context(), handlers[name], http.MethodGet, "/readyz").body), "shared")
+			running.Go(func() { assert.NoError(t, engine.Run(ctx)) })
+			synctest.Wait()
+		}
+		<-time.After(2500 * time.Millisecond)
+		const instances = `"instances":\[{"instance":"one","started_at":"2000-01-01T00:00:00.000000Z","seen_at":"2000-01-01T00:00:0[12].\d*Z"},` +
+			`{"instance":"two","started_at":"2000-01-01T00:00:00.000000Z","seen_at":"2000-01-01T00:00:02.\d*Z"}],`
+		body := string(serve(t.Context(), handlers["two"], http.MethodGet, "/readyz").body)
+		assert.Contains(t, body, `"shared":{"instance":"two",`)
+		assert.Regexp(t, instances, body)
+		assert.Contains(t, body, `,"ticks":1,"skipped":0,"running":{"instance":"one","started_at":"2000-01-01T00:00:00.000000Z"}}}`)
+		close(gate)
+		<-time.After(1500 * time.Millisecond)
+		body = string(serve(t.Context(), handlers["two"], http.MethodGet, "/readyz").body)
+		assert.NotContains(t, body, "running")
+		assert.Contains(t, body, `"last_success":{"instance":"one","started_at":"2000-01-01T00:00:00.000000Z","ended_at":"2000-01-01T00:00:02.500000Z","users":2}}}`)
+		stop()
+		running.Wait()
 	})
 }
 

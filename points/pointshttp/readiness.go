@@ -55,7 +55,8 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, jsonType, http.StatusOK, body)
 }
 
-// readiness is the answer to GET /readyz of a program that can answer queries.
+// readiness is the answer to GET /readyz of a program that can answer queries. With a shared state, Paused, NextTick and
+// Update.Breaker are those of all engines, and so is Shared; everything else is about this engine.
 type readiness struct {
 	Status   string   `json:"status"`
 	Waiting  int      `json:"waiting"`            // queries
@@ -69,6 +70,7 @@ type readiness struct {
 		LastFailure  update              `json:"last_failure,omitzero"`
 		Breaker      points.BreakerState `json:"breaker"`
 	} `json:"update"`
+	Shared *shared `json:"shared,omitempty"` // nil without a shared state
 }
 
 type update struct {
@@ -84,7 +86,59 @@ func readinessOf(state points.State) readiness {
 	r.Update.LastSuccess = updateOf(state.Updater.LastSuccess)
 	r.Update.LastFailure = updateOf(state.Updater.LastFailure)
 	r.Update.Breaker = state.Updater.Breaker
+	r.Shared = sharedOf(state)
 	return r
+}
+
+// shared describes the shared state of several engines. Its times are those of the shared state's clock.
+type shared struct {
+	Instance    string       `json:"instance"`  // this engine
+	Instances   []instance   `json:"instances"` // all engines
+	Ticks       uint64       `json:"ticks"`
+	Skipped     uint64       `json:"skipped"`          // ticks whose update was skipped
+	Running     sharedUpdate `json:"running,omitzero"` // zero if no update is running
+	LastSuccess sharedUpdate `json:"last_success,omitzero"`
+	LastFailure sharedUpdate `json:"last_failure,omitzero"`
+}
+
+type instance struct {
+	Instance  string   `json:"instance"`
+	StartedAt jsonTime `json:"started_at"`
+	SeenAt    jsonTime `json:"seen_at"`
+}
+
+type sharedUpdate struct {
+	Instance  string   `json:"instance"`
+	StartedAt jsonTime `json:"started_at"`
+	EndedAt   jsonTime `json:"ended_at,omitzero"` // zero while it runs
+	Users     int64    `json:"users,omitzero"`    // zero while it runs
+}
+
+// sharedOf returns nil if the state is not shared, or not known yet.
+func sharedOf(state points.State) *shared {
+	status := state.Shared
+	if status == nil {
+		return nil
+	}
+	s := &shared{
+		Instance: state.Instance, Instances: make([]instance, len(status.Instances)),
+		Ticks: status.Ticks, Skipped: status.Skipped,
+		LastSuccess: sharedUpdateOf(status.LastSuccess), LastFailure: sharedUpdateOf(status.LastFailure),
+	}
+	for i, engine := range status.Instances {
+		s.Instances[i] = instance{engine.Instance, jsonTime(engine.Started), jsonTime(engine.Seen)}
+	}
+	if running, ok := status.Running(); ok {
+		s.Running = sharedUpdate{Instance: running.Instance, StartedAt: jsonTime(running.Started)}
+	}
+	return s
+}
+
+func sharedUpdateOf(u points.SharedUpdate) sharedUpdate {
+	if u.Started.IsZero() {
+		return sharedUpdate{}
+	}
+	return sharedUpdate{u.Instance, jsonTime(u.Started), jsonTime(u.Started.Add(u.Duration)), u.Users}
 }
 
 func updateOf(info points.UpdateInfo) update {
