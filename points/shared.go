@@ -92,23 +92,22 @@ type SharedStatus struct {
 	LastSuccess, LastFailure SharedUpdate
 }
 
-// Running returns the update that is running, and false if there is none. An update without an outcome is not running
-// if its engine is gone, was started later, or has begun another update.
+// Running returns the update that is running, and false if there is none in Updates.
 func (s *SharedStatus) Running() (SharedUpdate, bool) {
-	for i, update := range s.Updates {
-		if update.Outcome == UpdateUnfinished && s.isRunning(i) {
+	for _, update := range slices.Backward(s.Updates) { // a later one is about to be skipped
+		if s.IsRunning(update) {
 			return update, true
 		}
 	}
 	return SharedUpdate{}, false
 }
 
-// isRunning reports whether the i-th update, which has no outcome, can still have one.
-func (s *SharedStatus) isRunning(i int) bool {
-	update := s.Updates[i]
-	return slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
+// IsRunning reports whether an update is running, or about to be skipped. One without an outcome is neither if its
+// engine is gone, or was started later.
+func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
+	return update.Outcome == UpdateUnfinished && slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
 		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
-	}) && !slices.ContainsFunc(s.Updates[:i], func(later SharedUpdate) bool { return later.Instance == update.Instance })
+	})
 }
 
 // InstanceTimeout is the time without a Sync after which an engine counts as gone.

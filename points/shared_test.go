@@ -353,14 +353,15 @@ func TestSharedStatusRunning(t *testing.T) {
 		updates []points.SharedUpdate
 		want    uint64
 	}{
-		"none":                    {nil, 0},
-		"ended":                   {[]points.SharedUpdate{update(1, "one", 20, succeeded)}, 0},
-		"running":                 {[]points.SharedUpdate{update(1, "one", 20, unfinished)}, 1},
-		"as the engine starts":    {[]points.SharedUpdate{update(1, "one", 10, unfinished)}, 1},
-		"before the engine":       {[]points.SharedUpdate{update(1, "one", 9, unfinished)}, 0},
-		"of an engine that died":  {[]points.SharedUpdate{update(1, "two", 20, unfinished)}, 0},
-		"and the engine has next": {[]points.SharedUpdate{update(2, "one", 30, succeeded), update(1, "one", 20, unfinished)}, 0},
-		"after one of the dead":   {[]points.SharedUpdate{update(2, "two", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
+		"none":                   {nil, 0},
+		"ended":                  {[]points.SharedUpdate{update(1, "one", 20, succeeded)}, 0},
+		"running":                {[]points.SharedUpdate{update(1, "one", 20, unfinished)}, 1},
+		"as the engine starts":   {[]points.SharedUpdate{update(1, "one", 10, unfinished)}, 1},
+		"before the engine":      {[]points.SharedUpdate{update(1, "one", 9, unfinished)}, 0},
+		"of an engine that died": {[]points.SharedUpdate{update(1, "two", 20, unfinished)}, 0},
+		"and a tick was skipped": {[]points.SharedUpdate{update(2, "one", 30, points.UpdateSkipped), update(1, "one", 20, unfinished)}, 1},
+		"and a tick will be":     {[]points.SharedUpdate{update(2, "one", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
+		"after one of the dead":  {[]points.SharedUpdate{update(2, "two", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
 	} {
 		status := points.SharedStatus{Instances: []points.SharedInstance{{Instance: "one", Started: at(10)}}, Updates: test.updates}
 		running, ok := status.Running()

@@ -42,6 +42,7 @@ func fetchUpdates(ctx context.Context, r *run) []report.Update {
 		Updates []struct {
 			StartedAt time.Time  `json:"started_at"`
 			EndedAt   *time.Time `json:"ended_at"`
+			Failed    bool       `json:"failed"`
 		} `json:"updates"`
 	}
 	if json.NewDecoder(io.LimitReader(resp.Body, maxSize)).Decode(&body) != nil {
@@ -49,6 +50,9 @@ func fetchUpdates(ctx context.Context, r *run) []report.Update {
 	}
 	var updates []report.Update
 	for _, u := range body.Updates {
+		if u.EndedAt == nil && u.Failed {
+			continue // its server died, and its end is unknown
+		}
 		end := r.start.Add(r.summary.Elapsed) // if it is still running
 		if u.EndedAt != nil {
 			end = *u.EndedAt

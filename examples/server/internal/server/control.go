@@ -61,19 +61,30 @@ func (c *control) hasToken(r *http.Request) bool {
 
 // update starts an update and does not wait for it.
 func (c *control) update(w http.ResponseWriter, r *http.Request) {
-	state := c.engine.State().Updater
+	state := c.engine.State()
 	switch phase := c.queries.Phase(); {
 	case phase != "":
 		c.reject(w, r, http.StatusServiceUnavailable, "The server is "+phase+".")
-	case !state.RunningSince.IsZero():
+	case !state.Updater.RunningSince.IsZero():
 		c.reject(w, r, http.StatusConflict, "An update is already running.")
-	case state.Breaker == points.BreakerOpen:
+	case runsElsewhere(state):
+		c.reject(w, r, http.StatusConflict, "An update is already running, on another server.")
+	case state.Updater.Breaker == points.BreakerOpen:
 		c.reject(w, r, http.StatusServiceUnavailable,
 			"The circuit breaker is open, because too many updates in a row have failed.")
 	default:
 		go c.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the engine logs it
 		c.accept(w, r, http.StatusAccepted)
 	}
+}
+
+// runsElsewhere reports whether another server with the same state runs an update, as of the latest status.
+func runsElsewhere(state points.State) bool {
+	if state.Shared == nil {
+		return false
+	}
+	running, ok := state.Shared.Running()
+	return ok && running.Instance != state.Instance
 }
 
 //nolint:contextcheck // a change of the schedule outlives its request

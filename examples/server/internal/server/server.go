@@ -116,9 +116,12 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		hooks = append(hooks, s.telemetry.Hooks(s.backend.Store()))
 	}
 	long := longUpdates{logger: s.logger}
-	hooks = append(hooks,
-		points.Hooks{BatchEnd: newReads(s.logger).ended, UpdateStart: s.updates.started, UpdateEnd: s.updates.ended},
-		points.Hooks{UpdateStart: long.started, UpdateProgress: long.progress})
+	hooks = append(hooks, points.Hooks{
+		BatchEnd: newReads(s.logger).ended, UpdateStart: long.started, UpdateProgress: long.progress,
+	})
+	if !s.shared() { // otherwise work watches the updates of all servers
+		hooks = append(hooks, points.Hooks{UpdateStart: s.updates.started, UpdateEnd: s.updates.ended})
+	}
 	return points.New(s.backend.Store(), points.Config{
 		Interval:      time.Duration(s.cfg.Interval),
 		QueryTimeout:  time.Duration(s.cfg.QueryTimeout),
@@ -197,6 +200,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)
 	group.Go(func() error { return s.work(running) })
+	if s.shared() {
+		group.Go(func() error { s.updates.watch(running, s.engine.State); return nil })
+	}
 	group.Go(func() error {
 		<-running.Done()
 		if ctx.Err() != nil {

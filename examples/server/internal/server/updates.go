@@ -13,7 +13,8 @@ import (
 )
 
 // updates keeps the start and end of the latest updates, so that a load tester can tell the requests during an update
-// from the others. Its methods started and ended are for points.Hooks.
+// from the others. With a shared state these are the updates of all servers, from watch; otherwise those of this server,
+// from the hooks started and ended.
 type updates struct {
 	mu     sync.Mutex
 	latest []updateRun // the latest one last
@@ -24,10 +25,13 @@ const keptUpdates = 1000
 
 // An updateRun is one update.
 type updateRun struct {
+	Instance  string  `json:"instance,omitempty"` // of the server, with a shared state
 	StartedAt string  `json:"started_at"`
-	EndedAt   *string `json:"ended_at"` // null while it runs
+	EndedAt   *string `json:"ended_at"` // null while it runs, or if its server died
 	Users     int64   `json:"users"`    // updated; 0 while it runs
-	Failed    bool    `json:"failed"`   // or cancelled
+	Failed    bool    `json:"failed"`   // or cancelled, or its server died
+
+	shared points.SharedUpdate // with a shared state
 }
 
 // formatTime formats a time as pointshttp does: truncated to microseconds, always with six decimals.
@@ -36,11 +40,15 @@ func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05
 func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.add(updateRun{StartedAt: formatTime(info.Started)})
+	return ctx
+}
+
+func (u *updates) add(run updateRun) {
 	if len(u.latest) == keptUpdates {
 		u.latest = slices.Delete(u.latest, 0, 1)
 	}
-	u.latest = append(u.latest, updateRun{StartedAt: formatTime(info.Started)})
-	return ctx
+	u.latest = append(u.latest, run)
 }
 
 func (u *updates) ended(info points.UpdateInfo) {
@@ -51,7 +59,60 @@ func (u *updates) ended(info points.UpdateInfo) {
 		return
 	}
 	ended := formatTime(info.Started.Add(info.Duration))
-	u.latest[len(u.latest)-1] = updateRun{formatTime(info.Started), &ended, info.Users, info.Err != nil}
+	u.latest[len(u.latest)-1] = updateRun{
+		StartedAt: formatTime(info.Started), EndedAt: &ended, Users: info.Users, Failed: info.Err != nil,
+	}
+}
+
+// watch keeps the updates of all servers until ctx ends. The shared state has only the latest few.
+func (u *updates) watch(ctx context.Context, state func() points.State) {
+	ticker := time.NewTicker(time.Second) // as often as the engine asks the shared state
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			u.merge(state().Shared)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// merge adds the updates of a shared state, and changes those that are known. It ignores skipped ones: they updated
+// nothing.
+func (u *updates) merge(status *points.SharedStatus) {
+	if status == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, update := range slices.Backward(status.Updates) {
+		i := slices.IndexFunc(u.latest, func(run updateRun) bool { return run.shared.ID == update.ID })
+		switch {
+		case i >= 0:
+			u.latest[i] = sharedRun(update)
+		case update.Outcome != points.UpdateSkipped:
+			u.add(sharedRun(update))
+		}
+	}
+	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool { return run.shared.Outcome == points.UpdateSkipped })
+	for i := range u.latest {
+		if run := &u.latest[i]; run.EndedAt == nil { // it may be too old to be in the status
+			run.Failed = !status.IsRunning(run.shared)
+		}
+	}
+	slices.SortStableFunc(u.latest, func(a, b updateRun) int { return a.shared.Started.Compare(b.shared.Started) })
+}
+
+func sharedRun(update points.SharedUpdate) updateRun {
+	run := updateRun{
+		Instance: update.Instance, StartedAt: formatTime(update.Started), Users: update.Users, shared: update,
+	}
+	if update.Outcome != points.UpdateUnfinished {
+		ended := formatTime(update.Started.Add(update.Duration))
+		run.EndedAt, run.Failed = &ended, update.Outcome != points.UpdateSucceeded
+	}
+	return run
 }
 
 // last returns the last n updates.

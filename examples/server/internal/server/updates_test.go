@@ -73,3 +73,39 @@ func TestUpdatesForgets(t *testing.T) {
 	assert.EqualValues(t, 2, list.Updates[0].Users)
 	assert.EqualValues(t, 1001, list.Updates[999].Users)
 }
+
+// With a shared state the list has the updates of all servers, including those that the state has dropped. An update
+// whose server died has failed; a skipped one is no update.
+func TestUpdatesOfSharedState(t *testing.T) {
+	t.Parallel()
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
+	one := points.SharedInstance{Instance: "one", Started: at(0)}
+	two := points.SharedInstance{Instance: "two", Started: at(0)}
+	h := new(updates)
+	h.merge(nil)
+	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
+
+	first := points.SharedUpdate{ID: 1, Instance: "one", Started: at(1)}
+	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{first}})
+	assert.JSONEq(t, `{"updates":[
+		{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":null,"users":0,"failed":false}]}`,
+		getUpdates(t, h))
+
+	first.Duration, first.Users, first.Outcome = time.Second, 7, points.UpdateSucceeded
+	second := points.SharedUpdate{ID: 2, Instance: "two", Started: at(3)}
+	skipped := points.SharedUpdate{ID: 3, Instance: "one", Started: at(4)}
+	h.merge(&points.SharedStatus{
+		Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{skipped, second, first},
+	})
+	skipped.Outcome = points.UpdateSkipped
+	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{skipped}})
+	const firstRun = `{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":"2026-01-01T10:00:02.000000Z","users":7,"failed":false}`
+	const secondRun = `{"instance":"two","started_at":"2026-01-01T10:00:03.000000Z","ended_at":null,"users":0,"failed":`
+	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`false}]}`, getUpdates(t, h))
+	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one}, Updates: []points.SharedUpdate{skipped}})
+	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`true}]}`, getUpdates(t, h))
+
+	second.Duration, second.Outcome = time.Minute, points.UpdateFailed // it had only been silent
+	h.merge(&points.SharedStatus{Updates: []points.SharedUpdate{second}})
+	assert.Contains(t, getUpdates(t, h), `"ended_at":"2026-01-01T10:01:03.000000Z","users":0,"failed":true}]}`)
+}
