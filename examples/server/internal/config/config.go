@@ -39,6 +39,10 @@ type Config struct {
 	// MaxConnections limits the open connections; further ones get 503 and are closed. The default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
 
+	// DrainDelay is how long a server that is shutting down still accepts queries while /readyz answers 503, so that load
+	// balancers notice. The default is 0.
+	DrainDelay Delay `env:"DRAIN_DELAY"`
+
 	// Telemetry measures requests, the engine and the database, and serves /metrics and /dashboard. With an exporter
 	// ([WithExporter]), OpenTelemetry's environment variables (OTEL_*) configure an export. The default is true.
 	Telemetry bool `env:"TELEMETRY"`

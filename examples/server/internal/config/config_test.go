@@ -163,6 +163,7 @@ func TestParseConfigErrors(t *testing.T) {
 		"-interval=-1m":               `-interval must be at least 1ms, got -1m`,
 		"-interval=1h30":              `-interval ` + duration + `, got 1h30`,
 		"-interval=1.5":               `-interval ` + duration + `, got 1.5`,
+		"-drain-delay=-1s":            `-drain-delay must be at least 0, got -1s`,
 		"-interval=100us":             `-interval must be at least 1ms, got 100us`,
 		"-interval=9223372036855":     `-interval ` + duration + `, got 9223372036855`,
 		"TIMER_INTERVAL=soon":         `TIMER_INTERVAL ` + duration + `, got soon`,

@@ -167,23 +167,48 @@ type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (d *Duration) UnmarshalText(text []byte) error {
+	value, err := parseDuration(text)
+	if err == nil && value < time.Millisecond {
+		err = errors.New("must be at least 1ms")
+	}
+	if err == nil {
+		*d = Duration(value)
+	}
+	return err
+}
+
+func parseDuration(text []byte) (time.Duration, error) {
 	unit := ""
 	if _, err := strconv.Atoi(string(text)); err == nil {
 		unit = "ms"
 	}
 	value, err := time.ParseDuration(string(text) + unit)
-	switch {
-	case err != nil:
-		return errors.New("must be a duration such as 1m30s, or a number of milliseconds")
-	case value < time.Millisecond:
-		return errors.New("must be at least 1ms")
+	if err != nil {
+		return 0, errors.New("must be a duration such as 1m30s, or a number of milliseconds")
 	}
-	*d = Duration(value)
-	return nil
+	return value, nil
 }
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// A Delay is a time.Duration of 0 or more, written like a [Duration].
+type Delay time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Delay) UnmarshalText(text []byte) error {
+	value, err := parseDuration(text)
+	if err == nil && value < 0 {
+		err = errors.New("must be at least 0")
+	}
+	if err == nil {
+		*d = Delay(value)
+	}
+	return err
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Delay) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
 // A LogFormat is text or json.
 type LogFormat string

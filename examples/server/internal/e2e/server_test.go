@@ -246,6 +246,32 @@ func TestStopsListening(t *testing.T) {
 	assert.Contains(t, r.log.String(), "msg=stopped")
 }
 
+// During the drain delay, the server is not ready, but answers queries and closes their connections.
+func TestDrainDelay(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users, cfg.DrainDelay = 10, config.Delay(3*time.Second)
+	r := startReady(t, cfg)
+	closes := func() bool {
+		response, err := r.client.Get(r.url + "/")
+		require.NoError(t, err)
+		defer response.Body.Close()
+		assert.Equal(t, http.StatusOK, response.StatusCode)
+		return response.Close
+	}
+	require.False(t, closes())
+	began := time.Now()
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.stop() }()
+	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusServiceUnavailable },
+		time.Duration(cfg.DrainDelay), pollInterval)
+	assert.True(t, closes())
+	require.NoError(t, <-stopped)
+	assert.GreaterOrEqual(t, time.Since(began), time.Duration(cfg.DrainDelay))
+	_, err := r.do(http.MethodGet, "/")
+	require.Error(t, err)
+}
+
 // The log can be JSON, and have only records of a level.
 func TestLogFormat(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
@@ -15,10 +16,14 @@ type routes struct {
 	queries http.Handler
 	others  map[string]http.Handler // by path
 	logger  *slog.Logger
+
+	// draining: each answer closes its connection. http.Server.SetKeepAlivesEnabled would also close the connections that
+	// are idle, and a client may have just sent a request on one of them.
+	draining atomic.Bool
 }
 
 func newRoutes(queries http.Handler, logger *slog.Logger) *routes {
-	return &routes{queries, make(map[string]http.Handler), logger}
+	return &routes{queries: queries, others: make(map[string]http.Handler), logger: logger}
 }
 
 // add adds handlers by path. A request whose handler panics is answered with 500.
@@ -42,6 +47,9 @@ func (r *routes) paths() []string {
 
 // ServeHTTP implements http.Handler.
 func (r *routes) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	if r.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	if request.URL.Path != "/" {
 		if other, ok := r.others[request.URL.Path]; ok {
 			other.ServeHTTP(w, request)

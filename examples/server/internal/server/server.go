@@ -27,7 +27,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// The time limits of the parts of a shutdown, which takes 10 seconds at most.
+// The time limits of the parts of a shutdown, which takes 10 seconds at most after config.Config.DrainDelay.
 const (
 	drainTimeout = 8 * time.Second // to answer waiting queries and to cancel the update
 	closeTimeout = time.Second     // to close the backend
@@ -194,8 +194,9 @@ func (s *Server) Close() error {
 }
 
 // Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends.
-// Then it stops listening, answers the waiting queries, cancels a running update, closes everything and returns nil,
-// within 10 seconds. It returns an error if the table cannot be used or listening fails. It may be called once.
+// Then it cancels a running update, and answers further queries for the drain delay. After that it stops listening,
+// answers the waiting queries, closes everything and returns nil, within 10 seconds. It returns an error if the table
+// cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)
@@ -205,10 +206,13 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		<-running.Done()
+		s.routes.draining.Store(true)
+		s.queries.SetStopping()
 		if ctx.Err() != nil {
 			s.logger.Info("shutting down")
+			s.drain()
 		}
-		s.drain(running)
+		s.shutdown(running)
 		return nil
 	})
 	err := group.Wait()
@@ -256,9 +260,18 @@ func (s *Server) work(ctx context.Context) error {
 	return s.engine.Run(ctx)
 }
 
-// drain stops listening and waits until all queries are answered.
-func (s *Server) drain(ended context.Context) {
-	s.queries.SetStopping()
+// drain gives load balancers the time to notice that the server is not ready anymore. They send no queries to a server
+// that never was ready.
+func (s *Server) drain() {
+	select {
+	case <-s.ready:
+		<-time.After(time.Duration(s.cfg.DrainDelay))
+	default:
+	}
+}
+
+// shutdown stops listening and waits until all queries are answered.
+func (s *Server) shutdown(ended context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
 	defer cancel()
 	if err := s.http.Shutdown(ctx); err != nil {
