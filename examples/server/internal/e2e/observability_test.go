@@ -19,6 +19,7 @@ import (
 func TestObservability(t *testing.T) {
 	t.Parallel()
 	cfg := configFor(pgtest.URL(t))
+	cfg.Shared = true
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	require.NoError(t, func() error { _, err := parseResult(r.get(t, "/")); return err }())

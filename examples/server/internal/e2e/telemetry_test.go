@@ -29,7 +29,7 @@ type collector struct {
 	mu      sync.Mutex
 	spans   []*tracev1.Span
 	metrics map[string]*metricsv1.Metric // by name, the latest export
-	service string                       // of the latest export of metrics
+	server  map[string]string            // resource attributes of the latest export of metrics
 }
 
 // startCollector starts a collector, and sets the variable that makes servers push to it.
@@ -54,11 +54,10 @@ func startCollector(t *testing.T) *collector {
 			var request metricscollector.ExportMetricsServiceRequest
 			assert.NoError(t, proto.Unmarshal(body, &request))
 			c.metrics = make(map[string]*metricsv1.Metric)
+			c.server = make(map[string]string)
 			for _, resource := range request.GetResourceMetrics() {
 				for _, a := range resource.GetResource().GetAttributes() {
-					if a.GetKey() == "service.name" {
-						c.service = a.GetValue().GetStringValue()
-					}
+					c.server[a.GetKey()] = a.GetValue().GetStringValue()
 				}
 				for _, scope := range resource.GetScopeMetrics() {
 					for _, metric := range scope.GetMetrics() {
@@ -173,14 +172,15 @@ func TestTracesOfABatch(t *testing.T) {
 func TestPushedMetrics(t *testing.T) {
 	pushed := startCollector(t)
 	cfg := config.Defaults()
-	cfg.Users = 1000
+	cfg.Users, cfg.Instance = 1000, "one"
 	r := startReady(t, cfg, server.WithExporter(otlp.New))
 	untilUpdated(t, r)
 	for range 3 {
 		r.get(t, "/")
 	}
 	require.NoError(t, r.stop())
-	assert.Equal(t, "points-server", pushed.service)
+	assert.Equal(t, "points-server", pushed.server["service.name"])
+	assert.Equal(t, "one", pushed.server["service.instance.id"])
 	requests := pushed.metrics["http_server_request_duration_seconds"].GetHistogram().GetDataPoints()
 	queries := slices.IndexFunc(requests, func(point *metricsv1.HistogramDataPoint) bool {
 		return slices.ContainsFunc(point.GetAttributes(), func(a *commonv1.KeyValue) bool {
@@ -199,7 +199,7 @@ func TestPushedMetrics(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	cfg := configFor(pgtest.URL(t))
-	cfg.Users = 1000
+	cfg.Users, cfg.Shared, cfg.Instance = 1000, true, "one"
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	for _, path := range []string{"/", "/", "/healthz", "/nowhere"} {
@@ -213,6 +213,8 @@ func TestMetrics(t *testing.T) {
 		`points_queries_waiting 0`, `points_store_down 0`, `points_ticks_paused 0`,
 		`points_update_duration_seconds_count{outcome="success"} 1`, `points_update_users_total 1000`,
 		`points_update_running 0`, `points_update_progress_ratio 0`, `points_update_failures 0`,
+		`points_batch_lock_wait_seconds_count 2`, `points_batches_in_flight 0`, `points_shared_instances 1`,
+		`points_instance_info{service_instance_id="one"} 1`,
 		`points_update_breaker{state="closed"} 1`, `points_update_breaker{state="open"} 0`,
 	} {
 		assert.Contains(t, metrics, "\n"+line+"\n")

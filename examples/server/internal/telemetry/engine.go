@@ -3,7 +3,6 @@ package telemetry
 import (
 	"context"
 	"errors"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +22,7 @@ const (
 // engine measures an engine by its hooks.
 type engine struct {
 	batchSize, batchWait          prometheus.Histogram
+	batchLockWait                 prometheus.Histogram // registered with a shared state only
 	batchDuration, updateDuration *prometheus.HistogramVec
 	ticks                         *prometheus.CounterVec
 	users                         prometheus.Counter
@@ -31,7 +31,7 @@ type engine struct {
 
 	answered, failed prometheus.Observer // of batchDuration
 
-	minNumberSet atomic.Int64 // when the min number was set, in ns since 1970
+	minNumber minNumber
 }
 
 func (e *engine) register(registry *prometheus.Registry) {
@@ -44,6 +44,11 @@ func (e *engine) register(registry *prometheus.Registry) {
 	}, []string{"outcome"})
 	e.batchWait = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "points_batch_wait_seconds", Help: "Time from the arrival of a batch's first query to the start of its read.",
+		Buckets: durationBuckets,
+	})
+	e.batchLockWait = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "points_batch_lock_wait_seconds",
+		Help:    "Part of a read's duration: its wait for the order lock, which reads and ticks of all servers take.",
 		Buckets: durationBuckets,
 	})
 	e.updateDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -64,15 +69,20 @@ func (e *engine) register(registry *prometheus.Registry) {
 	for _, outcome := range []string{outcomeSuccess, outcomeFailure, outcomeSkipped, outcomeStopped} {
 		e.updateDuration.WithLabelValues(outcome)
 	}
-	e.minNumberSet.Store(time.Now().UnixNano())
+	e.minNumber.set(time.Now())
 	registry.MustRegister(e.batchSize, e.batchDuration, e.batchWait, e.updateDuration, e.users, e.ticks)
 }
 
-// Hooks returns the hooks that measure and trace an engine on store. They leave out the batches of a store with
+// Hooks returns the hooks that measure and trace an engine on store. It may be called once. They leave out the batches of a store with
 // immediate reads: each query is one, and measuring it would take longer than the read.
 func (t *Telemetry) Hooks(store points.Store) points.Hooks {
 	hooks := points.Hooks{Tick: t.engine.tick, UpdateStart: t.engine.updateStart, UpdateEnd: t.engine.updateEnd}
-	if !store.Capabilities().ImmediateReads {
+	switch capabilities := store.Capabilities(); {
+	case capabilities.ImmediateReads:
+	case capabilities.SharedState != nil:
+		t.registry.MustRegister(t.engine.batchLockWait)
+		hooks.BatchEnd = t.engine.sharedBatch
+	default:
 		hooks.BatchEnd = t.engine.batch
 	}
 	if t.exporter == nil {
@@ -91,8 +101,15 @@ func (e *engine) batch(info points.BatchInfo) {
 	e.batchWait.Observe(info.Waited.Seconds())
 }
 
+func (e *engine) sharedBatch(info points.BatchInfo) {
+	e.batch(info)
+	if info.Err == nil {
+		e.batchLockWait.Observe(info.LockWait.Seconds())
+	}
+}
+
 func (e *engine) tick(info points.TickInfo) {
-	e.minNumberSet.Store(info.Time.UnixNano())
+	e.minNumber.set(info.Time)
 	outcome := outcomeUpdate
 	if info.Skipped {
 		outcome = outcomeSkipped
@@ -117,69 +134,4 @@ func (e *engine) updateEnd(info points.UpdateInfo) {
 	}
 	e.updateDuration.WithLabelValues(outcome).Observe(info.Duration.Seconds())
 	e.users.Add(float64(info.Users))
-}
-
-// MeasureEngine adds the state of an engine to the metrics. It may be called once.
-func (t *Telemetry) MeasureEngine(engine *points.Engine) {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, labels, nil)
-	}
-	t.registry.MustRegister(&stateCollector{
-		state: engine.State, minNumberSet: &t.engine.minNumberSet,
-		waiting:  desc("points_queries_waiting", "Queries in the wait queue."),
-		down:     desc("points_store_down", "1 while reads of the store fail and queries are rejected."),
-		paused:   desc("points_ticks_paused", "1 while ticks are paused."),
-		running:  desc("points_update_running", "1 while an update is running."),
-		progress: desc("points_update_progress_ratio", "Share of users that the running update has reached."),
-		failures: desc("points_update_failures", "Consecutive failed updates."),
-		breaker:  desc("points_update_breaker", "1 for the current state of the updates' circuit breaker.", "state"),
-		age:      desc("points_min_number_age_seconds", "Time since the min number was set."),
-	})
-}
-
-// A stateCollector collects metrics from one State of an engine, so that they agree with each other.
-type stateCollector struct {
-	state        func() points.State
-	minNumberSet *atomic.Int64
-
-	waiting, down, paused, running, progress, failures, breaker, age *prometheus.Desc
-}
-
-func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
-
-func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	state := c.state()
-	gauge(c.waiting, float64(state.Waiting))
-	gauge(c.down, boolValue(state.Down))
-	gauge(c.paused, boolValue(state.Paused))
-	gauge(c.running, boolValue(!state.Updater.RunningSince.IsZero()))
-	gauge(c.progress, float64(state.Updater.Done)/float64(max(state.Updater.Total, 1)))
-	gauge(c.failures, float64(state.Updater.Failures))
-	for _, breaker := range []points.BreakerState{points.BreakerClosed, points.BreakerOpen, points.BreakerHalfOpen} {
-		gauge(c.breaker, boolValue(state.Updater.Breaker == breaker), breaker.String())
-	}
-	gauge(c.age, time.Since(time.Unix(0, c.minNumberSet.Load())).Seconds())
-}
-
-// MeasureConnections adds the number of open connections and that of rejected ones to the metrics. It may be called
-// once.
-func (t *Telemetry) MeasureConnections(open, rejected func() int64) {
-	t.registry.MustRegister(
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "points_connections_open", Help: "Open client connections.",
-		}, func() float64 { return float64(open()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Name: "points_connections_rejected_total",
-			Help: "Connections answered with 503 and closed because too many were open.",
-		}, func() float64 { return float64(rejected()) }))
-}
-
-func boolValue(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

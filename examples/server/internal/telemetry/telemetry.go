@@ -65,6 +65,10 @@ type NewExporter func(ctx context.Context, cfg ExporterConfig) (Exporter, error)
 func New(ctx context.Context, instance string, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
 	t := &Telemetry{registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	t.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "points_instance_info", Help: "Always 1. The label is the name of the server (-instance).",
+		ConstLabels: prometheus.Labels{"service_instance_id": instance},
+	}, func() float64 { return 1 }))
 	t.requests.register(t.registry)
 	t.engine.register(t.registry)
 	traces, metrics := exportVariable("TRACES"), exportVariable("METRICS")

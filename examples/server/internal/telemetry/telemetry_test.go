@@ -8,13 +8,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -85,6 +88,11 @@ func TestNames(t *testing.T) {
 	require.NoError(t, err)
 	tele.MeasureEngine(engine)
 	tele.MeasureConnections(func() int64 { return 1 }, func() int64 { return 2 })
+	requireGoodNames(t, tele)
+}
+
+func requireGoodNames(t *testing.T, tele *Telemetry) {
+	t.Helper()
 	families, err := tele.Registry().Gather()
 	require.NoError(t, err)
 	problems, err := promlint.NewWithMetricFamilies(families).Lint()
@@ -113,5 +121,85 @@ func TestExportWithoutExporter(t *testing.T) {
 		t.Setenv("OTEL_TRACES_EXPORTER", "none")
 		t.Setenv("OTEL_METRICS_EXPORTER", "prometheus")
 		newTelemetry(t)
+	})
+}
+
+// With a shared state the metrics have the servers, the ticks of all of them and the wait for the order lock, in a fixed
+// number of series.
+func TestSharedState(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		database := sharedtest.New([]points.User{{ID: 1}})
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		start := func(name string) *Telemetry {
+			tele, err := New(t.Context(), name, nil, slog.New(slog.DiscardHandler))
+			require.NoError(t, err)
+			store := database.Open()
+			engine, err := points.New(store, points.Config{Instance: name, Hooks: tele.Hooks(store)})
+			require.NoError(t, err)
+			tele.MeasureEngine(engine)
+			running.Go(func() { assert.NoError(t, engine.Run(ctx)) })
+			synctest.Wait()
+			_, err = engine.Query(t.Context())
+			require.NoError(t, err)
+			return tele
+		}
+		one := start("one")
+		before := metricsOf(t, one)
+		assert.Contains(t, before, "\npoints_shared_instances 1\n")
+		two := start("two")
+		<-time.After(90 * time.Second) // one of them ticks after a minute, and both have seen it
+		for name, tele := range map[string]*Telemetry{"one": one, "two": two} {
+			metrics := metricsOf(t, tele)
+			for _, line := range []string{
+				"points_instance_info{service_instance_id=\"" + name + "\"} 1", "points_shared_instances 2",
+				"points_shared_ticks_total 1", "points_shared_ticks_skipped_total 0", "points_batches_in_flight 0",
+				"points_batch_lock_wait_seconds_count 1", "points_min_number_age_seconds 30",
+			} {
+				assert.Contains(t, metrics, "\n"+line+"\n", name)
+			}
+		}
+		requireGoodNames(t, one)
+		assert.Equal(t, seriesIn(before, "points_"), seriesIn(metricsOf(t, one), "points_"))
+		stop()
+		running.Wait()
+	})
+}
+
+func metricsOf(t *testing.T, tele *Telemetry) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	tele.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
+}
+
+// seriesIn returns the number of series whose names begin with prefix.
+func seriesIn(metrics, prefix string) int { return strings.Count(metrics, "\n"+prefix) }
+
+// The age of the min number is right at once, whichever server has set it, and it is never that of a change of the
+// schedule before the tick.
+func TestMinNumberAge(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var m minNumber
+		m.set(time.Now())
+		state := points.State{Interval: time.Minute, Shared: new(points.SharedStatus), Ticks: 7}
+		state.NextTick = time.Now().Add(40 * time.Second)
+		assert.Equal(t, 20*time.Second, m.age(state), "set before this server started")
+		<-time.After(10 * time.Second)
+		state.NextTick = time.Now().Add(time.Hour)
+		state.Interval = time.Hour
+		assert.Equal(t, 30*time.Second, m.age(state), "a new interval is no tick")
+		<-time.After(10 * time.Second)
+		state.Ticks, state.NextTick = 8, time.Time{}
+		assert.Zero(t, m.age(state), "then paused")
+		<-time.After(10 * time.Second)
+		state.Ticks, state.NextTick, state.Interval = 9, time.Now().Add(time.Minute), 2*time.Minute
+		assert.Zero(t, m.age(state), "the tick was after the last look")
+		<-time.After(10 * time.Second)
+		m.set(time.Now())
+		state.Shared = nil
+		assert.Zero(t, m.age(state))
 	})
 }
