@@ -25,10 +25,17 @@
 // points are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user,
 // and a part of it can be retried.
 //
+// # Several processes
+//
+// If the store has a [SharedState], as pgstore's can have, all engines with the same one act as one engine, in any
+// number of processes: one order of queries, one tick per interval, and one update per tick. The state outlives the
+// processes. Without one, each engine has its own order, min number and ticks, which end with it.
+//
 // # Guarantees
 //
 //   - Queries are linearizable: each returns the timestamp of the query before it, no timestamp is returned twice, and
-//     the users and the min number of a result belong to one moment between its call and its return.
+//     the users and the min number of a result belong to one moment between its call and its return. With a SharedState
+//     that holds for the queries of all its engines.
 //   - At most one update runs, whatever fails. After a failed update the next tick starts another one. Repeated
 //     failures open a circuit breaker: then at most every other tick starts one.
 //   - An update that returns no error has updated every user exactly once.

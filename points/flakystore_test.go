@@ -13,6 +13,7 @@ type behaviour string
 const (
 	works        behaviour = "works"
 	fails        behaviour = "fails"
+	loses        behaviour = "loses" // works, and fails all the same
 	panics       behaviour = "panics"
 	skips        behaviour = "skips"        // fails with ErrUpdateRunning
 	hangs        behaviour = "hangs"        // until it is released or its context ends
@@ -69,6 +70,9 @@ func (b *behaviours) call(ctx context.Context, work func() error) error {
 	}
 	switch do {
 	case fails:
+		return errStore
+	case loses:
+		_ = work()
 		return errStore
 	case skips:
 		return points.ErrUpdateRunning

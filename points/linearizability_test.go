@@ -115,7 +115,8 @@ func (s *scene) startQuery(t *testing.T) {
 	synctest.Wait()
 }
 
-// Each script runs on the engine, on a correct mutant, and on the mutant with the fault that it is for, which must fail.
+// Each script runs on the engine, on a correct mutant, and on the mutant with the fault that it is for, which must
+// fail.
 func TestLinearizable(t *testing.T) {
 	for _, script := range []struct {
 		fault fault
@@ -168,8 +169,8 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// The same with random clients, some of which give up, on a slow store, beside ticks and updates. In a synctest bubble a
-// seed gives much the same run each time.
+// The same with random clients, some of which give up, on a slow store, beside ticks and updates. In a synctest bubble
+// a seed gives much the same run each time.
 func TestLinearizableAtRandom(t *testing.T) {
 	const seeds = 10
 	for _, test := range []struct {
@@ -309,8 +310,8 @@ func TestLinearizableInParallel(t *testing.T) {
 	}
 }
 
-// A context that ends at the same moment as the read: the query returns its result and has a place in the order, or fails
-// and has none.
+// A context that ends at the same moment as the read: the query returns its result and has a place in the order, or
+// fails and has none.
 func TestContextEndsWithTheRead(t *testing.T) {
 	users := []points.User{{ID: 1, Points: 50}}
 	recorder := linearizability.New(users)
@@ -342,8 +343,8 @@ func TestSharedLinearizable(t *testing.T) {
 	linearizability.TestShared(t, database.Open, slices.Clone(users))
 }
 
-// Three engines on one state with random clients, some of which give up, beside ticks, updates, restarts of the engines and
-// crashes of the database.
+// Three engines on one state with random clients, some of which give up, beside ticks, updates, restarts of the engines
+// and crashes of the database.
 func TestSharedLinearizableAtRandom(t *testing.T) {
 	const seeds = 10
 	for _, fault := range []sharedtest.Fault{
@@ -428,6 +429,7 @@ func runSharedAtRandom(t *testing.T, fault sharedtest.Fault, seed uint64) (verdi
 		clients.Go(func() {
 			for range 3 {
 				sleep(10 * tickInterval)
+				recorder.Crashed()
 				database.Crash()
 			}
 		})

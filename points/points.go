@@ -60,12 +60,13 @@ type Result struct {
 	// It is never nil. All queries of a batch share it: do not modify it.
 	Users []User
 
-	// PreviousTimestamp is the timestamp of the query before this one, in UTC; zero for the engine's first query. Each
-	// timestamp is at least a microsecond later than the one before it, so timestamps run ahead of the clock while there
-	// is more than one query per microsecond.
+	// PreviousTimestamp is the timestamp of the query before this one, in UTC; zero for the first query of the engine, or
+	// of the shared state. Each timestamp is at least a microsecond later than the one before it, so timestamps run ahead
+	// of the clock while there is more than one query per microsecond.
 	PreviousTimestamp time.Time
 
 	// Batch is the number of the read that this result comes from, counted from 1. Results with the same Batch have the
-	// same Users, so anything derived from Users can be cached per batch.
+	// same Users, so anything derived from Users can be cached per batch. With a SharedState, the batches of an engine
+	// may be in another order than their timestamps.
 	Batch uint64
 }

@@ -19,9 +19,9 @@ type SharedState interface {
 	// rules of Store.UsersAbove. At later timestamps neither the users nor the min number are older. n and limit are at
 	// least 1.
 	//
-	// Timestamps are not in the future, and none is given twice, whatever fails: it survives a crash of every process
-	// and of the database. If AnswerBatch fails, it may have taken its timestamps: the next query then returns the last
-	// of them.
+	// Timestamps are not in the future, unless there is more than one query per microsecond. None is given twice, not
+	// even after a crash of every process and of the database. If AnswerBatch fails, it may have taken its timestamps:
+	// the next query then returns the last of them.
 	AnswerBatch(ctx context.Context, n, limit int) (SharedBatch, error)
 
 	// Sync registers an engine, records its update, and claims the tick if one is due. Each engine calls it at least

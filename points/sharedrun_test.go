@@ -280,17 +280,23 @@ func TestSyncFails(t *testing.T) {
 				var log lines
 				store := openShared(newDatabase())
 				store.onSync(func() error { return fail() })
-				engine := newEngine(t, store, points.Config{Logger: log.logger(), Interval: 10 * time.Second})
+				drawn := 0
+				engine := newEngine(t, store, points.Config{
+					Logger: log.logger(), Interval: 10 * time.Second, MinNumber: func() int { drawn++; return drawn },
+				})
 				_, stop := run(t.Context(), engine)
 				defer stop()
 				for range 2 {
 					log.read()
 					pass(10 * time.Second)
+					last := 0
 					before := len(store.syncs())
 					pass(3 * time.Second)
 					assert.Len(t, store.syncs(), before+3)
 					for _, s := range store.syncs()[before:] {
 						assert.Equal(t, engine.State().Shared == nil, s.Starting, "until one has succeeded")
+						assert.Greater(t, s.MinNumber, last, "the number before may have become the min number")
+						last = s.MinNumber
 					}
 					_, err := engine.Update(t.Context())
 					require.NoError(t, err)
@@ -305,9 +311,9 @@ func TestSyncFails(t *testing.T) {
 					pass(time.Second)
 					assert.Equal(t, 1, strings.Count(strings.Join(log.read(), "\n"),
 						`level=INFO msg="sync of the shared state succeeds again"`))
-					last := engine.State().Shared.LastSuccess
-					assert.Equal(t, updated.Users, last.Users)
-					assert.NotZero(t, last.ID)
+					recorded := engine.State().Shared.LastSuccess
+					assert.Equal(t, updated.Users, recorded.Users)
+					assert.NotZero(t, recorded.ID)
 					pass(time.Second)
 					store.onSync(func() error { return fail() })
 				}

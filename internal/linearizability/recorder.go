@@ -71,6 +71,14 @@ func (r *Recorder) Query(query func() (points.Result, error)) (points.Result, er
 	return result, nil
 }
 
+// Crashed records that the database of a shared state is about to crash. The timestamps may then skip some, once. The
+// last of these may be earlier than the crash: they were reserved before.
+func (r *Recorder) Crashed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = append(r.failed, time.Time{})
+}
+
 // tick advances the logical time and returns it.
 func (r *Recorder) tick() int64 {
 	r.mu.Lock()
