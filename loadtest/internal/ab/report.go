@@ -23,6 +23,9 @@ type Report struct {
 	AnyLength            bool // -l: print the length as "Variable"
 	KeepAlive            bool // -k: print the number of keep-alive requests
 
+	// Rates, if set, replaces the rates computed from the summary.
+	Rates *Rates
+
 	// Open omits what is meaningless in an open loop: the number of clients, the time per request of a client, and
 	// percentiles measured from when a request was sent.
 	Open bool
@@ -85,6 +88,9 @@ func (r *Report) totals(b *bufio.Writer) {
 		return
 	}
 	rates := RatesOf(&r.Summary, r.Concurrency)
+	if r.Rates != nil {
+		rates = *r.Rates
+	}
 	fmt.Fprintf(b, "Requests per second:    %.2f [#/sec] (mean)\n", rates.Requests)
 	if !r.Open {
 		fmt.Fprintf(b, "Time per request:       %.3f [ms] (mean)\n", rates.PerRequest)

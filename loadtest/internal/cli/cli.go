@@ -28,7 +28,11 @@ const (
 // Run executes the command with the arguments after the program's name, and returns the exit code. Errors are one line
 // on stderr.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cfg, err := flags.Parse(args)
+	parse, run := flags.Parse, (*command).run
+	if len(args) > 0 && args[0] == "merge" {
+		parse, run, args = flags.ParseMerge, (*command).merge, args[1:]
+	}
+	cfg, err := parse(args)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 		fmt.Fprint(stdout, flags.Usage())
@@ -41,7 +45,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
-	err = c.run(ctx)
+	err = run(&c, ctx)
 	switch {
 	case errors.Is(err, errCheckFailed): // already in the report
 		return exitFailed

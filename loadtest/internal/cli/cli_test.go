@@ -84,7 +84,7 @@ func TestClosedLoop(t *testing.T) {
 			assert.Equal(t, "Completed 100 requests\nCompleted 200 requests\nCompleted 300 requests\nCompleted 400 requests\n"+
 				"Completed 500 requests\nFinished 500 requests\n", errs)
 
-			run := readRun(t, filepath.Join(dir, "r.json"))
+			run := readResult(t, filepath.Join(dir, "r.json"))
 			assert.EqualValues(t, 500, run.Counts.Complete)
 			assert.EqualValues(t, 500, run.Contract.Responses)
 			assert.Len(t, run.Assertions, 3)
@@ -99,7 +99,7 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
-func readRun(t *testing.T, path string) *report.Run {
+func readResult(t *testing.T, path string) *report.Run {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)
@@ -131,7 +131,7 @@ func TestOpenLoop(t *testing.T) {
 	assert.Contains(t, out, "Complete requests:      200\n")
 	assert.Contains(t, out, "99.999%")
 	assert.NotContains(t, out, "Concurrency Level")
-	run := readRun(t, file)
+	run := readResult(t, file)
 	assert.Equal(t, "open", run.Load.Mode)
 	assert.Equal(t, "200:600", run.Load.Rate)
 }
@@ -143,7 +143,7 @@ func TestFindMax(t *testing.T) {
 	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150,failed=0", "-rate", "100", "-duration", "100ms", "-json", file, server.URL)
 	require.Equal(t, exitOK, code, out)
 	assert.Contains(t, out, "missed: rps<150")
-	run := readRun(t, file)
+	run := readResult(t, file)
 	require.NotNil(t, run.Search)
 	assert.GreaterOrEqual(t, run.Search.Highest, 100)
 	assert.Less(t, run.Search.Highest, 200)

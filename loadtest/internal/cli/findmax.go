@@ -67,16 +67,14 @@ func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
 	metrics := best.metrics()
 	metrics.Violations = s.violations
 	result.Assertions, pass = slo.Evaluate(s.cfg.Assertions, metrics)
-	if err := s.out.write(result, best); err != nil {
+	if err := s.out.write(result, &best.summary); err != nil {
 		return false, err
 	}
-	s.printOutcomes(&best.summary)
-	if best.summary.Latency.Count() > 0 {
-		s.printLatency(best)
-	}
-	s.printNotes(best)
+	s.printDetails(&best.summary, result)
+	s.printNotes(result)
+	s.printContract(&best.contract, best.describeStep())
 	if s.violating != nil && s.violating != best {
-		s.printContract(s.violating)
+		s.printContract(&s.violating.contract, s.violating.describeStep())
 	}
 	return pass, ignoreClosedPipe(s.printChecks(result))
 }
@@ -137,6 +135,10 @@ func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
 		r.watch = (&liveView{out: c.stderr, label: fmt.Sprintf("%d/s: ", at.Rate), duration: schedule.Duration()}).watch
 	}
 	return r, r.execute(ctx)
+}
+
+func (r *run) describeStep() string {
+	return fmt.Sprintf(" in the step of %v requests per second, with its warm-up", r.cfg.Rate)
 }
 
 // step evaluates a step of the search.

@@ -21,7 +21,7 @@ func TestFindMaxReportsChecks(t *testing.T) {
 	assert.Contains(t, out, "FAIL rps>100000: ")
 	assert.Contains(t, out, "Requests per second")
 	assert.Regexp(t, `Contract: \d+ responses checked against PointsApp's contract in the step of \d+ requests per second, with its warm-up, 0`, out)
-	run := readRun(t, file)
+	run := readResult(t, file)
 	require.Len(t, run.Assertions, 1)
 	assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent)
 }
@@ -38,7 +38,7 @@ func TestFindMaxReportsEachViolation(t *testing.T) {
 	assert.Regexp(t, `contract in the step of 200 requests per second, with its warm-up, \d+ violations?`, out)
 	assert.Contains(t, out, "Violation: timestamp returned twice")
 	assert.Contains(t, out, "FAIL violations=0: ")
-	assert.Positive(t, readRun(t, file).Search.Steps[1].Violations)
+	assert.Positive(t, readResult(t, file).Search.Steps[1].Violations)
 }
 
 // TestInterruptedFirstStep interrupts a search in its first step: the JSON has what was measured so far.
@@ -57,7 +57,7 @@ func TestInterruptedFirstStep(t *testing.T) {
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, errs, "interrupted at 100 requests per second")
 	assert.Contains(t, out, "FAIL rps>100000: ")
-	run := readRun(t, file)
+	run := readResult(t, file)
 	assert.Empty(t, run.Search.Steps)
 	assert.Positive(t, run.Counts.Complete)
 }
@@ -77,7 +77,7 @@ func TestInterruptedFindMaxReportsSteps(t *testing.T) {
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, errs, "interrupted at 200 requests per second")
 	assert.NotContains(t, out, "Verdict")
-	run := readRun(t, file)
+	run := readResult(t, file)
 	require.Len(t, run.Search.Steps, 1)
 	assert.Equal(t, 100, run.Search.Highest)
 }

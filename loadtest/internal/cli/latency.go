@@ -9,9 +9,9 @@ import (
 )
 
 // printLatency writes the percentiles of the latency and a histogram. ab's table has whole milliseconds only.
-func (c *command) printLatency(r *run) {
-	d, since := r.summary.Latency, "sent"
-	if r.schedule != nil {
+func (c *command) printLatency(d *record.Distribution, open bool) {
+	since := "sent"
+	if open {
 		since = "due"
 	}
 	fmt.Fprintf(c.stdout, "\nLatency from when a request was %s (ms)\n", since)

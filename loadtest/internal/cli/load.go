@@ -52,10 +52,10 @@ func (c *command) load(ctx context.Context) error {
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(cfg.Assertions)
-	if err := c.out.write(result, &r); err != nil { // before printing: stdout may have been closed
+	if err := c.out.write(result, &r.summary); err != nil { // before printing: stdout may have been closed
 		return err
 	}
-	if err := c.print(&r, result); ignoreClosedPipe(err) != nil {
+	if err := c.print(&r.summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
 	switch {
@@ -142,7 +142,7 @@ func (r *run) result(requests int64) *report.Run {
 	if cfg.Rate != nil {
 		result.Load.Mode, result.Load.Rate = "open", cfg.Rate.String()
 	}
-	result.Client.CPU = r.cpu
+	result.Client.CPU, result.SuccessfulPerSecond = r.cpu, r.rate()
 	result.Fill(&r.summary)
 	return result
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
@@ -91,11 +92,11 @@ func readBaseline(name string) (*report.Run, error) {
 }
 
 // write writes the requested files.
-func (o *outputs) write(result *report.Run, r *run) error {
-	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, r.summary.Latency) }); err != nil {
+func (o *outputs) write(result *report.Run, s *record.Summary) error {
+	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }); err != nil {
 		return err
 	}
-	err := o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, r.start, r.summary.Requests) })
+	err := o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, result.Date, s.Requests) })
 	if err != nil {
 		return err
 	}

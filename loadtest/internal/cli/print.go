@@ -7,28 +7,42 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
 // print writes the text report: ab's, followed by what ab does not have.
-func (c *command) print(r *run, result *report.Run) error {
+func (c *command) print(s *record.Summary, result *report.Run) error {
+	load := &result.Load
 	abReport := ab.Report{
-		Summary: r.summary, Hostname: result.Target.Hostname, Port: result.Target.Port, Path: result.Target.Path,
-		Concurrency: r.cfg.Clients, AnyLength: r.anyLength(), KeepAlive: r.cfg.KeepAlive, Open: r.schedule != nil,
+		Summary: *s, Hostname: result.Target.Hostname, Port: result.Target.Port, Path: result.Target.Path,
+		Concurrency: load.Concurrency, AnyLength: load.AnyLength, KeepAlive: load.KeepAlive, Open: result.IsOpen(),
+	}
+	if result.Merged > 0 {
+		abReport.Rates = &ab.Rates{
+			Requests: result.RequestsPerSecond, PerRequest: result.PerRequestMS,
+			PerRequestAcross: result.PerRequestAllMS, Transfer: result.KBytesPerSecond,
+		}
 	}
 	if err := abReport.Write(c.stdout); err != nil {
 		return err
 	}
-	c.printOutcomes(&r.summary)
-	if r.summary.Latency.Count() > 0 {
-		c.printLatency(r)
-	}
-	c.printFirst(r)
-	c.printNotes(r)
+	c.printDetails(s, result)
+	c.printNotes(result)
+	c.printContract(&result.Contract, "")
 	if limit := result.Client.Limit; limit != "" {
 		fmt.Fprintf(c.stdout, "Limited by this client: %s. No verdict about the server: it may be capable of more.\n", limit)
 	}
 	return c.printChecks(result)
+}
+
+// printDetails writes the outcomes of the requests and the latency.
+func (c *command) printDetails(s *record.Summary, result *report.Run) {
+	c.printOutcomes(s)
+	if s.Latency.Count() > 0 {
+		c.printLatency(s.Latency, result.IsOpen())
+	}
+	c.printFirst(s)
 }
 
 // printChecks writes the outcome of the assertions, and the comparison with the baseline.
@@ -48,9 +62,9 @@ func (c *command) printChecks(result *report.Run) error {
 }
 
 // printFirst writes the first response, from -v 2 on.
-func (c *command) printFirst(r *run) {
+func (c *command) printFirst(s *record.Summary) {
 	const verbose = 2
-	if first := r.summary.First; first != nil && c.cfg.Verbosity >= verbose {
+	if first := s.First; first != nil && c.cfg.Verbosity >= verbose {
 		fmt.Fprintf(c.stdout, "\nFirst response: status %d\n%s\n", first.Status, first.Body)
 	}
 }
@@ -66,40 +80,39 @@ func count(n int64, one, many string) string {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // printNotes explains what ab's figures leave open.
-func (c *command) printNotes(r *run) {
+func (c *command) printNotes(result *report.Run) {
 	fmt.Fprintln(c.stdout)
-	if n := r.summary.Length; n > 0 {
+	if text := result.Describe(); text != "" {
+		fmt.Fprintln(c.stdout, text)
+	}
+	if n := result.Counts.Length; n > 0 {
 		fmt.Fprintf(c.stdout, "Length: %s in size from the first one. ab counts them as failed, loadtest "+
 			"does not; -l omits them.\n", count(n, "body differs", "bodies differ"))
 	}
-	if n := r.unsent; n > 0 {
+	if n := result.Load.Unsent; n > 0 {
 		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all %d clients were waiting for "+
-			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), r.cfg.Clients)
+			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), result.Load.Concurrency)
 	}
-	if n := r.summary.Aborted; n > 0 {
+	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
 			count(n, "request was", "requests were"))
 	}
-	if n := r.summary.Resent; n > 0 {
+	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
 			"instead of responding.\n", count(n, "request was", "requests were"))
 	}
-	c.printContract(r)
 }
 
-func (c *command) printContract(r *run) {
-	step := ""
-	if r.cfg.FindMax {
-		step = fmt.Sprintf(" in the step of %v requests per second, with its warm-up", r.cfg.Rate)
-	}
-	if r.cfg.Verify == contract.On && !r.contract.Checked {
+// printContract writes the result of the checks against the contract, which were made in the given step of a search.
+func (c *command) printContract(checked *contract.Result, step string) {
+	if c.cfg.Verify == contract.On && !checked.Checked {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}
-	if checked := r.contract; checked.Checked {
+	if checked.Checked {
 		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract%s, %s.\n",
 			count(checked.Responses, "response", "responses"), step, count(checked.Violations, "violation", "violations"))
 	}
-	for _, example := range r.contract.Examples {
+	for _, example := range checked.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)
 	}
 }

@@ -111,7 +111,7 @@ func TestAborted(t *testing.T) {
 			assert.Equal(t, exitFailed, code)
 			assert.Contains(t, out, "Complete requests:      20\n")
 			assert.Contains(t, out, "Aborted: 5 requests")
-			run := readRun(t, file)
+			run := readResult(t, file)
 			assert.EqualValues(t, 25, received.Load())
 			assert.EqualValues(t, 20, run.Counts.Complete)
 			assert.EqualValues(t, 5, run.Counts.Aborted)
@@ -134,7 +134,7 @@ func TestUnsentExcludesAborted(t *testing.T) {
 	out, _, code := call(ctx, "-q", "-rate", "200", "-duration", "100ms", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.NotContains(t, out, "Unsent")
-	run := readRun(t, file)
+	run := readResult(t, file)
 	assert.EqualValues(t, 20, run.Counts.Aborted)
 	assert.Zero(t, run.Load.Unsent)
 	assert.InDelta(t, 100, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].Percent, 0)
@@ -155,7 +155,7 @@ func TestInterruptLeavesNothingUnsent(t *testing.T) {
 	out, _, code := call(ctx, "-q", "-rate", "200", "-duration", "1h", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.NotContains(t, out, "Unsent")
-	assert.Zero(t, readRun(t, file).Load.Unsent)
+	assert.Zero(t, readResult(t, file).Load.Unsent)
 }
 
 func TestCount(t *testing.T) {
@@ -180,13 +180,13 @@ func TestResentIsReported(t *testing.T) {
 	assert.Equal(t, exitOK, code)
 	assert.Contains(t, out, "Resent: 19 requests")
 	assert.EqualValues(t, 39, received.Load())
-	assert.EqualValues(t, 19, readRun(t, file).Counts.Resent)
+	assert.EqualValues(t, 19, readResult(t, file).Counts.Resent)
 
 	received.Store(0)
 	_, _, code = call(t.Context(), "-q", "-n", "20", "-m", "POST", "-json", file, server.URL)
 	assert.Equal(t, exitOK, code)
 	assert.EqualValues(t, 20, received.Load(), "a POST is never sent again")
-	assert.EqualValues(t, 10, readRun(t, file).Counts.Receive)
+	assert.EqualValues(t, 10, readResult(t, file).Counts.Receive)
 }
 
 // TestRateIsPerScheduledTime has responses that arrive long before the end of the schedule.
@@ -195,7 +195,7 @@ func TestRateIsPerScheduledTime(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	out, _, code := call(t.Context(), "-q", "-rate", "5", "-duration", "400ms", "-assert", "rps<=5", "-json", file, server.URL)
 	assert.Equal(t, exitOK, code, out)
-	assert.LessOrEqual(t, readRun(t, file).RequestsPerSecond, 5.0)
+	assert.LessOrEqual(t, readResult(t, file).RequestsPerSecond, 5.0)
 }
 
 // TestCSVCountsFromDue has a client that sends most requests late, because a response takes longer than the interval.
@@ -210,6 +210,6 @@ func TestCSVCountsFromDue(t *testing.T) {
 	assert.Equal(t, exitOK, code, errs)
 	csv, err := os.ReadFile(filepath.Join(dir, "p.csv"))
 	require.NoError(t, err)
-	latency := readRun(t, filepath.Join(dir, "r.json")).LatencyPercentiles
+	latency := readResult(t, filepath.Join(dir, "r.json")).LatencyPercentiles
 	assert.Contains(t, string(csv), fmt.Sprintf("\n100,%.3f\n", latency[len(latency)-1].MS))
 }

@@ -79,6 +79,7 @@ type Config struct {
 	SLOText  string // SLO as given
 
 	Verify     contract.Mode
+	Files      []string // to merge
 	Assertions []slo.Clause
 	JSON, HTML string // file names; "" means none
 	Compare    string // file name or Original; "" means none

@@ -33,10 +33,7 @@ func Parse(args []string) (*Config, error) {
 		Requests: 1, Clients: 1, Timeout: 30 * time.Second, KeepAlive: true,
 		Header: http.Header{}, Method: http.MethodGet, Command: []string{"loadtest"},
 	}
-	p := parser{set: pflag.NewFlagSet("loadtest", pflag.ContinueOnError), cfg: cfg, given: map[string]bool{}}
-	p.set.SetOutput(io.Discard)
-	p.set.Usage = func() {}
-	p.set.SetInterspersed(false)
+	p := newParser(cfg)
 	p.define(cfg)
 	if err := p.parse(args); err != nil {
 		return nil, err
@@ -49,6 +46,30 @@ func Parse(args []string) (*Config, error) {
 	}
 	cfg.setDefaults(p.given)
 	return cfg, cfg.validate(p.given)
+}
+
+// ParseMerge parses the arguments of "loadtest merge": flags for the output, and the files to merge.
+func ParseMerge(args []string) (*Config, error) {
+	cfg := &Config{Command: []string{"loadtest", "merge"}}
+	p := newParser(cfg)
+	p.defineOutput(cfg)
+	if err := p.parse(args); err != nil {
+		return nil, err
+	}
+	cfg.Files = p.set.Args()
+	if len(cfg.Files) == 0 {
+		return nil, errors.New("merge needs the -json files of runs at the same time")
+	}
+	cfg.Command = append(cfg.Command, cfg.Files...)
+	return cfg, cfg.validateFiles()
+}
+
+func newParser(cfg *Config) *parser {
+	p := &parser{set: pflag.NewFlagSet("loadtest", pflag.ContinueOnError), cfg: cfg, given: map[string]bool{}}
+	p.set.SetOutput(io.Discard)
+	p.set.Usage = func() {}
+	p.set.SetInterspersed(false)
+	return p
 }
 
 // A parser wraps a FlagSet to give all errors the same form, and to keep the command line without secrets.
@@ -169,8 +190,8 @@ func (p *parser) define(cfg *Config) {
 	p.text("P", &cfg.ProxyAuth)
 	p.value("v", integer(&cfg.Verbosity))
 	p.boolean("q", func(on bool) { cfg.Quiet = on })
-	p.text("e", &cfg.CSV)
 	p.text("g", &cfg.Gnuplot)
+	p.defineOutput(cfg)
 	p.defineLoop(cfg)
 	p.defineServer(cfg)
 	p.defineIgnored(cfg)
@@ -181,6 +202,13 @@ func (p *parser) define(cfg *Config) {
 			cfg.Verify = contract.On
 		}
 	})
+	p.text("transport", &cfg.Transport)
+	p.value("cpus", integer(&cfg.CPUs))
+}
+
+// defineOutput binds the flags for what to do with results.
+func (p *parser) defineOutput(cfg *Config) {
+	p.text("e", &cfg.CSV)
 	p.value("assert", func(s string) error {
 		clauses, err := slo.Parse(s)
 		cfg.Assertions = append(cfg.Assertions, clauses...)
@@ -189,8 +217,6 @@ func (p *parser) define(cfg *Config) {
 	p.text("json", &cfg.JSON)
 	p.text("html", &cfg.HTML)
 	p.text("compare", &cfg.Compare)
-	p.text("transport", &cfg.Transport)
-	p.value("cpus", integer(&cfg.CPUs))
 }
 
 // defineLoop binds the flags of open loops and of closed loops for a duration.

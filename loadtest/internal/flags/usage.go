@@ -19,6 +19,9 @@ and contract checks. As in ab, one-letter flags can be bundled: -kc100. Longer n
   go run ./loadtest -n 10000 -c 100 http://127.0.0.1:4000/      closed loop, like ab
   go run ./loadtest -rate 5000 -duration 30s URL                open loop: a constant rate
   go run ./loadtest -find-max -slo 'p99<50ms' URL               the highest rate that meets an SLO
+  go run ./loadtest merge a.json b.json                         one report for the -json files of several machines that
+                                                                generated load at the same time; with -assert, -json,
+                                                                -html, -compare and -e
 
 Closed loop (each client sends its next request after the response to the previous one):
   -n N              number of requests (default 1)

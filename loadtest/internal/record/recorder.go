@@ -93,10 +93,10 @@ type Counts struct {
 }
 
 // Failed returns the number of requests without a complete response.
-func (c Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
+func (c *Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 
 // Attempts returns the number of requests that have ended.
-func (c Counts) Attempts() int64 { return c.Complete + c.Connect }
+func (c *Counts) Attempts() int64 { return c.Complete + c.Connect }
 
 // Times are the distributions of a run. Connect, Processing (from connected to done), Waiting (from sent to the first
 // byte) and Total (Connect and Processing) are ab's. Latency is measured from when a request was due; in a closed loop
@@ -129,15 +129,7 @@ type Summary struct {
 
 // New returns an empty recorder.
 func New(opts Options) *Recorder {
-	r := &Recorder{opts: opts, length: -1, timeline: newTimeline()}
-	r.times = Times{
-		Connect: NewDistribution(), Processing: NewDistribution(), Waiting: NewDistribution(), Total: NewDistribution(),
-	}
-	r.times.Latency = r.times.Total
-	if opts.Due != nil {
-		r.times.Latency, r.times.ClientDelay, r.times.Undelayed = NewDistribution(), NewDistribution(), NewDistribution()
-	}
-	return r
+	return &Recorder{opts: opts, length: -1, timeline: newTimeline(), times: newTimes(opts.Due != nil)}
 }
 
 // Observe records an exchange.

@@ -20,6 +20,7 @@ func (r *Run) Fill(s *record.Summary) {
 	rates := ab.RatesOf(s, r.Load.Concurrency)
 	r.Seconds = s.Elapsed.Seconds()
 	r.Counts = s.Counts
+	r.Histograms = newHistograms(s)
 	r.StatusCodes, r.Errors = s.Statuses, s.Failures
 	for _, f := range s.Failures {
 		r.Failures = append(r.Failures, f.Error)

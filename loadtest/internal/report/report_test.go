@@ -140,6 +140,9 @@ func FuzzReadJSON(f *testing.F) {
 		require.NoError(t, Compare(&bytes.Buffer{}, run, current))
 		require.NoError(t, Compare(&bytes.Buffer{}, current, run))
 		require.NoError(t, WriteHTML(&bytes.Buffer{}, run, current))
+		if merged, err := Merge([]*Run{run, current}); err == nil {
+			require.Equal(t, run.Counts.Complete+current.Counts.Complete, merged.Counts.Complete)
+		}
 	})
 }
 

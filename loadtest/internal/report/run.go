@@ -30,17 +30,26 @@ type Run struct {
 	// Setup describes a server other than one that runs at Target on its own. Runs with different setups get no ratios.
 	Setup string `json:"setup,omitempty"`
 
-	Seconds           float64         `json:"seconds"`
-	Counts            record.Counts   `json:"counts"`
-	RequestsPerSecond float64         `json:"requests_per_second"`
-	PerRequestMS      float64         `json:"ms_per_request"`
-	PerRequestAllMS   float64         `json:"ms_per_request_across_all"`
-	KBytesPerSecond   float64         `json:"kbytes_per_second"`
-	ConnectionTimes   ConnectionTimes `json:"connection_times"`
-	Failures          []string        `json:"failures,omitempty"` // the texts of Errors
+	// Merged is the number of runs that were merged, CommonSeconds the time in which all of them ran; 0 in a single run.
+	Merged        int     `json:"merged,omitempty"`
+	CommonSeconds float64 `json:"common_seconds,omitempty"`
+
+	Seconds           float64       `json:"seconds"`
+	Counts            record.Counts `json:"counts"`
+	RequestsPerSecond float64       `json:"requests_per_second"`
+	// SuccessfulPerSecond counts 2xx responses; in an open loop, those that arrived during the scheduled time.
+	SuccessfulPerSecond float64 `json:"successful_per_second"`
+
+	PerRequestMS    float64         `json:"ms_per_request"`
+	PerRequestAllMS float64         `json:"ms_per_request_across_all"`
+	KBytesPerSecond float64         `json:"kbytes_per_second"`
+	ConnectionTimes ConnectionTimes `json:"connection_times"`
+	Failures        []string        `json:"failures,omitempty"` // the texts of Errors
 
 	StatusCodes []record.StatusCount  `json:"status_codes,omitempty"` // of complete responses
 	Errors      []record.FailureCount `json:"errors,omitempty"`       // of failed requests, most frequent first
+
+	Histograms *Histograms `json:"histograms,omitempty"`
 
 	// Percentiles are ab's, of the total time.
 	Percentiles []Percentile `json:"percentiles"`

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// merge reports runs of several machines at the same time as one run.
+func (c *command) merge(context.Context) (err error) {
+	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
+		return err
+	}
+	defer c.out.close()
+	if c.cfg.UsesStdout() {
+		c.stdout = c.stderr
+	}
+	runs := make([]*report.Run, 0, len(c.cfg.Files))
+	for _, name := range c.cfg.Files {
+		run, err := readRun(name)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, run)
+	}
+	result, err := report.Merge(runs)
+	if err != nil {
+		return err
+	}
+	result.Command = c.cfg.Command
+	metrics, err := result.Metrics()
+	if err != nil {
+		return err
+	}
+	var pass bool
+	result.Assertions, pass = slo.Evaluate(c.cfg.Assertions, metrics)
+	summary, err := result.Summary()
+	if err != nil {
+		return err
+	}
+	if err := c.out.write(result, &summary); err != nil {
+		return err
+	}
+	if err := c.print(&summary, result); ignoreClosedPipe(err) != nil {
+		return err
+	}
+	if !pass || result.Contract.Violations > 0 || result.Counts.Good == 0 {
+		return errCheckFailed
+	}
+	return nil
+}
+
+// readRun reads the -json file of a run.
+func readRun(name string) (*report.Run, error) {
+	f, err := os.Open(name) //nolint:gosec // named by the user
+	if err != nil {
+		return nil, fmt.Errorf("cannot read a run: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // only read
+	run, err := report.ReadJSON(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	return run, nil
+}

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMerge merges a run with itself: the same load from two machines at the same time.
+func TestMerge(t *testing.T) {
+	dir := t.TempDir()
+	file, merged, page := filepath.Join(dir, "a.json"), filepath.Join(dir, "m.json"), filepath.Join(dir, "m.html")
+	for name, args := range map[string][]string{
+		"closed": {"-n", "300", "-c", "3"}, "open": {"-rate", "500", "-duration", "200ms"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, errs, code := call(t.Context(), append(append([]string{"-q", "-json", file}, args...), pointsApp(t, never).URL)...)
+			require.Equal(t, exitOK, code, errs)
+			out, errs, code := call(t.Context(), "merge", "-assert", "failed=0,rps>1", "-json", merged, "-html", page, file, file)
+			require.Equal(t, exitOK, code, errs)
+			one, both := readResult(t, file), readResult(t, merged)
+			assert.Equal(t, 2*one.Counts.Complete, both.Counts.Complete)
+			assert.Equal(t, 2*one.Load.Requests, both.Load.Requests)
+			assert.InEpsilon(t, 2*one.RequestsPerSecond, both.RequestsPerSecond, 0.01)
+			assert.InEpsilon(t, 2*one.SuccessfulPerSecond, both.SuccessfulPerSecond, 0.01)
+			assert.Equal(t, one.LatencyPercentiles, both.LatencyPercentiles)
+			assert.Equal(t, 2*one.Contract.Responses, both.Contract.Responses)
+			assert.Contains(t, out, "2 runs merged. Rates are those of the ")
+			assert.Contains(t, out, "PASS failed=0: 0\n")
+			assert.FileExists(t, page)
+		})
+	}
+	_, _, code := call(t.Context(), "merge", "-assert", "rps<1", file, file)
+	assert.Equal(t, exitFailed, code)
+}
+
+func TestMergeErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.json")
+	_, _, code := call(t.Context(), "-q", "-json", file, respond(t, http.StatusOK).URL)
+	require.Equal(t, exitOK, code)
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	change := func(name string, value any) string {
+		var fields map[string]any
+		require.NoError(t, json.Unmarshal(content, &fields))
+		fields[name] = value
+		b, err := json.Marshal(fields)
+		require.NoError(t, err)
+		return writeFile(t, "b.json", string(b))
+	}
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		want string
+	}{
+		"no files":      {nil, exitUsage, "merge needs the -json files"},
+		"no such file":  {[]string{"/nowhere"}, exitFailed, "cannot read a run: open /nowhere"},
+		"not JSON":      {[]string{writeFile(t, "x", "hello")}, exitFailed, "not the JSON of a load test"},
+		"other time":    {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "were not at the same time"},
+		"other mode":    {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
+		"no histograms": {[]string{file, change("histograms", nil)}, exitFailed, "has no histograms"},
+		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "unknown flag -n"},
+	} {
+		_, errs, code := call(t.Context(), append([]string{"merge"}, tt.args...)...)
+		assert.Equal(t, tt.code, code, name)
+		assert.Contains(t, errs, tt.want, name)
+	}
+}

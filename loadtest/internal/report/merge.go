@@ -1,0 +1,171 @@
+package report
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+)
+
+// Merge returns one run for the load that several machines have generated at the same time. Counts add, histograms
+// merge, and rates add over the time that is common to all runs. The contract is that of each run: repeated timestamps
+// in two of them are not detected.
+func Merge(runs []*Run) (*Run, error) {
+	if len(runs) == 0 {
+		return nil, errors.New("there is no run to merge")
+	}
+	summaries := make([]record.Summary, 0, len(runs))
+	for _, r := range runs {
+		if r.Load.Mode != runs[0].Load.Mode {
+			return nil, errors.New("an open and a closed loop cannot be merged")
+		}
+		s, err := r.Summary()
+		if err != nil {
+			return nil, err
+		}
+		summaries = append(summaries, s)
+	}
+	start, end := period(runs)
+	from, to := commonPeriod(runs)
+	if !to.After(from) {
+		return nil, errors.New("the runs cannot be merged: they were not at the same time")
+	}
+
+	first := *runs[0]
+	merged := &Run{
+		Schema: Schema, Name: joinText(runs, " + ", func(r *Run) string { return r.Name }), Date: start,
+		Command: first.Command, Host: first.Host, Target: first.Target, Load: first.Load, Setup: first.Setup,
+		Merged: len(runs), CommonSeconds: to.Sub(from).Seconds(),
+	}
+	merged.Host.Name = joinText(runs, ", ", func(r *Run) string { return r.Host.Name })
+	merged.Target.URL = joinText(runs, ", ", func(r *Run) string { return r.Target.URL })
+	merged.addLoads(runs)
+	s := record.Concat(summaries)
+	s.Elapsed = end.Sub(start)
+	s.Timeline = overlay(runs, summaries, start)
+	merged.Fill(&s)
+	merged.addRates(runs, from, to)
+	return merged, nil
+}
+
+// period returns when the first run began and the last one ended.
+func period(runs []*Run) (start, end time.Time) {
+	start, end = runs[0].Date, runs[0].end()
+	for _, r := range runs {
+		if r.Date.Before(start) {
+			start = r.Date
+		}
+		if r.end().After(end) {
+			end = r.end()
+		}
+	}
+	return start, end
+}
+
+// commonPeriod returns when the last run began and the first one ended.
+func commonPeriod(runs []*Run) (from, to time.Time) {
+	from, to = runs[0].Date, runs[0].end()
+	for _, r := range runs {
+		if r.Date.After(from) {
+			from = r.Date
+		}
+		if r.end().Before(to) {
+			to = r.end()
+		}
+	}
+	return from, to
+}
+
+func (r *Run) end() time.Time { return r.Date.Add(seconds(r.Seconds)) }
+
+// joinText joins the distinct texts of the runs.
+func joinText(runs []*Run, separator string, text func(*Run) string) string {
+	var texts []string
+	for _, r := range runs {
+		if s := text(r); s != "" && !slices.Contains(texts, s) {
+			texts = append(texts, s)
+		}
+	}
+	return strings.Join(texts, separator)
+}
+
+// addLoads sets what adds up beside the summaries.
+func (r *Run) addLoads(runs []*Run) {
+	r.Load.Requests, r.Load.Unsent, r.Load.Concurrency = 0, 0, 0
+	for _, one := range runs {
+		r.Load.Requests += one.Load.Requests
+		r.Load.Unsent += one.Load.Unsent
+		r.Load.Concurrency += one.Load.Concurrency
+		r.Load.AnyLength = r.Load.AnyLength || one.Load.AnyLength
+		r.Client.CPU.Used = max(r.Client.CPU.Used, one.Client.CPU.Used)
+		r.Client.CPU.Waited = max(r.Client.CPU.Waited, one.Client.CPU.Waited)
+		r.Client.Limit = cmp.Or(r.Client.Limit, one.Client.Limit)
+		r.Contract = contract.Result{
+			Checked: r.Contract.Checked || one.Contract.Checked, Responses: r.Contract.Responses + one.Contract.Responses,
+			Violations: r.Contract.Violations + one.Contract.Violations,
+			Examples:   append(r.Contract.Examples, one.Contract.Examples...),
+		}
+	}
+	if r.IsOpen() {
+		rates := make([]string, 0, len(runs))
+		for _, one := range runs {
+			rates = append(rates, one.Load.Rate)
+		}
+		r.Load.Rate = strings.Join(rates, " + ")
+	}
+}
+
+func overlay(runs []*Run, summaries []record.Summary, start time.Time) []record.Interval {
+	timelines := make([][]record.Interval, 0, len(runs))
+	offsets := make([]time.Duration, 0, len(runs))
+	for i, r := range runs {
+		timelines = append(timelines, summaries[i].Timeline)
+		offsets = append(offsets, r.Date.Sub(start))
+	}
+	return record.Overlay(timelines, offsets)
+}
+
+// addRates sets the rates, as sums of the rates of the runs in the common period.
+func (r *Run) addRates(runs []*Run, from, to time.Time) {
+	r.RequestsPerSecond, r.SuccessfulPerSecond, r.KBytesPerSecond = 0, 0, 0
+	for _, one := range runs {
+		share := one.shareIn(from, to)
+		r.RequestsPerSecond += share * one.RequestsPerSecond
+		r.SuccessfulPerSecond += share * one.SuccessfulPerSecond
+		r.KBytesPerSecond += share * one.KBytesPerSecond
+	}
+	if r.RequestsPerSecond > 0 {
+		r.PerRequestAllMS = 1000 / r.RequestsPerSecond
+		r.PerRequestMS = r.PerRequestAllMS * float64(r.Load.Concurrency)
+	}
+}
+
+// shareIn returns the rate of the run in a period, relative to that of the whole run; 1 if it has no timeline.
+func (r *Run) shareIn(from, to time.Time) float64 {
+	first, last := from.Sub(r.Date).Seconds(), to.Sub(r.Date).Seconds()
+	var all, inside float64
+	for _, i := range r.Timeline {
+		all += float64(i.Requests)
+		if overlap := min(i.Start+i.Width, last) - max(i.Start, first); overlap > 0 && i.Width > 0 {
+			inside += float64(i.Requests) * min(overlap/i.Width, 1)
+		}
+	}
+	if all == 0 || r.Seconds <= 0 || last <= first {
+		return 1
+	}
+	return (inside / (last - first)) / (all / r.Seconds)
+}
+
+// Describe says what was merged; "" if nothing was.
+func (r *Run) Describe() string {
+	if r.Merged == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d runs merged. Rates are those of the %.1f seconds in which all of them ran.",
+		r.Merged, r.CommonSeconds)
+}

@@ -1,0 +1,35 @@
+package report
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestMergeRates merges runs of 1000 requests per second that overlap for two of three seconds.
+func TestMergeRates(t *testing.T) {
+	a, b := example(), example()
+	a.SuccessfulPerSecond, b.SuccessfulPerSecond = 990, 990
+	b.Date = a.Date.Add(time.Second)
+	b.Host.Name, b.Name = "other", "second"
+	merged, err := Merge([]*Run{a, b})
+	require.NoError(t, err)
+	assert.InDelta(t, 2, merged.CommonSeconds, 1e-6)
+	assert.InDelta(t, 4, merged.Seconds, 1e-6)
+	assert.InEpsilon(t, 2000, merged.RequestsPerSecond, 0.02)
+	assert.InEpsilon(t, 1980, merged.SuccessfulPerSecond, 0.02)
+	assert.InEpsilon(t, 1000*20/2000.0, merged.PerRequestMS, 0.02)
+	assert.Equal(t, 20, merged.Load.Concurrency)
+	assert.EqualValues(t, 6000, merged.Counts.Complete)
+	assert.Equal(t, "host, other", merged.Host.Name)
+	assert.Equal(t, "example + second", merged.Name)
+	assert.EqualValues(t, 2, merged.Contract.Violations)
+	var requests int64
+	for _, i := range merged.Timeline {
+		requests += i.Requests
+	}
+	assert.EqualValues(t, 6000, requests)
+	assert.EqualValues(t, 3000, a.Counts.Complete, "the runs are not changed")
+}
