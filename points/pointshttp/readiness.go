@@ -55,8 +55,8 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, jsonType, http.StatusOK, body)
 }
 
-// readiness is the answer to GET /readyz of a program that can answer queries. With a shared state, Paused, NextTick and
-// Update.Breaker are those of all engines, and so is Shared; everything else is about this engine.
+// readiness is the answer to GET /readyz of a program that can answer queries. With a shared state, Paused, NextTick,
+// Update.Breaker and Shared are those of all engines; everything else is about this engine.
 type readiness struct {
 	Status   string   `json:"status"`
 	Waiting  int      `json:"waiting"`            // queries

@@ -73,7 +73,7 @@ func (i Instance) OrDefault() Instance {
 		name = "server"
 	}
 	suffix := make([]byte, instanceSuffix)
-	rand.Read(suffix) //nolint:errcheck // it never fails
+	rand.Read(suffix) // it never fails
 	return name + Instance("-"+hex.EncodeToString(suffix))
 }
 

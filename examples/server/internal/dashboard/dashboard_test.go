@@ -27,6 +27,7 @@ type fakeSource struct {
 	registry  *prometheus.Registry
 	requests  *prometheus.HistogramVec
 	batches   prometheus.Histogram
+	lockWait  prometheus.Histogram
 	watched   []bool       // arguments of Watch
 	snapshots atomic.Int64 // calls of State
 }
@@ -40,8 +41,11 @@ func newFakeSource() *fakeSource {
 		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "points_batch_size", Help: "As in package telemetry.", Buckets: []float64{1, 10},
 		}),
+		lockWait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "points_batch_lock_wait_seconds", Help: "As in package telemetry.", Buckets: []float64{.01, .1},
+		}),
 	}
-	f.registry.MustRegister(f.requests, f.batches)
+	f.registry.MustRegister(f.requests, f.batches, f.lockWait)
 	return f
 }
 
@@ -86,6 +90,7 @@ func TestSnapshot(t *testing.T) {
 			f.requests.WithLabelValues("/", "503").Observe(.05)
 			f.requests.WithLabelValues("/metrics", "200").Observe(.05)
 			f.batches.Observe(7)
+			f.lockWait.Observe(.05)
 		}
 		second, _ := f.source().snapshot(previous)
 		assert.InDelta(t, 50, second.Rate, 1e-9)
@@ -94,7 +99,38 @@ func TestSnapshot(t *testing.T) {
 		assert.InDelta(t, 91, second.P99, .001)
 		assert.InDelta(t, 5, second.Reads, 1e-9)
 		assert.InDelta(t, 7, second.Batch, 1e-9)
+		assert.InDelta(t, 99.1, second.LockWait, .1, "within the bucket of 10 to 100 ms")
 	})
+}
+
+// With a shared state a snapshot has all servers, and the update of whichever server runs one.
+func TestSnapshotOfSharedState(t *testing.T) {
+	t.Parallel()
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
+	state := points.State{Instance: "two", Shared: &points.SharedStatus{
+		Instances: []points.SharedInstance{{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8)}},
+	}}
+	f := newFakeSource()
+	source := f.source()
+	source.State = func() points.State { return state }
+	current, _ := source.snapshot(counts{})
+	assert.Equal(t, []server{
+		{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8), This: true},
+	}, current.Servers)
+	assert.Zero(t, current.Running)
+
+	state.Shared.Updates = []points.SharedUpdate{{ID: 1, Instance: "one", Started: at(5)}}
+	current, _ = source.snapshot(counts{})
+	assert.True(t, current.Servers[0].Updating)
+	assert.False(t, current.Servers[1].Updating)
+	assert.Equal(t, at(5), current.Running)
+	state.Updater.RunningSince = at(6)
+	current, _ = source.snapshot(counts{})
+	assert.Equal(t, at(6), current.Running, "this server knows its own update first")
+
+	state.Shared = nil
+	current, _ = source.snapshot(counts{})
+	assert.Nil(t, current.Servers)
 }
 
 // Without watchers no snapshots are taken. All watchers get the same snapshots.

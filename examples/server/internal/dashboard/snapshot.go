@@ -34,6 +34,8 @@ type snapshot struct {
 	P90      float64            `json:"p90_ms"`
 	P99      float64            `json:"p99_ms"`
 	Waiting  int                `json:"waiting"`
+	InFlight int                `json:"in_flight"`        // reads
+	LockWait float64            `json:"lock_wait_p99_ms"` // with a shared state
 	Batch    float64            `json:"queries_per_read"` // mean
 	Reads    float64            `json:"reads_per_second"`
 	Down     bool               `json:"down"`
@@ -45,18 +47,38 @@ type snapshot struct {
 	Done     int64              `json:"done"`
 	Total    int64              `json:"total"`
 	Breaker  string             `json:"breaker"`
+	Servers  []server           `json:"servers"` // null if the state is not shared
 	Updates  any                `json:"updates"`
 	Problems []string           `json:"problems"`
 	Latest   json.RawMessage    `json:"latest"`
 	Controls bool               `json:"controls"`
 }
 
+// buckets are the cumulative counts of a histogram by upper bound in s.
+type buckets map[float64]float64
+
+func (b buckets) add(histogram *dto.Histogram) {
+	for _, bucket := range histogram.GetBucket() {
+		b[bucket.GetUpperBound()] += float64(bucket.GetCumulativeCount())
+	}
+}
+
+// percentileSince returns a percentile in ms of the observations since previous.
+func (b buckets) percentileSince(previous buckets, share float64) float64 {
+	since := make(buckets)
+	for bound, n := range b {
+		since[bound] = n - previous[bound]
+	}
+	return 1000 * percentile(since, share)
+}
+
 // counts are cumulative metrics at one time.
 type counts struct {
 	at       time.Time
 	statuses map[string]float64
-	buckets  map[float64]float64 // cumulative, by upper bound in s
-	queries  float64             // in batches
+	requests buckets
+	lockWait buckets // of batches
+	queries  float64 // in batches
 	reads    float64
 }
 
@@ -67,9 +89,9 @@ func (s Source) snapshot(previous counts) (snapshot, counts) {
 	state := s.State()
 	current := snapshot{
 		Time: now.at.UTC(), Phase: s.Phase(), Statuses: make(map[string]float64),
-		Waiting: state.Waiting, Down: state.Down,
+		Waiting: state.Waiting, InFlight: state.InFlight, Down: state.Down, Servers: servers(state),
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
-		Running: state.Updater.RunningSince, Done: state.Updater.Done, Total: state.Updater.Total,
+		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
 		Breaker: state.Updater.Breaker.String(), Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
 		Controls: s.Controls,
 	}
@@ -86,18 +108,16 @@ func (s Source) snapshot(previous counts) (snapshot, counts) {
 	if current.Reads = (now.reads - previous.reads) / elapsed; current.Reads > 0 {
 		current.Batch = (now.queries - previous.queries) / (now.reads - previous.reads)
 	}
-	buckets := make(map[float64]float64)
-	for bound, n := range now.buckets {
-		buckets[bound] = n - previous.buckets[bound]
-	}
-	ms := func(share float64) float64 { return 1000 * percentile(buckets, share) }
-	current.P50, current.P90, current.P99 = ms(.5), ms(.9), ms(.99)
+	current.P50 = now.requests.percentileSince(previous.requests, .5)
+	current.P90 = now.requests.percentileSince(previous.requests, .9)
+	current.P99 = now.requests.percentileSince(previous.requests, .99)
+	current.LockWait = now.lockWait.percentileSince(previous.lockWait, .99)
 	return current, now
 }
 
 // count returns the metrics of queries.
 func (s Source) count() counts {
-	c := counts{at: time.Now(), statuses: make(map[string]float64), buckets: make(map[float64]float64)}
+	c := counts{at: time.Now(), statuses: make(map[string]float64), requests: make(buckets), lockWait: make(buckets)}
 	families, _ := s.Metrics.Gather() // besides an error it returns what it could gather
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
@@ -119,9 +139,9 @@ func (c *counts) add(name string, metric *dto.Metric) {
 			return
 		}
 		c.statuses[labels["http_response_status_code"]] += float64(histogram.GetSampleCount())
-		for _, bucket := range histogram.GetBucket() {
-			c.buckets[bucket.GetUpperBound()] += float64(bucket.GetCumulativeCount())
-		}
+		c.requests.add(histogram)
+	case "points_batch_lock_wait_seconds":
+		c.lockWait.add(histogram)
 	case "points_batch_size":
 		c.queries, c.reads = histogram.GetSampleSum(), float64(histogram.GetSampleCount())
 	}
@@ -129,7 +149,7 @@ func (c *counts) add(name string, metric *dto.Metric) {
 
 // percentile returns the value below which the share of all observations lies, by linear interpolation within its
 // bucket, as Prometheus' histogram_quantile does. It returns 0 if there are no observations.
-func percentile(buckets map[float64]float64, share float64) float64 {
+func percentile(buckets buckets, share float64) float64 {
 	bounds := slices.Sorted(maps.Keys(buckets))
 	if len(bounds) == 0 {
 		return 0

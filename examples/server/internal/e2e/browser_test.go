@@ -225,6 +225,7 @@ func TestDashboard(t *testing.T) {
 		assert.Regexp(t, `^[\d.]+ m?s$`, p.text(id))
 	}
 	assert.Contains(t, p.text("#latest"), `"timestamp"`)
+	assert.Equal(t, cfg.Shared, p.text("#queries") == "Queries of this server")
 
 	p.requireAccessible()
 	p.requireKeyboard()
@@ -243,7 +244,7 @@ func TestDashboard(t *testing.T) {
 	p.until(`[...shares].filter((share) => share > 0 && share < 1).length >= 2`)
 	p.screenshot("dashboard")
 	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
-	assert.Equal(t, 2, strings.Count(p.text("#history"), "done"))
+	p.until(`document.getElementById("history").textContent.split("done").length === 3`)
 
 	p.run(chromedp.SetValue(chromedp.CSS("#interval"), "soon"), chromedp.Click(chromedp.CSS(`button[value="interval"]`)))
 	p.until(`document.getElementById("outcome").textContent.startsWith("The body must be")`)
@@ -256,6 +257,38 @@ func TestDashboard(t *testing.T) {
 	cfg.Addr = config.Address(strings.TrimPrefix(r.url, "http://"))
 	startReady(t, cfg)
 	p.until(`document.getElementById("status").textContent === "Live." && ` + rate + ` > 0`)
+	p.requireClean()
+}
+
+// The live page of a server shows all servers that share its state, and which one updates. Its controls act on all.
+func TestDashboardOfTwoServers(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	one := startReady(t, sharedConfig(connection, "one"))
+	untilUpdated(t, one)
+	two := startReady(t, sharedConfig(connection, "two"))
+	p := openTab(t, two.url+"/dashboard")
+	const servers = `[...document.getElementById("servers").rows].map((row) => row.cells[0].textContent + ":" + row.cells[3].textContent).join()`
+	p.until(servers + ` === "one:,two:this server"`)
+	assert.Equal(t, "Queries of this server", p.text("#queries"))
+	p.until(`document.getElementById("history").textContent.startsWith("one")`)
+	p.requireAccessible()
+	p.requireKeyboard()
+
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "SELECT FROM users FOR UPDATE") // the update waits
+	require.Equal(t, http.StatusAccepted, one.control(t, "update", "").status)
+	p.until(`document.getElementById("update-text").textContent.startsWith("Running on one since")`)
+	p.until(servers + ` === "one:updating,two:this server"`)
+	require.NoError(t, tx.Rollback(t.Context()))
+	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
+
+	p.run(chromedp.SetValue(chromedp.CSS("#token"), token), chromedp.Click(chromedp.CSS(`button[value="pause"]`)))
+	p.until(`document.getElementById("ticks").textContent.includes("for all servers together. Ticks are paused.")`)
+	require.Eventually(t, func() bool { return one.ready(t).Paused }, patience, pollInterval)
+	require.NoError(t, one.stop())
+	p.until(servers + ` === "two:this server"`)
 	p.requireClean()
 }
 

@@ -42,9 +42,10 @@ func (r *testServer) ready(t *testing.T) (state readyState) {
 // instances returns the names of the servers that a server sees.
 func (r *testServer) instances(t *testing.T) string {
 	t.Helper()
-	var names []string
-	for _, i := range r.ready(t).Shared.Instances {
-		names = append(names, i.Instance)
+	instances := r.ready(t).Shared.Instances
+	names := make([]string, len(instances))
+	for i := range instances {
+		names[i] = instances[i].Instance
 	}
 	return strings.Join(names, " ")
 }

@@ -84,7 +84,8 @@ func (s *Server) open() (err error) {
 	problems := new(lastLines)
 	if s.cfg.Telemetry {
 		s.logger = problems.logTo(s.logger)
-		if s.telemetry, err = telemetry.New(context.Background(), string(s.cfg.Instance), s.newExporter, s.logger); err != nil {
+		s.telemetry, err = telemetry.New(context.Background(), string(s.cfg.Instance), s.newExporter, s.logger)
+		if err != nil {
 			return err
 		}
 		s.logger = slog.New(s.telemetry.LogHandler(s.logger.Handler()))
@@ -94,6 +95,9 @@ func (s *Server) open() (err error) {
 	}
 	if s.engine, err = s.newEngine(); err != nil {
 		return err
+	}
+	if s.shared() {
+		s.updates.state = s.engine.State
 	}
 	if err := s.handle(problems); err != nil {
 		return err
@@ -202,7 +206,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(s.serve)
 	group.Go(func() error { return s.work(running) })
 	if s.shared() {
-		group.Go(func() error { s.updates.watch(running, s.engine.State); return nil })
+		group.Go(func() error { s.updates.watch(running); return nil })
 	}
 	group.Go(func() error {
 		<-running.Done()

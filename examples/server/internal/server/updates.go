@@ -13,9 +13,11 @@ import (
 )
 
 // updates keeps the start and end of the latest updates, so that a load tester can tell the requests during an update
-// from the others. With a shared state these are the updates of all servers, from watch; otherwise those of this server,
-// from the hooks started and ended.
+// from the others. With a shared state these are the updates of all servers, from watch. Otherwise they are those of
+// this server, from the hooks started and ended.
 type updates struct {
+	state func() points.State // of the engine; nil without a shared state
+
 	mu     sync.Mutex
 	latest []updateRun // the latest one last
 }
@@ -65,13 +67,13 @@ func (u *updates) ended(info points.UpdateInfo) {
 }
 
 // watch keeps the updates of all servers until ctx ends. The shared state has only the latest few.
-func (u *updates) watch(ctx context.Context, state func() points.State) {
+func (u *updates) watch(ctx context.Context) {
 	ticker := time.NewTicker(time.Second) // as often as the engine asks the shared state
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			u.merge(state().Shared)
+			u.merge(u.state().Shared)
 		case <-ctx.Done():
 			return
 		}
@@ -117,6 +119,9 @@ func sharedRun(update points.SharedUpdate) updateRun {
 
 // last returns the last n updates.
 func (u *updates) last(n int) []updateRun {
+	if u.state != nil {
+		u.merge(u.state().Shared)
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)

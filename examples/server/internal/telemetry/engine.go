@@ -73,8 +73,8 @@ func (e *engine) register(registry *prometheus.Registry) {
 	registry.MustRegister(e.batchSize, e.batchDuration, e.batchWait, e.updateDuration, e.users, e.ticks)
 }
 
-// Hooks returns the hooks that measure and trace an engine on store. It may be called once. They leave out the batches of a store with
-// immediate reads: each query is one, and measuring it would take longer than the read.
+// Hooks returns the hooks that measure and trace an engine on store. They leave out the batches of a store with
+// immediate reads: each query is one, and measuring it would take longer than the read. It may be called once.
 func (t *Telemetry) Hooks(store points.Store) points.Hooks {
 	hooks := points.Hooks{Tick: t.engine.tick, UpdateStart: t.engine.updateStart, UpdateEnd: t.engine.updateEnd}
 	switch capabilities := store.Capabilities(); {

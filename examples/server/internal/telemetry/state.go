@@ -26,8 +26,8 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) {
 		breaker:  desc("points_update_breaker", "1 for the current state of the updates' circuit breaker.", "state"),
 		age:      desc("points_min_number_age_seconds", "Time since the min number was set."),
 		servers:  desc("points_shared_instances", "Active servers that share their state."),
-		ticks:    desc("points_shared_ticks_total", "Ticks of all servers that share their state, since the state was created."),
-		skipped:  desc("points_shared_ticks_skipped_total", "Those whose update was skipped because another one was running."),
+		ticks:    desc("points_shared_ticks_total", "Ticks of all servers, since their shared state was created."),
+		skipped:  desc("points_shared_ticks_skipped_total", "Ticks whose update was skipped: one was running."),
 	})
 }
 

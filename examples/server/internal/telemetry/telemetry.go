@@ -60,8 +60,8 @@ type ExporterConfig struct {
 // NewExporter returns an exporter that is configured by OpenTelemetry's environment variables. Its error is one line.
 type NewExporter func(ctx context.Context, cfg ExporterConfig) (Exporter, error)
 
-// New returns a Telemetry of the server with this instance name. If OpenTelemetry's environment variables ask for an export, it uses newExporter; a nil
-// newExporter is then an error that names the variable. Shutdown must be called.
+// New returns a Telemetry of the server with this instance name. If OpenTelemetry's environment variables ask for an
+// export, it uses newExporter; a nil newExporter is then an error that names the variable. Shutdown must be called.
 func New(ctx context.Context, instance string, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
 	t := &Telemetry{registry: prometheus.NewRegistry()}
 	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

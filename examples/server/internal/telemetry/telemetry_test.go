@@ -133,7 +133,7 @@ func TestSharedState(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		start := func(name string) *Telemetry {
-			tele, err := New(t.Context(), name, nil, slog.New(slog.DiscardHandler))
+			tele, err := New(ctx, name, nil, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			store := database.Open()
 			engine, err := points.New(store, points.Config{Instance: name, Hooks: tele.Hooks(store)})
@@ -141,7 +141,7 @@ func TestSharedState(t *testing.T) {
 			tele.MeasureEngine(engine)
 			running.Go(func() { assert.NoError(t, engine.Run(ctx)) })
 			synctest.Wait()
-			_, err = engine.Query(t.Context())
+			_, err = engine.Query(ctx)
 			require.NoError(t, err)
 			return tele
 		}

@@ -28,6 +28,8 @@ function show(s) {
   draw("p99");
   put("rate-max", count(max("rate")));
   put("p99-max", ms(max("p99")));
+  put("in-flight", count(s.in_flight));
+  showServers(s);
   showUpdate(s);
   if (s.latest) put("latest", JSON.stringify(s.latest, null, 2));
   list("problems", s.problems.toReversed(), "None.");
@@ -49,39 +51,58 @@ function draw(key) {
   find(key + "-line").setAttribute("points", line.join(" "));
 }
 
+function showServers(s) {
+  for (const element of document.querySelectorAll(".shared")) element.hidden = !s.servers;
+  put("queries", s.servers ? "Queries of this server" : "Queries");
+  put("lock-wait", ms(s.lock_wait_p99_ms));
+  rows("servers", s.servers ?? [], (server) => {
+    const roles = [server.this && "this server", server.updating && "updating"].filter(Boolean);
+    return [server.instance, clock(server.started_at), clock(server.seen_at), roles.join(", ")];
+  });
+}
+
 function showUpdate(s) {
   const updates = s.updates.toReversed();
   const bar = find("progress");
-  if (s.running_since) {
+  const other = s.servers?.find((server) => server.updating && !server.this);
+  if (s.running_since && other) {
+    bar.removeAttribute("value"); // only that server knows how far it is
+    put("update-text", `Running on ${other.instance} since ${clock(s.running_since)}.`);
+  } else if (s.running_since) {
     const share = s.total > 0 ? s.done / s.total : 0;
     bar.value = share;
     put("update-text", `Running since ${clock(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * share)}%.`);
   } else {
-    const last = updates[0];
-    bar.value = last && last.ended_at && !last.failed ? 1 : 0;
+    const last = updates.find((u) => u.ended_at !== null || u.failed); // the end of the latest one may be on its way
+    bar.value = last && !last.failed ? 1 : 0;
     put("update-text", last ? (last.failed ? "Not running. The latest update failed." : `Not running. The latest update reached ${count(last.users)} users.`) : "No update has run yet.");
   }
   const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next one is at ${clock(s.next_tick)}.` : "None is scheduled.";
   const skipped = s.skipped > 0 ? ` ${count(s.skipped)} of them started no update, because one was running.` : "";
   const breaker = s.breaker === "closed" ? "" : ` Updates keep failing: the circuit breaker is ${s.breaker}.`;
-  put("ticks", `There is a tick every ${seconds(s.interval_seconds)}. ${next}${skipped}${breaker}`);
-  showHistory(updates.slice(0, 20));
+  const all = s.servers ? ", for all servers together" : "";
+  put("ticks", `There is a tick every ${seconds(s.interval_seconds)}${all}. ${next}${skipped}${breaker}`);
+  rows("history", updates.slice(0, 20), (u) => {
+    const ended = u.ended_at !== null;
+    const cells = [clock(u.started_at), ended ? seconds((new Date(u.ended_at) - new Date(u.started_at)) / 1000) : "–", ended ? count(u.users) : "–", result(u)];
+    return s.servers ? [u.instance ?? "", ...cells] : cells;
+  });
 }
 
-let history = "";
+const result = (u) => (u.failed ? (u.ended_at === null ? "lost" : "failed") : u.ended_at === null ? "running" : "done");
+const classes = { failed: "bad", lost: "bad", done: "good" };
+const shown = {}; // by the ID of a table's body
 
-function showHistory(updates) {
-  const now = JSON.stringify(updates);
-  if (now === history) return;
-  history = now;
-  find("history").replaceChildren(...updates.map((u) => {
-    const row = document.createElement("tr");
-    const ended = u.ended_at !== null;
-    const result = !ended ? "running" : u.failed ? "failed" : "done";
-    const cells = [clock(u.started_at), ended ? seconds((new Date(u.ended_at) - new Date(u.started_at)) / 1000) : "–", ended ? count(u.users) : "–", result];
-    row.append(...cells.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
-    row.lastChild.className = result === "failed" ? "bad" : result === "done" ? "good" : "";
-    return row;
+function rows(id, items, cells) {
+  const texts = items.map(cells);
+  const now = JSON.stringify(texts);
+  if (now === shown[id]) return;
+  shown[id] = now;
+  find(id).replaceChildren(...texts.map((row) => {
+    const element = document.createElement("tr");
+    element.append(...row.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
+    element.lastChild.className = classes[row.at(-1)] ?? "";
+    return element;
   }));
 }
 
