@@ -117,10 +117,10 @@ func (d *Database) lock(ctx context.Context) error {
 	if d.Fault == IgnoresContext {
 		ctx = context.WithoutCancel(ctx)
 	}
+	d.at(ctx, BeforeLock)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d.at(ctx, BeforeLock)
 	select {
 	case d.order <- struct{}{}:
 		return nil
