@@ -200,7 +200,7 @@ func (f sharedFunction) query(t *table, args []any, value func(i int) string) st
 func callInReadCommitted(ctx context.Context, conn *pgx.Conn, query string, results []any) error {
 	all, err := conn.PgConn().Exec(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED; "+query+"; COMMIT").ReadAll()
 	if err != nil {
-		if conn.PgConn().TxStatus() != 'I' { // the connection has not ended the failed transaction
+		if !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' { // COMMIT was not reached
 			_, rollbackErr := conn.Exec(ctx, "ROLLBACK")
 			err = errors.Join(err, rollbackErr)
 		}

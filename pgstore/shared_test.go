@@ -266,6 +266,9 @@ func TestSharedUpdates(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, r.Claimed)
 	assert.Empty(t, r.Status.Instances)
+	r, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a"})
+	require.NoError(t, err)
+	assert.Empty(t, r.Status.Instances, "a late call of the server that has stopped")
 	assert.True(t, slices.ContainsFunc(r.Status.Updates, func(u points.SharedUpdate) bool { return u.ID == 9 }))
 }
 
@@ -287,7 +290,10 @@ func TestSharedEngines(t *testing.T) {
 	var mu sync.Mutex
 	returned := make(map[time.Time]bool)
 	for i := range engines {
-		engine, err := points.New(sharedStore(t, pool, pgstore.Config{}), points.Config{
+		own, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
+		require.NoError(t, err)
+		t.Cleanup(own.Close)
+		engine, err := points.New(sharedStore(t, own, pgstore.Config{}), points.Config{
 			Interval: interval, UpdateOnStart: true, Instance: string(rune('a' + i)),
 		})
 		require.NoError(t, err)
@@ -313,12 +319,10 @@ func TestSharedEngines(t *testing.T) {
 	running.Wait()
 	assert.Contains(t, returned, time.Time{}, "of the first query")
 	status := start(t, sharedStore(t, pool, pgstore.Config{}).Capabilities().SharedState, "c").Status
-	assert.Equal(t, []string{"c"}, instances(status), "the engines have left")
 	assert.GreaterOrEqual(t, status.Ticks, uint64(ticks))
 	assert.LessOrEqual(t, len(status.Updates), int(status.Ticks))
 	assert.NotZero(t, status.LastSuccess)
 	for _, u := range status.Updates {
-		assert.NotEqual(t, points.UpdateUnfinished, u.Outcome, "%+v", u)
 		assert.NotEqual(t, points.UpdateFailed, u.Outcome, "%+v", u)
 	}
 }

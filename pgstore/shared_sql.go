@@ -1,0 +1,282 @@
+package pgstore
+
+// wrongIsolation is the SQLSTATE of a function that was called with an isolation level other than READ COMMITTED,
+// where its statements would read users as they were before it got the order lock.
+const wrongIsolation = "ZP001"
+
+// Bounds of the timestamps in microseconds.
+const (
+	reserveAhead  = 3_000_000  // how far a timestamp or Sync extends the durable bound
+	reserveBefore = 1_500_000  // how far from the bound Sync extends it
+	maxClockWait  = 10_000_000 // more than reserveAhead, so a longer wait means that the clock was set back
+)
+
+// forgetServerAfter is how long, in microseconds, a server is remembered without a Sync, and with it that its latest
+// update has been recorded.
+const forgetServerAfter = 24 * 3600 * 1_000_000
+
+const requireReadCommitted = `
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION USING ERRCODE = '` + wrongIsolation + `',
+			MESSAGE = 'the isolation level must be READ COMMITTED: ' || current_setting('transaction_isolation');
+	END IF;`
+
+// All times are microseconds since 1970.
+const (
+	// The bound is above every timestamp that was given, also after a crash has reset the sequence. It has a table of its
+	// own: it changes every few seconds, and each batch reads the state, past all row versions that an old snapshot keeps.
+	createBound = `
+		CREATE TABLE {bound} (
+			one boolean PRIMARY KEY DEFAULT true CHECK (one),
+			reserved bigint NOT NULL -- 0 if no timestamp was ever given
+		);
+		INSERT INTO {bound} (reserved)
+			SELECT CASE WHEN is_called THEN last_value + {reserve_ahead} ELSE 0 END FROM {clock}`
+
+	createState = `
+		CREATE TABLE {state} (
+			one boolean PRIMARY KEY DEFAULT true CHECK (one),
+			min_number integer NOT NULL,
+			ticks bigint NOT NULL DEFAULT 0,
+			skipped bigint NOT NULL DEFAULT 0,
+			failures integer NOT NULL DEFAULT 0,
+			paused boolean NOT NULL DEFAULT false,
+			tick_interval bigint NOT NULL DEFAULT 0, -- 0 before the first server starts
+			configured_interval bigint NOT NULL DEFAULT 0, -- of the server that started last
+			next_tick bigint
+		);
+		INSERT INTO {state} (min_number) VALUES (floor(random() * ({max_points} + 1)))`
+
+	createServers = `
+		CREATE TABLE {servers} (
+			instance text PRIMARY KEY,
+			started bigint NOT NULL,
+			seen bigint NOT NULL,
+			stopped boolean NOT NULL
+		)`
+
+	createUpdates = `
+		CREATE TABLE {updates} (
+			id bigint PRIMARY KEY,
+			instance text NOT NULL,
+			started bigint NOT NULL,
+			duration bigint NOT NULL,
+			users bigint NOT NULL,
+			outcome integer NOT NULL,
+			error text NOT NULL
+		)`
+)
+
+// The function that answers a batch. One call is one message, so a client that vanishes never holds the order lock. In
+// READ COMMITTED each statement of the function has a snapshot of its own: that of the users is younger than the lock.
+//
+// known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
+// are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is 1 if the
+// users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the whole
+// table. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and the users,
+// but changes nothing.
+//
+// A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
+// the bound replaces it, once the clock has passed the bound.
+const (
+	answerParameters = "queries integer, max_users integer, page bigint, skip_sample boolean, known_bound bigint"
+	answerResults    = "OUT previous bigint, OUT newest bigint, OUT wait bigint, OUT bound bigint, OUT source integer, " +
+		"OUT found_page bigint, OUT ids bigint[], OUT user_points integer[], OUT inserted bigint[], OUT updated bigint[], " +
+		"OUT lock_wait bigint"
+
+	answerBody = `
+#variable_conflict use_column
+<<points_answer>>
+DECLARE
+	min_number integer;
+	called boolean;
+	durable bigint := $5;
+	called_at bigint := {now};
+	clock_now bigint;
+	first_page tid;
+	end_page tid;
+BEGIN` + requireReadCommitted + `
+	IF $1 > 0 AND {lock_order} IS NULL THEN
+		RAISE EXCEPTION 'no lock';
+	END IF;
+	clock_now := {now};
+	lock_wait := greatest(clock_now - called_at, 0);
+	SELECT sequence.last_value, sequence.is_called, state.min_number INTO STRICT previous, called, min_number
+		FROM {clock} AS sequence, {state} AS state;
+	IF NOT called THEN
+		durable := 0;
+		SELECT nullif(reserved, 0) INTO STRICT previous FROM {bound};
+		IF $1 > 0 AND previous >= clock_now AND previous < clock_now + {max_clock_wait} THEN
+			wait := previous - clock_now + 1;
+			RETURN;
+		END IF;
+	END IF;
+	newest := greatest(coalesce(previous, 0) + $1, clock_now);
+	wait := newest - clock_now;
+	IF wait >= {max_clock_wait} THEN -- the clock was set back
+		wait := 0;
+	END IF;
+	IF $1 > 0 THEN
+		IF newest > durable THEN
+			SELECT reserved INTO STRICT bound FROM {bound};
+			IF newest > bound THEN
+				IF current_setting('synchronous_commit') = 'off' THEN
+					PERFORM set_config('synchronous_commit', 'on', true);
+				END IF;
+				UPDATE {bound} SET reserved = greatest(reserved, newest + {reserve_ahead}) RETURNING reserved INTO STRICT bound;
+			END IF;
+		END IF;
+		newest := setval({clock_name}, newest);
+	END IF;
+	source := 1;
+	IF min_number >= {max_points} THEN
+		RETURN;
+	END IF;
+	first_page := ('(' || $3 || ',0)')::tid;
+	end_page := ('(' || $3 + {pages_per_read} || ',0)')::tid;
+	{pages} INTO ids, user_points, inserted, updated;
+	IF cardinality(ids) = $2 THEN
+		RETURN;
+	END IF;
+	IF NOT $4 THEN
+		source := 2;
+		{sample} INTO ids, user_points, inserted, updated, found_page;
+		IF cardinality(ids) = $2 THEN
+			RETURN;
+		END IF;
+	END IF;
+	source := 3;
+	PERFORM {bitmap_only};
+	EXECUTE {table} INTO ids, user_points, inserted, updated, found_page USING min_number, $2;
+END`
+)
+
+// The function behind Sync. bound is a durable bound of the timestamps.
+const (
+	syncParameters = "instance text, starting boolean, tick_interval bigint, tick_now boolean, min_number integer, " +
+		"update_id bigint, update_instance text, duration bigint, users bigint, outcome integer, error text, " +
+		"stopping boolean"
+	syncResults = "OUT claimed boolean, OUT bound bigint, OUT status text"
+
+	syncBody = `
+#variable_conflict use_column
+<<points_sync>>
+DECLARE
+	latest record;
+	recorded integer;
+	changes boolean;
+	clock_now bigint := {now};
+BEGIN` + requireReadCommitted + `
+	claimed := false;
+	SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state};
+	SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = $6;
+	changes := $2 OR $6 IS NOT NULL AND coalesce(recorded, 0) = 0;
+
+	-- A tick that may be due takes the order lock, so that no batch is in progress when the min number changes. The lock
+	-- comes before the row.
+	IF NOT $12 AND NOT latest.paused AND (latest.next_tick <= clock_now OR $4 AND latest.ticks = 0) THEN
+		IF {lock_order} IS NULL THEN
+			RAISE EXCEPTION 'no lock';
+		END IF;
+		changes := true;
+		claimed := true;
+	END IF;
+	IF changes THEN
+		SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state} FOR UPDATE;
+		clock_now := {now};
+		IF $2 AND $3 <> latest.configured_interval THEN
+			UPDATE {state} SET tick_interval = $3, configured_interval = $3, next_tick = clock_now + $3;
+		END IF;
+		IF $6 IS NOT NULL THEN` + recordUpdate + `
+		END IF;
+	END IF;
+	IF claimed THEN
+		UPDATE {state} SET min_number = $5, ticks = ticks + 1, next_tick = CASE
+				WHEN next_tick <= clock_now AND next_tick + tick_interval > clock_now THEN next_tick + tick_interval
+				ELSE clock_now + tick_interval END
+			WHERE NOT paused AND tick_interval > 0 AND (next_tick <= clock_now
+				OR $4 AND ticks = 0 AND NOT EXISTS (SELECT FROM {updates} AS updates WHERE updates.outcome = 1));
+		claimed := FOUND;
+	END IF;
+
+	-- A server that has stopped comes back by a start alone: the end of Run may have left behind a call of before.
+	INSERT INTO {servers} AS server (instance, started, seen, stopped) VALUES ($1, clock_now, clock_now, $12)
+		ON CONFLICT (instance) DO UPDATE SET seen = clock_now,
+			started = CASE WHEN $2 THEN clock_now ELSE server.started END,
+			stopped = $12 OR server.stopped AND NOT $2;
+	IF $2 THEN
+		DELETE FROM {servers} WHERE instance IN (
+			SELECT instance FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);
+	END IF;
+	SELECT reserved INTO STRICT bound FROM {bound};
+	IF bound < clock_now + {reserve_before}
+		AND (SELECT last_value > clock_now - {reserve_before} FROM {clock}) THEN
+		UPDATE {bound} SET reserved = greatest(reserved, clock_now + {reserve_ahead}) RETURNING reserved INTO STRICT bound;
+		changes := true;
+	END IF;
+	IF NOT changes THEN
+		PERFORM set_config('synchronous_commit', 'off', true); -- that the server was seen may be lost
+	ELSIF current_setting('synchronous_commit') = 'off' THEN
+		PERFORM set_config('synchronous_commit', 'on', true);
+	END IF;
+	` + statusQuery + `
+END`
+
+	// An update is recorded when it begins or, if that was missed, when it has ended. Once it has ended, its record does
+	// not change. All records are kept that a Sync could repeat, and those that a status shows.
+	recordUpdate = `
+			SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = $6;
+			IF recorded IS NULL THEN
+				INSERT INTO {updates} (id, instance, started, duration, users, outcome, error)
+					VALUES ($6, $7, clock_now - $8, $8, $9, $10, $11);
+				DELETE FROM {updates} AS old WHERE id <> $6
+					AND id NOT IN (SELECT id FROM {updates} ORDER BY started DESC, id DESC LIMIT {max_updates})
+					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = 1 ORDER BY started DESC, id DESC LIMIT 1)
+					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = 2 ORDER BY started DESC, id DESC LIMIT 1)
+					AND (NOT EXISTS (SELECT FROM {servers} AS server WHERE server.instance = old.instance)
+						OR EXISTS (SELECT FROM {updates} AS next WHERE next.instance = old.instance AND next.started > old.started));
+			ELSIF recorded = 0 THEN
+				UPDATE {updates} SET duration = $8, users = $9, outcome = $10, error = $11 WHERE id = $6;
+			END IF;
+			IF coalesce(recorded, 0) = 0 THEN
+				UPDATE {state} SET skipped = skipped + ($10 = 3)::integer,
+						failures = CASE $10 WHEN 1 THEN 0 WHEN 2 THEN failures + 1 ELSE failures END
+					WHERE $10 IN (2, 3) OR $10 = 1 AND failures > 0;
+			END IF;`
+)
+
+// The function behind Configure.
+const (
+	configureParameters = "pause boolean, new_interval bigint"
+	configureResults    = "OUT status text"
+
+	configureBody = `
+#variable_conflict use_column
+<<points_configure>>
+DECLARE
+	clock_now bigint;
+BEGIN` + requireReadCommitted + `
+	PERFORM FROM {state} FOR UPDATE;
+	clock_now := {now};
+	UPDATE {state} SET paused = coalesce($1, paused), tick_interval = coalesce($2, tick_interval),
+			next_tick = clock_now + coalesce($2, nullif(tick_interval, 0))
+		WHERE $1 <> paused OR $2 IS NOT NULL;
+	` + statusQuery + `
+END`
+)
+
+// statusQuery sets the variable status to a sharedStatus.
+const statusQuery = `SELECT jsonb_build_object(
+		'time', {now}, 'interval', tick_interval, 'paused', paused,
+		'next_tick', CASE WHEN NOT paused THEN next_tick END,
+		'ticks', ticks, 'skipped', skipped, 'failures', failures,
+		'instances', (SELECT jsonb_agg(jsonb_build_object('instance', instance, 'started', started, 'seen', seen)
+			ORDER BY instance COLLATE "C") FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped),
+		'updates', (SELECT jsonb_agg(to_jsonb(recent) ORDER BY started DESC, id DESC)
+			FROM (SELECT id, instance, started, duration, users, outcome, error FROM {updates}
+				ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
+		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = 1
+			ORDER BY started DESC, id DESC LIMIT 1),
+		'last_failure', (SELECT to_jsonb(failure) FROM {updates} AS failure WHERE outcome = 2
+			ORDER BY started DESC, id DESC LIMIT 1)
+	)::text INTO STRICT status FROM {state};`
