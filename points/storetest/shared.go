@@ -27,8 +27,9 @@ type SharedStores struct {
 // RunShared tests the [points.SharedState] of stores that newShared creates, in one subtest for each requirement. Run
 // tests their other methods.
 //
-// Each subtest has its own users and state, and opens up to three stores on them, whose calls are concurrent. On a
-// database all of them take about ten seconds, half of which is points.InstanceTimeout.
+// Each subtest has its own users and state, and opens up to seven stores on them, whose calls are concurrent. On a
+// database all of them take some ten seconds, half of which is points.InstanceTimeout, and the time of about twenty
+// calls of newShared and two of Crash.
 func RunShared(t *testing.T, newShared NewShared) {
 	for _, c := range sharedChecks() {
 		t.Run(c.name, func(t *testing.T) {

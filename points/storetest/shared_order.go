@@ -253,7 +253,7 @@ func consecutiveTimestamps(t tester, open sharedOpener) {
 // crash crashes the database during batches, several times. What the state has confirmed is durable: the timestamps go
 // on, and the schedule, the min number and the updates stay.
 func crash(t tester, open sharedOpener) {
-	const crashes, readers = 3, 4
+	const crashes, readers = 2, 4
 	ids := upTo(100)
 	opened := open(ids)
 	if opened.Crash == nil {
