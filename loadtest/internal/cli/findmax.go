@@ -64,6 +64,9 @@ func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
 	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
 	result.Search = &s.report
 	result.Updates = fetchUpdates(ctx, best)
+	if best.comparison, err = s.comparison([]*run{best}, nil); err != nil {
+		return false, err
+	}
 	metrics := best.metrics()
 	metrics.Violations = s.violations
 	result.Assertions, pass = slo.Evaluate(s.cfg.Assertions, metrics)

@@ -15,43 +15,30 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
-// load runs one load and reports it.
+// load runs the load, as often as requested, and reports it.
 func (c *command) load(ctx context.Context) error {
-	cfg := c.cfg
-	r := run{cfg: cfg, target: c.target, sim: c.sim}
-	requests := cfg.Requests
-	if requests == flags.NoRequestLimit {
-		requests = 0
-	}
-	if cfg.Rate != nil {
-		var err error
-		if r.schedule, err = attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {
-			return err
-		}
-		requests = r.schedule.Requests()
-	}
-	terminal := isTerminal(c.stderr)
-	progress := newProgress(c.stderr, requests, cfg.Quiet || terminal)
-	r.progress = progress.completed
-	if terminal && !cfg.Quiet {
-		r.watch = c.liveView(&r, requests).watch
-	}
-	inline := progress.step == 0 && r.watch == nil // nothing is printed until the run is over
-	c.printBenchmarking(inline)
-	if err := r.execute(ctx); err != nil {
+	runs, old, err := c.repeat(ctx)
+	if err != nil {
 		return err
 	}
-	progress.finish(r.summary.Complete)
-	if inline {
-		fmt.Fprint(c.stdout, "..done\n")
+	r := combine(runs)
+	result := r.result(r.planned())
+	result.Updates = fetchUpdates(ctx, r)
+	if len(runs) > 1 {
+		for _, one := range runs {
+			result.Repeats = append(result.Repeats, one.repeated())
+		}
 	}
-	fmt.Fprint(c.stdout, "\n\n")
-
-	result := r.result(requests)
-	result.Updates = fetchUpdates(ctx, &r)
+	if len(old) > 0 {
+		all := combine(old)
+		c.out.baseline = all.result(all.planned())
+	}
+	if r.comparison, err = c.comparison(runs, old); err != nil {
+		return err
+	}
 	var pass bool
-	result.Assertions, pass = slo.Evaluate(cfg.Assertions, r.metrics())
-	result.Client.Limit = r.clientLimit(cfg.Assertions)
+	result.Assertions, pass = slo.Evaluate(c.cfg.Assertions, r.metrics())
+	result.Client.Limit = r.clientLimit(c.cfg.Assertions)
 	if err := c.out.write(result, &r.summary); err != nil { // before printing: stdout may have been closed
 		return err
 	}
@@ -60,13 +47,52 @@ func (c *command) load(ctx context.Context) error {
 	}
 	switch {
 	case ctx.Err() != nil:
-		return r.interrupted(requests)
+		return r.interrupted(r.planned())
 	case r.summary.Good == 0:
 		return r.noSuccess()
 	case !pass || !r.contractMet():
 		return errCheckFailed
 	}
 	return nil
+}
+
+// measure runs one load on a target.
+func (c *command) measure(ctx context.Context, cfg *flags.Config, t target) (*run, error) {
+	r := &run{cfg: cfg, target: t, sim: c.sim}
+	if cfg.Rate != nil {
+		var err error
+		if r.schedule, err = attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {
+			return nil, err
+		}
+	}
+	terminal := isTerminal(c.stderr)
+	progress := newProgress(c.stderr, r.planned(), cfg.Quiet || terminal)
+	r.progress = progress.completed
+	if terminal && !cfg.Quiet {
+		r.watch = c.liveView(r, r.planned()).watch
+	}
+	inline := progress.step == 0 && r.watch == nil // nothing is printed until the run is over
+	c.printBenchmarking(cfg, inline)
+	if err := r.execute(ctx); err != nil {
+		return nil, err
+	}
+	progress.finish(r.summary.Complete)
+	if inline {
+		fmt.Fprint(c.stdout, "..done\n")
+	}
+	return r, nil
+}
+
+// planned returns the number of requests of the run; 0 without a limit.
+func (r *run) planned() int64 {
+	n := r.cfg.Requests
+	switch {
+	case r.schedule != nil:
+		n = r.schedule.Requests()
+	case n == flags.NoRequestLimit:
+		return 0
+	}
+	return n * int64(max(r.repeats, 1))
 }
 
 // liveView returns the view of a run of the given number of requests; 0 without a limit.
@@ -104,12 +130,12 @@ func (r *run) contractMet() bool {
 }
 
 // printBenchmarking prints the line that ab prints at the start; inline omits its end.
-func (c *command) printBenchmarking(inline bool) {
+func (c *command) printBenchmarking(cfg *flags.Config, inline bool) {
 	end := "\n"
 	if inline {
 		end = "..."
 	}
-	fmt.Fprintf(c.stdout, "Benchmarking %s (be patient)%s", c.cfg.URL.Hostname(), end)
+	fmt.Fprintf(c.stdout, "Benchmarking %s (be patient)%s", cfg.URL.Hostname(), end)
 }
 
 // result returns the results of the run as they are written to files.

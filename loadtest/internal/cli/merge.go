@@ -35,6 +35,11 @@ func (c *command) merge(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	old, err := c.baselineMetrics()
+	if err != nil {
+		return err
+	}
+	metrics.Comparison = &slo.Comparison{Old: old, New: []*slo.Metrics{metrics}}
 	var pass bool
 	result.Assertions, pass = slo.Evaluate(c.cfg.Assertions, metrics)
 	summary, err := result.Summary()

@@ -32,8 +32,10 @@ type outputFile struct {
 func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	var out outputs
 	var err error
-	if out.baseline, err = readBaseline(cfg.Compare); err != nil {
-		return nil, err
+	if cfg.CompareURL == nil {
+		if out.baseline, err = readBaseline(cfg.Compare); err != nil {
+			return nil, err
+		}
 	}
 	files := []struct {
 		name string

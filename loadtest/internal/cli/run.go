@@ -35,8 +35,12 @@ type run struct {
 	summary  record.Summary
 	contract contract.Result
 	unsent   int64
-	full     bool          // all clients of an open loop have been busy at the same time
-	cpu      cputime.Share // of the client; 0 if unknown
+	repeats  int // number of runs that were combined into this one; 0 if it is a single one
+
+	comparison *slo.Comparison // of relative clauses; nil if there is nothing to compare with
+
+	full bool          // all clients of an open loop have been busy at the same time
+	cpu  cputime.Share // of the client; 0 if unknown
 }
 
 // A simulation replaces the network and the timer in tests, which have a clock of their own.
@@ -149,7 +153,7 @@ func (r *run) metrics() *slo.Metrics {
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
 		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
-		Violations: r.contract.Violations,
+		Violations: r.contract.Violations, Comparison: r.comparison,
 	}
 }
 
@@ -160,6 +164,6 @@ func (r *run) rate() float64 {
 	if r.schedule == nil {
 		return float64(s.Good) / max(s.Elapsed.Seconds(), 1e-9)
 	}
-	scheduled := min(s.Elapsed, r.schedule.Duration()-r.warmUp)
+	scheduled := min(s.Elapsed, time.Duration(max(r.repeats, 1))*(r.schedule.Duration()-r.warmUp))
 	return float64(s.GoodInWindow) / max(scheduled.Seconds(), 1e-9)
 }

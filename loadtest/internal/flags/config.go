@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
@@ -20,6 +21,7 @@ const (
 	openClients      = 1000   // -c with -rate or -find-max
 	openDuration     = 10 * time.Second
 	stepDuration     = 5 * time.Second // of each step of -find-max
+	interleavedRuns  = 5               // -repeat with the URL of a server to compare with
 	originalRequests = 10_000          // the benchmark in the original's README
 	originalClients  = 100
 )
@@ -82,9 +84,14 @@ type Config struct {
 	Files      []string // to merge
 	Assertions []slo.Clause
 	JSON, HTML string // file names; "" means none
-	Compare    string // file name or Original; "" means none
-	Transport  string // HTTP1 or NetHTTP
-	CPUs       int    // 0: choose
+	Compare    string // file name, Original or URL; "" means none
+	Repeat     int
+
+	// CompareURL and CompareTarget are URL and RequestTarget of the server to compare with; nil if Compare is no URL.
+	CompareURL    *url.URL
+	CompareTarget string
+	Transport     string // HTTP1 or NetHTTP
+	CPUs          int    // 0: choose
 }
 
 // OpenLoop reports whether requests are sent on a schedule instead of after the previous response.
@@ -100,6 +107,11 @@ func (cfg *Config) Port() string {
 
 // BodyFile returns the name of the file with the body of each request; "" if there is none.
 func (cfg *Config) BodyFile() string { return cmp.Or(cfg.PostFile, cfg.PutFile) }
+
+// ComparesOld reports whether an assertion refers to the runs of -compare.
+func (cfg *Config) ComparesOld() bool {
+	return slices.ContainsFunc(cfg.Assertions, func(c slo.Clause) bool { return c.IsRelative() })
+}
 
 // setDefaults sets the fields whose default depends on other flags. given holds the names of the flags on the command
 // line.
@@ -133,6 +145,12 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 	}
 	if cfg.Reference && !open && cfg.Compare == "" {
 		cfg.Compare = Original
+	}
+	if !given["repeat"] {
+		cfg.Repeat = 1
+		if cfg.CompareURL != nil {
+			cfg.Repeat = interleavedRuns
+		}
 	}
 	if cfg.Transport == "" {
 		cfg.Transport = HTTP1
@@ -192,7 +210,9 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case cfg.CPUs < 0:
 		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
 	}
-	for _, validate := range []func() error{cfg.validateSearch, cfg.validateServer, cfg.validateFiles} {
+	for _, validate := range []func() error{
+		cfg.validateSearch, cfg.validateComparison, cfg.validateServer, cfg.validateFiles,
+	} {
 		if err := validate(); err != nil {
 			return err
 		}
@@ -207,12 +227,34 @@ func (cfg *Config) validateSearch() error {
 		return errors.New("-find-max needs -slo, e.g. -slo 'p99<50ms,errors<0.1%'")
 	case !cfg.FindMax && cfg.SLOText != "":
 		return errors.New("-slo needs -find-max: to check a single run, use -assert")
+	case slices.ContainsFunc(cfg.SLO, func(c slo.Clause) bool { return c.IsRelative() }):
+		return errors.New("-slo cannot have old: use -assert to compare the result")
 	case cfg.FindMax && cfg.minRate() != "":
 		return fmt.Errorf("-slo cannot have %s, which all lower rates miss: use -assert to check the result", cfg.minRate())
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From < 1:
 		return fmt.Errorf("-rate must be at least 1 with -find-max, got %v", cfg.Rate)
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
 		return fmt.Errorf("-rate must be constant with -find-max, got the ramp %v", cfg.Rate)
+	}
+	return nil
+}
+
+// validateComparison rejects comparisons without something to compare with.
+func (cfg *Config) validateComparison() error {
+	switch {
+	case cfg.ComparesOld() && cfg.Compare == "":
+		return errors.New("-assert with old needs -compare")
+	case cfg.ComparesOld() && cfg.Compare == Original:
+		return errors.New("-assert with old needs runs on the same machine, not the figures of the original")
+	case cfg.CompareURL != nil && (cfg.Reference || cfg.FindMax || cfg.TargetsFile != "" || cfg.UnixSocket != ""):
+		return errors.New("-compare with the URL of an old server needs the URL of a new one, and cannot be used with " +
+			"-find-max, -targets or -unix-socket")
+	case cfg.CompareURL != nil && cfg.CompareURL.Scheme != cfg.URL.Scheme:
+		return errors.New("-compare: both servers must have the same scheme")
+	case cfg.Repeat < 1:
+		return fmt.Errorf("-repeat must be at least 1, got %d", cfg.Repeat)
+	case cfg.FindMax && cfg.Repeat > 1:
+		return errors.New("-repeat cannot be used with -find-max")
 	}
 	return nil
 }

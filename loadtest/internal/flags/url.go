@@ -11,10 +11,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// setURL parses the only positional argument. As in ab, http:// may be omitted, and the path and query are sent exactly
-// as they are given.
-func (cfg *Config) setURL(args []string) error {
+// setURL parses the only positional argument, and the URL of -compare.
+func (cfg *Config) setURL(args []string) (err error) {
 	cfg.RequestTarget = "/"
+	if strings.Contains(cfg.Compare, "://") {
+		if cfg.CompareURL, cfg.CompareTarget, err = parseURL(cfg.Compare); err != nil {
+			return fmt.Errorf("-compare: %w", err)
+		}
+	}
 	if len(args) == 0 {
 		cfg.Reference = true
 		return nil
@@ -22,28 +26,36 @@ func (cfg *Config) setURL(args []string) error {
 	if len(args) > 1 {
 		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
 	}
-	if strings.ContainsFunc(args[0], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-		return errors.New("the URL must not have spaces or control characters: write a space as %20")
+	cfg.URL, cfg.RequestTarget, err = parseURL(args[0])
+	if _, _, target := splitURL(cfg.Compare); target == "" {
+		cfg.CompareTarget = cfg.RequestTarget
 	}
-	scheme, authority, target := splitURL(args[0])
+	return err
+}
+
+// parseURL parses a URL. As in ab, http:// may be omitted, and the path and query are sent exactly as they are given.
+func parseURL(s string) (u *url.URL, target string, err error) {
+	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return nil, "", errors.New("the URL must not have spaces or control characters: write a space as %20")
+	}
+	scheme, authority, target := splitURL(s)
 	if scheme == "" {
 		scheme = "http"
 	}
-	u, err := url.Parse(scheme + "://" + authority)
+	u, err = url.Parse(scheme + "://" + authority)
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("the URL must have the form http://host:port/path, got %q", maskPassword(args[0]))
+		return nil, "", fmt.Errorf("the URL must have the form http://host:port/path, got %q", maskPassword(s))
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("the URL's port must be from 1 to 65535, got %q", maskPassword(args[0]))
+			return nil, "", fmt.Errorf("the URL's port must be from 1 to 65535, got %q", maskPassword(s))
 		}
 	}
 	target, _, _ = strings.Cut(target, "#") // a fragment is not sent
 	if !strings.HasPrefix(target, "/") {
 		target = "/" + target
 	}
-	cfg.URL, cfg.RequestTarget = u, target
-	return nil
+	return u, target, nil
 }
 
 // splitURL splits a URL before the authority and before the path or query. scheme is "" if s has none.

@@ -66,6 +66,9 @@ Output:
   -json FILE        write all results as JSON; with FILE -, to stdout, and the report to stderr (also for -e and -html)
   -html FILE        write a self-contained page with charts
   -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
+  -compare URL      compare with another server: its runs and those of the last argument take turns
+  -repeat N         run the load N times and report all runs as one (default 1; 5 with -compare URL); clauses with old
+                    then hold only if they hold in the whole 95% confidence interval
 
 Requests and server:
   -targets FILE     send the requests in the file in turn; the format is that of vegeta's targets: METHOD URL, headers,

@@ -30,6 +30,9 @@ type Run struct {
 	// Setup describes a server other than one that runs at Target on its own. Runs with different setups get no ratios.
 	Setup string `json:"setup,omitempty"`
 
+	// Repeats are the runs that this one consists of, if the load was repeated.
+	Repeats []*Run `json:"repeats,omitempty"`
+
 	// Merged is the number of runs that were merged, CommonSeconds the time in which all of them ran; 0 in a single run.
 	Merged        int     `json:"merged,omitempty"`
 	CommonSeconds float64 `json:"common_seconds,omitempty"`

@@ -23,6 +23,7 @@ rps                          successful (2xx) responses per second: rps>3000
 failed                       requests without a complete response: failed=0 or failed<0.1%
 errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
+p99<=1.1*old, rps>=old       relative to the runs of -compare
 A clause without any measurement fails.`
 
 // A Clause is a bound on one metric.
@@ -32,6 +33,8 @@ type Clause struct {
 	limit  float64 // seconds for a latency, a fraction for a percentage
 	share  bool    // the value is a percentage of all requests
 	text   string
+
+	relative bool // the limit is a factor of the old runs' value
 }
 
 // Metrics are the measurements of a run that clauses refer to.
@@ -41,6 +44,8 @@ type Metrics struct {
 
 	Requests                                    int64 // that have ended, or were due but not sent
 	Failed, Non2xx, Length, Aborted, Violations int64
+
+	Comparison *Comparison // for relative clauses; nil if there are no old runs
 }
 
 // A Result is the outcome of a clause.
@@ -78,7 +83,17 @@ func parseClause(text string) (Clause, error) {
 	}
 	c := Clause{text: text, op: op, metric: strings.ToLower(strings.TrimSpace(text[:at]))}
 	value := strings.TrimSpace(text[at+len(op):])
+	factor, relative, err := parseRelative(value)
+	if err != nil {
+		return Clause{}, fmt.Errorf("%q: %w", text, err)
+	}
+	known := c.isLatency() || c.metric == "rps" || slices.Contains(counts(), c.metric)
 	switch {
+	case relative && known && (op == "=" || op == "!="):
+		return Clause{}, fmt.Errorf("%q: a clause relative to the old runs needs one of < <= > >=, got %s", text, op)
+	case relative && known:
+		c.limit, c.relative = factor, true
+		return c, nil
 	case c.isLatency():
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
@@ -153,7 +168,9 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	met = true
 	for _, c := range clauses {
 		r := Result{Clause: c.text, Measured: noSamples}
-		if c.hasSamples(m) {
+		if c.relative {
+			r = c.compare(m.Comparison)
+		} else if c.hasSamples(m) {
 			measured := c.measure(m)
 			r.Measured, r.Met = c.format(measured), c.holds(measured)
 		}
@@ -200,20 +217,22 @@ func (c *Clause) latency(d *record.Distribution) time.Duration {
 	return d.Percentile(p)
 }
 
-func (c *Clause) holds(measured float64) bool {
+func (c *Clause) holds(measured float64) bool { return c.holdsFor(measured, c.limit) }
+
+func (c *Clause) holdsFor(measured, limit float64) bool {
 	switch c.op {
 	case "<":
-		return measured < c.limit
+		return measured < limit
 	case "<=":
-		return measured <= c.limit
+		return measured <= limit
 	case ">":
-		return measured > c.limit
+		return measured > limit
 	case ">=":
-		return measured >= c.limit
+		return measured >= limit
 	case "=":
-		return measured == c.limit
+		return measured == limit
 	default:
-		return measured != c.limit
+		return measured != limit
 	}
 }
 

@@ -114,3 +114,58 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// rates returns metrics with the given rates.
+func rates(values ...float64) (runs []*Metrics) {
+	for _, v := range values {
+		m := metrics()
+		m.Rate = v
+		runs = append(runs, m)
+	}
+	return runs
+}
+
+func TestRelative(t *testing.T) {
+	for name, tt := range map[string]struct {
+		clause   string
+		runs     Comparison
+		measured string
+		met      bool
+	}{
+		"better":      {"rps>=old", Comparison{Old: rates(100, 101, 99), New: rates(120, 121, 119)}, "1.2*old (120.00, old 100.00; 95% interval 1.17 to 1.23)", true},
+		"worse":       {"rps>=0.9*old", Comparison{Old: rates(100, 101, 99), New: rates(80, 81, 79)}, "0.8*old (80.00, old 100.00; 95% interval 0.779 to 0.821)", false},
+		"noise":       {"rps>=0.9*old", Comparison{Old: rates(100, 130, 70), New: rates(95, 125, 65)}, "undecided: raise -repeat", false},
+		"same noise":  {"rps>=0.9*old", Comparison{Old: rates(100, 130, 70), New: rates(95, 124, 67), Interleaved: true}, "95% interval 0.94", true},
+		"single runs": {"rps>=0.9*old", Comparison{Old: rates(100), New: rates(95)}, "0.95*old (95.00, old 100.00; single runs: no confidence interval, see -repeat)", true},
+		"one old run": {"rps>=0.9*old", Comparison{Old: rates(100), New: rates(95, 85)}, "single runs: no confidence interval", false},
+		"equal runs":  {"p99<=1.1*old", Comparison{Old: rates(1, 2), New: rates(1, 2)}, "1*old (991µs, old 991µs; 95% interval 1 to 1)", true},
+		"counts":      {"failed<=old", Comparison{Old: rates(1), New: rates(1)}, "1*old (2, old 2;", true},
+		"zero":        {"aborted<=1.1 * old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", true},
+		"zero before": {"aborted<old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", false},
+		"no old run":  {"rps>=old", Comparison{New: rates(1)}, "no samples", false},
+		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{}}, New: rates(1)}, "no samples", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clauses, err := Parse(tt.clause)
+			require.NoError(t, err)
+			assert.True(t, clauses[0].IsRelative())
+			m := metrics()
+			m.Comparison = &tt.runs
+			results, met := Evaluate(clauses, m)
+			assert.Contains(t, results[0].Measured, tt.measured)
+			assert.Equal(t, tt.met, met)
+		})
+	}
+}
+
+func TestRelativeErrors(t *testing.T) {
+	for _, text := range []string{"p99<1.1old", "p99<x*old", "p99<-1*old", "p99<0*old", "p99=old", "p99<NaN*old", "other<old", "rps<1*gold"} {
+		_, err := Parse(text)
+		assert.Error(t, err, text)
+	}
+	clauses, err := Parse("rps<old")
+	require.NoError(t, err)
+	results, met := Evaluate(clauses, metrics())
+	assert.Equal(t, []Result{{Clause: "rps<old", Measured: noSamples}}, results)
+	assert.False(t, met)
+}

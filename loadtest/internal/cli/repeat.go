@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+)
+
+// repeat runs the load -repeat times. If -compare is a URL, each run has one on the old server beside it. They take
+// turns in being first, so that a slow change of the machine affects both servers alike. After an interruption it
+// returns the runs so far, the last of which is incomplete.
+func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
+	oldConfig, oldTarget := *c.cfg, target{}
+	interleaved := c.cfg.CompareURL != nil
+	if interleaved {
+		oldConfig.URL, oldConfig.RequestTarget = c.cfg.CompareURL, c.cfg.CompareTarget
+		if oldTarget, err = newTarget(ctx, &oldConfig); err != nil {
+			return nil, nil, err
+		}
+	}
+	measureNew := func() error {
+		r, err := c.measure(ctx, c.cfg, c.target)
+		if err == nil {
+			runs = append(runs, r)
+			c.printRepeat(len(runs), "", r)
+		}
+		return err
+	}
+	measureOld := func() error {
+		r, err := c.measure(ctx, &oldConfig, oldTarget)
+		if err == nil {
+			old = append(old, r)
+			c.printRepeat(len(old), "old ", r)
+		}
+		return err
+	}
+	for i := range c.cfg.Repeat {
+		turn := []func() error{measureNew}
+		switch {
+		case interleaved && i%2 == 0:
+			turn = []func() error{measureOld, measureNew}
+		case interleaved:
+			turn = []func() error{measureNew, measureOld}
+		}
+		for _, measure := range turn {
+			if ctx.Err() != nil && len(runs) > 0 {
+				return runs, old, nil
+			}
+			runtime.GC() // what an earlier run left is not part of the next one
+			if err := measure(); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	fmt.Fprint(c.stdout, "\n\n")
+	return runs, old, nil
+}
+
+// printRepeat reports one of several runs.
+func (c *command) printRepeat(number int, which string, r *run) {
+	if c.cfg.Repeat == 1 && c.cfg.CompareURL == nil {
+		return
+	}
+	fmt.Fprintf(c.stdout, "%srun %d of %d: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
+		which, number, c.cfg.Repeat, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
+		milliseconds(r.summary.Latency.Percentile(99)), count(r.summary.Failed()+r.summary.Non2xx, "error", "errors"))
+}
+
+// combine returns runs of the same load as one run.
+func combine(runs []*run) *run {
+	if len(runs) == 1 {
+		return runs[0]
+	}
+	all := *runs[0]
+	all.repeats = len(runs)
+	all.unsent = 0
+	all.contract.Responses, all.contract.Violations, all.contract.Examples = 0, 0, nil
+	summaries := make([]record.Summary, 0, len(runs))
+	for _, r := range runs {
+		summaries = append(summaries, r.summary)
+		all.unsent += r.unsent
+		all.full = all.full || r.full
+		if r.cpu.Used+r.cpu.Waited > all.cpu.Used+all.cpu.Waited {
+			all.cpu = r.cpu
+		}
+		all.contract.Checked = all.contract.Checked || r.contract.Checked
+		all.contract.Responses += r.contract.Responses
+		all.contract.Violations += r.contract.Violations
+		all.contract.Examples = append(all.contract.Examples, r.contract.Examples...)
+	}
+	all.summary = record.Concat(summaries)
+	return &all
+}
+
+// repeated returns one of several runs as it is written to files.
+func (r *run) repeated() *report.Run {
+	result := r.result(r.planned())
+	result.Timeline = nil // that of all runs has it
+	return result
+}
+
+// comparison returns what relative clauses refer to; nil if there are none.
+func (c *command) comparison(runs, old []*run) (*slo.Comparison, error) {
+	comparison := &slo.Comparison{Interleaved: true}
+	for _, r := range runs {
+		comparison.New = append(comparison.New, r.metrics())
+	}
+	for _, r := range old {
+		comparison.Old = append(comparison.Old, r.metrics())
+	}
+	if len(old) == 0 {
+		comparison.Interleaved = false
+		var err error
+		if comparison.Old, err = c.baselineMetrics(); err != nil {
+			return nil, err
+		}
+	}
+	return comparison, nil
+}
+
+// baselineMetrics returns the metrics of the runs in the file of -compare, if a clause refers to them.
+func (c *command) baselineMetrics() (metrics []*slo.Metrics, err error) {
+	if !c.cfg.ComparesOld() || c.out.baseline == nil {
+		return nil, nil
+	}
+	runs := c.out.baseline.Repeats
+	if len(runs) == 0 {
+		runs = []*report.Run{c.out.baseline}
+	}
+	for _, r := range runs {
+		m, err := r.Metrics()
+		if err != nil {
+			return nil, fmt.Errorf("cannot compare: %w", err)
+		}
+		metrics = append(metrics, m)
+	}
+	return metrics, nil
+}

@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
+)
+
+// TestInterleaved compares a server with one that fails half of the requests.
+func TestInterleaved(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	start := func(name string, status func(n int) int) string {
+		requests := 0
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			assert.Equal(t, "/path", r.RequestURI)
+			requests++
+			if requests%10 == 1 {
+				order = append(order, name)
+			}
+			w.WriteHeader(status(requests))
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	before := start("old", func(int) int { return http.StatusOK })
+	after := start("new", func(n int) int { return []int{http.StatusOK, http.StatusServiceUnavailable}[n%2] })
+	file, page := filepath.Join(t.TempDir(), "r.json"), filepath.Join(t.TempDir(), "r.html")
+
+	out, errs, code := call(t.Context(), "-q", "-n", "10", "-repeat", "3", "-compare", before, "-json", file, "-html", page,
+		"-assert", "errors<=1.1*old,failed<=old,length=0", after+"/path")
+	assert.Equal(t, exitFailed, code, errs)
+	assert.Equal(t, []string{"old", "new", "new", "old", "old", "new"}, order, "they take turns")
+	assert.Contains(t, out, "FAIL errors<=1.1*old: 5, old 0\n")
+	assert.Contains(t, out, "PASS failed<=old: 0, old 0\n")
+	assert.Len(t, regexp.MustCompile(`(?m)^(old )?run \d of 3: `).FindAllString(out, -1), 6)
+	assert.Contains(t, out, "Complete requests:      30\n")
+	assert.Contains(t, out, "Non-2xx responses:      15\n")
+	assert.Regexp(t, `Non-2xx responses +0 +15`, out, "the comparison")
+	run := readResult(t, file)
+	assert.Len(t, run.Repeats, 3)
+	assert.EqualValues(t, 10, run.Repeats[0].Counts.Complete)
+	assert.EqualValues(t, 30, run.Load.Requests)
+
+	// The file holds three runs to compare with.
+	out, errs, code = call(t.Context(), "-q", "-n", "10", "-repeat", "2", "-compare", file, "-assert", "errors>=0.9*old,errors<=old", after+"/path")
+	assert.Equal(t, exitOK, code, "%s%s", out, errs)
+	assert.Contains(t, out, "PASS errors<=old: 1*old (5, old 5; 95% interval 1 to 1)\n")
+}
+
+func TestRepeatedOpenLoop(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, errs, code := call(t.Context(), "-q", "-rate", "200", "-duration", "100ms", "-repeat", "2", "-json", file,
+		"-assert", "rps<=200", pointsApp(t, never).URL)
+	require.Equal(t, exitOK, code, "%s%s", out, errs)
+	run := readResult(t, file)
+	assert.EqualValues(t, 40, run.Load.Requests)
+	assert.EqualValues(t, 40, run.Counts.Complete)
+	assert.EqualValues(t, 40, run.Contract.Responses)
+	assert.LessOrEqual(t, run.SuccessfulPerSecond, 200.0)
+	assert.GreaterOrEqual(t, run.Seconds, 0.2)
+}
+
+func TestComparisonNeedsHistograms(t *testing.T) {
+	old := writeFile(t, "old.json", `{"schema":1,"name":"old"}`)
+	_, errs, code := call(t.Context(), "-q", "-compare", old, "-assert", "p99<=old", respond(t, http.StatusOK).URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, errs, "cannot compare: old has no histograms")
+}
+
+// TestCombinedRate has two runs of a second with ten responses each.
+func TestCombinedRate(t *testing.T) {
+	a, b := openRun(t, 10), openRun(t, 10)
+	for _, r := range []*run{a, b} {
+		r.summary.Elapsed, r.summary.GoodInWindow, r.summary.Times = time.Second, 10, emptyTimes(r)
+	}
+	assert.InDelta(t, 10, combine([]*run{a, b}).rate(), 1e-9)
+	assert.EqualValues(t, 20, combine([]*run{a, b}).planned())
+}
+
+// emptyTimes returns the times of a run without requests.
+func emptyTimes(r *run) record.Times {
+	return record.New(r.recordOptions(func(*transport.Exchange) {})).Summary(time.Second).Times
+}
