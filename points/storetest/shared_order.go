@@ -250,10 +250,10 @@ func consecutiveTimestamps(t tester, open sharedOpener) {
 	}
 }
 
-// crash crashes the database during batches, several times. What the state has confirmed is durable: the timestamps go
-// on, and the schedule, the min number and the updates stay.
+// crash crashes the database during batches. What the state has confirmed is durable: the timestamps go on, and the
+// schedule, the min number and the updates stay.
 func crash(t tester, open sharedOpener) {
-	const crashes, readers = 2, 4
+	const crashes, minNumber = 2, 77
 	ids := upTo(100)
 	opened := open(ids)
 	if opened.Crash == nil {
@@ -261,7 +261,6 @@ func crash(t tester, open sharedOpener) {
 	}
 	update(t, opened.Open(), ids, 1)
 	state := openState(t, opened)
-	const minNumber = 77
 	state.claim(points.SyncRequest{Starting: true, TickNow: true, Interval: time.Hour, MinNumber: minNumber})
 	state.sync(points.SyncRequest{Interval: time.Hour, Update: &points.SharedUpdate{
 		ID: 7, Instance: "a", Users: 100, Outcome: points.UpdateSucceeded,
@@ -270,28 +269,17 @@ func crash(t tester, open sharedOpener) {
 	before := state.configure(points.ScheduleChange{Paused: &paused})
 	users := len(state.answer(1, len(ids)+1).Users)
 
-	all := make([][]*orderedBatch, readers)
-	var order, failed atomic.Int64
+	readers := make([]*crashReader, 4)
+	var order atomic.Int64
+	for i := range readers {
+		readers[i] = &crashReader{state: openState(t, opened), order: &order}
+	}
 	missing := 0
 	for range crashes {
 		var done atomic.Bool
 		var wg sync.WaitGroup
-		for i := range readers {
-			own := openState(t, opened)
-			wg.Go(func() {
-				for !done.Load() {
-					b := &orderedBatch{limit: 2, called: order.Add(1)}
-					var err error
-					b.SharedBatch, err = own.AnswerBatch(t.Context(), 3, b.limit)
-					if b.returned = order.Add(1); err != nil {
-						failed.Add(1)
-						<-time.After(time.Millisecond)
-						continue
-					}
-					assert.Empty(t, wrongBatch(b.SharedBatch, 3, b.limit))
-					all[i] = append(all[i], b)
-				}
-			})
+		for _, r := range readers {
+			wg.Go(func() { r.read(t, &done) })
 		}
 		<-time.After(20 * time.Millisecond)
 		opened.Crash()
@@ -299,20 +287,53 @@ func crash(t tester, open sharedOpener) {
 		<-time.After(20 * time.Millisecond)
 		done.Store(true)
 		wg.Wait()
-		b := &orderedBatch{limit: len(ids) + 1, called: order.Add(1)}
-		b.SharedBatch = state.answer(1, b.limit)
-		b.returned = order.Add(1)
-		all[0] = append(all[0], b)
-		require.Len(t, b.Users, users, "the min number must survive a crash")
-		require.True(t, isPast(t, state, b.Last, order.Load()))
 
-		after := state.status()
-		require.Equal(t, before.Ticks, after.Ticks, "the ticks must survive a crash")
-		require.Equal(t, before.Interval, after.Interval, "the interval must survive a crash")
-		require.True(t, after.Paused, "a pause must survive a crash")
-		require.Equal(t, before.LastSuccess, after.LastSuccess, "the latest success must survive a crash")
+		batch := state.answer(1, len(ids)+1)
+		missing++ // this one
+		require.Len(t, batch.Users, users, "the min number must survive a crash")
+		require.True(t, isPast(t, state, batch.Last, order.Load()))
+		requireSurvives(t, before, state.status())
 	}
-	requireNoneTwice(t, slices.Concat(all...), int(failed.Load())+missing)
+	var all []*orderedBatch
+	for _, r := range readers {
+		all = append(all, r.batches...)
+		missing += r.failed
+	}
+	require.NotEmpty(t, all, "batches beside crashes")
+	requireNoneTwice(t, all, missing)
+}
+
+// requireSurvives compares the status before and after a crash.
+func requireSurvives(t tester, before, after points.SharedStatus) {
+	require.Equal(t, before.Ticks, after.Ticks, "the ticks must survive a crash")
+	require.Equal(t, before.Interval, after.Interval, "the interval must survive a crash")
+	require.True(t, after.Paused, "a pause must survive a crash")
+	require.Equal(t, before.LastSuccess, after.LastSuccess, "the latest success must survive a crash")
+}
+
+// A crashReader answers batches, some of which fail.
+type crashReader struct {
+	state   sharedState
+	order   *atomic.Int64 // counts calls and returns of batches
+	batches []*orderedBatch
+	failed  int
+}
+
+// read answers batches until done.
+func (r *crashReader) read(t tester, done *atomic.Bool) {
+	const n, limit = 3, 2
+	for !done.Load() {
+		b := &orderedBatch{limit: limit, called: r.order.Add(1)}
+		var err error
+		b.SharedBatch, err = r.state.AnswerBatch(t.Context(), n, limit)
+		if b.returned = r.order.Add(1); err != nil {
+			r.failed++
+			<-time.After(time.Millisecond)
+			continue
+		}
+		assert.Empty(t, wrongBatch(b.SharedBatch, n, limit))
+		r.batches = append(r.batches, b)
+	}
 }
 
 // awaitRecovery calls AnswerBatch until it succeeds. It returns the number of calls.
