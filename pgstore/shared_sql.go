@@ -200,7 +200,7 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 
 	-- A server that has stopped comes back by a start alone: the end of Run may have left behind a call of before.
-	INSERT INTO {servers} AS server (instance, started, seen, stopped) VALUES ($1, clock_now, clock_now, $12)
+	INSERT INTO {servers} AS server (instance, started, stopped, seen) VALUES ($1, clock_now, $12, clock_now)
 		ON CONFLICT (instance) DO UPDATE SET seen = clock_now,
 			started = CASE WHEN $2 THEN clock_now ELSE server.started END,
 			stopped = $12 OR server.stopped AND NOT $2;
