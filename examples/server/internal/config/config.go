@@ -15,7 +15,7 @@ type Config struct {
 	// update per tick, also over restarts. The default is DefaultShared; with users in memory it is false.
 	Shared bool `env:"SHARED"`
 
-	// Instance identifies the server among those that share a database, in logs and in traces: at most 100 bytes. Servers
+	// Instance identifies the server among those that share a database, in logs and in traces. Servers
 	// that run at the same time must have different ones. The default is empty: the host name and a random suffix.
 	Instance Instance `env:"INSTANCE"`
 

@@ -177,8 +177,8 @@ func TestParseConfigErrors(t *testing.T) {
 		"-shared=maybe":               `-shared must be true or false, got maybe`,
 		"-shared":                     `-shared needs a database: set -database-url (DATABASE_URL)`,
 		"SHARED=true":                 `SHARED needs a database: set -database-url (DATABASE_URL)`,
-		"-instance=a\nb":              `-instance must be printable, got "a\nb"`,
-		"INSTANCE=\xff":               `INSTANCE must be printable, got "\xff"`,
+		"-instance=a b":               `-instance must have at most 100 letters, digits, dots, hyphens and underscores, got "a b"`,
+		"INSTANCE=\xff":               `INSTANCE must have at most 100 letters, digits, dots, hyphens and underscores, got "\xff"`,
 		"-control-token=short":        `-control-token must have at least 16 characters`,
 		"CONTROL_TOKEN=short":         `CONTROL_TOKEN must have at least 16 characters`,
 		"-log-format=xml":             `-log-format must be text or json, got xml`,
@@ -259,7 +259,9 @@ func TestPasswordsAreHidden(t *testing.T) {
 		"host=db user=me password='a s3cret' port=x",
 		"host=db user=me password='a \"s3cret' port=x",
 	} {
-		for _, where := range []string{"-database-url=", "-users=", "-addr=", "-nonsense=", "", "DATABASE_URL=", "USERS="} {
+		for _, where := range []string{
+			"-database-url=", "-users=", "-addr=", "-instance=", "-nonsense=", "", "DATABASE_URL=", "USERS=", "INSTANCE=",
+		} {
 			args, environ := []string{where + url}, []string(nil)
 			if strings.ToUpper(where) == where && where != "" {
 				args, environ = nil, args
@@ -304,5 +306,5 @@ func TestDefaultInstance(t *testing.T) {
 	_, _, err := config.Parse([]string{"-instance=" + string(name)}, nil, io.Discard)
 	require.NoError(t, err)
 	_, _, err = config.Parse([]string{"-instance=" + strings.Repeat("x", 101)}, nil, io.Discard)
-	assert.ErrorContains(t, err, "-instance must have at most 100 bytes")
+	assert.ErrorContains(t, err, "-instance must have at most 100 letters")
 }

@@ -1,19 +1,16 @@
 package config
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Each setting has a type that validates its values, as a flag.TextVar and as a field of package env.
@@ -37,16 +34,14 @@ func (a *Address) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a), nil }
 
-// An Instance is the name of a server: at most 100 bytes of printable characters.
+// An Instance is the name of a server: letters, digits, dots, hyphens and underscores, so that it cannot be a connection
+// string that was given by mistake.
 type Instance string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (i *Instance) UnmarshalText(text []byte) error {
-	switch {
-	case len(text) > maxInstance:
-		return fmt.Errorf("must have at most %d bytes", maxInstance)
-	case !utf8.Valid(text) || bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return errors.New("must be printable")
+	if !instanceName.Match(text) {
+		return errors.New("must have at most 100 letters, digits, dots, hyphens and underscores")
 	}
 	*i = Instance(text)
 	return nil
@@ -55,26 +50,22 @@ func (i *Instance) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (i Instance) MarshalText() ([]byte, error) { return []byte(i), nil }
 
-const (
-	maxInstance    = 100 // bytes
-	instanceSuffix = 4   // random bytes
-)
+const maxInstance = 100 // bytes
+
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9._-]{0,100}$`)
 
 // OrDefault returns i or, if it is empty, the host name and a random suffix: process IDs repeat in containers.
 func (i Instance) OrDefault() Instance {
 	if i != "" {
 		return i
 	}
+	suffix := fmt.Sprintf("-%08x", rand.Uint32())
 	host, err := os.Hostname()
-	var name Instance
-	const separator, hexDigits = 1, 2
-	host = host[:min(len(host), maxInstance-separator-hexDigits*instanceSuffix)]
-	if err != nil || name.UnmarshalText([]byte(host)) != nil || name == "" {
+	name := Instance(host[:min(len(host), maxInstance-len(suffix))])
+	if err != nil || name == "" || !instanceName.MatchString(string(name)) {
 		name = "server"
 	}
-	suffix := make([]byte, instanceSuffix)
-	rand.Read(suffix) // it never fails
-	return name + Instance("-"+hex.EncodeToString(suffix))
+	return name + Instance(suffix)
 }
 
 // Users is a number of users: 0 or more.

@@ -95,7 +95,7 @@ func (p *tab) screenshot(name string) {
 	if *screenshots == "" {
 		return
 	}
-	p.run(chromedp.EmulateViewport(1280, 1120))
+	p.run(chromedp.EmulateViewport(1280, 1330))
 	for _, scheme := range []string{"light", "dark"} {
 		p.colors(scheme)
 		png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
@@ -210,7 +210,7 @@ func TestDashboard(t *testing.T) {
 	t.Parallel()
 	proxied, slow := slowDatabase(t)
 	cfg := configFor(proxied)
-	cfg.Users, cfg.ControlToken, cfg.Interval = 200_000, token, config.Duration(time.Hour)
+	cfg.Users, cfg.ControlToken, cfg.Interval, cfg.Instance = 200_000, token, config.Duration(time.Hour), "one"
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	queryContinuously(t, r, 4)
@@ -229,7 +229,8 @@ func TestDashboard(t *testing.T) {
 
 	p.requireAccessible()
 	p.requireKeyboard()
-	if *screenshots != "" { // a chart worth a picture
+	if *screenshots != "" { // a chart and a list of servers worth a picture
+		startReady(t, sharedConfig(proxied, "two"))
 		p.until(`document.getElementById("rate-line").getAttribute("points").split(" ").length > 110`)
 	}
 
