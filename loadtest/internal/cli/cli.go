@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/metrics"
 )
 
 // Exit codes.
@@ -65,6 +66,7 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
+	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
 }
 
@@ -89,6 +91,13 @@ func (c *command) run(ctx context.Context) (err error) {
 	}
 	if c.target, err = newTarget(ctx, c.cfg); err != nil {
 		return err
+	}
+	if c.cfg.Metrics != "" {
+		if c.exporter, err = metrics.Serve(ctx, c.cfg.Metrics); err != nil {
+			return err
+		}
+		defer c.exporter.Close()
+		fmt.Fprintf(c.stderr, "loadtest: metrics at %s\n", c.exporter.URL())
 	}
 	defer limitCPUs(c.cfg, c.target)()
 	fmt.Fprintf(c.stdout, "%s\n\n", title(c.cfg))

@@ -133,7 +133,7 @@ func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
 	}
 	cfg := *c.cfg
 	cfg.Rate = &constant
-	r := &run{cfg: &cfg, target: c.target, schedule: schedule, warmUp: warmUp, sim: c.sim}
+	r := &run{cfg: &cfg, target: c.target, schedule: schedule, warmUp: warmUp, exporter: c.exporter, sim: c.sim}
 	if !cfg.Quiet && isTerminal(c.stderr) {
 		r.watch = (&liveView{out: c.stderr, label: fmt.Sprintf("%d/s: ", at.Rate), duration: schedule.Duration()}).watch
 	}

@@ -58,7 +58,7 @@ func (c *command) load(ctx context.Context) error {
 
 // measure runs one load on a target.
 func (c *command) measure(ctx context.Context, cfg *flags.Config, t target) (*run, error) {
-	r := &run{cfg: cfg, target: t, sim: c.sim}
+	r := &run{cfg: cfg, target: t, exporter: c.exporter, sim: c.sim}
 	if cfg.Rate != nil {
 		var err error
 		if r.schedule, err = attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/cputime"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/metrics"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
@@ -29,6 +30,7 @@ type run struct {
 	warmUp   time.Duration    // the first part of the schedule, which is not recorded
 	progress func(completed int64)
 	watch    func(func() record.Live) (stop func()) // nil: show nothing while it runs
+	exporter *metrics.Exporter                      // nil: no metrics
 	sim      *simulation                            // nil: send requests
 
 	start    time.Time
@@ -78,6 +80,9 @@ func (r *run) execute(ctx context.Context) error {
 	sender, err := r.newTransport(recorder.Observe, open, next)
 	if err != nil {
 		return err
+	}
+	if r.exporter != nil {
+		defer r.exporter.Attach(recorder)()
 	}
 	if r.watch != nil {
 		defer r.watch(recorder.Live)()

@@ -86,6 +86,7 @@ type Config struct {
 	JSON, HTML string // file names; "" means none
 	Compare    string // file name, Original or URL; "" means none
 	Repeat     int
+	Metrics    string // host:port to serve Prometheus metrics at; "" means none
 
 	// CompareURL and CompareTarget are URL and RequestTarget of the server to compare with; nil if Compare is no URL.
 	CompareURL    *url.URL

@@ -193,6 +193,7 @@ func (p *parser) define(cfg *Config) {
 	p.text("g", &cfg.Gnuplot)
 	p.defineOutput(cfg)
 	p.defineLoop(cfg)
+	p.text("metrics", &cfg.Metrics)
 	p.value("repeat", integer(&cfg.Repeat))
 	p.defineServer(cfg)
 	p.defineIgnored(cfg)

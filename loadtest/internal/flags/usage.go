@@ -65,6 +65,7 @@ Checks:
 Output:
   -json FILE        write all results as JSON; with FILE -, to stdout, and the report to stderr (also for -e and -html)
   -html FILE        write a self-contained page with charts
+  -metrics ADDR     serve Prometheus metrics at http://ADDR/metrics during the run, e.g. 127.0.0.1:9464
   -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
   -compare URL      compare with another server: its runs and those of the last argument take turns
   -repeat N         run the load N times and report all runs as one (default 1; 5 with -compare URL); clauses with old

@@ -10,7 +10,7 @@ import (
 // changed, and all are either closed or open loops.
 func Concat(runs []Summary) Summary {
 	all := Summary{Times: newTimes(runs[0].ClientDelay != nil)}
-	statuses, failures := map[int]int64{}, map[string]int64{}
+	failures := map[string]int64{}
 	for i := range runs {
 		r := &runs[i]
 		all.add(&r.Counts)
@@ -19,9 +19,7 @@ func Concat(runs []Summary) Summary {
 			interval.Start += all.Elapsed
 			all.Timeline = append(all.Timeline, interval)
 		}
-		for _, s := range r.Statuses {
-			statuses[s.Status] += s.Count
-		}
+		all.Statuses = addStatuses(all.Statuses, r.Statuses)
 		for _, f := range r.Failures {
 			failures[f.Error] += f.Count
 		}
@@ -35,10 +33,6 @@ func Concat(runs []Summary) Summary {
 		all.DocumentLength = cmp.Or(all.DocumentLength, r.DocumentLength)
 		all.First = cmp.Or(all.First, r.First)
 	}
-	for status, n := range statuses {
-		all.Statuses = append(all.Statuses, StatusCount{status, n})
-	}
-	slices.SortFunc(all.Statuses, func(a, b StatusCount) int { return cmp.Compare(a.Status, b.Status) })
 	for text, n := range failures {
 		all.Failures = append(all.Failures, FailureCount{text, n})
 	}

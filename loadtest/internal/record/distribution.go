@@ -58,6 +58,11 @@ func (d *Distribution) Max() time.Duration { return time.Duration(d.max) * unit 
 // Mean returns the mean; 0 if the distribution is empty.
 func (d *Distribution) Mean() time.Duration { return time.Duration(d.mean * float64(unit)) }
 
+// Sum returns the sum of the durations.
+func (d *Distribution) Sum() time.Duration {
+	return time.Duration(math.Round(d.mean*float64(d.n))) * unit
+}
+
 // Deviation returns the sample standard deviation (over n-1, as in ab); 0 for fewer than two durations.
 func (d *Distribution) Deviation() time.Duration {
 	if d.n < 2 {
