@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,9 +20,9 @@ const maxImageSize = 30_000_000
 // then starts the server's image alone.
 func TestCompose(t *testing.T) {
 	needFlag(t)
-	need(t, "docker")
+	need(t, "docker", "haproxy")
 	p := newProject(t)
-	p.compose("--profile", "observability", "config", "--quiet")
+	p.compose("--profile", "observability", "--profile", "cluster", "config", "--quiet")
 	p.compose("build")
 	p.compose("up", "--detach")
 	postgres, server := p.container("postgres"), p.container("server")
@@ -47,6 +48,7 @@ func TestCompose(t *testing.T) {
 	}, "the first update has not reached all users")
 
 	testImage(t, image)
+	testCluster(t, p)
 
 	p.compose("stop", "server")
 	assert.Equal(t, "0", inspect(t, server, "{{.State.ExitCode}}"), "the exit code of the stopped server")
@@ -56,6 +58,52 @@ func TestCompose(t *testing.T) {
 	require.NoError(t, logs.Run())
 	assert.Empty(t, stdout.String())
 	assert.Regexp(t, `(?m)msg=stopped$`, stderr.String())
+}
+
+// testCluster adds the profile "cluster", and stops the first server: the others answer in its order.
+func testCluster(t *testing.T, p *project) {
+	t.Helper()
+	p.compose("--profile", "cluster", "up", "--detach")
+	for _, service := range []string{"server2", "server3"} {
+		awaitHealthy(t, p.container(service))
+	}
+	haproxy := p.container("haproxy")
+	url := "http://127.0.0.1:" + p.haproxyPort + "/"
+	// HAProxy reports a server when its state changes. At the start it has no address for a server that does not run yet.
+	changes := regexp.MustCompile(`servers/server[23]\b.* is (UP|DOWN)|servers/server[23]\b.*(could not resolve)`)
+	eventually(t, func() bool {
+		messages, err := docker("logs", haproxy).CombinedOutput()
+		if _, failed := get(url); err != nil || failed != nil {
+			return false
+		}
+		up := map[string]bool{}
+		for _, change := range changes.FindAllStringSubmatch(string(messages), -1) {
+			up[change[0][:len("servers/server2")]] = change[1] == "UP"
+		}
+		for _, isUp := range up {
+			if !isUp {
+				return false
+			}
+		}
+		return true
+	}, "HAProxy does not answer, or does not see all servers")
+	timestamp := regexp.MustCompile(`"timestamp":"([^"]+)"`)
+	query := func() string {
+		answer, err := get(url)
+		require.NoError(t, err)
+		match := timestamp.FindStringSubmatch(answer)
+		require.NotNil(t, match, answer)
+		return match[1]
+	}
+	before := query()
+	p.compose("stop", "server")
+	for range 10 {
+		next := query()
+		assert.Greater(t, next, before)
+		before = next
+	}
+	p.compose("start", "server")
+	awaitHealthy(t, p.container("server"))
 }
 
 // testImage starts the server's image alone, in memory, with the settings that it prints.
@@ -77,6 +125,8 @@ type project struct {
 	command []string // docker compose or docker-compose, with options
 	env     []string
 	port    string // of the server
+
+	haproxyPort string
 }
 
 // newProject returns the project of docker-compose.yml, whose containers, volumes and images are removed at the end of
@@ -85,7 +135,7 @@ func newProject(t *testing.T) *project {
 	t.Helper()
 	name := "points-ci-" + strings.ToLower(rand.Text())
 	env := filepath.Join(t.TempDir(), "env")
-	p := &project{t: t, command: []string{"docker", "compose"}, env: os.Environ(), port: freePort(t)}
+	p := &project{t: t, command: []string{"docker", "compose"}, env: os.Environ(), port: freePort(t), haproxyPort: freePort(t)}
 	if _, err := try(docker("compose", "version")); err != nil {
 		need(t, "docker-compose")
 		p.command = []string{"docker-compose"}
@@ -97,13 +147,17 @@ func newProject(t *testing.T) *project {
 	if image == name { // BuildKit would look for it in a registry
 		p.env = append(p.env, "DOCKER_BUILDKIT=0")
 	}
+	haproxy := name + "-haproxy"
+	t.Cleanup(func() { _ = exec.Command("docker", "image", "rm", haproxy).Run() })
+	haproxy = output(t, command("./.ci/haproxy-image", haproxy))
 	settings, err := os.ReadFile(filepath.Join(root, ".env.example"))
 	require.NoError(t, err)
 	// The password holds characters that have a meaning in URLs.
-	settings = append(settings, "\nGO_IMAGE="+image+"\nPORT="+p.port+"\nPOSTGRES_PASSWORD=c@i/?:%41\n"...)
+	settings = append(settings, "\nGO_IMAGE="+image+"\nPORT="+p.port+"\nHAPROXY_IMAGE="+haproxy+
+		"\nHAPROXY_PORT="+p.haproxyPort+"\nDRAIN_DELAY=1s\nPOSTGRES_PASSWORD=c@i/?:%41\n"...)
 	require.NoError(t, os.WriteFile(env, settings, 0o600))
 	t.Cleanup(func() {
-		down := exec.Command(p.command[0], append(p.command[1:], "down", "--volumes", "--rmi", "local")...)
+		down := exec.Command(p.command[0], append(p.command[1:], "--profile", "cluster", "down", "--volumes", "--rmi", "local")...)
 		down.Dir, down.Env = root, p.env
 		_, err := try(down)
 		assert.NoError(t, err)

@@ -96,6 +96,9 @@ func startServer(t *testing.T, program, env string, args ...string) *server {
 	return s
 }
 
+// address returns the server's host:port.
+func (s *server) address() string { return strings.Trim(strings.TrimPrefix(s.url, "http://"), "/") }
+
 // stop sends SIGTERM, as an orchestrator does, and checks that the server ends in time and with exit code 0.
 func (s *server) stop() {
 	s.t.Helper()
