@@ -82,7 +82,8 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 
 func (a *answer) batch() points.SharedBatch {
 	b := points.SharedBatch{
-		Users: make([]points.User, len(a.ids)), Previous: fromMicros(a.previous), Last: fromMicros(a.newest),
+		Users:             make([]points.User, len(a.ids)),
+		PreviousTimestamp: fromMicros(a.previous), LastTimestamp: fromMicros(a.newest),
 		LockWait: time.Duration(a.lockWait) * time.Microsecond,
 	}
 	for i := range b.Users {

@@ -119,7 +119,7 @@ func TestSharedClockReset(t *testing.T) {
 	before, err := state.AnswerBatch(t.Context(), 5, 2)
 	require.NoError(t, err)
 	bound := time.UnixMicro(queryOne[int64](t, pool, "SELECT reserved FROM users_bound")).UTC()
-	require.True(t, bound.After(before.Last), "the bound %v is not above the timestamp %v", bound, before.Last)
+	require.True(t, bound.After(before.LastTimestamp), "the bound %v is not above the timestamp %v", bound, before.LastTimestamp)
 
 	execSQL(t, pool, "ALTER SEQUENCE users_clock RESTART")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
@@ -128,18 +128,18 @@ func TestSharedClockReset(t *testing.T) {
 	require.Error(t, err)
 	after, err := state.AnswerBatch(t.Context(), 5, 2)
 	require.NoError(t, err)
-	assert.Equal(t, bound, after.Previous)
-	assert.GreaterOrEqual(t, after.Last.Sub(bound), 5*time.Microsecond)
-	assert.False(t, after.Last.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")))
-	assert.Greater(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), after.Last.UnixMicro())
+	assert.Equal(t, bound, after.PreviousTimestamp)
+	assert.GreaterOrEqual(t, after.LastTimestamp.Sub(bound), 5*time.Microsecond)
+	assert.False(t, after.LastTimestamp.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")))
+	assert.Greater(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), after.LastTimestamp.UnixMicro())
 
 	// If the clock was set back by an hour, the timestamps go on in their order, without waiting for an hour.
 	execSQL(t, pool, "ALTER SEQUENCE users_clock RESTART; UPDATE users_bound SET reserved = reserved + 3600000000")
 	bound = time.UnixMicro(queryOne[int64](t, pool, "SELECT reserved FROM users_bound")).UTC()
 	back, err := state.AnswerBatch(t.Context(), 5, 2)
 	require.NoError(t, err)
-	assert.Equal(t, bound, back.Previous)
-	assert.Equal(t, bound.Add(5*time.Microsecond), back.Last)
+	assert.Equal(t, bound, back.PreviousTimestamp)
+	assert.Equal(t, bound.Add(5*time.Microsecond), back.LastTimestamp)
 }
 
 // A batch that would have to extend the bound and fails leaves nothing behind that is not durable: the next one extends
@@ -154,7 +154,7 @@ func TestSharedBoundIsAboveEveryTimestamp(t *testing.T) {
 		}
 		b, err := second.AnswerBatch(t.Context(), 1000, 2)
 		require.NoError(t, err)
-		require.GreaterOrEqual(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), b.Last.UnixMicro())
+		require.GreaterOrEqual(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), b.LastTimestamp.UnixMicro())
 	}
 	_, err := first.AnswerBatch(t.Context(), 1, 2)
 	require.NoError(t, err)
@@ -270,7 +270,7 @@ func (r *orderRecorder) record(ctx context.Context, t *testing.T, states ...poin
 				if err != nil {
 					r.failed++
 				} else {
-					assert.False(t, b.Last.After(time.Now()), "%v is in the future", b.Last)
+					assert.False(t, b.LastTimestamp.After(time.Now()), "%v is in the future", b.LastTimestamp)
 					r.batches = append(r.batches, b)
 				}
 				r.mu.Unlock()
@@ -283,12 +283,12 @@ func (r *orderRecorder) record(ctx context.Context, t *testing.T, states ...poin
 // requireOrder checks that the batches have one order. Batches that failed may have a place in it.
 func (r *orderRecorder) requireOrder(t *testing.T) {
 	t.Helper()
-	slices.SortFunc(r.batches, func(a, b points.SharedBatch) int { return a.Last.Compare(b.Last) })
+	slices.SortFunc(r.batches, func(a, b points.SharedBatch) int { return a.LastTimestamp.Compare(b.LastTimestamp) })
 	var last time.Time
 	for _, b := range r.batches {
-		require.False(t, b.Previous.Before(last), "a batch after %v was given %v", last, b.Previous)
-		require.GreaterOrEqual(t, b.Last.Sub(b.Previous), recordedQueries*time.Microsecond)
-		last = b.Last
+		require.False(t, b.PreviousTimestamp.Before(last), "a batch after %v was given %v", last, b.PreviousTimestamp)
+		require.GreaterOrEqual(t, b.LastTimestamp.Sub(b.PreviousTimestamp), recordedQueries*time.Microsecond)
+		last = b.LastTimestamp
 	}
 }
 
@@ -425,9 +425,9 @@ func TestSharedOrderOverFailover(t *testing.T) {
 	promoted := store.Capabilities().SharedState
 	first, err := promoted.AnswerBatch(t.Context(), 5, 2)
 	require.NoError(t, err)
-	assert.True(t, first.Previous.After(last.Last), "%v is not after %v", first.Previous, last.Last)
-	assert.GreaterOrEqual(t, first.Last.Sub(first.Previous), 5*time.Microsecond)
-	assert.False(t, first.Last.After(time.Now()))
+	assert.True(t, first.PreviousTimestamp.After(last.LastTimestamp), "%v is not after %v", first.PreviousTimestamp, last.LastTimestamp)
+	assert.GreaterOrEqual(t, first.LastTimestamp.Sub(first.PreviousTimestamp), 5*time.Microsecond)
+	assert.False(t, first.LastTimestamp.After(time.Now()))
 	status := start(t, promoted, "b").Status
 	assert.True(t, status.Paused)
 	assert.Equal(t, time.Hour, status.Interval)

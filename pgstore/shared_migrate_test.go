@@ -75,7 +75,7 @@ func TestSharedMigrateIsIdempotent(t *testing.T) {
 	require.NoError(t, err)
 	second, err := state.AnswerBatch(t.Context(), 1, 2)
 	require.NoError(t, err)
-	assert.Equal(t, first.Last, second.Previous, "the clock was kept")
+	assert.Equal(t, first.LastTimestamp, second.PreviousTimestamp, "the clock was kept")
 
 	newer := "COMMENT ON TABLE users_state IS 'pointsapp/pgstore: shared state version 7';" +
 		"CREATE OR REPLACE FUNCTION users_configure(pause boolean, new_interval bigint, OUT status text)" +

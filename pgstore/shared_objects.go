@@ -110,7 +110,7 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{table}", quoteLiteral(from(users+", "+page, t.tableQuery(inTable))),
 		"{max_points}", strconv.Itoa(points.MaxPoints),
 		"{pages_per_read}", strconv.Itoa(pagesPerRead),
-		"{max_updates}", strconv.Itoa(points.SharedUpdates),
+		"{max_updates}", strconv.Itoa(points.MaxSharedUpdates),
 		"{reserve_ahead}", strconv.Itoa(reserveAhead),
 		"{reserve_before}", strconv.Itoa(reserveBefore),
 		"{max_clock_wait}", strconv.Itoa(maxClockWait),

@@ -49,8 +49,8 @@ func TestSharedAnswers(t *testing.T) {
 	before := queryOne[time.Time](t, pool, "SELECT clock_timestamp()")
 	first, err := state.AnswerBatch(t.Context(), 10, 2)
 	require.NoError(t, err)
-	assert.Zero(t, first.Previous, "there was no query before the first")
-	assert.True(t, first.Last.After(before), "%v is not after %v", first.Last, before)
+	assert.Zero(t, first.PreviousTimestamp, "there was no query before the first")
+	assert.True(t, first.LastTimestamp.After(before), "%v is not after %v", first.LastTimestamp, before)
 	require.Len(t, first.Users, 2)
 	for _, u := range first.Users {
 		assert.Greater(t, u.Points, 98)
@@ -59,8 +59,8 @@ func TestSharedAnswers(t *testing.T) {
 	}
 	second, err := state.AnswerBatch(t.Context(), 3, 100)
 	require.NoError(t, err)
-	assert.Equal(t, first.Last, second.Previous)
-	assert.GreaterOrEqual(t, second.Last.Sub(second.Previous), 3*time.Microsecond)
+	assert.Equal(t, first.LastTimestamp, second.PreviousTimestamp)
+	assert.GreaterOrEqual(t, second.LastTimestamp.Sub(second.PreviousTimestamp), 3*time.Microsecond)
 	assert.Len(t, second.Users, 18)
 
 	execSQL(t, pool, "UPDATE users_state SET min_number = 100")
@@ -68,7 +68,7 @@ func TestSharedAnswers(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotNil(t, third.Users)
 	assert.Empty(t, third.Users)
-	assert.Equal(t, second.Last, third.Previous)
+	assert.Equal(t, second.LastTimestamp, third.PreviousTimestamp)
 }
 
 // Batches of several stores on one table have one order, without gaps or overlaps.
@@ -89,7 +89,7 @@ func TestSharedOneOrderOfBatches(t *testing.T) {
 				}
 				assert.Len(t, b.Users, 2)
 				mu.Lock()
-				batches = append(batches, batch{b.Previous, b.Last.Add(-time.Duration(n-1) * time.Microsecond), b.Last})
+				batches = append(batches, batch{b.PreviousTimestamp, b.LastTimestamp.Add(-time.Duration(n-1) * time.Microsecond), b.LastTimestamp})
 				mu.Unlock()
 			}
 		})
@@ -243,16 +243,16 @@ func TestSharedUpdates(t *testing.T) {
 	// The latest success and failure survive many later updates, and so does what a server may repeat.
 	skipped := points.SharedUpdate{ID: 5, Outcome: points.UpdateSkipped}
 	assert.EqualValues(t, 2, record("a", skipped).Skipped)
-	for id := range uint64(2 * points.SharedUpdates) {
+	for id := range uint64(2 * points.MaxSharedUpdates) {
 		s = record("b", points.SharedUpdate{ID: 100 + id, Duration: time.Microsecond, Outcome: points.UpdateCancelled})
 	}
-	assert.Len(t, s.Updates, points.SharedUpdates)
-	assert.EqualValues(t, 100+2*points.SharedUpdates-1, s.Updates[0].ID, "the latest first")
+	assert.Len(t, s.Updates, points.MaxSharedUpdates)
+	assert.EqualValues(t, 100+2*points.MaxSharedUpdates-1, s.Updates[0].ID, "the latest first")
 	assert.EqualValues(t, 4, s.LastSuccess.ID)
 	assert.Equal(t, uint64(1<<63), s.LastFailure.ID)
 	assert.Zero(t, record("a", failure).Failures)
 	assert.EqualValues(t, 2, record("a", skipped).Skipped)
-	assert.LessOrEqual(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users_updates"), points.SharedUpdates+3)
+	assert.LessOrEqual(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users_updates"), points.MaxSharedUpdates+3)
 
 	assert.Equal(t, []string{"a", "b"}, instances(s))
 	execSQL(t, pool, "UPDATE users_servers SET seen = seen - $1 WHERE instance = 'b'", points.InstanceTimeout.Microseconds())

@@ -78,8 +78,8 @@ func (e *Engine) answerShared(ctx context.Context, n int) (answer SharedBatch, e
 // setSharedResults gives the queries of a batch their results. If some have given up, the others get the last
 // timestamps of the batch: the next batch returns its last one.
 func setSharedResults(queries *waitQueue, answer SharedBatch, batch uint64) {
-	previous := answer.Previous.UTC()
-	timestamp := answer.Last.UTC().Add(-time.Duration(queries.length) * time.Microsecond)
+	previous := answer.PreviousTimestamp.UTC()
+	timestamp := answer.LastTimestamp.UTC().Add(-time.Duration(queries.length) * time.Microsecond)
 	for w := queries.first; w != nil; w = w.next {
 		timestamp = timestamp.Add(time.Microsecond)
 		w.result = Result{Users: answer.Users, PreviousTimestamp: previous, Batch: batch}
@@ -241,7 +241,7 @@ func (s *shared) addUpdate(info UpdateInfo, outcome UpdateOutcome) (id uint64) {
 	s.updates = append(s.updates, &sharedUpdate{
 		SharedUpdate: SharedUpdate{ID: id, Instance: s.instance, Outcome: outcome}, info: info,
 	})
-	if len(s.updates) > SharedUpdates { // no Sync has succeeded for long: the state would forget the oldest anyway
+	if len(s.updates) > MaxSharedUpdates { // no Sync has succeeded for long: the state would forget the oldest anyway
 		oldest := slices.IndexFunc(s.updates, func(u *sharedUpdate) bool { return u.Outcome != UpdateUnfinished })
 		s.updates = slices.Delete(s.updates, oldest, oldest+1)
 	}

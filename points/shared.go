@@ -19,17 +19,17 @@ type SharedState interface {
 	// rules of Store.UsersAbove. At later timestamps neither the users nor the min number are older. n and limit are at
 	// least 1.
 	//
-	// Timestamps are not in the future, unless there is more than one query per microsecond. None is given twice, not
-	// even after a crash of every process and of the database. If AnswerBatch fails, it may have taken its timestamps:
-	// the next query then returns the last of them.
+	// Timestamps are not in the future, unless there is more than one query per microsecond. No two queries get the same
+	// one, not even after a crash of every process and of the database. If AnswerBatch fails, its n timestamps may have
+	// been used up: the next query then returns the last of them.
 	AnswerBatch(ctx context.Context, n, limit int) (SharedBatch, error)
 
-	// Sync registers an engine, records its update, and claims the tick if one is due. Each engine calls it at least
-	// once a second while Run runs. Of all calls, exactly one claims a tick, and no AnswerBatch is in progress when the
-	// claim sets the new min number. The next tick is due one interval after this one was, or after the claim if that time
-	// has passed already.
+	// Sync registers an engine, records its update, and claims the tick if one is due. A claim sets the new min number,
+	// and the caller must start the tick's update. Of all calls exactly one claims a tick, and no AnswerBatch is in
+	// progress when it sets the min number. The next tick is due one interval after this one was, or after the claim if
+	// that time has passed already. Each engine calls Sync at least once a second while Run runs.
 	//
-	// If Sync fails, it may have claimed the tick and recorded the update. The engine then gives the update again. An
+	// If Sync fails, it may have claimed the tick and recorded the update. The engine then sends the update again. An
 	// update is recorded once by its ID: as unfinished, then with its outcome, which never changes.
 	Sync(ctx context.Context, request SyncRequest) (SyncResult, error)
 
@@ -39,19 +39,24 @@ type SharedState interface {
 
 // A SharedBatch is the result of [SharedState.AnswerBatch].
 type SharedBatch struct {
-	Users    []User    // never nil
-	Previous time.Time // the timestamp of the query before the first of the batch; zero if there was none
-	Last     time.Time // of the last query of the batch; the queries before it have the n-1 microseconds before it
+	Users []User // at most limit users; never nil
 
-	// LockWait is how long the batch waited for its place in the order, which other batches and ticks held. It is a part
-	// of the duration of the call, for telemetry. 0 if it is not measured.
+	// PreviousTimestamp is the timestamp of the query before the first of the batch; zero if there was none.
+	PreviousTimestamp time.Time
+
+	// LastTimestamp is that of the last query of the batch. The n-1 queries before it have the n-1 microseconds before
+	// it.
+	LastTimestamp time.Time
+
+	// LockWait is how long the batch waited for the order lock, the lock under which batches get their timestamps and
+	// ticks set the min number. It is a part of the duration of the call, for telemetry; 0 if it is not measured.
 	LockWait time.Duration
 }
 
 // A SyncRequest is the argument of [SharedState.Sync].
 type SyncRequest struct {
 	Instance  string        // identifies the engine; see Config.Instance
-	Starting  bool          // Run has just begun: Interval applies, unless the latest beginning of a Run had the same
+	Starting  bool          // Run has just begun: Interval applies if it differs from that of the latest Starting request
 	Interval  time.Duration // Config.Interval
 	Stopping  bool          // Run is about to end: no tick is claimed, and the engine is no longer in Instances
 	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
@@ -69,7 +74,8 @@ type SyncResult struct {
 }
 
 // A ScheduleChange is the argument of [SharedState.Configure]. Nil fields change nothing. After a change the next tick
-// comes after a whole interval. Paused as it is already is no change; an Interval always is one.
+// comes after a whole interval. Paused with its current value is no change; an Interval always is one, even with its
+// current value. Interval is at least 1 ms.
 type ScheduleChange struct {
 	Paused   *bool
 	Interval *time.Duration
@@ -84,7 +90,7 @@ type SharedStatus struct {
 	Ticks     uint64           // since the shared state was created
 	Skipped   uint64           // ticks whose update was skipped, because another one was running
 	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance
-	Updates   []SharedUpdate   // the latest updates of all engines, latest start first, at most SharedUpdates
+	Updates   []SharedUpdate   // the latest updates of all engines, latest start first, at most MaxSharedUpdates
 	Failures  int              // consecutive failed updates up to now
 
 	// LastSuccess and LastFailure are the latest update that succeeded and the latest that failed; zero if there was
@@ -113,8 +119,8 @@ func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
 // InstanceTimeout is the time without a Sync after which an engine counts as gone.
 const InstanceTimeout = 5 * time.Second
 
-// SharedUpdates is the maximum number of updates in a [SharedStatus].
-const SharedUpdates = 20
+// MaxSharedUpdates is the maximum number of updates in [SharedStatus].Updates.
+const MaxSharedUpdates = 20
 
 // A SharedInstance is an engine with the shared state.
 type SharedInstance struct {

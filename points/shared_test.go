@@ -46,12 +46,12 @@ func (s *fakeState) AnswerBatch(ctx context.Context, n, limit int) (points.Share
 func (s *fakeState) next(n int) points.SharedBatch {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	batch := points.SharedBatch{Previous: s.last}
+	batch := points.SharedBatch{PreviousTimestamp: s.last}
 	s.last = s.last.Add(time.Duration(n) * time.Microsecond)
 	if now := time.Now().UTC().Round(0); now.After(s.last) {
 		s.last = now
 	}
-	batch.Last = s.last
+	batch.LastTimestamp = s.last
 	return batch
 }
 

@@ -184,7 +184,7 @@ func TestTwoEnginesShareTheTicks(t *testing.T) {
 			state := e.State()
 			assert.EqualValues(t, 20, state.Ticks)
 			assert.Len(t, state.Shared.Instances, 2)
-			assert.Len(t, state.Shared.Updates, points.SharedUpdates)
+			assert.Len(t, state.Shared.Updates, points.MaxSharedUpdates)
 			assert.Len(t, state.Shared.Instances[0].Instance, 16, "random by default")
 		}
 		stops[0]()

@@ -311,7 +311,7 @@ func (s sharedScript) query(err error) {
 	_, _ = s.Query(func() (points.Result, error) {
 		batch, _ := s.state.AnswerBatch(context.Background(), 1, 2)
 		// Batch numbers of several engines are in no order.
-		return points.Result{Users: batch.Users, PreviousTimestamp: batch.Previous, Batch: uint64(batch.Last.UnixMicro()) % 7}, err
+		return points.Result{Users: batch.Users, PreviousTimestamp: batch.PreviousTimestamp, Batch: uint64(batch.LastTimestamp.UnixMicro()) % 7}, err
 	})
 	pass(time.Second)
 }

@@ -64,9 +64,9 @@ func (s *store) answerBatch(ctx context.Context, n, limit int) (
 	if d.Fault != SnapshotIsOlder && d.Fault != RepeatableRead {
 		snapshot = d.users
 	}
-	batch = points.SharedBatch{Users: above(snapshot, minimum, limit), Last: time.UnixMicro(last).UTC()}
+	batch = points.SharedBatch{Users: above(snapshot, minimum, limit), LastTimestamp: time.UnixMicro(last).UTC()}
 	if previous != 0 {
-		batch.Previous = time.UnixMicro(previous).UTC()
+		batch.PreviousTimestamp = time.UnixMicro(previous).UTC()
 	}
 	return batch, 0, nil
 }
@@ -208,8 +208,8 @@ func (d *Database) record(update points.SharedUpdate) {
 		d.status.Skipped++
 	case points.UpdateUnfinished, points.UpdateCancelled:
 	}
-	if len(d.updates) > points.SharedUpdates {
-		d.updates = d.updates[:points.SharedUpdates]
+	if len(d.updates) > points.MaxSharedUpdates {
+		d.updates = d.updates[:points.MaxSharedUpdates]
 	}
 	if d.Fault == ForgetsSuccess {
 		d.status.LastSuccess = points.SharedUpdate{}

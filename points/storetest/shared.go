@@ -125,17 +125,17 @@ func (s sharedState) answer(n, limit int) points.SharedBatch {
 
 // wrongBatch returns what is wrong with a batch of n queries, or "".
 func wrongBatch(batch points.SharedBatch, n, limit int) string {
-	first := batch.Last.Add(-time.Duration(n-1) * time.Microsecond)
+	first := batch.LastTimestamp.Add(-time.Duration(n-1) * time.Microsecond)
 	switch {
 	case batch.Users == nil:
 		return "AnswerBatch must return an empty slice rather than nil"
 	case len(batch.Users) > limit:
 		return "AnswerBatch must return at most limit users"
-	case batch.Previous.Location() != time.UTC || batch.Last.Location() != time.UTC:
+	case batch.PreviousTimestamp.Location() != time.UTC || batch.LastTimestamp.Location() != time.UTC:
 		return "timestamps must be in UTC"
-	case batch.Previous.Nanosecond()%1000 != 0 || batch.Last.Nanosecond()%1000 != 0:
+	case batch.PreviousTimestamp.Nanosecond()%1000 != 0 || batch.LastTimestamp.Nanosecond()%1000 != 0:
 		return "timestamps must have microsecond precision"
-	case !first.After(batch.Previous):
+	case !first.After(batch.PreviousTimestamp):
 		return fmt.Sprintf("the %d timestamps of a batch, a microsecond apart, must come after the one before them", n)
 	}
 	return ""

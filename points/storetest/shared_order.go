@@ -49,9 +49,9 @@ func oneOrder(t tester, open sharedOpener) {
 	for i, b := range all {
 		previous := time.Time{}
 		if i > 0 {
-			previous = all[i-1].Last
+			previous = all[i-1].LastTimestamp
 		}
-		require.Equal(t, previous, b.Previous, "each batch must return the last timestamp of the batch before it")
+		require.Equal(t, previous, b.PreviousTimestamp, "each batch must return the last timestamp of the batch before it")
 	}
 	requireRealTimeOrder(t, all)
 	h.requireMoments(t, all)
@@ -141,7 +141,7 @@ func (h *history) read(t tester, state sharedState, done *atomic.Bool) (batches 
 			return batches
 		}
 		batches = append(batches, b)
-		if len(batches)%10 == 0 && !isPast(t, state, b.Last, h.order.Load()) {
+		if len(batches)%10 == 0 && !isPast(t, state, b.LastTimestamp, h.order.Load()) {
 			return batches
 		}
 	}
@@ -159,7 +159,7 @@ func isPast(t tester, state sharedState, timestamp time.Time, calls int64) bool 
 
 func sortBatches(batches []*orderedBatch) {
 	slices.SortFunc(batches, func(a, b *orderedBatch) int {
-		return cmp.Or(a.Last.Compare(b.Last), cmp.Compare(a.called, b.called))
+		return cmp.Or(a.LastTimestamp.Compare(b.LastTimestamp), cmp.Compare(a.called, b.called))
 	})
 }
 
@@ -245,8 +245,8 @@ func consecutiveTimestamps(t tester, open sharedOpener) {
 	last := time.Time{}
 	for i := range 10 {
 		batch := states[i%2].answer(n, 2)
-		require.Equal(t, last, batch.Previous, "each batch must return the last timestamp of the batch before it")
-		last = batch.Last
+		require.Equal(t, last, batch.PreviousTimestamp, "each batch must return the last timestamp of the batch before it")
+		last = batch.LastTimestamp
 	}
 }
 
@@ -291,7 +291,7 @@ func crash(t tester, open sharedOpener) {
 		batch := state.answer(1, len(ids)+1)
 		missing++ // this one
 		require.Len(t, batch.Users, users, "the min number must survive a crash")
-		require.True(t, isPast(t, state, batch.Last, order.Load()))
+		require.True(t, isPast(t, state, batch.LastTimestamp, order.Load()))
 		requireSurvives(t, before, state.status())
 	}
 	var all []*orderedBatch
@@ -355,11 +355,12 @@ func requireNoneTwice(t tester, all []*orderedBatch, missing int) {
 	requireRealTimeOrder(t, all)
 	gaps := 0
 	for i, b := range all {
-		require.False(t, b.Previous.IsZero(), "a batch must not be the first one again after a crash")
-		if i == 0 || b.Previous.Equal(all[i-1].Last) {
+		require.False(t, b.PreviousTimestamp.IsZero(), "a batch must not be the first one again after a crash")
+		if i == 0 || b.PreviousTimestamp.Equal(all[i-1].LastTimestamp) {
 			continue
 		}
-		require.Positive(t, b.Previous.Sub(all[i-1].Last), "a timestamp must not be given twice, nor go back, after a crash")
+		require.Positive(t, b.PreviousTimestamp.Sub(all[i-1].LastTimestamp),
+			"a timestamp must not be given twice, nor go back, after a crash")
 		gaps++
 	}
 	require.LessOrEqual(t, gaps, missing, "only batches that failed explain timestamps that no batch has")

@@ -98,14 +98,14 @@ func latestUpdates(t tester, open sharedOpener) {
 	r.record(points.SharedUpdate{ID: 1, Outcome: points.UpdateFailed, Err: "lost connection"})
 	r.record(points.SharedUpdate{ID: 2, Outcome: points.UpdateSucceeded})
 	r.record(points.SharedUpdate{ID: 3, Outcome: points.UpdateFailed, Err: "lost connection"})
-	for i := range uint64(points.SharedUpdates + 2) {
+	for i := range uint64(points.MaxSharedUpdates + 2) {
 		r.record(points.SharedUpdate{ID: 10 + i, Outcome: points.UpdateCancelled})
 	}
 	const largest = math.MaxUint64
 	status := r.record(points.SharedUpdate{ID: largest, Outcome: points.UpdateCancelled})
-	require.Len(t, status.Updates, points.SharedUpdates, "SharedStatus.Updates")
+	require.Len(t, status.Updates, points.MaxSharedUpdates, "SharedStatus.Updates")
 	require.Equal(t, uint64(largest), status.Updates[0].ID, "SharedStatus.Updates has the latest update first")
-	require.EqualValues(t, 10+points.SharedUpdates+1, status.Updates[1].ID, "SharedStatus.Updates is in order")
+	require.EqualValues(t, 10+points.MaxSharedUpdates+1, status.Updates[1].ID, "SharedStatus.Updates is in order")
 	for i := 1; i < len(status.Updates); i++ {
 		require.False(t, status.Updates[i].Started.After(status.Updates[i-1].Started), "SharedStatus.Updates is in order")
 	}
@@ -179,5 +179,6 @@ func sharedEndedContexts(t tester, open sharedOpener) {
 	status := state.status()
 	require.Zero(t, status.Ticks, "a Sync with an ended context must change nothing")
 	require.False(t, status.Paused, "a Configure with an ended context must change nothing")
-	require.True(t, state.answer(1, 2).Previous.IsZero(), "an AnswerBatch with an ended context must take no timestamp")
+	require.True(t, state.answer(1, 2).PreviousTimestamp.IsZero(),
+		"an AnswerBatch with an ended context must take no timestamp")
 }
