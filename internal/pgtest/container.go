@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -102,6 +103,9 @@ func docker(ctx context.Context, args ...string) error {
 	return nil
 }
 
+// silence guards the default logger of testcontainers, which tests would race to set.
+var silence sync.Once //nolint:gochecknoglobals // as that logger is
+
 // runContainer runs the image and returns the server's connection string.
 func runContainer(image, name string) (string, error) {
 	// The guard replaces testcontainers' reaper, which is one more image to pull and run.
@@ -110,7 +114,7 @@ func runContainer(image, name string) (string, error) {
 			return "", err
 		}
 	}
-	log.SetDefault(log.NewNoopLogger()) // what goes wrong is in the error
+	silence.Do(func() { log.SetDefault(log.NewNoopLogger()) }) // what goes wrong is in the error
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	password := rand.Text()

@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// FreePort returns a free TCP port of 127.0.0.1. It is outside of the range of ephemeral ports, which connections of other tests could
-// take before the server listens.
+// FreePort returns a free TCP port of 127.0.0.1. It is outside of the range of ephemeral ports, which connections of
+// other tests could take before the server listens.
 func FreePort() (string, error) {
 	var config net.ListenConfig
 	var last error

@@ -1,5 +1,5 @@
-// Package testenv has what tests need of the machine: a decision what happens without it, free ports, and programs that end
-// with the test.
+// Package testenv has what tests need of the machine: free ports, programs that end with the test, and a decision what
+// happens when something is missing.
 package testenv
 
 import (

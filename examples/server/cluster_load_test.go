@@ -1,0 +1,137 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pointsapp/pointsapp/internal/linearizability"
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A clusterLoad is clients that query a cluster and record its answers.
+type clusterLoad struct {
+	url     string
+	client  *http.Client
+	history *linearizability.ClientHistory
+	stop    func()
+
+	mu       sync.Mutex
+	answers  int
+	latest   time.Time            // answer
+	gap      time.Duration        // longest time without an answer
+	slowest  time.Duration        // answer
+	byServer map[string]time.Time // the latest answer of each server
+}
+
+// startClusterLoad starts clients of a URL. They are stopped at the end of the test.
+func startClusterLoad(t *testing.T, url string, history *linearizability.ClientHistory) *clusterLoad {
+	transport := &http.Transport{MaxIdleConnsPerHost: clusterClients}
+	l := &clusterLoad{
+		url: url, client: &http.Client{Transport: transport, Timeout: 15 * time.Second}, history: history,
+		byServer: make(map[string]time.Time),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var clients sync.WaitGroup
+	for range clusterClients {
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				pause := 30 * time.Millisecond // the load is not what is tested
+				if !l.query() {
+					pause *= 3
+				}
+				<-time.After(pause)
+			}
+		})
+	}
+	l.stop = sync.OnceFunc(func() {
+		cancel()
+		clients.Wait()
+		transport.CloseIdleConnections()
+	})
+	t.Cleanup(l.stop)
+	return l
+}
+
+// query makes one query and records it. It reports whether it was answered.
+func (l *clusterLoad) query() bool {
+	called := time.Now()
+	result, server, err := l.get()
+	returned := time.Now()
+	if err != nil {
+		l.history.Failed(called)
+		return false
+	}
+	l.history.Answered(called, returned, result)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.answers++; l.answers > 1 {
+		l.gap = max(l.gap, returned.Sub(l.latest))
+	}
+	l.latest = returned
+	l.slowest = max(l.slowest, returned.Sub(called))
+	l.byServer[server] = returned
+	return true
+}
+
+// get makes a query, and returns its result and the name of the server.
+func (l *clusterLoad) get() (result points.Result, server string, err error) {
+	response, err := l.client.Get(l.url)
+	if err != nil {
+		return result, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return result, "", err
+	}
+	if response.StatusCode != http.StatusOK {
+		return result, "", fmt.Errorf("status %d: %s", response.StatusCode, body)
+	}
+	var answer struct {
+		Users     []points.User `json:"users"`
+		Timestamp *time.Time    `json:"timestamp"`
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return result, "", err
+	}
+	result.Users = answer.Users
+	if answer.Timestamp != nil {
+		result.PreviousTimestamp = *answer.Timestamp
+	}
+	return result, response.Header.Get("X-Server"), nil
+}
+
+// answered returns the number of answers.
+func (l *clusterLoad) answered() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.answers
+}
+
+// serversSince returns the servers that have answered since a time.
+func (l *clusterLoad) serversSince(since time.Time) (names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, at := range l.byServer {
+		if at.After(since) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// String returns how long clients had to wait.
+func (l *clusterLoad) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprintf("slowest answer %v, longest time without an answer %v",
+		l.slowest.Round(time.Millisecond), l.gap.Round(time.Millisecond))
+}
