@@ -11,7 +11,7 @@ import (
 // are safe for concurrent use. Create one with [New]: the zero value is not usable.
 //
 // An engine keeps its own state: the order of the queries, the min number and the schedule of the ticks
-// (engine_local.go). If the store has a [SharedState], that keeps them, for all engines with the same one
+// (engine_local.go, schedule.go). If the store has a [SharedState], that keeps them, for all engines with the same one
 // (engine_shared.go).
 type Engine struct {
 	store     Store
@@ -25,7 +25,7 @@ type Engine struct {
 	hookMu     sync.Mutex // held by Batch hooks if two batches can be in flight
 
 	mu           sync.Mutex
-	own          ownState    // not used with a shared state
+	local        localState  // not used with a shared state
 	batches      uint64      // reads started
 	waiting      *waitQueue  // queries for the next read
 	slots        []slot      // for the batches in flight
@@ -64,7 +64,7 @@ func New(store Store, cfg Config) (*Engine, error) {
 	e.schedule.ticker.Stop()
 	e.updater = newUpdater(store, cfg, e.shared, e.cooldownEnd)
 	var err error
-	if e.own.minNumber, err = e.drawMinNumber(); err != nil {
+	if e.local.minNumber, err = e.drawMinNumber(); err != nil {
 		return nil, err
 	}
 	return e, nil

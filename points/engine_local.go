@@ -2,24 +2,22 @@ package points
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
-// This file is the state that an engine keeps itself, if its store has no shared state: the order of the queries, the
-// min number and the schedule of the ticks.
+// This file is the part of an engine that keeps its own order of the queries and min number, because its store has no
+// SharedState. Its schedule is in schedule.go.
 
-// An ownState is the order of the queries and the min number of an engine without a shared state. Engine.mu guards it.
-type ownState struct {
+// A localState is the order of the queries and the min number of an engine without a shared state. Engine.mu guards it.
+type localState struct {
 	minNumber     int
 	pending       *pendingMinNumber // nil if there is none
 	lastTimestamp int64             // of the latest query, in µs since 1970; 0 if there was none
 }
 
 // setResults gives the queries of a batch their results. Queries that have given up get no timestamp.
-func (s *ownState) setResults(queries *waitQueue, users []User, batch uint64) {
+func (s *localState) setResults(queries *waitQueue, users []User, batch uint64) {
 	// The n queries of a batch get the n microseconds that end now: so no timestamp is in the future, unless there is
 	// more than one query per microsecond.
 	timestamp := max(s.lastTimestamp, time.Now().UnixMicro()-int64(queries.length))
@@ -44,7 +42,7 @@ func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 		hookCtx = e.callBatchStart(ctx, s)
 		readCtx = hookCtx
 	}
-	users, err := e.read(readCtx, e.own.minNumber)
+	users, err := e.read(readCtx, e.local.minNumber)
 	if e.cfg.Hooks.BatchEnd != nil {
 		e.cfg.Hooks.BatchEnd(BatchInfo{
 			Context: hookCtx, Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(started), Err: err,
@@ -53,8 +51,8 @@ func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	result := Result{Users: users, PreviousTimestamp: timeOf(e.own.lastTimestamp), Batch: e.batches}
-	e.own.lastTimestamp = max(e.own.lastTimestamp+1, started.UnixMicro())
+	result := Result{Users: users, PreviousTimestamp: timeOf(e.local.lastTimestamp), Batch: e.batches}
+	e.local.lastTimestamp = max(e.local.lastTimestamp+1, started.UnixMicro())
 	return result, nil
 }
 
@@ -90,12 +88,12 @@ type pendingMinNumber struct {
 func (e *Engine) setMinNumber(ctx context.Context, number int) {
 	e.mu.Lock()
 	if e.reading == 0 {
-		e.own.minNumber = number
+		e.local.minNumber = number
 		e.mu.Unlock()
 		return
 	}
-	e.own.pending = &pendingMinNumber{number, make(chan struct{})}
-	applied := e.own.pending.applied
+	e.local.pending = &pendingMinNumber{number, make(chan struct{})}
+	applied := e.local.pending.applied
 	e.mu.Unlock()
 
 	select {
@@ -106,138 +104,10 @@ func (e *Engine) setMinNumber(ctx context.Context, number int) {
 }
 
 // applyPending sets the pending min number, if there is one.
-func (s *ownState) applyPending() {
+func (s *localState) applyPending() {
 	if s.pending != nil {
 		s.minNumber = s.pending.number
 		close(s.pending.applied)
 		s.pending = nil
-	}
-}
-
-// A schedule determines when ticks happen. mu guards all fields but ticker's channel.
-type schedule struct {
-	ticker *time.Ticker
-
-	mu       sync.Mutex
-	running  bool // Run is running
-	paused   bool
-	interval time.Duration
-	next     time.Time // zero if no tick will happen
-	ticks    uint64
-	skipped  uint64
-
-	// starting is held while a tick starts its update, so that none starts after Pause has returned. It is locked before
-	// mu.
-	starting sync.Mutex
-}
-
-// setSchedule changes the schedule, and the ticker with it. It returns what change returns: whether anything changed.
-func (e *Engine) setSchedule(change func(*schedule) bool) bool {
-	s := &e.schedule
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !change(s) {
-		return false
-	}
-	if s.running && !s.paused {
-		s.ticker.Reset(s.interval)
-		s.next = time.Now().UTC().Add(s.interval)
-	} else {
-		s.ticker.Stop()
-		s.next = time.Time{}
-	}
-	return true
-}
-
-func (s *schedule) addState(state *State) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	state.Interval, state.Paused, state.NextTick = s.interval, s.paused, s.next
-	state.Ticks, state.Skipped = s.ticks, s.skipped
-}
-
-// runLocal ticks until ctx ends, and then stops a running update.
-func (e *Engine) runLocal(ctx context.Context) error {
-	if e.cfg.UpdateOnStart {
-		if run, err := e.updater.beginUpdate(ctx, true); err == nil {
-			go run() //nolint:errcheck // the updater logs and reports errors
-		}
-	}
-	for {
-		select {
-		case now := <-e.schedule.ticker.C:
-			if ctx.Err() == nil {
-				e.tick(ctx, now)
-			}
-		case <-ctx.Done():
-			return e.stopUpdate()
-		}
-	}
-}
-
-// pauseLocal stops the ticks.
-func (e *Engine) pauseLocal() {
-	e.schedule.starting.Lock()
-	defer e.schedule.starting.Unlock()
-	e.setSchedule(func(s *schedule) bool { changed := !s.paused; s.paused = true; return changed })
-}
-
-// tick sets a new min number and starts an update.
-func (e *Engine) tick(ctx context.Context, now time.Time) {
-	if number, err := e.drawMinNumber(); err != nil {
-		e.cfg.Logger.Error("tick keeps the min number", "error", err)
-	} else {
-		e.setMinNumber(ctx, number)
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	run, err := e.claimTickUpdate(ctx)
-	skipped := errors.Is(err, ErrUpdateRunning)
-
-	s := &e.schedule
-	s.mu.Lock()
-	s.ticks++
-	if skipped {
-		s.skipped++
-	}
-	// The tick may have waited several intervals for a read, and the schedule may have changed since.
-	for !s.next.IsZero() && !s.next.After(time.Now()) {
-		s.next = s.next.Add(s.interval)
-	}
-	s.mu.Unlock()
-
-	if run != nil {
-		go e.runTickUpdate(run)
-	}
-	if errors.Is(err, errPaused) {
-		e.cfg.Logger.Info("tick started no update: the engine was paused while the tick waited for a read")
-	}
-	e.reportTick(now, skipped)
-}
-
-var errPaused = errors.New("points: the engine is paused")
-
-// claimTickUpdate claims the update of a tick. It fails with errPaused if Pause was called while the tick waited for a
-// read.
-func (e *Engine) claimTickUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
-	s := &e.schedule
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	s.mu.Lock()
-	paused := s.paused
-	s.mu.Unlock()
-	if paused {
-		return nil, errPaused
-	}
-	return e.updater.beginUpdate(ctx, true)
-}
-
-// runTickUpdate runs the update of a tick. The tick counts as skipped if the store was running another update.
-func (e *Engine) runTickUpdate(run func() (UpdateInfo, error)) {
-	if _, err := run(); errors.Is(err, ErrUpdateRunning) {
-		e.schedule.mu.Lock()
-		e.schedule.skipped++
-		e.schedule.mu.Unlock()
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 )
 
 // Errors to test for with errors.Is.
@@ -33,3 +35,12 @@ var (
 	// ErrStopTimeout: Engine.Run has ended, but a running update did not stop within Config.StopTimeout.
 	ErrStopTimeout = errors.New("points: an update did not stop within Config.StopTimeout")
 )
+
+// recoverPanic turns a panic of the store into an error. It must be deferred itself. doing is for the error, such as
+// "reading users".
+func recoverPanic(ctx context.Context, logger *slog.Logger, doing string, err *error) {
+	if p := recover(); p != nil {
+		logger.ErrorContext(ctx, "the store panicked", "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("points: %s: the store panicked: %v", doing, p)
+	}
+}

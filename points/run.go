@@ -151,8 +151,8 @@ func (e *Engine) cooldownEnd(failed UpdateInfo) time.Time {
 	// After a fast failure, every other tick updates. Half an interval of slack on either side: ticks and updates do not
 	// start exactly on time. After a slow failure, the cooldown counts from its end, or it would be over by then.
 	end := failed.Started.Add(interval + interval/2)
-	if rested := failed.Started.Add(failed.Duration + interval/2); rested.After(end) {
-		return rested
+	if pauseEnd := failed.Started.Add(failed.Duration + interval/2); pauseEnd.After(end) {
+		return pauseEnd
 	}
 	return end
 }
