@@ -94,7 +94,7 @@ func BenchmarkSharedOldSnapshot(b *testing.B) {
 	if testing.Short() {
 		hold = time.Second
 	}
-	var without, held []measured
+	without, held := make([]measured, 0, b.N), make([]measured, 0, b.N)
 	for range b.N {
 		without = append(without, load(b, server, sharedPath, connections))
 		holder, err := pgx.Connect(b.Context(), url)
