@@ -259,6 +259,13 @@ func TestUnfit(t *testing.T) {
 		assertCannotStart(t, connection, "pgstore: migrating table users: it has no column points: it needs id, points, inserted_at "+
 			"and updated_at: change or rename the table, or use another database, "+see)
 	})
+	t.Run("a name of the shared state is taken", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		exec(t, connect(t, connection), "CREATE TABLE users_state (id bigint)")
+		assertCannotStart(t, connection, "pgstore: migrating table users: the shared state needs the name public.users_state, "+
+			"but another TABLE has it: rename that, or choose another Config.Table: or set -shared=false (SHARED)")
+	})
 	t.Run("standby", func(t *testing.T) {
 		t.Parallel()
 		connection := pgtest.URL(t)
