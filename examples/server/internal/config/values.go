@@ -34,8 +34,8 @@ func (a *Address) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a), nil }
 
-// An Instance is the name of a server: letters, digits, dots, hyphens and underscores. So a connection string that was
-// given by mistake is rejected.
+// An Instance is the name of a server: letters, digits, dots, hyphens and underscores. So it cannot be a connection
+// string that was given by mistake.
 type Instance string
 
 // UnmarshalText implements encoding.TextUnmarshaler.

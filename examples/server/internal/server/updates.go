@@ -80,8 +80,8 @@ func (u *updates) watch(ctx context.Context) {
 	}
 }
 
-// merge adds the updates of a shared state, and changes those that are known. It ignores skipped ones: they updated
-// nothing.
+// merge adds the updates of a shared state, and changes those that are known. It drops those that changed nothing: they
+// were skipped, or cancelled before they began.
 func (u *updates) merge(status *points.SharedStatus) {
 	if status == nil {
 		return
@@ -93,17 +93,21 @@ func (u *updates) merge(status *points.SharedStatus) {
 		switch {
 		case i >= 0:
 			u.latest[i] = sharedRun(update)
-		case update.Outcome != points.UpdateSkipped:
+		case !changedNothing(update):
 			u.add(sharedRun(update))
 		}
 	}
-	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool { return run.shared.Outcome == points.UpdateSkipped })
+	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool { return changedNothing(run.shared) })
 	for i := range u.latest {
 		if run := &u.latest[i]; run.EndedAt == nil { // it may be too old to be in the status
 			run.Failed = !status.IsRunning(run.shared)
 		}
 	}
 	slices.SortStableFunc(u.latest, func(a, b updateRun) int { return a.shared.Started.Compare(b.shared.Started) })
+}
+
+func changedNothing(update points.SharedUpdate) bool {
+	return update.Outcome == points.UpdateSkipped || update.Outcome == points.UpdateCancelled && update.Users == 0
 }
 
 func sharedRun(update points.SharedUpdate) updateRun {
