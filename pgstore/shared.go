@@ -2,11 +2,7 @@ package pgstore
 
 import (
 	"context"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -46,10 +42,10 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 	}
 }
 
-// An answer is the result of the function that answers a batch.
+// An answer is the result of the function that answers a batch: see answerResults.
 type answer struct {
-	previous, newest, bound *int64
-	wait, lockWait          int64
+	previous, newest, bound *int64 // in µs since 1970
+	wait, lockWait          int64  // in µs
 	source                  *int
 	page                    *int64
 	ids                     []int64
@@ -71,7 +67,7 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 		return a, err
 	}
 	t.raiseBound(a.bound)
-	if *a.source == 3 {
+	if *a.source == fromTable {
 		t.hint.fewMatches.Store(len(a.ids) < limit)
 	}
 	if a.page != nil && len(a.ids) == limit {
@@ -157,183 +153,12 @@ func (s sharedState) sharedError(doing string, err error) error {
 	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }
 
-// A sharedFunction is a function of the shared state.
-type sharedFunction struct{ suffix, results string }
-
-// callShared calls a function of the shared state of the table.
-func (s sharedState) callShared(ctx context.Context, f sharedFunction, args []any, results ...any) (*table, error) {
-	t, err := s.table(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return t, s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
-		return s.call(ctx, conn, t, f, args, results...)
-	}))
-}
-
-// call calls a function of the shared state in a transaction of its own, and scans its one row.
-func (s sharedState) call(
-	ctx context.Context, conn *pgx.Conn, t *table, f sharedFunction, args []any, results ...any,
-) error {
-	if !s.explicitIsolation.Load() {
-		query := f.query(t, args, func(i int) string { return "$" + strconv.Itoa(i+1) })
-		err := conn.QueryRow(ctx, query, args...).Scan(results...)
-		if sqlState(err) != wrongIsolation {
-			return err
-		}
-		s.explicitIsolation.Store(true) // default_transaction_isolation is not READ COMMITTED
-	}
-	query := f.query(t, args, func(i int) string { return literal(args[i]) })
-	return callInReadCommitted(ctx, conn, query, results)
-}
-
-// query returns the call of a function. The casts give the arguments the types of the parameters in every query mode of
-// pgx.
-func (f sharedFunction) query(t *table, args []any, value func(i int) string) string {
-	values := make([]string, len(args))
-	for i, arg := range args {
-		values[i] = value(i) + "::" + sqlType(arg)
-	}
-	return "SELECT " + f.results + " FROM " + t.object(f.suffix) + "(" + strings.Join(values, ", ") + ")"
-}
-
-// callInReadCommitted executes a query in a transaction of its own, as one message of the simple protocol.
-func callInReadCommitted(ctx context.Context, conn *pgx.Conn, query string, results []any) error {
-	all, err := conn.PgConn().Exec(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED; "+query+"; COMMIT").ReadAll()
-	if err != nil {
-		if !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' { // COMMIT was not reached
-			_, rollbackErr := conn.Exec(ctx, "ROLLBACK")
-			err = errors.Join(err, rollbackErr)
-		}
-		return err
-	}
-	if len(all) != 3 || len(all[1].Rows) != 1 || len(all[1].Rows[0]) != len(results) {
-		return fmt.Errorf("the function returned no row: %s", query)
-	}
-	for i, field := range all[1].FieldDescriptions {
-		if err := conn.TypeMap().Scan(field.DataTypeOID, field.Format, all[1].Rows[0][i], results[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sqlType returns the type of an argument in SQL.
-func sqlType(arg any) string {
-	switch arg.(type) {
-	case int32:
-		return "integer"
-	case int64, *int64:
-		return "bigint"
-	case bool, *bool:
-		return "boolean"
-	default:
-		return "text"
-	}
-}
-
-// literal returns an argument as a constant of SQL. Text is in hexadecimal, which needs no quoting in any encoding.
-func literal(arg any) string {
-	switch v := arg.(type) {
-	case *int64:
-		if v == nil {
-			return "NULL"
-		}
-		return "(" + strconv.FormatInt(*v, 10) + ")"
-	case *bool:
-		if v == nil {
-			return "NULL"
-		}
-		return strconv.FormatBool(*v)
-	case string:
-		return "convert_from(decode('" + hex.EncodeToString([]byte(v)) + "', 'hex'), 'UTF8')"
-	default:
-		return fmt.Sprintf("(%v)", v)
-	}
-}
-
 // storableText returns s without what PostgreSQL does not store, and without its end if it is very long.
 func storableText(s string) string {
 	const limit = 1000
 	s = strings.ReplaceAll(s, "\x00", "")
 	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
 }
-
-// A sharedStatus is a points.SharedStatus as the functions return it. Times and durations are in microseconds.
-type sharedStatus struct {
-	Time      int64  `json:"time"`
-	Interval  int64  `json:"interval"`
-	Paused    bool   `json:"paused"`
-	NextTick  *int64 `json:"next_tick"`
-	Ticks     uint64 `json:"ticks"`
-	Skipped   uint64 `json:"skipped"`
-	Failures  int    `json:"failures"`
-	Instances []struct {
-		Instance string `json:"instance"`
-		Started  int64  `json:"started"`
-		Seen     int64  `json:"seen"`
-	} `json:"instances"`
-	Updates     []sharedUpdate `json:"updates"`
-	LastSuccess *sharedUpdate  `json:"last_success"`
-	LastFailure *sharedUpdate  `json:"last_failure"`
-}
-
-type sharedUpdate struct {
-	ID       int64  `json:"id"`
-	Instance string `json:"instance"`
-	Started  int64  `json:"started"`
-	Duration int64  `json:"duration"`
-	Users    int64  `json:"users"`
-	Outcome  int    `json:"outcome"`
-	Error    string `json:"error"`
-}
-
-func parseStatus(text string) (points.SharedStatus, error) {
-	var s sharedStatus
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		return points.SharedStatus{}, err
-	}
-	status := points.SharedStatus{
-		Time: fromMicros(&s.Time), Interval: time.Duration(s.Interval) * time.Microsecond,
-		Paused: s.Paused, NextTick: fromMicros(s.NextTick),
-		Ticks: s.Ticks, Skipped: s.Skipped, Failures: s.Failures,
-		Instances:   make([]points.SharedInstance, len(s.Instances)),
-		Updates:     make([]points.SharedUpdate, len(s.Updates)),
-		LastSuccess: s.LastSuccess.update(), LastFailure: s.LastFailure.update(),
-	}
-	for i, server := range s.Instances {
-		status.Instances[i] = points.SharedInstance{
-			Instance: server.Instance, Started: fromMicros(&server.Started), Seen: fromMicros(&server.Seen),
-		}
-	}
-	for i := range s.Updates {
-		status.Updates[i] = s.Updates[i].update()
-	}
-	return status, nil
-}
-
-func (u *sharedUpdate) update() points.SharedUpdate {
-	if u == nil {
-		return points.SharedUpdate{}
-	}
-	return points.SharedUpdate{
-		ID: uint64(u.ID), Instance: u.Instance, Started: fromMicros(&u.Started), //nolint:gosec // the same bits
-		Duration: time.Duration(u.Duration) * time.Microsecond, Users: u.Users,
-		Outcome: points.UpdateOutcome(u.Outcome), Err: u.Error,
-	}
-}
-
-// fromMicros returns the time that is this many microseconds after 1970, or the zero time for nil.
-func fromMicros(us *int64) time.Time {
-	if us == nil {
-		return time.Time{}
-	}
-	return time.UnixMicro(*us).UTC()
-}
-
-// micros returns a duration in microseconds, rounded up: an interval and the duration of an update that has ended are
-// not 0.
-func micros(d time.Duration) int64 { return int64((d + time.Microsecond - 1) / time.Microsecond) }
 
 // sleep waits for the duration, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -6,9 +6,17 @@ const wrongIsolation = "ZP001"
 
 // Bounds of the timestamps in microseconds.
 const (
-	reserveAhead  = 3_000_000  // how far a timestamp or Sync extends the durable bound
-	reserveBefore = 1_500_000  // how far from the bound Sync extends it
-	maxClockWait  = 10_000_000 // more than reserveAhead, so a longer wait means that the clock was set back
+	boundAhead   = 3_000_000  // how far a timestamp or Sync extends the durable bound
+	boundMargin  = 1_500_000  // how far from the bound Sync extends it
+	maxClockWait = 10_000_000 // more than boundAhead, so a longer wait means that the clock was set back
+)
+
+// The values of source in the result of the function that answers a batch: the users are from the pages that the caller
+// named, from a sample, or from the whole table.
+const (
+	fromPages = 1 + iota
+	fromSample
+	fromTable
 )
 
 // forgetServerAfter is how long, in microseconds, a server is remembered without a Sync, and with it that its latest
@@ -21,7 +29,9 @@ const requireReadCommitted = `
 			MESSAGE = 'the isolation level must be READ COMMITTED: ' || current_setting('transaction_isolation');
 	END IF;`
 
-// All times are microseconds since 1970.
+// All times are microseconds since 1970. sharedNames replaces the placeholders in braces. In a function, a name that a
+// column has, too, means the column (use_column). So a parameter with such a name is written as its number, and
+// statements that read users, whose table may have any columns, use numbers and names with the function's label.
 const (
 	// The bound is above every timestamp that was given, also after a crash has reset the sequence. It has a table of its
 	// own: it changes every few seconds, and each batch reads the state, past all row versions that an old snapshot keeps.
@@ -31,7 +41,7 @@ const (
 			reserved bigint NOT NULL -- 0 if no timestamp was ever given
 		);
 		INSERT INTO {bound} (reserved)
-			SELECT CASE WHEN is_called THEN last_value + {reserve_ahead} ELSE 0 END FROM {clock}`
+			SELECT CASE WHEN is_called THEN last_value + {bound_ahead} ELSE 0 END FROM {clock}`
 
 	createState = `
 		CREATE TABLE {state} (
@@ -71,10 +81,9 @@ const (
 // READ COMMITTED each statement of the function has a snapshot of its own: that of the users is younger than the lock.
 //
 // known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
-// are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is 1 if the
-// users are from the pages that the caller named, 2 if they are from the sample, and 3 if they are from the whole
-// table. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and the users,
-// but changes nothing.
+// are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is where the
+// users are from. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and
+// the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
@@ -90,13 +99,14 @@ const (
 DECLARE
 	min_number integer;
 	called boolean;
-	durable bigint := $5;
+	durable bigint := known_bound;
 	called_at bigint := {now};
 	clock_now bigint;
 	first_page tid;
 	end_page tid;
 BEGIN` + requireReadCommitted + `
-	IF $1 > 0 AND {lock_order} IS NULL THEN
+	-- The lock is never NULL. An expression costs less than PERFORM, which runs a query.
+	IF queries > 0 AND {lock_order} IS NULL THEN
 		RAISE EXCEPTION 'no lock';
 	END IF;
 	clock_now := {now};
@@ -106,48 +116,48 @@ BEGIN` + requireReadCommitted + `
 	IF NOT called THEN
 		durable := 0;
 		SELECT nullif(reserved, 0) INTO STRICT previous FROM {bound};
-		IF $1 > 0 AND previous >= clock_now AND previous < clock_now + {max_clock_wait} THEN
+		IF queries > 0 AND previous >= clock_now AND previous < clock_now + {max_clock_wait} THEN
 			wait := previous - clock_now + 1;
 			RETURN;
 		END IF;
 	END IF;
-	newest := greatest(coalesce(previous, 0) + $1, clock_now);
+	newest := greatest(coalesce(previous, 0) + queries, clock_now);
 	wait := newest - clock_now;
 	IF wait >= {max_clock_wait} THEN -- the clock was set back
 		wait := 0;
 	END IF;
-	IF $1 > 0 THEN
+	IF queries > 0 THEN
 		IF newest > durable THEN
 			SELECT reserved INTO STRICT bound FROM {bound};
 			IF newest > bound THEN
 				IF current_setting('synchronous_commit') = 'off' THEN
 					PERFORM set_config('synchronous_commit', 'on', true);
 				END IF;
-				UPDATE {bound} SET reserved = greatest(reserved, newest + {reserve_ahead}) RETURNING reserved INTO STRICT bound;
+				UPDATE {bound} SET reserved = greatest(reserved, newest + {bound_ahead}) RETURNING reserved INTO STRICT bound;
 			END IF;
 		END IF;
 		newest := setval({clock_name}, newest);
 	END IF;
-	source := 1;
+	source := {from_pages};
 	IF min_number >= {max_points} THEN
 		RETURN;
 	END IF;
-	first_page := ('(' || $3 || ',0)')::tid;
-	end_page := ('(' || $3 + {pages_per_read} || ',0)')::tid;
+	first_page := ('(' || page || ',0)')::tid;
+	end_page := ('(' || page + {pages_per_read} || ',0)')::tid;
 	{pages} INTO ids, user_points, inserted, updated;
-	IF cardinality(ids) = $2 THEN
+	IF cardinality(ids) = max_users THEN
 		RETURN;
 	END IF;
-	IF NOT $4 THEN
-		source := 2;
+	IF NOT skip_sample THEN
+		source := {from_sample};
 		{sample} INTO ids, user_points, inserted, updated, found_page;
-		IF cardinality(ids) = $2 THEN
+		IF cardinality(ids) = max_users THEN
 			RETURN;
 		END IF;
 	END IF;
-	source := 3;
+	source := {from_table};
 	PERFORM {bitmap_only};
-	EXECUTE {table} INTO ids, user_points, inserted, updated, found_page USING min_number, $2;
+	EXECUTE {table} INTO ids, user_points, inserted, updated, found_page USING min_number, max_users;
 END`
 )
 
@@ -169,12 +179,12 @@ DECLARE
 BEGIN` + requireReadCommitted + `
 	claimed := false;
 	SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state};
-	SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = $6;
-	changes := $2 OR $6 IS NOT NULL AND coalesce(recorded, 0) = 0;
+	SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = update_id;
+	changes := starting OR update_id IS NOT NULL AND coalesce(recorded, {unfinished}) = {unfinished};
 
 	-- A tick that may be due takes the order lock, so that no batch is in progress when the min number changes. The lock
 	-- comes before the row.
-	IF NOT $12 AND NOT latest.paused AND (latest.next_tick <= clock_now OR $4 AND latest.ticks = 0) THEN
+	IF NOT stopping AND NOT latest.paused AND (latest.next_tick <= clock_now OR tick_now AND latest.ticks = 0) THEN
 		IF {lock_order} IS NULL THEN
 			RAISE EXCEPTION 'no lock';
 		END IF;
@@ -184,10 +194,10 @@ BEGIN` + requireReadCommitted + `
 	IF changes THEN
 		SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state} FOR UPDATE;
 		clock_now := {now};
-		IF $2 AND $3 <> latest.configured_interval THEN
+		IF starting AND $3 <> latest.configured_interval THEN
 			UPDATE {state} SET tick_interval = $3, configured_interval = $3, next_tick = clock_now + $3;
 		END IF;
-		IF $6 IS NOT NULL THEN` + recordUpdate + `
+		IF update_id IS NOT NULL THEN` + recordUpdate + `
 		END IF;
 	END IF;
 	IF claimed THEN
@@ -195,23 +205,23 @@ BEGIN` + requireReadCommitted + `
 				WHEN next_tick <= clock_now AND next_tick + tick_interval > clock_now THEN next_tick + tick_interval
 				ELSE clock_now + tick_interval END
 			WHERE NOT paused AND tick_interval > 0 AND (next_tick <= clock_now
-				OR $4 AND ticks = 0 AND NOT EXISTS (SELECT FROM {updates} AS updates WHERE updates.outcome = 1));
+				OR tick_now AND ticks = 0 AND NOT EXISTS (SELECT FROM {updates} AS updates WHERE updates.outcome = {succeeded}));
 		claimed := FOUND;
 	END IF;
 
 	-- A server that has stopped comes back by a start alone: the end of Run may have left behind a call of before.
-	INSERT INTO {servers} AS server (instance, started, stopped, seen) VALUES ($1, clock_now, $12, clock_now)
+	INSERT INTO {servers} AS server (instance, started, stopped, seen) VALUES ($1, clock_now, stopping, clock_now)
 		ON CONFLICT (instance) DO UPDATE SET seen = clock_now,
-			started = CASE WHEN $2 THEN clock_now ELSE server.started END,
-			stopped = $12 OR server.stopped AND NOT $2;
-	IF $2 THEN
+			started = CASE WHEN starting THEN clock_now ELSE server.started END,
+			stopped = stopping OR server.stopped AND NOT starting;
+	IF starting THEN
 		DELETE FROM {servers} WHERE instance IN (
 			SELECT instance FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);
 	END IF;
 	SELECT reserved INTO STRICT bound FROM {bound};
-	IF bound < clock_now + {reserve_before}
-		AND (SELECT last_value > clock_now - {reserve_before} FROM {clock}) THEN
-		UPDATE {bound} SET reserved = greatest(reserved, clock_now + {reserve_ahead}) RETURNING reserved INTO STRICT bound;
+	IF bound < clock_now + {bound_margin}
+		AND (SELECT last_value > clock_now - {bound_margin} FROM {clock}) THEN
+		UPDATE {bound} SET reserved = greatest(reserved, clock_now + {bound_ahead}) RETURNING reserved INTO STRICT bound;
 		changes := true;
 	END IF;
 	IF NOT changes THEN
@@ -225,23 +235,23 @@ END`
 	// An update is recorded when it begins or, if that was missed, when it has ended. Once it has ended, its record does
 	// not change. All records are kept that a Sync could repeat, and those that a status shows.
 	recordUpdate = `
-			SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = $6;
+			SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = update_id;
 			IF recorded IS NULL THEN
 				INSERT INTO {updates} (id, instance, started, duration, users, outcome, error)
-					VALUES ($6, $7, clock_now - $8, $8, $9, $10, $11);
-				DELETE FROM {updates} AS old WHERE id <> $6
+					VALUES (update_id, update_instance, clock_now - $8, $8, $9, $10, $11);
+				DELETE FROM {updates} AS old WHERE id <> update_id
 					AND id NOT IN (SELECT id FROM {updates} ORDER BY started DESC, id DESC LIMIT {max_updates})
-					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = 1 ORDER BY started DESC, id DESC LIMIT 1)
-					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = 2 ORDER BY started DESC, id DESC LIMIT 1)
+					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = {succeeded} ORDER BY started DESC, id DESC LIMIT 1)
+					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = {failed} ORDER BY started DESC, id DESC LIMIT 1)
 					AND (NOT EXISTS (SELECT FROM {servers} AS server WHERE server.instance = old.instance)
 						OR EXISTS (SELECT FROM {updates} AS next WHERE next.instance = old.instance AND next.started > old.started));
-			ELSIF recorded = 0 THEN
-				UPDATE {updates} SET duration = $8, users = $9, outcome = $10, error = $11 WHERE id = $6;
+			ELSIF recorded = {unfinished} THEN
+				UPDATE {updates} SET duration = $8, users = $9, outcome = $10, error = $11 WHERE id = update_id;
 			END IF;
-			IF coalesce(recorded, 0) = 0 THEN
-				UPDATE {state} SET skipped = skipped + ($10 = 3)::integer,
-						failures = CASE $10 WHEN 1 THEN 0 WHEN 2 THEN failures + 1 ELSE failures END
-					WHERE $10 IN (2, 3) OR $10 = 1 AND failures > 0;
+			IF coalesce(recorded, {unfinished}) = {unfinished} THEN
+				UPDATE {state} SET skipped = skipped + ($10 = {skipped})::integer,
+						failures = CASE $10 WHEN {succeeded} THEN 0 WHEN {failed} THEN failures + 1 ELSE failures END
+					WHERE $10 IN ({failed}, {skipped}) OR $10 = {succeeded} AND failures > 0;
 			END IF;`
 )
 
@@ -258,9 +268,9 @@ DECLARE
 BEGIN` + requireReadCommitted + `
 	PERFORM FROM {state} FOR UPDATE;
 	clock_now := {now};
-	UPDATE {state} SET paused = coalesce($1, paused), tick_interval = coalesce($2, tick_interval),
-			next_tick = clock_now + coalesce($2, nullif(tick_interval, 0))
-		WHERE $1 <> paused OR $2 IS NOT NULL;
+	UPDATE {state} SET paused = coalesce(pause, paused), tick_interval = coalesce(new_interval, tick_interval),
+			next_tick = clock_now + coalesce(new_interval, nullif(tick_interval, 0))
+		WHERE pause <> paused OR new_interval IS NOT NULL;
 	` + statusQuery + `
 END`
 )
@@ -275,8 +285,8 @@ const statusQuery = `SELECT jsonb_build_object(
 		'updates', (SELECT jsonb_agg(to_jsonb(recent) ORDER BY started DESC, id DESC)
 			FROM (SELECT id, instance, started, duration, users, outcome, error FROM {updates}
 				ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
-		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = 1
+		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = {succeeded}
 			ORDER BY started DESC, id DESC LIMIT 1),
-		'last_failure', (SELECT to_jsonb(failure) FROM {updates} AS failure WHERE outcome = 2
+		'last_failure', (SELECT to_jsonb(failure) FROM {updates} AS failure WHERE outcome = {failed}
 			ORDER BY started DESC, id DESC LIMIT 1)
 	)::text INTO STRICT status FROM {state};`
