@@ -2,10 +2,13 @@ package cli
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,10 +54,35 @@ func (s *capacityServer) serve() {
 	time.Sleep(time.Until(done)) //nolint:forbidigo // synctest's clock
 }
 
-// A simulatedClient sends to a capacityServer; nil answers at once.
+// A simulatedClient sends to a simulatedServer.
 type simulatedClient struct {
 	transport.Options
-	server *capacityServer
+	server *simulatedServer
+}
+
+// A simulatedServer answers like PointsApp.
+type simulatedServer struct {
+	capacity *capacityServer  // nil: answers at once
+	onServe  func(n int64)    // called for each request, counted from 1; may be nil
+	violates func(int64) bool // whether the answer has a timestamp that was returned before; nil: none has
+	minSleep time.Duration    // of the client's timer
+	requests atomic.Int64
+}
+
+// serve returns the body of the response.
+func (s *simulatedServer) serve() []byte {
+	n := s.requests.Add(1)
+	if s.onServe != nil {
+		s.onServe(n)
+	}
+	if s.capacity != nil {
+		s.capacity.serve()
+	}
+	at := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	if s.violates == nil || !s.violates(n) {
+		at = at.Add(time.Duration(n) * time.Microsecond)
+	}
+	return fmt.Appendf(nil, `{"users":[],"timestamp":%q}`, at.Format("2006-01-02T15:04:05.000000Z07:00"))
 }
 
 func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -64,9 +92,7 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch), Status: 200}
 	x.Connected, x.Sent, x.ClientDelay = x.Start, x.Start, c.ClientDelay(seq, x.Start)
-	if c.server != nil {
-		c.server.serve()
-	}
+	x.Body = c.server.serve()
 	x.FirstByte = time.Since(c.Epoch)
 	x.Done = x.FirstByte
 	c.Observe(&x)
@@ -75,19 +101,20 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (*simulatedClient) Close() {}
 
-// search searches for the highest rate of a simulated server, in the time of a synctest bubble. The client's timer takes
-// at least minSleep.
-func search(t *testing.T, server *capacityServer, minSleep time.Duration, args ...string) (out string, err error) {
+// search searches for the highest rate of a simulated server, in the time of a synctest bubble.
+func search(ctx context.Context, t *testing.T, server *simulatedServer, args ...string) (out string, err error) {
 	t.Helper()
-	cfg, err := flags.Parse(append(args, "http://simulated/"))
+	cfg, err := flags.Parse(append(append([]string{"-find-max", "-duration", "500ms"}, args...), "http://127.0.0.1:1/"))
 	require.NoError(t, err)
 	var stdout bytes.Buffer
-	c := command{cfg: cfg, stdout: &stdout, stderr: &stdout, out: new(outputs)}
+	c := command{cfg: cfg, stdout: &stdout, stderr: &stdout}
+	c.out, err = openOutputs(cfg, &stdout)
+	require.NoError(t, err)
 	c.sim = &simulation{
 		transport: func(opts transport.Options) roundTripCloser { return &simulatedClient{Options: opts, server: server} },
-		sleep:     func(d time.Duration) { <-time.After(max(d, minSleep)) },
+		sleep:     func(d time.Duration) { <-time.After(max(d, server.minSleep)) },
 	}
-	err = c.findMax(t.Context())
+	err = c.findMax(ctx)
 	return stdout.String(), err
 }
 
@@ -104,8 +131,8 @@ func TestVerdict(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &capacityServer{slots: tt.slots, service: tt.service}
-				out, err := search(t, server, 0, "-find-max", "-slo", "p99<500ms", "-duration", "500ms")
+				server := &simulatedServer{capacity: &capacityServer{slots: tt.slots, service: tt.service}}
+				out, err := search(t.Context(), t, server, "-slo", "p99<500ms")
 				require.NoError(t, err, out)
 				_, after, _ := strings.Cut(out, "Verdict: ")
 				number, _, _ := strings.Cut(after, " ")
@@ -122,7 +149,8 @@ func TestVerdict(t *testing.T) {
 // TestClientLimit has a server without limit, and a client whose timer takes at least a millisecond.
 func TestClientLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out, err := search(t, nil, time.Millisecond, "-find-max", "-slo", "p99<50ms", "-duration", "500ms", "-rate", "400")
+		server := &simulatedServer{minSleep: time.Millisecond}
+		out, err := search(t.Context(), t, server, "-slo", "p99<50ms", "-rate", "400")
 		require.ErrorIs(t, err, errCheckFailed)
 		assert.Contains(t, out, "limited by this client: it sent requests late")
 		assert.Contains(t, out, "No verdict about the server: limited by this client.")

@@ -136,24 +136,6 @@ func TestOpenLoop(t *testing.T) {
 	assert.Equal(t, "200:600", run.Load.Rate)
 }
 
-func TestFindMax(t *testing.T) {
-	server := pointsApp(t, never)
-	file := filepath.Join(t.TempDir(), "r.json")
-	// An SLO that does not depend on timing: it is missed from 150 requests per second on.
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150,failed=0", "-rate", "100", "-duration", "100ms", "-json", file, server.URL)
-	require.Equal(t, exitOK, code, out)
-	assert.Contains(t, out, "missed: rps<150")
-	run := readResult(t, file)
-	require.NotNil(t, run.Search)
-	assert.GreaterOrEqual(t, run.Search.Highest, 100)
-	assert.Less(t, run.Search.Highest, 200)
-	assert.Contains(t, out, fmt.Sprintf("Verdict: %d requests per second meet rps<150,failed=0,errors<1%%.", run.Search.Highest))
-
-	out, _, code = call(t.Context(), "-find-max", "-slo", "p50<0s", "-rate", "4", "-duration", "100ms", server.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, out, "Verdict: no rate meets p50<0s")
-}
-
 func TestFailedChecks(t *testing.T) {
 	server := pointsApp(t, func(request int) bool { return request == 5 })
 	out, errs, code := call(t.Context(), "-q", "-n", "10", server.URL)

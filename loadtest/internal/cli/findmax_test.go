@@ -2,82 +2,98 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// TestFindMaxReportsChecks checks that a search reports assertions and the comparison, and that its JSON counts neither
-// requests nor responses of the warm-up.
-func TestFindMaxReportsChecks(t *testing.T) {
-	server := pointsApp(t, never)
+// TestFindMax searches with a real server, on the command line. On a busy machine the verdict may be any.
+func TestFindMax(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150", "-rate", "100", "-duration", "100ms",
-		"-assert", "rps>100000", "-compare", "original", "-json", file, server.URL)
-	assert.Equal(t, exitFailed, code, "the assertion fails")
-	assert.Contains(t, out, "FAIL rps>100000: ")
-	assert.Contains(t, out, "Requests per second")
-	assert.Regexp(t, `Contract: \d+ responses checked against PointsApp's contract in the step of \d+ requests per second, with its warm-up, 0`, out)
+	out, _, _ := call(t.Context(), "-find-max", "-slo", "rps<150", "-rate", "100", "-duration", "100ms", "-json", file, pointsApp(t, never).URL)
+	assert.Contains(t, out, "searching for the highest rate that meets rps<150,errors<1%, with open loops of 100ms.")
+	assert.Contains(t, out, "erdict")
 	run := readResult(t, file)
-	require.Len(t, run.Assertions, 1)
-	assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent)
+	assert.NotEmpty(t, run.Search.Steps)
+	assert.EqualValues(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent, "without the warm-up")
+}
+
+// TestFindMaxReports checks the report of a search, and that its JSON counts neither requests nor responses of the
+// warm-up.
+func TestFindMaxReports(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	synctest.Test(t, func(t *testing.T) {
+		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "rps<31", "-rate", "20",
+			"-assert", "rps>1000", "-compare", "original", "-json", file)
+		require.ErrorIs(t, err, errCheckFailed, "the assertion fails")
+		assert.Contains(t, out, "FAIL rps>1000: ")
+		assert.Contains(t, out, "missed: rps<31")
+		assert.Contains(t, out, "Requests per second")
+		assert.Regexp(t, `Contract: \d+ responses checked against PointsApp's contract in the step of \d+ requests per second, with its warm-up, 0`, out)
+		run := readResult(t, file)
+		assert.GreaterOrEqual(t, run.Search.Highest, 20)
+		assert.Less(t, run.Search.Highest, 40)
+		assert.Contains(t, out, fmt.Sprintf("Verdict: %d requests per second meet rps<31,errors<1%%.", run.Search.Highest))
+		assert.Len(t, run.Assertions, 1)
+		assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent)
+		assert.Equal(t, "fail", run.Verdict)
+	})
+}
+
+func TestNoRateMeetsSLO(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "p50<0s", "-rate", "4")
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Contains(t, out, "Verdict: no rate meets p50<0s,errors<1%, not even 1 requests per second.")
+	})
 }
 
 // TestFindMaxReportsEachViolation has a server that violates the contract only in a step that misses the SLO.
 func TestFindMaxReportsEachViolation(t *testing.T) {
-	var requests atomic.Int64
-	// Called once or twice for each request. The first step has 20 requests, the second one 40, and misses the SLO.
-	server := pointsApp(t, func(int) bool { n := requests.Add(1); return n > 25 && n < 30 })
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, _, code := call(t.Context(), "-find-max", "-slo", "rps<150", "-rate", "100", "-duration", "100ms",
-		"-assert", "violations=0", "-json", file, server.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Regexp(t, `contract in the step of 200 requests per second, with its warm-up, \d+ violations?`, out)
-	assert.Contains(t, out, "Violation: timestamp returned twice")
-	assert.Contains(t, out, "FAIL violations=0: ")
-	assert.Positive(t, readResult(t, file).Search.Steps[1].Violations)
+	synctest.Test(t, func(t *testing.T) {
+		// The first step has 20 requests, the second one 40, and misses the SLO.
+		server := &simulatedServer{violates: func(n int64) bool { return n > 25 && n < 30 }}
+		out, err := search(t.Context(), t, server, "-slo", "rps<31", "-rate", "20", "-assert", "violations=0", "-json", file)
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Contains(t, out, "contract in the step of 40 requests per second, with its warm-up, 3 violations")
+		assert.Contains(t, out, "Violation: timestamp returned twice")
+		assert.Contains(t, out, "FAIL violations=0: 3")
+		run := readResult(t, file)
+		assert.EqualValues(t, 3, run.Search.Steps[1].Violations)
+		assert.Equal(t, "fail", run.Verdict)
+	})
 }
 
-// TestInterruptedFirstStep interrupts a search in its first step: the JSON has what was measured so far.
-func TestInterruptedFirstStep(t *testing.T) {
-	ctx, interrupt := context.WithCancel(t.Context())
-	requests := 0
-	server := pointsApp(t, func(int) bool {
-		if requests++; requests == 15 { // the warm-up has 10
-			interrupt()
-		}
-		return false
-	})
-	file := filepath.Join(t.TempDir(), "r.json")
-	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "100", "-duration", "100ms",
-		"-assert", "rps>100000", "-json", file, server.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, errs, "interrupted at 100 requests per second")
-	assert.Contains(t, out, "FAIL rps>100000: ")
-	run := readResult(t, file)
-	assert.Empty(t, run.Search.Steps)
-	assert.Positive(t, run.Counts.Complete)
-}
-
-// TestInterruptedFindMaxReportsSteps interrupts a search in its second step.
-func TestInterruptedFindMaxReportsSteps(t *testing.T) {
-	ctx, interrupt := context.WithCancel(t.Context())
-	var requests atomic.Int64
-	server := pointsApp(t, func(int) bool {
-		if requests.Add(1) == 35 { // the first step has 20 requests
-			interrupt()
-		}
-		return false
-	})
-	file := filepath.Join(t.TempDir(), "r.json")
-	out, errs, code := call(ctx, "-find-max", "-slo", "rps<1000", "-rate", "100", "-duration", "100ms", "-json", file, server.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, errs, "interrupted at 200 requests per second")
-	assert.NotContains(t, out, "Verdict")
-	run := readResult(t, file)
-	require.Len(t, run.Search.Steps, 1)
-	assert.Equal(t, 100, run.Search.Highest)
+// TestInterruptedSearch interrupts a search in its first and in its second step: the JSON has what was measured so far.
+func TestInterruptedSearch(t *testing.T) {
+	for name, tt := range map[string]struct {
+		at    int64 // request; the first step has 20, of which 10 are its warm-up
+		rate  int
+		steps int
+	}{"first step": {15, 20, 0}, "second step": {35, 40, 1}} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "r.json")
+			synctest.Test(t, func(t *testing.T) {
+				ctx, interrupt := context.WithCancel(t.Context())
+				server := &simulatedServer{onServe: func(n int64) {
+					if n == tt.at {
+						interrupt()
+					}
+				}}
+				out, err := search(ctx, t, server, "-slo", "rps<1000", "-rate", "20", "-assert", "rps>1000", "-json", file)
+				require.EqualError(t, err, fmt.Sprintf("the search was interrupted at %d requests per second", tt.rate))
+				assert.NotContains(t, out, "Verdict")
+				assert.Contains(t, out, "FAIL rps>1000: ")
+				run := readResult(t, file)
+				assert.Len(t, run.Search.Steps, tt.steps)
+				assert.Equal(t, 20*tt.steps, run.Search.Highest)
+				assert.Positive(t, run.Counts.Complete)
+			})
+		})
+	}
 }

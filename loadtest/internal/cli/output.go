@@ -95,6 +95,7 @@ func readBaseline(name string) (*report.Run, error) {
 
 // write writes the requested files.
 func (o *outputs) write(result *report.Run, s *record.Summary) error {
+	result.Judge()
 	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }); err != nil {
 		return err
 	}

@@ -205,3 +205,15 @@ func TestCountsUpTo(t *testing.T) {
 	got := d.CountsUpTo([]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, time.Millisecond, time.Second})
 	assert.Equal(t, []int64{100, 100, 800, 0}, got)
 }
+
+// TestLastInterval has a response right at the beginning of the last interval: its rate stays plausible.
+func TestLastInterval(t *testing.T) {
+	for rest, want := range map[time.Duration]time.Duration{
+		-time.Second: firstWidth, 0: firstWidth, time.Microsecond: firstWidth, firstWidth / 2: firstWidth / 2, time.Second: firstWidth,
+	} {
+		r := New(Options{})
+		r.Observe(response(firstWidth, 0))
+		timeline := r.Summary(firstWidth + rest).Timeline
+		assert.Equal(t, want, timeline[len(timeline)-1].Width, rest)
+	}
+}

@@ -17,7 +17,7 @@ const (
 
 // An Interval summarizes a part of a run.
 type Interval struct {
-	// Start counts from the start of the run. Width is the length; the last interval ends with the run.
+	// Start counts from the start of the run. Width is the length; the last interval ends with the run, or soon after.
 	Start, Width time.Duration
 
 	// Requests counts the requests that ended in the interval; Errors those of them that failed or were non-2xx.
@@ -83,6 +83,15 @@ func (t *timeline) mergePairs() {
 	t.used = (t.used + 1) / 2
 }
 
+// widthAt returns the width of an interval that begins this long before the end of the run. Only the last one may be
+// shorter than the others, and not by much: the rate of a few requests in a microsecond is meaningless.
+func (t *timeline) widthAt(rest time.Duration) time.Duration {
+	if rest < t.width/4 {
+		return t.width
+	}
+	return min(t.width, rest)
+}
+
 // intervals returns the intervals of a run that took elapsed.
 func (t *timeline) intervals(elapsed time.Duration) []Interval {
 	intervals := make([]Interval, 0, t.used)
@@ -90,7 +99,7 @@ func (t *timeline) intervals(elapsed time.Duration) []Interval {
 		start := time.Duration(i) * t.width
 		quantile := func(q float64) time.Duration { return time.Duration(b.latencies.ValueAtQuantile(q)) * unit }
 		intervals = append(intervals, Interval{
-			Start: start, Width: max(min(t.width, elapsed-start), 1), Requests: b.requests, Errors: b.errors,
+			Start: start, Width: t.widthAt(elapsed - start), Requests: b.requests, Errors: b.errors,
 			P50: quantile(50), P99: quantile(99), Max: time.Duration(b.latencies.Max()) * unit,
 		})
 	}

@@ -3,16 +3,21 @@ package report
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/browser"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
 // A chart is the result of inspect for one chart of the page.
@@ -32,6 +37,16 @@ const inspect = `[...document.querySelectorAll("figure > div")].map(div => {
 	return {id: div.id, series: div.querySelectorAll(".u-legend .u-series").length - 1, pixels: count};
 })`
 
+// closed returns the example without a search and without errors.
+func closed() *Run {
+	run := example()
+	run.Search, run.Assertions, run.Contract.Violations, run.Errors = nil, nil, 0, nil
+	for i := range run.Timeline {
+		run.Timeline[i].Errors = 0
+	}
+	return run
+}
+
 // TestBrowser opens the page in a browser and checks that all charts are drawn and nothing is fetched.
 func TestBrowser(t *testing.T) {
 	original, err := Original()
@@ -43,26 +58,160 @@ func TestBrowser(t *testing.T) {
 		run, old *Run
 		series   map[string]int
 	}{
-		"alone":            {example(), nil, map[string]int{"latency": 3, "percentiles": 1, "throughput": 1, "errors": 1}},
-		"beside original":  {example(), original, map[string]int{"latency": 3, "percentiles": 2, "throughput": 1, "errors": 1}},
-		"beside another":   {example(), other, map[string]int{"latency": 6, "percentiles": 2, "throughput": 2, "errors": 2}},
-		"nothing measured": {bare, nil, map[string]int{"latency": 0, "percentiles": 0, "throughput": 0, "errors": 0}},
+		"alone":            {example(), nil, map[string]int{"latency": 3, "percentiles": 1, "throughput": 1, "errors": 1, "search": 3}},
+		"beside original":  {closed(), original, map[string]int{"latency": 3, "percentiles": 2, "throughput": 1}},
+		"beside another":   {closed(), other, map[string]int{"latency": 6, "percentiles": 2, "throughput": 2, "errors": 2}},
+		"nothing measured": {bare, nil, map[string]int{"latency": 0, "percentiles": 0, "throughput": 0}},
 	}
 	ctx := browser.Start(t)
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			for _, c := range openPage(ctx, t, tt.run, tt.old) {
-				assert.Equal(t, tt.series[c.ID], c.Series, c.ID)
-				if tt.series[c.ID] > 0 {
+			p := openPage(ctx, t, tt.run, tt.old)
+			got := map[string]int{}
+			for _, c := range evaluate[[]chart](p, inspect) {
+				got[c.ID] = c.Series
+				if c.Series > 0 {
 					assert.Greater(t, c.Pixels, 1000, c.ID)
 				}
 			}
+			assert.Equal(t, tt.series, got)
+			assert.Zero(t, evaluate[int](p, `performance.getEntriesByType("resource").length`), "fetched")
 		})
 	}
 }
 
-// openPage writes the page to a file and opens it.
-func openPage(ctx context.Context, t *testing.T, run, old *Run) []chart {
+// TestBanner checks what the page says first.
+func TestBanner(t *testing.T) {
+	ctx := browser.Start(t)
+	passing := closed()
+	passing.Assertions = []slo.Result{{Clause: "p99<1s", Measured: "51ms", Met: true}}
+	unchecked := closed()
+	unchecked.Contract.Checked = false
+	for name, tt := range map[string]struct {
+		run  *Run
+		want []string
+	}{
+		"pass": {passing, []string{"PASS"}},
+		"fail": {example(), []string{"FAIL", "p99<50ms: 51ms", "contract violations at 1000 requests per second: 1", "Limited by the client"}},
+		"none": {unchecked, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := openPage(ctx, t, tt.run, nil)
+			text := evaluate[string](p, `(document.body.firstElementChild.id === "verdict" ? document.getElementById("verdict").innerText : "")`)
+			for _, s := range tt.want {
+				assert.Contains(t, text, s)
+			}
+			if tt.want == nil {
+				assert.Empty(t, text)
+			}
+			assert.Contains(t, evaluate[string](p, `document.getElementById("statuses").innerText`), "503")
+		})
+	}
+}
+
+// TestGaps has a server that stalls for a second at 1000/s, and one that gets a request each 100 ms: only the stall is a
+// gap.
+func TestGaps(t *testing.T) {
+	ctx := browser.Start(t)
+	timeline := func(busy func(i int) int64) []Interval {
+		all := make([]Interval, 0, 300)
+		for i := range 300 {
+			all = append(all, Interval{Start: float64(i) / 100, Width: 0.01, Requests: busy(i), P50: 1, P99: 2, Max: 3})
+		}
+		return all
+	}
+	for name, tt := range map[string]struct {
+		busy func(i int) int64
+		gaps int
+	}{
+		"stall": {func(i int) int64 {
+			if i >= 100 && i < 200 {
+				return 0
+			}
+			return 10
+		}, 100},
+		"slow": {func(i int) int64 {
+			if i%10 == 0 {
+				return 1
+			}
+			return 0
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := closed()
+			run.Timeline = timeline(tt.busy)
+			p := openPage(ctx, t, run, nil)
+			assert.Equal(t, tt.gaps, evaluate[int](p, `withGaps(i => i.p99_ms)(run.timeline).filter(v => v === null).length`))
+		})
+	}
+}
+
+// TestLayout checks that nothing is wider than the page, that labels of an axis do not overlap, and that the colors
+// follow the browser's.
+func TestLayout(t *testing.T) {
+	ctx := browser.Start(t)
+	run := example()
+	run.Errors = []record.FailureCount{{Error: strings.Repeat("a long error ", 20), Count: 3}}
+	p := openPage(ctx, t, run, nil)
+	for _, width := range []int64{360, 800, 1920} {
+		p.do(chromedp.EmulateViewport(width, 900))
+		p.poll(fmt.Sprintf(`innerWidth === %d && charts.every(c => c.chart.width === c.chart.root.parentElement.clientWidth)`, width))
+		assert.LessOrEqual(t, evaluate[int64](p, `document.documentElement.scrollWidth`), width)
+		const nearest = `(() => {
+			const u = charts.find(c => c.chart.root.parentElement.id === "percentiles").chart;
+			const splits = [0, 0.30103, 1, 2, 3, 4, 5, 6];
+			const kept = fitting(u, splits, v => v).filter(v => v !== null).map(v => u.valToPos(v, "x"));
+			return Math.min(...kept.slice(1).map((x, i) => x - kept[i]));
+		})()`
+		assert.GreaterOrEqual(t, evaluate[float64](p, nearest), 60.0, "at width %d", width)
+	}
+	const lightness = `(s => s.match(/\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 3)`
+	const back, text = lightness + `(getComputedStyle(document.body).backgroundColor)`, lightness + `(getComputedStyle(document.body).color)`
+	for scheme, dark := range map[string]bool{"light": false, "dark": true} {
+		p.emulate("", scheme)
+		p.poll(`colors === palettes.` + scheme)
+		assert.Equal(t, dark, evaluate[float64](p, back) < evaluate[float64](p, text), scheme)
+	}
+	p.emulate("print", "dark")
+	assert.InDelta(t, 255, evaluate[float64](p, back), 0, "paper is white")
+}
+
+// A tab shows a page.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+func evaluate[T any](p tab, expression string) T {
+	p.t.Helper()
+	value, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression))
+	require.NoError(p.t, err, expression)
+	return value
+}
+
+func (p tab) do(actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	require.NoError(p.t, chromedp.Do(p.ctx, actions...))
+}
+
+// poll waits until a condition holds.
+func (p tab) poll(condition string) {
+	p.t.Helper()
+	_, err := chromedp.Run(p.ctx, chromedp.Poll[bool](condition))
+	require.NoError(p.t, err, condition)
+}
+
+// emulate sets the medium and the preferred colors.
+func (p tab) emulate(medium, scheme string) {
+	p.t.Helper()
+	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Media: medium, Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	require.NoError(p.t, err)
+}
+
+// openPage writes the page to a file and opens it in a tab, which is closed at the end of the test.
+func openPage(ctx context.Context, t *testing.T, run, old *Run) tab {
 	t.Helper()
 	var page bytes.Buffer
 	require.NoError(t, WriteHTML(&page, run, old))
@@ -70,17 +219,12 @@ func openPage(ctx context.Context, t *testing.T, run, old *Run) []chart {
 	require.NoError(t, os.WriteFile(file, page.Bytes(), 0o600))
 
 	ctx, cancel := chromedp.NewContext(ctx)
-	defer cancel()
+	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate("file://"+file)))
+	t.Cleanup(cancel)
+	p := tab{t: t, ctx: ctx}
+	p.do(chromedp.Navigate("file://" + file))
 	_, err := chromedp.Run(ctx, chromedp.Poll[string](`document.body.dataset.drawn`))
 	require.NoError(t, err, "the page's script did not finish")
-	charts, err := chromedp.Run(ctx, chromedp.Evaluate[[]chart](inspect))
-	require.NoError(t, err)
-	require.Len(t, charts, 4)
-	fetched, err := chromedp.Run(ctx, chromedp.Evaluate[int](`performance.getEntriesByType("resource").length`))
-	require.NoError(t, err)
-	assert.Zero(t, fetched)
-	return charts
+	return p
 }

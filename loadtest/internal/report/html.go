@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,11 +32,28 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
 	"join":            strings.Join,
 	"date":            func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	"hasErrors":       func(runs ...*Run) bool { return slices.ContainsFunc(runs, hasErrors) },
+	"passFail":        passFail,
 	"label":           func(r row) string { return r.Label + unitSuffix(r.Unit) },
 }).Parse(pageHTML))
 
+// hasErrors reports whether the timeline of a run, which may be nil, has errors.
+func hasErrors(r *Run) bool {
+	return r != nil && slices.ContainsFunc(r.Timeline, func(i Interval) bool { return i.Errors > 0 })
+}
+
+func passFail(met bool) string {
+	if met {
+		return "PASS"
+	}
+	return "FAIL"
+}
+
 // WriteHTML writes the run as a self-contained page, compared with old unless that is nil.
 func WriteHTML(w io.Writer, run, old *Run) error {
+	judged := *run
+	judged.Judge()
+	run = &judged
 	err := page.Execute(w, map[string]any{
 		"Run": run, "Old": old, "Percents": []float64{50, 90, 95, 99, 99.9, 99.99, 99.999, 100},
 		"PlotCSS": template.CSS(plotCSS), "PageCSS": template.CSS(pageCSS), //nolint:gosec // embedded

@@ -63,6 +63,7 @@ func example() *Run {
 		},
 	}
 	run.Fill(&summary)
+	run.Judge()
 	run.Errors, run.Failures = []record.FailureCount{{Error: "reset", Count: 2}}, []string{"reset"}
 	return run
 }

@@ -22,10 +22,15 @@ type Run struct {
 	Name    string    `json:"name"`          // label in comparisons
 	Date    time.Time `json:"date,omitzero"` // start of the run
 	Command []string  `json:"command,omitempty"`
-	Host    Host      `json:"host"`
-	Client  Client    `json:"client"`
-	Target  Target    `json:"target"`
-	Load    Load      `json:"load"`
+
+	// Verdict is "pass", "fail" or "none", Reasons why it is "fail". Judge sets both.
+	Verdict string   `json:"verdict,omitempty"`
+	Reasons []string `json:"reasons,omitempty"`
+
+	Host   Host   `json:"host"`
+	Client Client `json:"client"`
+	Target Target `json:"target"`
+	Load   Load   `json:"load"`
 
 	// Setup describes a server other than one that runs at Target on its own. Runs with different setups get no ratios.
 	Setup string `json:"setup,omitempty"`

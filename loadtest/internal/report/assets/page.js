@@ -1,21 +1,44 @@
 "use strict";
 // Draws the charts of `run`, and dashed those of `old`, if there is one.
 
-const colors = {p50: "#1a7f37", p99: "#0969da", max: "#cf222e", rate: "#0969da", errors: "#cf222e", update: "rgba(212, 167, 44, .25)"};
+const palettes = {
+  light: {text: "#1b1f24", grid: "#e4e8ec", p50: "#1a7f37", p99: "#0969da", max: "#cf222e", rate: "#0969da", errors: "#cf222e",
+    met: "#1a7f37", missed: "#cf222e", update: "rgba(212, 167, 44, .25)"},
+  dark: {text: "#d1d7e0", grid: "#2f3742", p50: "#3fb950", p99: "#58a6ff", max: "#ff7b72", rate: "#58a6ff", errors: "#ff7b72",
+    met: "#3fb950", missed: "#ff7b72", update: "rgba(210, 153, 34, .3)"},
+};
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 const runs = old ? [run, old] : [run];
-const charts = [];
+let colors = palettes.light;
+let charts = [];
 
 // Returns the series over the union of their times, as uPlot wants them.
 function overTime(series) {
-  const columns = series.map(s => {
+  return uPlot.join(series.map(s => {
     const timeline = s.run.timeline || [];
-    return [timeline.map(i => i.start_s + i.width_s / 2), timeline.map(s.value)];
-  });
-  return uPlot.join(columns);
+    return [timeline.map(i => i.start_s + i.width_s / 2), s.values(timeline)];
+  }));
+}
+
+// Returns the values of the intervals. An interval without requests has none: null leaves a gap, if at least three
+// requests would have been expected in these intervals, and undefined joins the neighbours.
+function withGaps(value) {
+  return timeline => {
+    const mean = timeline.reduce((sum, i) => sum + i.requests, 0) / timeline.length;
+    const values = [];
+    for (let from = 0; from < timeline.length;) {
+      let to = from;
+      while (to < timeline.length && timeline[to].requests === 0) to++;
+      if (to === from) values.push(value(timeline[to++]));
+      else for (let i = from; i < to; i++) values.push((to - from) * mean >= 3 ? null : undefined);
+      from = to;
+    }
+    return values;
+  };
 }
 
 function line(label, color, dashed) {
-  return {label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined, spanGaps: true, points: {show: false}};
+  return {label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined, points: {show: false}};
 }
 
 function name(r, label) { return r === run ? label : label + " (" + r.name + ")"; }
@@ -36,39 +59,51 @@ const shadeUpdates = {
 
 const seconds = (u, values) => values.map(v => +v.toFixed(3) + " s");
 
+// An axis in the colors of the page.
+function axis(options) {
+  return {stroke: colors.text, grid: {stroke: colors.grid, width: 1}, ticks: {stroke: colors.grid, width: 1}, ...options};
+}
+
 function draw(id, options, data) {
   const at = document.getElementById(id);
+  if (!at) return;
+  at.replaceChildren();
   if (!data || data[0].length === 0) {
     at.innerHTML = '<p class="none">No data.</p>';
     return;
   }
   const size = () => ({width: at.clientWidth || 500, height: 260});
   const chart = new uPlot({...size(), cursor: {y: false}, ...options}, data, at);
-  charts.push(() => chart.setSize(size()));
+  charts.push({chart, resize: () => chart.setSize(size())});
 }
 
 // A logarithmic axis has no 0: values below a microsecond are drawn as one microsecond.
 const aboveZero = v => v == null ? null : Math.max(v, 0.001);
 
-function drawTimes(id, figures, scaleY, isTime) {
+function drawTimes(id, figures, scaleY) {
   const series = runs.flatMap(r => (r.timeline || []).length === 0 ? [] :
-    figures.map(f => ({run: r, value: f.value, ...line(name(r, f.label), f.color, r !== run)})));
+    figures.map(f => ({run: r, values: f.values, ...line(name(r, f.label), f.color, r !== run)})));
   if (series.length === 0) return draw(id, {}, null);
   draw(id, {
     scales: {x: {time: false}, y: scaleY},
-    axes: [{values: seconds}, {size: 60}],
-    series: [{label: "time", value: (u, v) => v == null ? "" : v.toFixed(2) + " s"}, ...series.map(({run, value, ...s}) => s)],
+    axes: [axis({values: seconds, space: 70}), axis({size: 70})],
+    series: [{label: "time", value: (u, v) => v == null ? "" : v.toFixed(2) + " s"}, ...series.map(({run, values, ...s}) => s)],
     plugins: [shadeUpdates],
   }, overTime(series));
 }
 
-drawTimes("latency", [
-  {label: "median", color: colors.p50, value: i => i.requests ? aboveZero(i.p50_ms) : null},
-  {label: "99%", color: colors.p99, value: i => i.requests ? aboveZero(i.p99_ms) : null},
-  {label: "max", color: colors.max, value: i => i.requests ? aboveZero(i.max_ms) : null},
-], {distr: 3});
-drawTimes("throughput", [{label: "requests/s", color: colors.rate, value: i => i.requests / i.width_s}], {range: (u, min, max) => [0, max * 1.05 || 1]});
-drawTimes("errors", [{label: "errors/s", color: colors.errors, value: i => i.errors / i.width_s}], {range: (u, min, max) => [0, Math.max(max * 1.05, 1)]});
+// Keeps the labels of an axis that do not overlap; the last one is always kept.
+function fitting(u, splits, label) {
+  const least = 60;
+  const last = splits.length - 1;
+  let before = -Infinity;
+  return splits.map((v, i) => {
+    const at = u.valToPos(v, "x");
+    const fits = i === last || at - before >= least && u.valToPos(splits[last], "x") - at >= least;
+    if (fits) before = at;
+    return fits ? label(v) : null;
+  });
+}
 
 // The percentile curve on a logarithmic axis: 90%, 99%, 99.9%, ...
 function drawPercentiles() {
@@ -78,14 +113,74 @@ function drawPercentiles() {
     const percentiles = r.latency_percentiles || r.percentiles || [];
     return [percentiles.map(p => place(p.percent)), percentiles.map(p => aboveZero(p.ms))];
   }));
-  const percent = v => +(100 * (1 - Math.pow(10, -v))).toFixed(4) + "%";
+  const percent = v => v === 6 ? "max" : +(100 * (1 - Math.pow(10, -v))).toFixed(4) + "%";
   draw("percentiles", {
     scales: {x: {time: false}, y: {distr: 3}},
-    axes: [{splits: () => [0, 0.30103, 1, 2, 3, 4, 5, 6], values: (u, vs) => vs.map(v => v === 6 ? "all" : percent(v))}, {size: 60}],
-    series: [{label: "requests", value: (u, v) => v == null ? "" : v === 6 ? "all" : percent(v)}, ...series.map(({run, ...s}) => s)],
+    axes: [
+      axis({splits: () => [0, 0.30103, 1, 2, 3, 4, 5, 6], values: (u, splits) => fitting(u, splits, percent)}),
+      axis({size: 70}),
+    ],
+    series: [{label: "requests", value: (u, v) => v == null ? "" : percent(v)}, ...series.map(({run, ...s}) => s)],
   }, data);
 }
-drawPercentiles();
 
-addEventListener("resize", () => charts.forEach(resize => resize()));
-document.body.dataset.drawn = charts.length;
+// The steps of a search: the rate against the 99th percentile, and a line at the highest rate that met the SLO.
+function drawSearch() {
+  const steps = ((run.search || {}).steps || []).filter(s => s.p99_ms > 0).sort((a, b) => a.rate - b.rate);
+  const points = (label, color, keep) => ({label, stroke: color, width: 0, paths: () => null, points: {show: true, size: 8, fill: color}, keep});
+  const series = [
+    {...line("99%", colors.grid, false), keep: () => true},
+    points("met", colors.met, s => s.met),
+    points("missed", colors.missed, s => !s.met),
+  ];
+  const knee = {
+    hooks: {
+      draw: u => {
+        if (!run.search.highest_rate) return;
+        const x = u.valToPos(run.search.highest_rate, "x", true);
+        u.ctx.save();
+        u.ctx.strokeStyle = u.ctx.fillStyle = colors.met;
+        u.ctx.setLineDash([6, 4]);
+        u.ctx.beginPath();
+        u.ctx.moveTo(x, u.bbox.top);
+        u.ctx.lineTo(x, u.bbox.top + u.bbox.height);
+        u.ctx.stroke();
+        const left = x > u.bbox.left + u.bbox.width / 2;
+        u.ctx.textAlign = left ? "right" : "left";
+        u.ctx.textBaseline = "top";
+        u.ctx.fillText(run.search.highest_rate + "/s", x + (left ? -6 : 6), u.bbox.top + 4);
+        u.ctx.restore();
+      },
+    },
+  };
+  draw("search", {
+    scales: {x: {time: false}, y: {distr: 3}},
+    axes: [axis({values: (u, values) => values.map(v => v.toLocaleString("en") + "/s"), space: 80}), axis({size: 70})],
+    series: [{label: "rate"}, ...series.map(({keep, ...s}) => s)],
+    plugins: [knee],
+  }, [steps.map(s => s.rate), ...series.map(({keep}) => steps.map(s => keep(s) ? aboveZero(s.p99_ms) : null))]);
+}
+
+function drawAll(dark) {
+  colors = dark ? palettes.dark : palettes.light;
+  charts.forEach(({chart}) => chart.destroy());
+  charts = [];
+  drawTimes("latency", [
+    {label: "median", color: colors.p50, values: withGaps(i => aboveZero(i.p50_ms))},
+    {label: "99%", color: colors.p99, values: withGaps(i => aboveZero(i.p99_ms))},
+    {label: "max", color: colors.max, values: withGaps(i => aboveZero(i.max_ms))},
+  ], {distr: 3});
+  const fromZero = {range: (u, min, max) => [0, Math.max(max * 1.05, 1)]};
+  drawTimes("throughput", [{label: "requests/s", color: colors.rate, values: t => t.map(i => i.requests / i.width_s)}], fromZero);
+  drawTimes("errors", [{label: "errors/s", color: colors.errors, values: t => t.map(i => i.errors / i.width_s)}], fromZero);
+  drawPercentiles();
+  drawSearch();
+  document.body.dataset.drawn = charts.length;
+}
+
+drawAll(prefersDark.matches);
+prefersDark.addEventListener("change", () => drawAll(prefersDark.matches));
+addEventListener("resize", () => charts.forEach(({resize}) => resize()));
+// Paper is white.
+addEventListener("beforeprint", () => drawAll(false));
+addEventListener("afterprint", () => drawAll(prefersDark.matches));
