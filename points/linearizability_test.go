@@ -349,7 +349,7 @@ func TestSharedLinearizableAtRandom(t *testing.T) {
 	const seeds = 10
 	for _, fault := range []sharedtest.Fault{
 		sharedtest.None, sharedtest.SnapshotIsOlder, sharedtest.RepeatableRead, sharedtest.MinDuringBatch,
-		sharedtest.StateInProcess, sharedtest.NoReserve,
+		sharedtest.StateInProcess, sharedtest.NoBound,
 	} {
 		t.Run(string(cmp.Or(fault, "none")), func(t *testing.T) {
 			var err error

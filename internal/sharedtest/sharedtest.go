@@ -15,28 +15,28 @@ type Fault string
 
 // The faults of databases.
 const (
-	None              Fault = ""
-	SnapshotIsOlder   Fault = "the users are read in a snapshot that is older than the order lock"
-	RepeatableRead    Fault = "the users and the min number are read in a snapshot that is older than the order lock"
-	StateInProcess    Fault = "each process has its own order"
-	NoReserve         Fault = "a crash resets the timestamps"
-	ClaimedTwice      Fault = "whether a tick is due is not checked again under the lock"
-	MinDuringBatch    Fault = "a tick sets the min number while a batch is in progress"
-	NotConsecutive    Fault = "a batch takes one timestamp"
-	InTheFuture       Fault = "timestamps are reserved ahead"
-	ForgetsInterval   Fault = "each start of an engine sets the interval"
-	TicksWhilePaused  Fault = "a pause stops no ticks"
-	ChangesOutcome    Fault = "the outcome of an update changes"
-	CountsTwice       Fault = "an update that is recorded again counts again"
-	StoppingClaims    Fault = "an engine that stops claims a tick"
-	DelaysSecond      Fault = "a first tick that comes at once delays the second one"
-	TickNowAlways     Fault = "each start of an engine ticks at once"
-	KeepsInstances    Fault = "an engine that calls Sync no more is kept"
-	ResumesAtOnce     Fault = "a resumed schedule ticks when it would have without the pause"
-	LosesSchedule     Fault = "a crash loses the schedule"
-	ForgetsSuccess    Fault = "the latest success is forgotten with its update"
-	IgnoresContext    Fault = "calls ignore their context"
-	WaitsForTheWinner Fault = "there is no tick before the update of the latest one is recorded"
+	None             Fault = ""
+	SnapshotIsOlder  Fault = "the users are read in a snapshot that is older than the order lock"
+	RepeatableRead   Fault = "the users and the min number are read in a snapshot that is older than the order lock"
+	StateInProcess   Fault = "each process has its own order"
+	NoBound          Fault = "a crash resets the timestamps"
+	ClaimedTwice     Fault = "whether a tick is due is not checked again under the lock"
+	MinDuringBatch   Fault = "a tick sets the min number while a batch is in progress"
+	NotConsecutive   Fault = "a batch takes one timestamp"
+	InTheFuture      Fault = "timestamps are an hour ahead"
+	ForgetsInterval  Fault = "each start of an engine sets the interval"
+	TicksWhilePaused Fault = "a pause stops no ticks"
+	ChangesOutcome   Fault = "the outcome of an update changes"
+	CountsTwice      Fault = "an update that is recorded again counts again"
+	StoppingClaims   Fault = "an engine that stops claims a tick"
+	DelaysSecond     Fault = "a first tick that comes at once delays the second one"
+	TickNowAlways    Fault = "each start of an engine ticks at once"
+	KeepsInstances   Fault = "an engine that has stopped calling Sync is kept"
+	ResumesAtOnce    Fault = "a resumed schedule ticks when it would have without the pause"
+	LosesSchedule    Fault = "a crash loses the schedule"
+	ForgetsSuccess   Fault = "the latest success is forgotten with its update"
+	IgnoresContext   Fault = "calls ignore their context"
+	WaitsForUpdate   Fault = "there is no tick before the update of the latest one is recorded"
 )
 
 // A Position is where a call waits if a test says so.
@@ -64,18 +64,18 @@ type Database struct {
 	schedule  schedule
 	instances map[string]points.SharedInstance
 	updates   []points.SharedUpdate // latest first
-	claimed   bool                  // for WaitsForTheWinner
+	claimed   bool                  // for WaitsForUpdate
 	status    points.SharedStatus   // Failures, Skipped, LastSuccess and LastFailure alone
 }
 
 // A clock gives timestamps, in µs since 1970.
 type clock struct {
-	last     int64 // a crash loses it
-	reset    bool  // by a crash
-	reserved int64 // durable: an upper bound of last
+	last  int64 // of the latest query; a crash loses it
+	reset bool  // by a crash
+	bound int64 // durable: last is never above it
 }
 
-// A schedule is when ticks come.
+// A schedule determines when ticks happen.
 type schedule struct {
 	configured time.Duration // by the latest start of an engine
 	interval   time.Duration
@@ -142,19 +142,19 @@ type store struct {
 
 func (s *store) Capabilities() points.Capabilities { return points.Capabilities{SharedState: s} }
 
-func (s *store) UsersAbove(ctx context.Context, minimum, limit int) ([]points.User, error) {
+func (s *store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	s.database.mu.Lock()
 	defer s.database.mu.Unlock()
-	return above(s.database.users, minimum, limit), nil
+	return usersAbove(s.database.users, min, limit), nil
 }
 
-func above(users []points.User, minimum, limit int) []points.User {
+func usersAbove(users []points.User, min, limit int) []points.User {
 	found := []points.User{}
 	for _, u := range users {
-		if u.Points > minimum && len(found) < limit {
+		if u.Points > min && len(found) < limit {
 			found = append(found, u)
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// reserve is how far timestamps are reserved ahead.
-const reserve = 100 * time.Millisecond
+// boundAhead is how far a timestamp above the bound raises it.
+const boundAhead = 100 * time.Millisecond
 
 // AnswerBatch implements points.SharedState.
 func (s *store) AnswerBatch(ctx context.Context, n, limit int) (points.SharedBatch, error) {
@@ -28,13 +28,13 @@ func (s *store) AnswerBatch(ctx context.Context, n, limit int) (points.SharedBat
 	}
 }
 
-// answerBatch returns how long to wait if the timestamps are not yet past those that were reserved before a crash.
+// answerBatch returns how long to wait if the clock has not passed the bound since a crash.
 func (s *store) answerBatch(ctx context.Context, n, limit int) (
 	batch points.SharedBatch, wait time.Duration, err error,
 ) {
 	d := s.database
 	d.mu.Lock()
-	snapshot, minimum := slices.Clone(d.users), d.minNumber
+	snapshot, min := slices.Clone(d.users), d.minNumber
 	d.mu.Unlock()
 	if err := d.lock(ctx); err != nil {
 		return batch, 0, err
@@ -43,13 +43,13 @@ func (s *store) answerBatch(ctx context.Context, n, limit int) (
 
 	d.mu.Lock()
 	if d.Fault != RepeatableRead {
-		minimum = d.minNumber
+		min = d.minNumber
 	}
 	clock := &d.clock
 	if d.Fault == StateInProcess {
 		clock = &s.own
 	}
-	previous, last, wait := clock.take(int64(n), d.Fault)
+	previous, last, wait := clock.next(int64(n), d.Fault)
 	d.mu.Unlock()
 	if wait > 0 {
 		return batch, wait, nil
@@ -64,22 +64,22 @@ func (s *store) answerBatch(ctx context.Context, n, limit int) (
 	if d.Fault != SnapshotIsOlder && d.Fault != RepeatableRead {
 		snapshot = d.users
 	}
-	batch = points.SharedBatch{Users: above(snapshot, minimum, limit), LastTimestamp: time.UnixMicro(last).UTC()}
+	batch = points.SharedBatch{Users: usersAbove(snapshot, min, limit), LastTimestamp: time.UnixMicro(last).UTC()}
 	if previous != 0 {
 		batch.PreviousTimestamp = time.UnixMicro(previous).UTC()
 	}
 	return batch, 0, nil
 }
 
-// take takes n timestamps. It returns the last of them and the one before them, or how long to wait for them.
-func (c *clock) take(n int64, fault Fault) (previous, last int64, wait time.Duration) {
+// next gives the next n timestamps. It returns the last of them and the one before them, or how long to wait for them.
+func (c *clock) next(n int64, fault Fault) (previous, last int64, wait time.Duration) {
 	now := time.Now().UnixMicro()
 	if c.reset {
-		if fault != NoReserve {
-			if now <= c.reserved {
-				return 0, 0, time.Duration(c.reserved-now+1) * time.Microsecond
+		if fault != NoBound {
+			if now <= c.bound {
+				return 0, 0, time.Duration(c.bound-now+1) * time.Microsecond
 			}
-			c.last = c.reserved
+			c.last = c.bound
 		}
 		c.reset = false
 	}
@@ -92,8 +92,8 @@ func (c *clock) take(n int64, fault Fault) (previous, last int64, wait time.Dura
 		last += time.Hour.Microseconds()
 	}
 	c.last = last
-	if c.last > c.reserved {
-		c.reserved = c.last + reserve.Microseconds()
+	if c.last > c.bound {
+		c.bound = c.last + boundAhead.Microseconds()
 	}
 	return previous, last, 0
 }
@@ -162,7 +162,7 @@ func (d *Database) isDue(request points.SyncRequest) bool {
 	case s.interval == 0,
 		s.paused && d.Fault != TicksWhilePaused,
 		request.Stopping && d.Fault != StoppingClaims,
-		d.Fault == WaitsForTheWinner && d.claimed:
+		d.Fault == WaitsForUpdate && d.claimed:
 		return false
 	case request.TickNow && (s.ticks == 0 && d.status.LastSuccess.ID == 0 || d.Fault == TickNowAlways):
 		return true

@@ -50,7 +50,7 @@ func sharedChecks() []sharedCheck {
 		{"one order", oneOrder},
 		{"consecutive timestamps", consecutiveTimestamps},
 		{"ticks are claimed once", ticksAreClaimedOnce},
-		{"a winner is replaced", winnerIsReplaced},
+		{"an engine dies after a claim", deathAfterClaim},
 		{"first tick", firstTick},
 		{"pause", pause},
 		{"interval", interval},

@@ -65,8 +65,8 @@ func ticksAreClaimedOnce(t tester, open sharedOpener) {
 	}
 }
 
-// winnerIsReplaced lets an engine claim a tick and never report back. The next tick comes all the same.
-func winnerIsReplaced(t tester, open sharedOpener) {
+// deathAfterClaim lets an engine claim a tick and never call again. Other engines still claim the next ticks.
+func deathAfterClaim(t tester, open sharedOpener) {
 	opened := open(upTo(3))
 	dead, other := openState(t, opened), openState(t, opened)
 	dead.start(time.Millisecond)
