@@ -143,7 +143,7 @@ func (q *answeredQuery) follows(m *model, s state) error {
 	return nil
 }
 
-// next returns the state after the query, but for the users.
+// next returns the state after the query, except for the users.
 func (q *answeredQuery) next(s state) state {
 	s.queries++
 	s.previous, s.from, s.to = q.result.PreviousTimestamp, q.from, q.to

@@ -71,8 +71,8 @@ func (r *Recorder) Query(query func() (points.Result, error)) (points.Result, er
 	return result, nil
 }
 
-// Crashed records that the database of a shared state is about to crash. The timestamps may then skip some, once. The
-// last of these may be earlier than the crash: they were reserved before.
+// Crashed records that the database of a shared state is about to crash. The next query may then return the bound, a
+// timestamp that no query got and that may be earlier than the crash.
 func (r *Recorder) Crashed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,12 +208,12 @@ func (s recordedStore) UpdateAll(ctx context.Context, key uint64) (users int64, 
 
 func (r *Recorder) startUpdate(key uint64) updateStart {
 	r.mu.Lock()
-	drawn := make([]points.User, len(r.model.ids))
+	version := make([]points.User, len(r.model.ids))
 	for i, id := range r.model.ids {
-		drawn[i] = points.User{ID: id, Points: points.Draw(id, key)}
+		version[i] = points.User{ID: id, Points: points.Draw(id, key)}
 	}
 	update := updateStart(len(r.model.versions))
-	r.model.versions = append(r.model.versions, drawn)
+	r.model.versions = append(r.model.versions, version)
 	r.mu.Unlock()
 
 	r.record(update)

@@ -3,6 +3,7 @@ package linearizability
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,31 +25,24 @@ func Test(
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var run, clientsDone sync.WaitGroup
-	run.Go(func() {
-		if err := engine.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	for range clients {
-		query := connect(engine)
-		clientsDone.Go(func() {
-			pause := 100 * time.Microsecond // without it, a store in memory answers all queries before the first tick
-			for n := 0; n < queries || engine.State().Updater.LastSuccess.Users == 0 && !t.Failed(); n++ {
-				if n == queries {
-					pause = 10 * time.Millisecond // the machine is busy: no update has succeeded yet
-				}
-				if _, err := recorder.Query(func() (points.Result, error) { return query(t.Context()) }); err != nil {
-					t.Error(err)
-				}
-				<-time.After(pause)
+	queryAll := func(query func(context.Context) (points.Result, error)) {
+		pause := 100 * time.Microsecond // without it, a store in memory answers all queries before the first tick
+		for n := 0; n < queries || engine.State().Updater.LastSuccess.Users == 0 && !t.Failed(); n++ {
+			if n == queries {
+				pause = 10 * time.Millisecond // the machine is busy: no update has succeeded yet
 			}
-		})
+			if _, err := recorder.Query(func() (points.Result, error) { return query(t.Context()) }); err != nil {
+				t.Error(err)
+			}
+			<-time.After(pause)
+		}
 	}
-	clientsDone.Wait()
-	stop()
-	run.Wait()
+	connected := make([]func(), clients)
+	for i := range connected {
+		query := connect(engine)
+		connected[i] = func() { queryAll(query) }
+	}
+	runWithClients(t, engine, connected)
 	if engine.State().Ticks == 0 {
 		t.Error("linearizability: there was no tick during the queries")
 	}
@@ -62,7 +56,7 @@ func Test(
 // state must be new.
 func TestShared(t testing.TB, open func() points.Store, users []points.User) {
 	t.Helper()
-	const interval, engines, runs, queries = 2 * time.Millisecond, 3, 3, 20
+	const interval, engines, runs, clients, queries = 2 * time.Millisecond, 3, 3, 3, 20
 	recorder := New(users)
 	first := recorder.Store(open()).Capabilities().SharedState
 	if result, err := first.Sync(t.Context(), points.SyncRequest{
@@ -79,7 +73,9 @@ func TestShared(t testing.TB, open func() points.Store, users []points.User) {
 		}
 		running.Go(func() {
 			for range runs {
-				runWithClients(t, engine, func() { queryEach(t, recorder, engine, queries) })
+				runWithClients(t, engine, slices.Repeat([]func(){
+					func() { queryEach(t, recorder, engine, queries) },
+				}, clients))
 			}
 			ticks.Add(engine.State().Ticks)
 			updates.Add(uint64(max(0, engine.State().Updater.LastSuccess.Users)))
@@ -96,9 +92,8 @@ func TestShared(t testing.TB, open func() points.Store, users []points.User) {
 
 const initialMinNumber = 50
 
-// runWithClients runs an engine while three clients run.
-func runWithClients(t testing.TB, engine *points.Engine, client func()) {
-	const clients = 3
+// runWithClients runs an engine until all clients, which run concurrently, have returned.
+func runWithClients(t testing.TB, engine *points.Engine, clients []func()) {
 	ctx, stop := context.WithCancel(t.Context())
 	var run, clientsDone sync.WaitGroup
 	run.Go(func() {
@@ -106,7 +101,7 @@ func runWithClients(t testing.TB, engine *points.Engine, client func()) {
 			t.Error(err)
 		}
 	})
-	for range clients {
+	for _, client := range clients {
 		clientsDone.Go(client)
 	}
 	clientsDone.Wait()
