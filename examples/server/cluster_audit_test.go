@@ -30,7 +30,9 @@ CREATE TABLE audit (
 	-- Of a user:
 	id bigint, points int, updated_at timestamptz
 );
+CREATE TABLE audit_delay (seconds float NOT NULL); -- of a tick, between its claim and its commit
 CREATE FUNCTION audit_tick() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+	PERFORM pg_sleep(seconds) FROM public.audit_delay;
 	INSERT INTO public.audit (ticks, min_number, due, next, tick_interval)
 		VALUES (NEW.ticks, NEW.min_number, OLD.next_tick, NEW.next_tick, NEW.tick_interval);
 	RETURN NULL;

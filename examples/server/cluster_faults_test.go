@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
@@ -64,6 +65,7 @@ func TestClusterFaults(t *testing.T) {
 			<-time.After(longer - time.Since(stopped))
 			c.signal(server, syscall.SIGCONT)
 		})},
+		{"sigstop during a claim", clusterFault(stopDuringClaim)},
 		{"backend killed", testBackendKilled},
 		{"postgres killed", testPostgresKilled},
 		{"failover", testClusterFailover},
@@ -98,16 +100,43 @@ func (c *cluster) duringUpdate() (server int, unlock func()) {
 	c.t.Helper()
 	holder := c.connect()
 	c.exec(holder, "BEGIN; LOCK TABLE users IN EXCLUSIVE MODE") // reads go on
-	conn := c.connect()                                         // a transaction sees the same pg_stat_activity until it ends
-	c.until("update", func() bool {
+	// On another connection: a transaction sees the same pg_stat_activity until it ends.
+	server = c.untilServer(c.connect(), "pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass)")
+	return server, func() { c.exec(holder, "COMMIT") }
+}
+
+// untilServer waits until a connection of a server fulfils a condition on pg_stat_activity, and returns the server.
+func (c *cluster) untilServer(conn *pgx.Conn, condition string) (server int) {
+	c.t.Helper()
+	c.until("server with "+condition, func() bool {
 		var name string
 		require.NoError(c.t, conn.QueryRow(c.t.Context(), `SELECT coalesce(min(application_name), '') FROM pg_stat_activity
-			WHERE datname = current_database() AND application_name LIKE 'server-%'
-			AND pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass)`).Scan(&name))
+			WHERE datname = current_database() AND application_name LIKE 'server-%' AND `+condition).Scan(&name))
 		server = slices.IndexFunc(c.servers[:], func(s *clusterServer) bool { return s.name == name })
 		return server >= 0
 	})
-	return server, func() { c.exec(holder, "COMMIT") }
+	return server
+}
+
+// stopDuringClaim stops a server that is claiming a tick, until another server has updated for the next tick. Then it is
+// too late for the update of its own tick.
+func stopDuringClaim(c *cluster) {
+	conn := c.connect()
+	c.exec(conn, "INSERT INTO audit_delay VALUES (0.3)")
+	server := c.untilServer(conn, "wait_event = 'PgSleep'")
+	c.signal(server, syscall.SIGSTOP)
+	c.exec(conn, "DELETE FROM audit_delay")
+	c.untilUpdated()
+	late := c.audit.ticks()
+	c.signal(server, syscall.SIGCONT)
+	c.untilTick()
+	c.untilTick()
+	for _, u := range c.audit.updated() {
+		claims := c.audit.ticks()[len(late):]
+		assert.False(c.t, u.server == c.servers[server].name && u.at.After(late[len(late)-1].At) &&
+			!slices.ContainsFunc(claims, func(tick audited) bool { return tick.Server == u.server && tick.At.Before(u.at) }),
+			"%s has updated at %v, after the next tick", u.server, u.at)
+	}
 }
 
 // connect returns a connection to the database.

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,10 +65,15 @@ func startClusterLoad(t *testing.T, url string, history *linearizability.ClientH
 // query makes one query and records it. It reports whether it was answered.
 func (l *clusterLoad) query() bool {
 	called := time.Now()
-	result, server, err := l.get()
+	result, server, sent, err := l.get()
 	returned := time.Now()
 	if err != nil {
+		sent++ // at least this one, whose outcome is unknown
+	}
+	for range sent - 1 {
 		l.history.Failed(called)
+	}
+	if err != nil {
 		return false
 	}
 	l.history.Answered(called, returned, result)
@@ -81,32 +88,41 @@ func (l *clusterLoad) query() bool {
 	return true
 }
 
-// get makes a query, and returns its result and the name of the server.
-func (l *clusterLoad) get() (result points.Result, server string, err error) {
-	response, err := l.client.Get(l.url)
+// get makes a query, and returns its result, the name of the server, and how often the request was sent: net/http sends
+// it again if a kept connection is closed before the response.
+func (l *clusterLoad) get() (result points.Result, server string, sent int, err error) {
+	var requests atomic.Int64
+	trace := &httptrace.ClientTrace{WroteHeaders: func() { requests.Add(1) }}
+	ctx := httptrace.WithClientTrace(context.Background(), trace)
+	defer func() { sent = int(requests.Load()) }()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
 	if err != nil {
-		return result, "", err
+		return result, "", 0, err
+	}
+	response, err := l.client.Do(request)
+	if err != nil {
+		return result, "", 0, err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return result, "", err
+		return result, "", 0, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return result, "", fmt.Errorf("status %d: %s", response.StatusCode, body)
+		return result, "", 0, fmt.Errorf("status %d: %s", response.StatusCode, body)
 	}
 	var answer struct {
 		Users     []points.User `json:"users"`
 		Timestamp *time.Time    `json:"timestamp"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return result, "", err
+		return result, "", 0, err
 	}
 	result.Users = answer.Users
 	if answer.Timestamp != nil {
 		result.PreviousTimestamp = *answer.Timestamp
 	}
-	return result, response.Header.Get("X-Server"), nil
+	return result, response.Header.Get("X-Server"), 0, nil
 }
 
 // answered returns the number of answers.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os/exec"
@@ -270,7 +271,8 @@ func (c *cluster) logServers() {
 	}
 }
 
-// startHAProxy starts HAProxy in front of the servers and returns its URL.
+// startHAProxy starts HAProxy in front of the servers and returns its URL. It sends no query twice: a query that was lost
+// fails at a client.
 func startHAProxy(t *testing.T, servers []*clusterServer) string {
 	t.Helper()
 	path, err := exec.LookPath("haproxy")
@@ -307,5 +309,9 @@ listen points
 		_ = proxy.Process.Kill()
 		_ = proxy.Wait()
 	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		return err == nil && conn.Close() == nil
+	}, clusterWait, 2*time.Millisecond, "HAProxy does not listen")
 	return "http://127.0.0.1:" + port + "/"
 }

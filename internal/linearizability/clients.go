@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,13 +103,24 @@ func (h *ClientHistory) Check() error {
 	slices.SortFunc(h.failed, time.Time.Compare)
 	// There is only one order of the queries, so a mistake in it needs no search.
 	s := h.first
-	for _, q := range setPlaces(&h.model, h.history, h.failed) {
+	queries := setPlaces(&h.model, h.history, h.failed)
+	for i, q := range queries {
 		if err := q.follows(&h.model, s); err != nil {
-			return fmt.Errorf("linearizability: %v called %v, returned %v: %w", q, q.from, q.to, err)
+			return fmt.Errorf("linearizability: %w:%s", err, describe(queries[max(i-3, 0):i+1]))
 		}
 		s = q.next(s)
 	}
 	return h.model.check(h.history, h.first)
+}
+
+// describe returns queries, one a line.
+func describe(queries []*answeredQuery) string {
+	var text strings.Builder
+	for _, q := range queries {
+		const clock = "15:04:05.000000"
+		fmt.Fprintf(&text, "\n\tfrom %s to %s: %v", q.from.UTC().Format(clock), q.to.UTC().Format(clock), q)
+	}
+	return text.String()
 }
 
 // Counts returns the numbers of answered and failed queries, changes of the min number, and steps of updates.
