@@ -157,11 +157,13 @@ func (e *Engine) cooldownEnd(failed UpdateInfo) time.Time {
 	return end
 }
 
-// reportTick logs a tick whose update was skipped, and calls Hooks.Tick.
+// logUpdateRunning logs a tick that skipped its update because another one is running.
+func (e *Engine) logUpdateRunning() {
+	e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
+}
+
+// reportTick calls Hooks.Tick.
 func (e *Engine) reportTick(due time.Time, skipped bool) {
-	if skipped {
-		e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
-	}
 	if e.cfg.Hooks.Tick != nil {
 		e.cfg.Hooks.Tick(TickInfo{Time: due.UTC(), Skipped: skipped})
 	}

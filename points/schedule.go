@@ -104,8 +104,11 @@ func (e *Engine) tick(ctx context.Context, now time.Time) {
 	if run != nil {
 		go e.runTickUpdate(run)
 	}
-	if errors.Is(err, errPaused) {
+	switch {
+	case errors.Is(err, errPaused):
 		e.cfg.Logger.Info("tick started no update: the engine was paused while the tick waited for a read")
+	case skipped:
+		e.logUpdateRunning()
 	}
 	e.reportTick(now, skipped)
 }

@@ -148,7 +148,7 @@ const (
 	UpdateUnfinished UpdateOutcome = iota // it is running, or its process has died
 	UpdateSucceeded                       // every user was updated
 	UpdateFailed
-	UpdateSkipped   // the update of a tick was skipped, because another one was running
+	UpdateSkipped   // of a tick: another one was running, or the claim took so long that the next tick may be due
 	UpdateCancelled // by its caller or because Run ended; or Engine.Update found another one running
 )
 

@@ -56,6 +56,7 @@ func (r *sharedRun) sync(ctx context.Context) {
 	if !r.hasNumber {
 		r.drawMinNumber()
 	}
+	began := time.Now()
 	claimed, err := r.shared.sync(ctx, SyncRequest{
 		Starting: r.starting, TickNow: r.starting && r.cfg.UpdateOnStart, MinNumber: r.minNumber,
 	})
@@ -73,7 +74,7 @@ func (r *sharedRun) sync(ctx context.Context) {
 	r.starting, r.failing = false, false
 	if claimed {
 		r.hasNumber = false
-		r.startTickUpdate(ctx, time.Now())
+		r.startTickUpdate(ctx, began)
 	}
 }
 
@@ -87,17 +88,39 @@ func (r *sharedRun) drawMinNumber() {
 	r.minNumber, r.hasNumber = number, true
 }
 
-// startTickUpdate starts the update of a tick that this engine has claimed.
-func (e *Engine) startTickUpdate(ctx context.Context, claimed time.Time) {
+// startTickUpdate starts the update of a tick that this engine has claimed, with a Sync that began at this time.
+func (e *Engine) startTickUpdate(ctx context.Context, began time.Time) {
+	now := time.Now()
+	if e.shared.nextTickMayBeDue(now.Sub(began)) {
+		e.cfg.Logger.Warn("tick skipped its update: its claim took too long", "duration", now.Sub(began))
+		e.skipTickUpdate(now)
+		return
+	}
 	run, err := e.updater.beginUpdate(ctx, true)
-	skipped := errors.Is(err, ErrUpdateRunning)
-	if skipped {
-		e.shared.addUpdate(UpdateInfo{}, UpdateSkipped)
+	if errors.Is(err, ErrUpdateRunning) {
+		e.logUpdateRunning()
+		e.skipTickUpdate(now)
+		return
 	}
 	if run != nil {
 		go run() //nolint:errcheck // the updater logs and reports errors
 	}
-	e.reportTick(claimed, skipped)
+	e.reportTick(now, false)
+}
+
+// skipTickUpdate records and reports a tick that starts no update.
+func (e *Engine) skipTickUpdate(now time.Time) {
+	e.shared.addUpdate(UpdateInfo{}, UpdateSkipped)
+	e.reportTick(now, true)
+}
+
+// nextTickMayBeDue reports whether the next tick, with an update of its own, may be due after a Sync that claimed a tick
+// and took so long: the process may have been stopped meanwhile. It is false for intervals so short that this would
+// often be so while the store is slow.
+func (s *shared) nextTickMayBeDue(took time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Interval >= sharedPoll && !s.status.Paused && took >= s.status.NextTick.Sub(s.status.Time)
 }
 
 // untilSync returns the time until the next Sync.

@@ -23,6 +23,7 @@ type sharedStore struct {
 	mu          sync.Mutex                                           // guards everything below
 	update      func(ctx context.Context, key uint64) (int64, error) // nil: the store's
 	beforeSync  func() error                                         // nil: nothing
+	afterSync   func()                                               // nil: nothing
 	updateCalls int
 	syncCalls   []points.SyncRequest
 }
@@ -38,6 +39,13 @@ func (s *sharedStore) onSync(before func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.beforeSync = before
+}
+
+// onceSynced calls after at the end of the next Sync, before it returns.
+func (s *sharedStore) onceSynced(after func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.afterSync = sync.OnceFunc(after)
 }
 
 func (s *sharedStore) updates() int {
@@ -81,12 +89,15 @@ type watchedState struct {
 func (s watchedState) Sync(ctx context.Context, request points.SyncRequest) (points.SyncResult, error) {
 	s.store.mu.Lock()
 	s.store.syncCalls = append(s.store.syncCalls, request)
-	before := s.store.beforeSync
+	before, after := s.store.beforeSync, s.store.afterSync
 	s.store.mu.Unlock()
 	if before != nil {
 		if err := before(); err != nil {
 			return points.SyncResult{}, err
 		}
+	}
+	if after != nil {
+		defer after()
 	}
 	return s.SharedState.Sync(ctx, request)
 }
@@ -96,6 +107,34 @@ const jitter = 25 * time.Millisecond
 
 func newDatabase() *sharedtest.Database {
 	return sharedtest.New([]points.User{{ID: 1}, {ID: 2}, {ID: 3}})
+}
+
+// An engine that learns of its claim when the next tick may be due, as after a stop of its process, starts no update:
+// the next tick has its own.
+func TestSharedLateClaim(t *testing.T) {
+	const interval = 2500 * time.Millisecond
+	for _, test := range []struct {
+		name           string
+		took           time.Duration
+		ticks, skipped uint64
+	}{{"in time", interval - jitter, 1, 0}, {"too late", interval, 2, 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := openShared(newDatabase())
+				engine := newEngine(t, store, points.Config{Interval: interval})
+				_, stop := run(t.Context(), engine)
+				pass(interval - time.Millisecond) // the next Sync claims the tick
+				store.onceSynced(func() { pass(test.took) })
+				pass(jitter + test.took)
+				synctest.Wait()
+				state := engine.State()
+				assert.Equal(t, test.ticks, state.Ticks)
+				assert.Equal(t, test.skipped, state.Skipped)
+				assert.Equal(t, 1, store.updates())
+				stop()
+			})
+		})
+	}
 }
 
 // One engine claims each tick, sets a new min number and updates. It calls Sync at least once a second.
