@@ -56,7 +56,7 @@ func parsePerSecond(s string) (rate float64, ok bool) {
 	return rate, rate >= minRate && rate <= MaxRate // false for NaN
 }
 
-// String returns the rate in the form that ParseRate accepts, with six significant digits after the point.
+// String returns the rate in the form that ParseRate accepts, rounded to a millionth.
 func (r Rate) String() string {
 	if r.From == r.To {
 		return formatRate(r.From)
@@ -65,9 +65,6 @@ func (r Rate) String() string {
 }
 
 func formatRate(rate float64) string {
-	digits := 6
-	if rate == math.Trunc(rate) {
-		digits = -1
-	}
-	return strconv.FormatFloat(rate, 'f', digits, 64)
+	const precision = 1e6
+	return strconv.FormatFloat(math.Round(rate*precision)/precision, 'f', -1, 64)
 }

@@ -35,7 +35,13 @@ type capacityServer struct {
 
 // serve waits until a request that arrives now is answered.
 func (s *capacityServer) serve() {
+	time.Sleep(time.Until(s.reserve())) //nolint:forbidigo // synctest's clock, or the time that the service takes
+}
+
+// reserve returns when a request that arrives now is answered.
+func (s *capacityServer) reserve() time.Time {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	now, first := time.Now(), 0
 	for len(s.free) < s.slots {
 		s.free = append(s.free, now)
@@ -48,10 +54,8 @@ func (s *capacityServer) serve() {
 	if s.free[first].Before(now) {
 		s.free[first] = now
 	}
-	done := s.free[first].Add(s.service)
-	s.free[first] = done
-	s.mu.Unlock()
-	time.Sleep(time.Until(done)) //nolint:forbidigo // synctest's clock
+	s.free[first] = s.free[first].Add(s.service)
+	return s.free[first]
 }
 
 // A simulatedClient sends to a simulatedServer.

@@ -99,7 +99,7 @@ func TestClosedLoop(t *testing.T) {
 	}
 }
 
-func readResult(t *testing.T, path string) *report.Run {
+func readResult(t testing.TB, path string) *report.Run {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)

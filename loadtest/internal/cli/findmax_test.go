@@ -19,7 +19,7 @@ func TestFindMax(t *testing.T) {
 	assert.Contains(t, out, "erdict")
 	run := readResult(t, file)
 	assert.NotEmpty(t, run.Search.Steps)
-	assert.EqualValues(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent, "without the warm-up")
+	assert.Equal(t, run.Counts.Complete, run.Load.Requests-run.Load.Unsent, "without the warm-up")
 }
 
 // TestFindMaxReports checks the report of a search, and that its JSON counts neither requests nor responses of the

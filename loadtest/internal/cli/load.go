@@ -158,6 +158,9 @@ func (r *run) result(requests int64) *report.Run {
 			AnyLength: r.anyLength(), Transport: cfg.Transport,
 		},
 	}
+	if r.schedule != nil {
+		result.Offered = r.offered()
+	}
 	if n := len(r.target.requests); n > 0 {
 		result.Target.Method, result.Target.Path = "", fmt.Sprintf("%d requests in turn, from %s", n, cfg.TargetsFile)
 		result.Target.Requests = n

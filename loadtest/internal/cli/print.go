@@ -93,6 +93,10 @@ func (c *command) printNotes(result *report.Run) {
 		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all %d clients were waiting for "+
 			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), result.Load.Concurrency)
 	}
+	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
+		fmt.Fprintf(c.stdout, "Reached: %.1f%% of the offered rate of %.6g requests per second.\n",
+			100*result.SuccessfulPerSecond/result.Offered, result.Offered)
+	}
 	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
 			count(n, "request was", "requests were"))

@@ -98,6 +98,7 @@ func joinText(runs []*Run, separator string, text func(*Run) string) string {
 func (r *Run) addLoads(runs []*Run) {
 	r.Load.Requests, r.Load.Unsent, r.Load.Concurrency = 0, 0, 0
 	for _, one := range runs {
+		r.Offered += one.Offered
 		r.Load.Requests += one.Load.Requests
 		r.Load.Unsent += one.Load.Unsent
 		r.Load.Concurrency += one.Load.Concurrency

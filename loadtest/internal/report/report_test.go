@@ -45,7 +45,7 @@ func example() *Run {
 		Client:  Client{CPU: cputime.Share{Used: 0.9, Waited: 0.08}, LateP99: 1.5, LateMax: 30, Limit: "it used 98% of its CPU time"},
 		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/", Requests: 3},
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
-		Setup:   "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990,
+		Setup:   "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990, Offered: 1000,
 		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
 		Contract: contract.Result{
 			Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},

@@ -48,6 +48,9 @@ type Run struct {
 	// SuccessfulPerSecond counts 2xx responses; in an open loop, those that arrived during the scheduled time.
 	SuccessfulPerSecond float64 `json:"successful_per_second"`
 
+	// Offered is the average rate of an open loop's schedule, in requests per second.
+	Offered float64 `json:"offered_per_second,omitempty"`
+
 	PerRequestMS    float64         `json:"ms_per_request"`
 	PerRequestAllMS float64         `json:"ms_per_request_across_all"`
 	KBytesPerSecond float64         `json:"kbytes_per_second"`
