@@ -40,8 +40,8 @@ type Instance string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (i *Instance) UnmarshalText(text []byte) error {
-	if !instanceName.Match(text) {
-		return errors.New("must have at most 100 letters, digits, dots, hyphens and underscores")
+	if len(text) > maxInstance || !instanceName.Match(text) {
+		return fmt.Errorf("must have at most %d letters, digits, dots, hyphens and underscores", maxInstance)
 	}
 	*i = Instance(text)
 	return nil
@@ -50,9 +50,9 @@ func (i *Instance) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (i Instance) MarshalText() ([]byte, error) { return []byte(i), nil }
 
-const maxInstance = 100 // bytes
+const maxInstance = 100 // bytes, as in points.Config.Instance
 
-var instanceName = regexp.MustCompile(`^[A-Za-z0-9._-]{0,100}$`)
+var instanceName = regexp.MustCompile(`^[A-Za-z0-9._-]*$`)
 
 // OrDefault returns i or, if it is empty, the host name and a random suffix: process IDs repeat in containers.
 func (i Instance) OrDefault() Instance {

@@ -12,11 +12,11 @@ import (
 
 // The values of the label outcome.
 const (
-	outcomeSuccess = "success"
-	outcomeFailure = "failure"
-	outcomeStopped = "stopped" // an update that was cancelled
-	outcomeSkipped = "skipped" // nothing was done, as another update was running
-	outcomeUpdate  = "update"  // a tick that started an update
+	outcomeSuccess   = "success"
+	outcomeFailure   = "failure"
+	outcomeCancelled = "cancelled" // an update, by its caller or by a shutdown
+	outcomeSkipped   = "skipped"   // nothing was done, as another update was running
+	outcomeUpdate    = "update"    // a tick that started an update
 )
 
 // engine measures an engine by its hooks.
@@ -31,7 +31,7 @@ type engine struct {
 
 	answered, failed prometheus.Observer // of batchDuration
 
-	minNumber minNumber
+	minNumber minNumberTime
 }
 
 func (e *engine) register(registry *prometheus.Registry) {
@@ -66,7 +66,7 @@ func (e *engine) register(registry *prometheus.Registry) {
 	for _, outcome := range []string{outcomeUpdate, outcomeSkipped} {
 		e.ticks.WithLabelValues(outcome) // from 0 on, so that increase() counts the first one
 	}
-	for _, outcome := range []string{outcomeSuccess, outcomeFailure, outcomeSkipped, outcomeStopped} {
+	for _, outcome := range []string{outcomeSuccess, outcomeFailure, outcomeSkipped, outcomeCancelled} {
 		e.updateDuration.WithLabelValues(outcome)
 	}
 	e.minNumber.set(time.Now())
@@ -130,7 +130,7 @@ func (e *engine) updateEnd(info points.UpdateInfo) {
 	case errors.Is(info.Err, points.ErrUpdateRunning): // another process was updating the table
 		outcome = outcomeSkipped
 	case e.updateCancelled(): // whatever the store's error then is
-		outcome = outcomeStopped
+		outcome = outcomeCancelled
 	}
 	e.updateDuration.WithLabelValues(outcome).Observe(info.Duration.Seconds())
 	e.users.Add(float64(info.Users))

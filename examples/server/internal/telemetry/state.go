@@ -34,7 +34,7 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) {
 // A stateCollector collects metrics from one State of an engine, so that they agree with each other.
 type stateCollector struct {
 	state     func() points.State
-	minNumber *minNumber
+	minNumber *minNumberTime
 
 	waiting, inFlight, down, paused, running, progress, failures, breaker, age *prometheus.Desc
 	servers, ticks, skipped                                                    *prometheus.Desc // of a shared state
@@ -66,15 +66,15 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.skipped, prometheus.CounterValue, float64(state.Skipped))
 }
 
-// A minNumber knows when the min number was set. It is safe for concurrent use.
-type minNumber struct {
+// A minNumberTime is when the min number was set. It is safe for concurrent use.
+type minNumberTime struct {
 	mu     sync.Mutex
 	at     time.Time // when the min number was set
 	ticks  uint64    // of the shared state, when age was last called
 	looked time.Time // when age was last called
 }
 
-func (m *minNumber) set(at time.Time) {
+func (m *minNumberTime) set(at time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.at = at
@@ -83,7 +83,7 @@ func (m *minNumber) set(at time.Time) {
 // age returns the time since the min number was set. With a shared state a tick of another server may have set it: at
 // the beginning of the present interval or, if the schedule has changed since that tick, at some time since the last
 // call.
-func (m *minNumber) age(state points.State) time.Duration {
+func (m *minNumberTime) age(state points.State) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()

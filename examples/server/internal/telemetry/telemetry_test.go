@@ -43,14 +43,14 @@ func TestUpdateOutcomes(t *testing.T) {
 	tele := newTelemetry(t)
 	hooks := tele.Hooks(newStore(t))
 	for outcome, err := range map[string]error{
-		"success": nil,
-		"failure": errors.New("connection lost"),
-		"stopped": errors.New("connection lost"),
-		"skipped": fmt.Errorf("updating: %w", points.ErrUpdateRunning),
+		"success":   nil,
+		"failure":   errors.New("connection lost"),
+		"cancelled": errors.New("connection lost"),
+		"skipped":   fmt.Errorf("updating: %w", points.ErrUpdateRunning),
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		hooks.UpdateStart(ctx, points.UpdateInfo{})
-		if outcome == "stopped" {
+		if outcome == "cancelled" {
 			cancel()
 		}
 		hooks.UpdateEnd(points.UpdateInfo{Duration: time.Second, Err: err})
@@ -182,7 +182,7 @@ func seriesIn(metrics, prefix string) int { return strings.Count(metrics, "\n"+p
 func TestMinNumberAge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var m minNumber
+		var m minNumberTime
 		m.set(time.Now())
 		state := points.State{Interval: time.Minute, Shared: new(points.SharedStatus), Ticks: 7}
 		state.NextTick = time.Now().Add(40 * time.Second)
