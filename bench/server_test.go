@@ -38,7 +38,7 @@ const (
 
 // runServer serves until its standard input ends.
 func runServer(database string) int {
-	pool, err := pgxpool.New(context.Background(), database)
+	pool, err := newPool(database)
 	if err == nil {
 		err = serve(pool)
 	}
@@ -47,6 +47,16 @@ func runServer(database string) int {
 		return 1
 	}
 	return 0
+}
+
+// newPool returns a pool with as many connections as the reference server's.
+func newPool(database string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(database)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 10
+	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
 func serve(pool *pgxpool.Pool) error {
