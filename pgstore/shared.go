@@ -56,7 +56,7 @@ type answer struct {
 func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
 	args := []any{
 		int32(n), int32(limit), //nolint:gosec // small
-		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.durable.Load(),
+		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.bound.Load(),
 	}
 	err = s.call(ctx, conn, t, sharedFunction{
 		"_answer", "previous, newest, wait, bound, source, found_page, ids, user_points, inserted, updated, lock_wait",
@@ -94,8 +94,8 @@ func (a *answer) batch() points.SharedBatch {
 // raiseBound records a bound of the timestamps that is durable.
 func (t *table) raiseBound(bound *int64) {
 	for bound != nil {
-		old := t.durable.Load()
-		if *bound <= old || t.durable.CompareAndSwap(old, *bound) {
+		old := t.bound.Load()
+		if *bound <= old || t.bound.CompareAndSwap(old, *bound) {
 			return
 		}
 	}

@@ -106,7 +106,7 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{instance_timeout}", strconv.FormatInt(points.InstanceTimeout.Microseconds(), 10),
 		"{pages}", from(users, t.pagesQuery(read)),
 		"{sample}", from(users+", "+page, t.sampleQuery(read)),
-		"{bitmap_only}", strings.TrimPrefix(forceBitmapScan, "SELECT "),
+		"{force_bitmap_scan}", strings.TrimPrefix(forceBitmapScan, "SELECT "),
 		"{table}", quoteLiteral(from(users+", "+page, t.tableQuery(inTable))),
 		"{max_points}", strconv.Itoa(points.MaxPoints),
 		"{pages_per_read}", strconv.Itoa(pagesPerRead),

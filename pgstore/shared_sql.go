@@ -156,7 +156,7 @@ BEGIN` + requireReadCommitted + `
 		END IF;
 	END IF;
 	source := {from_table};
-	PERFORM {bitmap_only};
+	PERFORM {force_bitmap_scan};
 	EXECUTE {table} INTO ids, user_points, inserted, updated, found_page USING min_number, max_users;
 END`
 )

@@ -23,9 +23,9 @@ type table struct {
 	qualified string // schema and name, quoted for SQL
 	hint      readHint
 
-	// durable is a bound of the timestamps of the shared state, in microseconds since 1970. A crash of the database does
-	// not lose it.
-	durable atomic.Int64
+	// bound is a bound of the timestamps of the shared state, in microseconds since 1970, that is durable: a crash of the
+	// database does not lose it. 0 if none is known.
+	bound atomic.Int64
 }
 
 // A querier is a connection, a transaction or a pool.
