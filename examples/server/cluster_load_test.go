@@ -46,7 +46,7 @@ func startClusterLoad(t *testing.T, url string, history *linearizability.ClientH
 		clients.Go(func() {
 			for ctx.Err() == nil {
 				pause := 30 * time.Millisecond // the load is not what is tested
-				if !l.query() {
+				if !l.query(context.WithoutCancel(ctx)) {
 					pause *= 3
 				}
 				<-time.After(pause)
@@ -63,9 +63,9 @@ func startClusterLoad(t *testing.T, url string, history *linearizability.ClientH
 }
 
 // query makes one query and records it. It reports whether it was answered.
-func (l *clusterLoad) query() bool {
+func (l *clusterLoad) query(ctx context.Context) bool {
 	called := time.Now()
-	result, server, sent, err := l.get()
+	result, server, sent, err := l.get(ctx)
 	returned := time.Now()
 	if err != nil {
 		sent++ // at least this one, whose outcome is unknown
@@ -90,10 +90,10 @@ func (l *clusterLoad) query() bool {
 
 // get makes a query, and returns its result, the name of the server, and how often the request was sent: net/http sends
 // it again if a kept connection is closed before the response.
-func (l *clusterLoad) get() (result points.Result, server string, sent int, err error) {
+func (l *clusterLoad) get(ctx context.Context) (result points.Result, server string, sent int, err error) {
 	var requests atomic.Int64
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { requests.Add(1) }}
-	ctx := httptrace.WithClientTrace(context.Background(), trace)
+	ctx = httptrace.WithClientTrace(ctx, trace)
 	defer func() { sent = int(requests.Load()) }()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.url, nil)
 	if err != nil {

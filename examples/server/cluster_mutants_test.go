@@ -92,14 +92,14 @@ func claimTwice(c *cluster, conn *pgx.Conn) {
 	replaceInFunction(c, conn, "users_sync",
 		"WHERE NOT paused AND tick_interval > 0 AND (next_tick <= clock_now", "WHERE (true")
 	const wait = "	PERFORM pg_sleep(0.02);\n" // so that other servers see the same schedule
-	replaceInFunction(c, conn, "users_sync", "	changes := $2 OR", wait+"	changes := $2 OR")
+	replaceInFunction(c, conn, "users_sync", "	changes := ", wait+"	changes := ")
 }
 
-// replaceInFunction replaces a part of a function, which must be there once.
+// replaceInFunction replaces the first occurrence of a part of a function.
 func replaceInFunction(c *cluster, conn *pgx.Conn, function, old, part string) {
 	c.t.Helper()
 	text, _ := functionText(c, conn, function)
-	require.Equal(c.t, 1, strings.Count(text, old), text)
+	require.Contains(c.t, text, old)
 	c.exec(conn, strings.Replace(text, old, part, 1))
 }
 
