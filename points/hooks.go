@@ -60,9 +60,10 @@ type TickInfo struct {
 	// this process.
 	Time time.Time
 
-	// Skipped: the tick started no update, because this engine was running one. It is false if the tick started no
-	// update because the circuit breaker was open, or because Pause was called while the tick waited for a read. A
-	// store can skip an update, too: see Hooks.UpdateEnd.
+	// Skipped: the tick started no update, because this engine was running one or, with a SharedState, because the claim
+	// took so long that the next tick may be due. It is false if the tick started no update because the circuit breaker
+	// was open, or because Pause was called while the tick waited for a read. A store can skip an update, too: see
+	// Hooks.UpdateEnd.
 	Skipped bool
 }
 

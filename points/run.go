@@ -19,7 +19,7 @@ type State struct {
 	Paused   bool          // no ticks until Resume
 	NextTick time.Time     // in UTC, by the clock of this process; zero while the engine is paused or not running
 	Ticks    uint64        // since New, or since the shared state was created
-	Skipped  uint64        // ticks whose update was skipped, because another one was running
+	Skipped  uint64        // ticks whose update was skipped; see UpdateSkipped
 	Updater  UpdaterState
 
 	// Instance identifies this engine in Shared; empty without a shared state.

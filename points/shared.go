@@ -88,7 +88,7 @@ type SharedStatus struct {
 	Paused    bool             // no ticks
 	NextTick  time.Time        // zero while the ticks are paused
 	Ticks     uint64           // since the shared state was created
-	Skipped   uint64           // ticks whose update was skipped, because another one was running
+	Skipped   uint64           // ticks whose update was skipped; see UpdateSkipped
 	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance
 	Updates   []SharedUpdate   // the latest updates of all engines, latest start first, at most MaxSharedUpdates
 	Failures  int              // consecutive failed updates up to now

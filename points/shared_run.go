@@ -114,9 +114,9 @@ func (e *Engine) skipTickUpdate(now time.Time) {
 	e.reportTick(now, true)
 }
 
-// nextTickMayBeDue reports whether the next tick, which has an update of its own, may be due after a Sync that claimed
-// a tick and took so long: the process may have been stopped meanwhile. It is false for intervals so short that this
-// would often be so while the store is slow.
+// nextTickMayBeDue reports whether the next tick, with an update of its own, may be due after a Sync that claimed a
+// tick and took this long, as after a stop of the process. It is false for short intervals: a Sync of a slow store can
+// take longer than those.
 func (s *shared) nextTickMayBeDue(took time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
