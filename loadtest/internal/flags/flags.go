@@ -86,6 +86,9 @@ func (p *parser) parse(args []string) error {
 	switch {
 	case errors.As(err, &unknown):
 		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
+		if instead := hint(unknown.GetSpecifiedName()); instead != "" {
+			return fmt.Errorf("unknown flag -%s: %s", name, instead)
+		}
 		return fmt.Errorf("unknown flag -%s (-h lists the flags)", name)
 	case errors.As(err, &noValue):
 		return fmt.Errorf("-%s needs a value (-h lists the flags)", noValue.GetFlag().Name)
@@ -94,13 +97,13 @@ func (p *parser) parse(args []string) error {
 }
 
 // twoDashes gives the long flags that have one dash another one: pflag takes one dash for bundled flags. These flags
-// have always had one dash, as in other programs in Go.
+// have always had one dash, as in other programs in Go. It does the same with flags that have a hint.
 func (p *parser) twoDashes(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {
 		name, isFlag := strings.CutPrefix(arg, "-")
 		name, _, _ = strings.Cut(name, "=")
-		if isFlag && len(name) > 1 && p.set.Lookup(name) != nil {
+		if isFlag && len(name) > 1 && (p.set.Lookup(name) != nil || hint(name) != "") {
 			args[i] = "-" + arg
 		}
 	}

@@ -23,6 +23,9 @@ func (cfg *Config) setURL(args []string) (err error) {
 		cfg.Reference = true
 		return nil
 	}
+	if _, err := strconv.ParseFloat(args[0], 64); err == nil && cfg.Quiet && len(args) > 1 {
+		return errors.New("-q has no value: use -rate for the rate")
+	}
 	if len(args) > 1 {
 		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
 	}
