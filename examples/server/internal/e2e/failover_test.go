@@ -28,7 +28,7 @@ func TestFailover(t *testing.T) {
 	cfg.Users, cfg.Interval, cfg.QueryTimeout = 2000, config.Duration(200*time.Millisecond), config.Duration(faultQueryTimeout)
 	s := &testbed{users: 2000, testServer: startReady(t, cfg)}
 	s.prober = startProber(t, s.testServer)
-	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 100 })
+	s.prober.until(t, "answers", func() bool { return s.prober.successes() >= 100 })
 	follower := connect(t, standby.URL)
 	require.Eventually(t, func() bool {
 		var updated int

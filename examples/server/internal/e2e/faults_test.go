@@ -20,15 +20,16 @@ import (
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-// A testbed is a server, a database, a proxy between the two, and a prober.
+// A testbed is servers, a database, a proxy between each server and the database, and a prober.
 type testbed struct {
-	*testServer
+	*testServer // the one that faults affect if they do not affect all
+	servers     []*testServer
 
 	cfg    config.Config
 	users  int64
 	admin  *pgx.Conn        // see superuser
 	role   string           // the server's
-	proxy  *toxiproxy.Proxy // between server and database
+	proxy  *toxiproxy.Proxy // between testServer and database
 	prober *prober
 }
 
@@ -38,6 +39,17 @@ const faultQueryTimeout = 2 * time.Second
 // newTestbed starts a server with this number of users and an update every 200 ms, on a new database of the PostgreSQL
 // server at this URL, whose user is a superuser. It returns once clients get answers.
 func newTestbed(t *testing.T, postgres string, users int64) *testbed {
+	t.Helper()
+	s := prepareTestbed(t, postgres, users)
+	s.proxy = connectThroughProxy(t, &s.cfg)
+	s.testServer = startReady(t, s.cfg)
+	s.servers = []*testServer{s.testServer}
+	s.startProber(t)
+	return s
+}
+
+// prepareTestbed creates the database and the configuration of the servers, which still lacks the proxy.
+func prepareTestbed(t *testing.T, postgres string, users int64) *testbed {
 	t.Helper()
 	s := &testbed{users: users, admin: connect(t, postgres)}
 	s.role = "points_" + strings.ToLower(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
@@ -62,18 +74,28 @@ func newTestbed(t *testing.T, postgres string, users int64) *testbed {
 		}
 	})
 
-	u, err := url.Parse(with(t, postgres, url.UserPassword(s.role, "secret"), s.role))
-	require.NoError(t, err)
-	s.proxy = pgtest.Proxy(t, u.Host)
-	u.Host = s.proxy.Listen
-	cfg := configFor(u.String())
-	cfg.Users, cfg.Interval = config.Users(users), config.Duration(200*time.Millisecond)
-	cfg.QueryTimeout = config.Duration(faultQueryTimeout)
-	s.cfg = cfg
-	s.testServer = startReady(t, cfg)
-	s.prober = startProber(t, s.testServer)
-	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
+	s.cfg = configFor(with(t, postgres, url.UserPassword(s.role, "secret"), s.role))
+	s.cfg.Users, s.cfg.Interval = config.Users(users), config.Duration(200*time.Millisecond)
+	s.cfg.QueryTimeout = config.Duration(faultQueryTimeout)
 	return s
+}
+
+// connectThroughProxy starts a proxy to the database of a configuration, and changes the configuration to use it.
+func connectThroughProxy(t *testing.T, cfg *config.Config) *toxiproxy.Proxy {
+	t.Helper()
+	u, err := url.Parse(string(cfg.DatabaseURL))
+	require.NoError(t, err)
+	proxy := pgtest.Proxy(t, u.Host)
+	u.Host = proxy.Listen
+	cfg.DatabaseURL = config.DatabaseURL(u.String())
+	return proxy
+}
+
+// startProber starts a prober of all servers, and waits until it gets answers.
+func (s *testbed) startProber(t *testing.T) {
+	t.Helper()
+	s.prober = startProber(t, s.servers...)
+	s.prober.until(t, "answers", func() bool { return s.prober.successes() >= 50 })
 }
 
 // connection returns another connection of the server's role to its database, not through the proxy.
@@ -327,14 +349,17 @@ func TestDatabaseFaults(t *testing.T) {
 	})
 }
 
-// requireFailing waits until one more update has failed.
+// requireFailing waits until one more update has failed, of any server.
 func (s *testbed) requireFailing(t *testing.T) {
 	t.Helper()
-	before := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
-	require.Eventually(t, func() bool {
-		now := strings.Count(s.log.String(), "retrying a batch of the update") + strings.Count(s.log.String(), "update failed")
-		return now > before
-	}, patience, pollInterval)
+	failures := func() (n int) {
+		for _, r := range s.servers {
+			n += strings.Count(r.log.String(), "retrying a batch of the update") + strings.Count(r.log.String(), "update failed")
+		}
+		return n
+	}
+	before := failures()
+	require.Eventually(t, func() bool { return failures() > before }, patience, pollInterval)
 }
 
 // A transaction that is open for long keeps dead rows from being pruned, so the table grows with each update. Once it
@@ -393,7 +418,7 @@ func TestDiskFull(t *testing.T) {
 	exec(t, other, "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT FROM users LIMIT 1")
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "No space left on device") }, 3*patience, pollInterval)
 	s.prober.mark()
-	s.prober.until(t, "answers", func() bool { return s.prober.successes >= 50 })
+	s.prober.until(t, "answers", func() bool { return s.prober.successes() >= 50 })
 	require.NoError(t, other.Close(context.Background()))
 	vacuum, err := s.connection(t)
 	require.NoError(t, err)
