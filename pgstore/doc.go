@@ -34,7 +34,8 @@
 //
 // With [Config].Shared, all processes with the table act as one engine: one order of queries, one min number, one tick
 // per interval and one update per tick. Restarts of processes, also all at once, do not break the order, nor does a
-// crash of PostgreSQL or a failover. Each batch of queries is one call of a function in the database.
+// crash of PostgreSQL or a failover to a synchronous standby. Each batch of queries is one call of a function in the
+// database.
 //
 //	store, err := pgstore.New(pool, pgstore.Config{Shared: true})
 //	err = store.Migrate(ctx)
@@ -61,8 +62,9 @@
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
 // bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order: up to 10 seconds back,
 // queries wait until the clock has caught up, and after a larger step timestamps are ahead of the clock until it has.
-// After a failover to an asynchronous standby, the bound is as old as the standby's data; with
-// synchronous_standby_names it is exact.
+//
+// An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
+// again. With synchronous_standby_names it does not.
 //
 // To end it, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared must not
 // run at the same time: those without have their own order.

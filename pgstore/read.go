@@ -109,8 +109,8 @@ const (
 
 // sampleQuery finds its pages by the first and the last id, so it follows the current versions of the users wherever
 // PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbours of a current version are
-// current as well, except where a batch is not committed yet. So one of the two ranges can be useless while a batch is
-// not committed, but both at once only for moments.
+// current as well, except where a batch is not committed yet. While a batch of an update is not committed, the range of
+// pages that it writes to may have too few current versions. That is so for both ranges at once only for moments.
 //
 // The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
 // evaluated only if the first has too few users. The inner LIMIT also stops the planner from moving the condition on
@@ -118,8 +118,8 @@ const (
 func (t *table) sampleQuery(p readParams) string {
 	const (
 		page = "(ctid::text::point)[0]::bigint AS page"
-		low  = "(SELECT ('(' || low || ',0)')::tid FROM "
-		high = "(SELECT ('(' || high || ',0)')::tid FROM "
+		selectLow  = "(SELECT ('(' || low || ',0)')::tid FROM "
+		selectHigh = "(SELECT ('(' || high || ',0)')::tid FROM "
 	)
 	return "WITH first_pages AS MATERIALIZED (" +
 		" SELECT page AS low, page + " + pagesFromFirst + " AS high" +
@@ -130,10 +130,10 @@ func (t *table) sampleQuery(p readParams) string {
 		" FROM (SELECT " + page + " FROM " + t.qualified + " ORDER BY id DESC LIMIT 1) AS last_user, first_pages" +
 		") SELECT " + columns + " FROM (" +
 		" SELECT " + columns + " FROM " + t.qualified +
-		" WHERE ctid >= " + low + "first_pages) AND ctid < " + high + "first_pages)" +
+		" WHERE ctid >= " + selectLow + "first_pages) AND ctid < " + selectHigh + "first_pages)" +
 		" UNION ALL" +
 		" SELECT " + columns + " FROM " + t.qualified +
-		" WHERE ctid >= " + low + "last_pages) AND ctid < " + high + "last_pages)" +
+		" WHERE ctid >= " + selectLow + "last_pages) AND ctid < " + selectHigh + "last_pages)" +
 		" LIMIT " + sampleUsers +
 		") AS sample WHERE points > " + p.min + " LIMIT " + p.limit
 }

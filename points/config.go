@@ -34,8 +34,9 @@ type Config struct {
 	// MinNumber returns a min number in 0..MaxPoints. New and each tick call it, one at a time. The default is uniform
 	// over that range.
 	//
-	// With a SharedState the number that New draws is not used. Run draws one before it tries to claim a tick, and another
-	// one when that has become the min number, or when it is not known whether it has.
+	// With a SharedState the number that New draws is not used. Run draws one in advance for the next tick that it
+	// claims. It draws another one after it has claimed a tick, and after a Sync that failed, because the failed call
+	// may have set the number.
 	MinNumber func() int
 
 	// QueryTimeout is the maximum duration of a query, waiting included. The default is DefaultQueryTimeout.

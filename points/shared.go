@@ -61,7 +61,7 @@ type SyncRequest struct {
 	Stopping  bool          // Run is about to end: no tick is claimed, and the engine is no longer in Instances
 	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
 	MinNumber int           // the new min number if the tick is claimed
-	Update    *SharedUpdate // the engine's latest update, running or ended; nil if there is none
+	Update    *SharedUpdate // the oldest update of the engine with something left to record, else the running one, or nil
 }
 
 // A SyncResult is the result of [SharedState.Sync].
@@ -108,8 +108,8 @@ func (s *SharedStatus) Running() (SharedUpdate, bool) {
 	return SharedUpdate{}, false
 }
 
-// IsRunning reports whether an update is running, or about to be skipped. One without an outcome is neither if its
-// engine is gone, or was started later.
+// IsRunning reports whether an update is running, or about to be skipped. It is false for an update without an outcome
+// whose engine is gone, or was started after the update.
 func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
 	return update.Outcome == UpdateUnfinished && slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
 		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
@@ -133,7 +133,7 @@ type SharedInstance struct {
 type SharedUpdate struct {
 	ID       uint64        // random; identifies the update
 	Instance string        // of the engine; see Config.Instance
-	Started  time.Time     // Duration before the first Sync that recorded it; ignored in a SyncRequest
+	Started  time.Time     // the time of the first Sync with the update, less the Duration in it; ignored in a SyncRequest
 	Duration time.Duration // 0 while it runs
 	Users    int64         // updated
 	Outcome  UpdateOutcome
@@ -149,7 +149,7 @@ const (
 	UpdateSucceeded                       // every user was updated
 	UpdateFailed
 	UpdateSkipped   // of a tick: another one was running, or the claim took so long that the next tick may be due
-	UpdateCancelled // by its caller or because Run ended; or Engine.Update found another one running
+	UpdateCancelled // by its caller, by the end of Run, or by Engine.Update because the store was running another one
 )
 
 // String returns "unfinished", "succeeded", "failed", "skipped" or "cancelled".

@@ -139,7 +139,7 @@ func (s *shared) untilSync() time.Duration {
 		return sharedPoll
 	}
 	jitter := rand.N(min(maxJitter, s.status.Interval/10) + 1)
-	return min(sharedPoll, max(minInterval, time.Until(s.toLocal(s.status.NextTick)))+jitter)
+	return min(sharedPoll, max(minInterval, time.Until(s.toProcessClock(s.status.NextTick)))+jitter)
 }
 
 // syncAtEnd records the update that the end of Run has cancelled.

@@ -86,7 +86,7 @@ func (s *shared) failures() (failures int, last UpdateInfo) {
 	if s.status != nil && s.status.Failures > 0 {
 		failed := s.status.LastFailure
 		failures = s.status.Failures
-		last = UpdateInfo{Started: s.toLocal(failed.Started), Duration: failed.Duration}
+		last = UpdateInfo{Started: s.toProcessClock(failed.Started), Duration: failed.Duration}
 	}
 	for _, u := range s.updates { // which the status does not contain yet
 		switch u.Outcome { //nolint:exhaustive // the others say nothing about the store

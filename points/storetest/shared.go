@@ -28,8 +28,8 @@ type SharedStores struct {
 // tests their other methods.
 //
 // Each subtest has its own users and state, and opens up to seven stores on them, whose calls are concurrent. On a
-// database all of them take some ten seconds, half of which is points.InstanceTimeout, and the time of about twenty
-// calls of newShared and two of Crash.
+// database, all subtests together take some ten seconds (half of that is points.InstanceTimeout), plus the time of
+// about twenty calls of newShared and two of Crash.
 func RunShared(t *testing.T, newShared NewShared) {
 	for _, c := range sharedChecks() {
 		t.Run(c.name, func(t *testing.T) {
