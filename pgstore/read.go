@@ -117,7 +117,7 @@ const (
 // points into the two scans.
 func (t *table) sampleQuery(p readParams) string {
 	const (
-		page = "(ctid::text::point)[0]::bigint AS page"
+		page       = "(ctid::text::point)[0]::bigint AS page"
 		selectLow  = "(SELECT ('(' || low || ',0)')::tid FROM "
 		selectHigh = "(SELECT ('(' || high || ',0)')::tid FROM "
 	)
