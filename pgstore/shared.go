@@ -149,6 +149,8 @@ func (s sharedState) sharedError(doing string, err error) error {
 	switch sqlState(err) {
 	case undefinedTable, undefinedFunction, invalidSchemaName:
 		err = fmt.Errorf("%w: create the objects of the shared state with Migrate", err)
+	case noDataFound:
+		err = fmt.Errorf("%w: a table of the shared state is empty: call Migrate", err)
 	}
 	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }

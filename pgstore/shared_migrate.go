@@ -21,13 +21,13 @@ var sharedPattern = regexp.MustCompile("^" + regexp.QuoteMeta(sharedComment) + `
 type foundObject struct {
 	Name       string
 	Kind       string // TABLE, SEQUENCE, FUNCTION, or relation for all others
-	Parameters string // types of a function's parameters
+	Parameters string // types of a function's parameters, without the quotes of quote_all_identifiers
 	Comment    string
 	Body       string // of a function
 }
 
-// migrateShared creates the objects of the table's shared state that do not exist, and replaces functions of earlier
-// versions. It fails if one of the names is taken.
+// migrateShared creates the objects of the table's shared state that do not exist, replaces functions of earlier
+// versions, and inserts rows that are missing. It fails if one of the names is taken.
 func migrateShared(ctx context.Context, tx pgx.Tx, t *table) error {
 	found, err := findShared(ctx, tx, t)
 	if err != nil {
@@ -47,6 +47,24 @@ func migrateShared(ctx context.Context, tx pgx.Tx, t *table) error {
 		comment := fmt.Sprintf("COMMENT ON %s %s IS '%s%d'", object.kind, object.id, sharedComment, sharedVersion)
 		if _, err := tx.Exec(ctx, comment); err != nil {
 			return err
+		}
+	}
+	return fillShared(ctx, tx, t)
+}
+
+// fillShared inserts the rows that are missing because a table was truncated or restored without its rows. If the role
+// may not insert them, it does nothing: checkShared reports what is missing.
+func fillShared(ctx context.Context, tx pgx.Tx, t *table) error {
+	for _, object := range t.sharedObjects() {
+		if object.fill == "" {
+			continue
+		}
+		object.rights = []string{"SELECT", "INSERT"}
+		if missing, err := missingRights(ctx, tx, object); err != nil || len(missing) > 0 {
+			return err
+		}
+		if _, err := tx.Exec(ctx, object.fill); err != nil {
+			return fmt.Errorf("filling %s %s of the shared state: %w", object.kind, object.id, err)
 		}
 	}
 	return nil
@@ -73,7 +91,8 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 		FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
 			AND relname = ANY($2::text[])
 		UNION ALL
-		SELECT proname::text, 'FUNCTION', oidvectortypes(proargtypes), coalesce(obj_description(oid, 'pg_proc'), ''), prosrc
+		SELECT proname::text, 'FUNCTION', replace(oidvectortypes(proargtypes), '"', ''),
+			coalesce(obj_description(oid, 'pg_proc'), ''), prosrc
 		FROM pg_proc WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
 			AND proname = ANY($2::text[])`, int64(t.oid), names)
 	if err != nil {
@@ -141,6 +160,24 @@ func checkShared(ctx context.Context, q querier, t *table) error {
 	}
 	if len(grants) > 0 {
 		return fmt.Errorf("the role needs rights to its shared state: %s", strings.Join(grants, "; "))
+	}
+	return checkFilled(ctx, q, t)
+}
+
+// checkFilled returns nil if the tables of the shared state that need a row have it.
+func checkFilled(ctx context.Context, q querier, t *table) error {
+	for _, object := range t.sharedObjects() {
+		if object.fill == "" {
+			continue
+		}
+		var filled bool
+		if err := q.QueryRow(ctx, "SELECT EXISTS (SELECT FROM "+object.id+")").Scan(&filled); err != nil {
+			return err
+		}
+		if !filled {
+			return fmt.Errorf("%s %s of its shared state is empty: call Migrate with a role that owns it",
+				object.kind, object.id)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,6 +90,32 @@ func TestSharedMigrateIsIdempotent(t *testing.T) {
 	require.ErrorContains(t, store.Check(t.Context()), "another TABLE has it")
 }
 
+// After a restore without data, or a TRUNCATE, Migrate inserts the rows that are missing.
+func TestSharedMigrateFillsEmptyTables(t *testing.T) {
+	for _, table := range []string{"users_bound", "users_state"} {
+		t.Run(table, func(t *testing.T) {
+			state, pool := sharedUsers(t)
+			store := sharedStore(t, pool, pgstore.Config{})
+			first, err := state.AnswerBatch(t.Context(), 1, 2)
+			require.NoError(t, err)
+			execSQL(t, pool, "TRUNCATE "+table)
+			_, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a", Interval: 1})
+			require.ErrorContains(t, err, "a table of the shared state is empty: call Migrate")
+			require.EqualError(t, store.Check(t.Context()), `pgstore: table users: TABLE "public"."`+table+
+				`" of its shared state is empty: call Migrate with a role that owns it`)
+
+			require.NoError(t, store.Migrate(t.Context()))
+			require.NoError(t, store.Check(t.Context()))
+			start(t, state, "a")
+			second, err := state.AnswerBatch(t.Context(), 1, 2)
+			require.NoError(t, err)
+			assert.Equal(t, first.LastTimestamp, second.PreviousTimestamp, "the clock was kept")
+			assert.GreaterOrEqual(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"),
+				second.LastTimestamp.UnixMicro())
+		})
+	}
+}
+
 func TestSharedStateIsMissing(t *testing.T) {
 	_, pool := open(t, pgstore.Config{}, nil)
 	store := sharedStore(t, pool, pgstore.Config{})
@@ -141,6 +168,16 @@ func TestSharedNamesAreQuoted(t *testing.T) {
 	long := sharedStore(t, pool, pgstore.Config{Table: "a_name_of_51_bytes_which_is_the_longest_one_allowed"})
 	require.NoError(t, long.Migrate(t.Context()))
 	require.NoError(t, long.Check(t.Context()))
+}
+
+// PostgreSQL quotes the types of a function's parameters if quote_all_identifiers is set.
+func TestSharedQuotedTypes(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, "ALTER DATABASE "+pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize()+" SET quote_all_identifiers = on")
+	pool.Reset()
+	store := sharedStore(t, pool, pgstore.Config{})
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Check(t.Context()))
 }
 
 // A role that owns nothing uses the shared state with the rights that Check names.

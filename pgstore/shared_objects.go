@@ -29,6 +29,7 @@ type sharedObject struct {
 	id     string // for SQL: schema and name, quoted, with the types of the parameters of a function
 	rights []string
 	create string // SQL that creates it, or replaces a function
+	fill   string // SQL that inserts the one row of a table if it is empty; "" for all others
 	body   string // of a function
 }
 
@@ -52,11 +53,16 @@ func (t *table) sharedObjects() []sharedObject {
 		}
 	}
 	names := t.sharedNames()
+	oneRow := func(suffix, create, fill string) sharedObject {
+		object := relation("TABLE", suffix, names.Replace(create), "SELECT", "UPDATE")
+		object.fill = names.Replace(fill)
+		return object
+	}
 	return []sharedObject{
 		relation("SEQUENCE", "_clock", "CREATE UNLOGGED SEQUENCE "+t.object("_clock")+" MINVALUE 0 START 0",
 			"SELECT", "UPDATE"),
-		relation("TABLE", "_bound", names.Replace(createBound), "SELECT", "UPDATE"),
-		relation("TABLE", "_state", names.Replace(createState), "SELECT", "UPDATE"),
+		oneRow("_bound", createBound, fillBound),
+		oneRow("_state", createState, fillState),
 		relation("TABLE", "_servers", names.Replace(createServers), "SELECT", "INSERT", "UPDATE", "DELETE"),
 		relation("TABLE", "_updates", names.Replace(createUpdates), "SELECT", "INSERT", "UPDATE", "DELETE"),
 		function("_answer", answerParameters, answerResults, " SET plan_cache_mode = force_generic_plan",

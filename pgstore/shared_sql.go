@@ -39,9 +39,12 @@ const (
 		CREATE TABLE {bound} (
 			one boolean PRIMARY KEY DEFAULT true CHECK (one),
 			reserved bigint NOT NULL -- 0 if no timestamp was ever given
-		);
+		)`
+
+	fillBound = `
 		INSERT INTO {bound} (reserved)
-			SELECT CASE WHEN is_called THEN last_value + {bound_ahead} ELSE 0 END FROM {clock}`
+			SELECT CASE WHEN is_called THEN last_value + {bound_ahead} ELSE 0 END FROM {clock}
+			WHERE NOT EXISTS (SELECT FROM {bound})`
 
 	createState = `
 		CREATE TABLE {state} (
@@ -54,8 +57,11 @@ const (
 			tick_interval bigint NOT NULL DEFAULT 0, -- 0 before the first server starts
 			configured_interval bigint NOT NULL DEFAULT 0, -- of the server that started last
 			next_tick bigint
-		);
-		INSERT INTO {state} (min_number) VALUES (floor(random() * ({max_points} + 1)))`
+		)`
+
+	fillState = `
+		INSERT INTO {state} (min_number)
+			SELECT floor(random() * ({max_points} + 1)) WHERE NOT EXISTS (SELECT FROM {state})`
 
 	createServers = `
 		CREATE TABLE {servers} (

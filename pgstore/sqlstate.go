@@ -13,6 +13,7 @@ const (
 	undefinedFunction = "42883"
 	undefinedTable    = "42P01"
 	lockNotAvailable  = "55P03"
+	noDataFound       = "P0002"
 )
 
 // sqlState returns the SQLSTATE of an error, or "" if PostgreSQL did not send it.
