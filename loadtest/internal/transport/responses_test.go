@@ -328,7 +328,7 @@ func TestOptionsErrors(t *testing.T) {
 		"timeout":      {Options{URL: u, Timeout: -1}, "the timeout must not be negative"},
 		"method":       {Options{URL: u, Method: "GE T"}, "the method must be an HTTP token"},
 		"header name":  {Options{URL: u, Header: http.Header{"a b": {""}}}, "a header name must be an HTTP token"},
-		"header value": {Options{URL: u, Header: http.Header{"a": {"x\r\ny"}}}, "the value of header a must not have control characters"},
+		"header value": {Options{URL: u, Header: http.Header{"a": {"x\r\ny"}}}, "the value of header A must not have control characters"},
 		"TLS":          {Options{URL: &secure}, "needs an http URL"},
 	}
 	for name, tt := range tests {
