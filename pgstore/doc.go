@@ -60,8 +60,8 @@
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE users_servers, users_updates TO role;
 //
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
-// bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order: up to 10 seconds back,
-// queries wait until the clock has caught up, and after a larger step timestamps are ahead of the clock until it has.
+// bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. Once
+// they are less than 4 seconds ahead, queries wait until the clock has caught up.
 //
 // An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
 // again. With synchronous_standby_names it does not.

@@ -140,6 +140,12 @@ func TestSharedClockReset(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, bound, back.PreviousTimestamp)
 	assert.Equal(t, bound.Add(5*time.Microsecond), back.LastTimestamp)
+
+	// No query waits for longer than its timeout.
+	execSQL(t, pool, "SELECT setval('users_clock', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + 9000000)")
+	ahead, err := state.AnswerBatch(t.Context(), 1, 2)
+	require.NoError(t, err)
+	assert.True(t, ahead.LastTimestamp.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")), "it did not wait")
 }
 
 // A batch that would have to extend the bound and fails leaves nothing behind that is not durable: the next one extends

@@ -6,9 +6,12 @@ const wrongIsolation = "ZP001"
 
 // Bounds of the timestamps in microseconds.
 const (
-	boundAhead   = 3_000_000  // how far a timestamp or Sync extends the durable bound
-	boundMargin  = 1_500_000  // how far from the bound Sync extends it
-	maxClockWait = 10_000_000 // more than boundAhead, so a longer wait means that the clock was set back
+	boundAhead  = 3_000_000 // how far a timestamp or Sync extends the durable bound
+	boundMargin = 1_500_000 // how far from the bound Sync extends it
+
+	// maxClockWait is more than boundAhead, so a longer wait means that the clock was set back. It is less than
+	// points.DefaultQueryTimeout, so queries outlast the wait.
+	maxClockWait = 4_000_000
 )
 
 // The values of source in the result of the function that answers a batch: the users are from the pages that the caller
