@@ -1,12 +1,17 @@
 package transport
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -110,23 +115,70 @@ func reset(c net.Conn, _ int) bool {
 	return c.(*net.TCPConn).SetLinger(0) != nil
 }
 
+// stalls are responses that end before they are complete.
+var stalls = map[string]string{
+	"nothing": "", "half a head": "HTTP/1.1 200 OK\r\n", "half a body": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel",
+}
+
+// TestStall checks that a response that does not end times out, exactly, with each transport.
 func TestStall(t *testing.T) {
-	tests := map[string]string{"nothing": "", "half a head": "HTTP/1.1 200 OK\r\n", "half a body": "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel"}
-	for name, begin := range tests {
-		for transport, newTransport := range transports {
+	for name, begin := range stalls {
+		for transport, newTransport := range transportsOn {
 			t.Run(name+"/"+transport, func(t *testing.T) {
-				release := make(chan struct{})
-				u := serve(t, func(c net.Conn, _ int) bool {
-					_, err := c.Write([]byte(begin))
-					<-release
-					return err != nil
+				synctest.Test(t, func(t *testing.T) {
+					client, server := net.Pipe()
+					defer server.Close()
+					go func() {
+						if _, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
+							_, _ = io.Copy(server, strings.NewReader(begin))
+						}
+					}()
+					onPipe := func(o Options) (closableTransport, error) { return newTransport(o, client) }
+					u := &url.URL{Scheme: "http", Host: "127.0.0.1:1"}
+					epoch := time.Now().Add(-time.Second) // a time of 0 means that a step was not reached
+					x := send(t, onPipe, Options{URL: u, Timeout: 8 * time.Second, Epoch: epoch}, 1)[0]
+					assert.Equal(t, Exception, x.Failure, "%v", x.Err)
+					requireOrder(t, &x)
+					assert.Equal(t, 8*time.Second, x.Done-x.Start)
 				})
-				defer close(release)
-				x := send(t, newTransport, Options{URL: u, Timeout: 50 * time.Millisecond}, 1)[0]
-				assert.Equal(t, Exception, x.Failure, "%v", x.Err)
-				requireOrder(t, &x)
 			})
 		}
+	}
+}
+
+// transportsOn holds the constructors of both transports, for one request on a given connection.
+var transportsOn = map[string]func(Options, net.Conn) (closableTransport, error){
+	"http1": func(o Options, c net.Conn) (closableTransport, error) {
+		h, err := NewHTTP1(o)
+		h.dialContext = func(context.Context, string, string) (net.Conn, error) { return c, nil }
+		return h, err
+	},
+	"net/http": func(o Options, c net.Conn) (closableTransport, error) {
+		n, err := NewNetHTTP(o)
+		n.base.DialContext = func(context.Context, string, string) (net.Conn, error) { return c, nil }
+		return n, err
+	},
+}
+
+// TestStallOnSocket is TestStall with a socket, on which HTTP1 waits in another way than on a pipe. It is connected
+// beforehand: on a busy machine connecting may take longer than the timeout.
+func TestStallOnSocket(t *testing.T) {
+	for name, begin := range stalls {
+		t.Run(name, func(t *testing.T) {
+			release := make(chan struct{})
+			u := serve(t, func(c net.Conn, _ int) bool {
+				_, err := c.Write([]byte(begin))
+				<-release
+				return err != nil
+			})
+			defer close(release)
+			socket, err := net.Dial("tcp", u.Host)
+			require.NoError(t, err)
+			connected := func(o Options) (closableTransport, error) { return transportsOn["http1"](o, socket) }
+			x := send(t, connected, Options{URL: u, Timeout: 50 * time.Millisecond}, 1)[0]
+			assert.Equal(t, Exception, x.Failure, "%v", x.Err)
+			requireOrder(t, &x)
+		})
 	}
 }
 
