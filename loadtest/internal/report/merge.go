@@ -151,9 +151,13 @@ func (r *Run) shareIn(from, to time.Time) float64 {
 	first, last := from.Sub(r.Date).Seconds(), to.Sub(r.Date).Seconds()
 	var all, inside float64
 	for _, i := range r.Timeline {
+		end := min(i.Start+i.Width, r.Seconds) // the last interval may end after the run
+		if end <= i.Start {
+			continue
+		}
 		all += float64(i.Requests)
-		if overlap := min(i.Start+i.Width, last) - max(i.Start, first); overlap > 0 && i.Width > 0 {
-			inside += float64(i.Requests) * min(overlap/i.Width, 1)
+		if overlap := min(end, last) - max(i.Start, first); overlap > 0 {
+			inside += float64(i.Requests) * min(overlap/(end-i.Start), 1)
 		}
 	}
 	if all == 0 || r.Seconds <= 0 || last <= first {

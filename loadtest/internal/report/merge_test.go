@@ -33,3 +33,13 @@ func TestMergeRates(t *testing.T) {
 	assert.EqualValues(t, 6000, requests)
 	assert.EqualValues(t, 3000, a.Counts.Complete, "the runs are not changed")
 }
+
+// TestMergeRatesOfShortRun merges a run with itself. The last interval of its timeline ends after the run.
+func TestMergeRatesOfShortRun(t *testing.T) {
+	run := example()
+	run.Seconds = 0.012
+	run.Timeline = []Interval{{Start: 0, Width: 0.010, Requests: 50}, {Start: 0.010, Width: 0.010, Requests: 50}}
+	merged, err := Merge([]*Run{run, run})
+	require.NoError(t, err)
+	assert.InEpsilon(t, 2*run.RequestsPerSecond, merged.RequestsPerSecond, 1e-6)
+}
