@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -62,10 +63,14 @@ func (s *capacityServer) reserve() time.Time {
 type simulatedClient struct {
 	transport.Options
 	server *simulatedServer
+	closed context.Context //nolint:containedctx // ends with Close
+	cancel context.CancelFunc
 }
 
 // A simulatedServer answers like PointsApp.
 type simulatedServer struct {
+	status   int              // of each response; 0 means 200
+	hangs    bool             // never answers
 	capacity *capacityServer  // nil: answers at once
 	onServe  func(n int64)    // called for each request, counted from 1; may be nil
 	violates func(int64) bool // whether the answer has a timestamp that was returned before; nil: none has
@@ -94,31 +99,50 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch), Status: 200}
-	x.Connected, x.Sent, x.ClientDelay = x.Start, x.Start, c.ClientDelay(seq, x.Start)
+	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch)}
+	x.Connected, x.Sent = x.Start, x.Start
+	if c.ClientDelay != nil {
+		x.ClientDelay = c.ClientDelay(seq, x.Start)
+	}
 	x.Body = c.server.serve()
+	if c.server.hangs {
+		<-c.closed.Done()
+		x.Failure, x.Err = transport.Aborted, transport.ErrClosed
+	} else {
+		x.Status = cmp.Or(c.server.status, http.StatusOK)
+	}
 	x.FirstByte = time.Since(c.Epoch)
 	x.Done = x.FirstByte
 	c.Observe(&x)
-	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+	return &http.Response{StatusCode: x.Status, Body: http.NoBody}, x.Err
 }
 
-func (*simulatedClient) Close() {}
+func (c *simulatedClient) Close() { c.cancel() }
 
 // search searches for the highest rate of a simulated server, in the time of a synctest bubble.
 func search(ctx context.Context, t *testing.T, server *simulatedServer, args ...string) (out string, err error) {
 	t.Helper()
-	cfg, err := flags.Parse(append(append([]string{"-find-max", "-duration", "500ms"}, args...), "http://127.0.0.1:1/"))
+	return simulate(ctx, t, server, append([]string{"-find-max", "-duration", "500ms"}, args...)...)
+}
+
+// simulate runs the command with a simulated server, in the time of a synctest bubble.
+func simulate(ctx context.Context, t *testing.T, server *simulatedServer, args ...string) (out string, err error) {
+	t.Helper()
+	cfg, err := flags.Parse(append(args, "http://127.0.0.1:1/"))
 	require.NoError(t, err)
 	var stdout bytes.Buffer
 	c := command{cfg: cfg, stdout: &stdout, stderr: &stdout}
 	c.out, err = openOutputs(cfg, &stdout)
 	require.NoError(t, err)
 	c.sim = &simulation{
-		transport: func(opts transport.Options) roundTripCloser { return &simulatedClient{Options: opts, server: server} },
-		sleep:     func(d time.Duration) { <-time.After(max(d, server.minSleep)) },
+		transport: func(opts transport.Options) roundTripCloser {
+			client := &simulatedClient{Options: opts, server: server}
+			client.closed, client.cancel = context.WithCancel(context.Background())
+			return client
+		},
+		sleep: func(d time.Duration) { <-time.After(max(d, server.minSleep)) },
 	}
-	err = c.findMax(ctx)
+	err = c.start(ctx)
 	return stdout.String(), err
 }
 
@@ -129,14 +153,14 @@ func TestVerdict(t *testing.T) {
 		service  time.Duration
 		capacity int
 	}{
-		"FIFO":        {1, 500 * time.Microsecond, 2000},
-		"eight slots": {8, 4 * time.Millisecond, 2000},
+		"FIFO":        {1, 2500 * time.Microsecond, 400},
+		"eight slots": {8, 20 * time.Millisecond, 400},
 		"slow":        {1, time.Second / 300, 300},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := &simulatedServer{capacity: &capacityServer{slots: tt.slots, service: tt.service}}
-				out, err := search(t.Context(), t, server, "-slo", "p99<500ms")
+				out, err := search(t.Context(), t, server, "-slo", "p99<500ms", "-rate", "250")
 				require.NoError(t, err, out)
 				_, after, _ := strings.Cut(out, "Verdict: ")
 				number, _, _ := strings.Cut(after, " ")

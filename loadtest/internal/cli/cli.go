@@ -100,6 +100,11 @@ func (c *command) run(ctx context.Context) (err error) {
 		fmt.Fprintf(c.stderr, "loadtest: metrics at %s\n", c.exporter.URL())
 	}
 	defer limitCPUs(c.cfg, c.target)()
+	return c.start(ctx)
+}
+
+// start prints the title and generates the load.
+func (c *command) start(ctx context.Context) error {
 	fmt.Fprintf(c.stdout, "%s\n\n", title(c.cfg))
 	if c.cfg.FindMax {
 		return c.findMax(ctx)

@@ -67,8 +67,8 @@ func TestRepeatedOpenLoop(t *testing.T) {
 	require.Equal(t, exitOK, code, "%s%s", out, errs)
 	run := readResult(t, file)
 	assert.EqualValues(t, 40, run.Load.Requests)
-	assert.EqualValues(t, 40, run.Counts.Complete)
-	assert.EqualValues(t, 40, run.Contract.Responses)
+	assert.Equal(t, run.Load.Requests-run.Load.Unsent, run.Counts.Complete)
+	assert.Equal(t, run.Counts.Complete, run.Contract.Responses)
 	assert.LessOrEqual(t, run.SuccessfulPerSecond, 200.0)
 	assert.GreaterOrEqual(t, run.Seconds, 0.2)
 }

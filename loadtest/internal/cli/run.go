@@ -91,7 +91,8 @@ func (r *run) execute(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, sender.Close)
 	loop.Run(ctx, sender)
 	elapsed := time.Since(r.start)
-	if elapsed >= minMeasured && !r.cfg.Reference { // with Reference, the server's CPU time is included
+	// With Reference, the server's CPU time is included. A simulation has a clock of its own.
+	if elapsed >= minMeasured && !r.cfg.Reference && r.sim == nil {
 		r.cpu = cputime.Now().ShareSince(before, elapsed, runtime.GOMAXPROCS(0))
 	}
 	stop()

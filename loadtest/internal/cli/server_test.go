@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,12 +91,17 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
-// TestDuration runs a closed loop without a limit of requests.
+// TestDuration runs a closed loop without a limit of requests. The last request of each client is pending when the time
+// is up.
 func TestDuration(t *testing.T) {
 	for _, flag := range []string{"-duration", "-z"} {
-		out, errs, code := call(t.Context(), "-q", "-c", "2", flag, "100ms", "-assert", "failed=0", respond(t, http.StatusOK).URL)
-		assert.Equal(t, exitOK, code, errs)
-		assert.Contains(t, out, "closed loop like ab: 2 clients for 100ms.")
+		synctest.Test(t, func(t *testing.T) {
+			server := &simulatedServer{capacity: &capacityServer{slots: 2, service: 30 * time.Millisecond}}
+			out, err := simulate(t.Context(), t, server, "-q", "-c", "2", flag, "100ms", "-assert", "failed=0")
+			require.NoError(t, err, out)
+			assert.Contains(t, out, "closed loop like ab: 2 clients for 100ms.")
+			assert.EqualValues(t, 8, server.requests.Load())
+		})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -29,21 +30,15 @@ func respond(t *testing.T, status int) *httptest.Server {
 	return server
 }
 
-// hang starts a server that accepts requests and never responds.
-func hang(t *testing.T) *httptest.Server {
-	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
-	t.Cleanup(server.Close)
-	return server
-}
-
 func TestNoResponseIsNoSuccess(t *testing.T) {
-	out, errs, code := call(t.Context(), "-q", "-t", "100ms", "-c", "5", "-assert", "p99<50ms,failed=0,rps<1", hang(t).URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, out, "FAIL p99<50ms: ")
-	assert.Contains(t, out, "FAIL failed=0: no samples\n")
-	assert.Contains(t, out, "FAIL rps<1: no samples\n")
-	assert.Contains(t, errs, "no request succeeded")
+	synctest.Test(t, func(t *testing.T) {
+		out, err := simulate(t.Context(), t, &simulatedServer{hangs: true},
+			"-q", "-t", "0.1", "-n", "5", "-c", "5", "-assert", "p99<50ms,failed=0,rps<1")
+		require.ErrorContains(t, err, "no request succeeded")
+		assert.Contains(t, out, "FAIL p99<50ms: no samples\n")
+		assert.Contains(t, out, "FAIL failed=0: no samples\n")
+		assert.Contains(t, out, "FAIL rps<1: no samples\n")
+	})
 }
 
 func TestOnlyErrorsIsNoSuccess(t *testing.T) {
@@ -70,14 +65,16 @@ func TestVerifyChecksSomething(t *testing.T) {
 }
 
 func TestFindMaxLimitsErrors(t *testing.T) {
-	unavailable := respond(t, http.StatusServiceUnavailable)
-	out, _, code := call(t.Context(), "-find-max", "-slo", "p50<1m,rps<31", "-rate", "8", "-duration", "100ms", unavailable.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, out, "missed: errors<1%: 100%")
-	assert.Contains(t, out, "Verdict: no rate meets p50<1m,rps<31,errors<1%")
+	synctest.Test(t, func(t *testing.T) {
+		unavailable := &simulatedServer{status: http.StatusServiceUnavailable}
+		out, err := search(t.Context(), t, unavailable, "-slo", "p50<1m,rps<31", "-rate", "8")
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Contains(t, out, "missed: errors<1%: 100%")
+		assert.Contains(t, out, "Verdict: no rate meets p50<1m,rps<31,errors<1%")
+	})
 }
 
-// TestRPSCountsSuccesses has a server with as many errors as successes.
+// TestRPSCountsSuccesses has a server whose first response is the only success.
 func TestRPSCountsSuccesses(t *testing.T) {
 	requests := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -86,7 +83,7 @@ func TestRPSCountsSuccesses(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	out, _, code := call(t.Context(), "-q", "-rate", "100", "-duration", "1s", "-c", "1", "-assert", "rps<=2", server.URL)
+	out, _, code := call(t.Context(), "-q", "-rate", "100", "-duration", "100ms", "-c", "1", "-assert", "rps<=10", server.URL)
 	assert.Equal(t, exitOK, code, out)
 }
 
@@ -121,24 +118,24 @@ func TestAborted(t *testing.T) {
 
 // TestUnsentExcludesAborted interrupts an open loop whose requests the server has all received.
 func TestUnsentExcludesAborted(t *testing.T) {
-	ctx, interrupt := context.WithCancel(t.Context())
-	var received atomic.Int64
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if received.Add(1) == 20 {
-			interrupt()
-		}
-		<-r.Context().Done()
-	}))
-	defer server.Close()
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, _, code := call(ctx, "-q", "-rate", "200", "-duration", "100ms", "-json", file, server.URL)
-	assert.Equal(t, exitFailed, code)
-	assert.NotContains(t, out, "Unsent")
-	run := readResult(t, file)
-	assert.EqualValues(t, 20, run.Counts.Aborted)
-	assert.Zero(t, run.Load.Unsent)
-	assert.InDelta(t, 100, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].Percent, 0)
-	assert.Positive(t, run.LatencyPercentiles[len(run.LatencyPercentiles)-1].MS, "percentiles include the age of pending requests")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		server := &simulatedServer{hangs: true, onServe: func(n int64) {
+			if n == 20 {
+				interrupt()
+			}
+		}}
+		out, err := simulate(ctx, t, server, "-q", "-rate", "200", "-duration", "100ms", "-json", file)
+		require.EqualError(t, err, "interrupted after 0 of 20 requests")
+		assert.NotContains(t, out, "Unsent")
+		run := readResult(t, file)
+		assert.EqualValues(t, 20, run.Counts.Aborted)
+		assert.Zero(t, run.Load.Unsent)
+		longest := run.LatencyPercentiles[len(run.LatencyPercentiles)-1]
+		assert.InDelta(t, 100, longest.Percent, 0)
+		assert.InDelta(t, 95, longest.MS, 1, "percentiles include the age of pending requests: the first one is the oldest")
+	})
 }
 
 // TestInterruptLeavesNothingUnsent interrupts an open loop long before its end. No client was missing.
