@@ -153,10 +153,24 @@ func (s *Store) Capabilities() points.Capabilities {
 	return points.Capabilities{SharedState: sharedState{s}}
 }
 
-// Ping returns nil if the database answers.
+// errReadOnly reports that transactions are read-only.
+var errReadOnly = errors.New("the database is read-only, as a standby is: a shared state needs the primary")
+
+// Ping returns nil if the database answers and, if Config.Shared is set, is not read-only: queries change the shared
+// state.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.withConn(ctx, func(conn *pgx.Conn) error { return conn.Ping(ctx) }); err != nil {
+	var readOnly bool
+	err := s.withConn(ctx, func(conn *pgx.Conn) error {
+		if !s.cfg.Shared {
+			return conn.Ping(ctx)
+		}
+		return conn.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	})
+	switch {
+	case err != nil:
 		return fmt.Errorf("pgstore: the database does not answer: %w", err)
+	case readOnly:
+		return fmt.Errorf("pgstore: %w", errReadOnly)
 	}
 	return nil
 }

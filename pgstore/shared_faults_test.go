@@ -29,6 +29,22 @@ func setIsolation(t *testing.T, pool *pgxpool.Pool, level string) {
 	pool.Reset()
 }
 
+// A standby answers, but not the queries of a shared state.
+func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
+	_, pool := sharedUsers(t)
+	store := sharedStore(t, pool, pgstore.Config{})
+	require.NoError(t, store.Ping(t.Context()))
+	execSQL(t, pool, fmt.Sprintf("ALTER DATABASE %s SET default_transaction_read_only = on",
+		pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize()))
+	pool.Reset()
+	require.EqualError(t, store.Ping(t.Context()),
+		"pgstore: the database is read-only, as a standby is: a shared state needs the primary")
+
+	local, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, local.Ping(t.Context()), "reads suffice")
+}
+
 // lockOrder holds the order lock of the table users until release is called.
 func lockOrder(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	t.Helper()

@@ -272,8 +272,8 @@ func TestUnfit(t *testing.T) {
 		parsed, err := pgx.ParseConfig(connection)
 		require.NoError(t, err)
 		exec(t, connect(t, connection), "ALTER DATABASE "+parsed.Database+" SET default_transaction_read_only = on")
-		assertCannotStart(t, connection, "cannot execute CREATE TABLE in a read-only transaction: it may be a standby: "+
-			"use the primary, "+see)
+		assertCannotStart(t, connection, "pgstore: the database is read-only, as a standby is: a shared state needs the "+
+			"primary: or set -shared=false (SHARED)")
 	})
 	t.Run("no right to connect", func(t *testing.T) {
 		t.Parallel()
