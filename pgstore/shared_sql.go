@@ -46,7 +46,7 @@ const (
 
 	fillBound = `
 		INSERT INTO {bound} (reserved)
-			SELECT CASE WHEN is_called THEN last_value + {bound_ahead} ELSE 0 END FROM {clock}
+			SELECT CASE WHEN is_called THEN greatest(last_value, {now}) + {bound_ahead} ELSE 0 END FROM {clock}
 			WHERE NOT EXISTS (SELECT FROM {bound})`
 
 	createState = `

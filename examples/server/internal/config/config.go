@@ -25,7 +25,7 @@ type Config struct {
 	// Interval is the time between two ticks; its variable has the original's name. The default is 1 minute.
 	Interval Duration `env:"TIMER_INTERVAL"`
 
-	// UpdateOnStart updates the users at the start; with Shared, only if they were never updated. Without it, the users of
+	// UpdateOnStart updates the users at the start; with Shared, only if there has never been a tick. Without it, the users of
 	// a new table have 0 points, and queries find none, until the first tick. The default is true.
 	UpdateOnStart bool `env:"UPDATE_ON_START"`
 
