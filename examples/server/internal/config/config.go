@@ -25,8 +25,8 @@ type Config struct {
 	// Interval is the time between two ticks; its variable has the original's name. The default is 1 minute.
 	Interval Duration `env:"TIMER_INTERVAL"`
 
-	// UpdateOnStart updates the users at the start; with Shared, only if there has never been a tick. Without it, the users of
-	// a new table have 0 points, and queries find none, until the first tick. The default is true.
+	// UpdateOnStart updates the users at the start; with Shared, only if there has never been a tick. Without it, the
+	// users of a new table have 0 points, and queries find none, until the first tick. The default is true.
 	UpdateOnStart bool `env:"UPDATE_ON_START"`
 
 	// QueryTimeout limits how long a query takes, including its time in the wait queue; then it is answered with 504. The

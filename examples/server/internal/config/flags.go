@@ -26,7 +26,7 @@ func (c *Config) flags() *flag.FlagSet {
 	flags.TextVar(&c.Interval, "interval", c.Interval, "time between two ticks, as a `DURATION` (1m30s) or in\n"+
 		"milliseconds (90000); a tick sets a new min number and updates all users (env TIMER_INTERVAL)")
 	flags.BoolVar(&c.UpdateOnStart, "update-on-start", c.UpdateOnStart, "update all users at the start; if shared, only\n"+
-		"if they were never updated; if false, queries find no users of a new table before the first tick\n"+
+		"if there has never been a tick; if false, queries find no users of a new table before the first tick\n"+
 		"(env UPDATE_ON_START)")
 	flags.TextVar(&c.QueryTimeout, "query-timeout", c.QueryTimeout, "time limit of a query, as a `DURATION` (500ms) or\n"+
 		"in milliseconds (500) (env QUERY_TIMEOUT)")
