@@ -174,10 +174,10 @@ func TestOtherServer(t *testing.T) {
 
 // TestReferenceServer runs the command without a URL, with fewer requests than by default.
 func TestReferenceServer(t *testing.T) {
-	out, errs, code := call(t.Context(), "-n", "2000")
+	out, errs, code := call(t.Context(), "-n", "1000")
 	require.Equal(t, exitOK, code, "%s%s", out, errs)
 	assert.Contains(t, out, "Concurrency Level:      100\n")
-	assert.Contains(t, out, "Contract: 2000 responses checked against PointsApp's contract, 0 violations.")
+	assert.Contains(t, out, "Contract: 1000 responses checked against PointsApp's contract, 0 violations.")
 	assert.Contains(t, out, " original  ")
 	assert.Regexp(t, `Not comparable, so without ratios: original: another machine, PostgreSQL; .*: this machine, users in memory`, out)
 	assert.NotRegexp(t, `[0-9]x\n`, out)

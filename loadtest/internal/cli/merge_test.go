@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -19,9 +21,12 @@ func TestMerge(t *testing.T) {
 		"closed": {"-n", "300", "-c", "3"}, "open": {"-rate", "500", "-duration", "200ms"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, errs, code := call(t.Context(), append(append([]string{"-q", "-json", file}, args...), pointsApp(t, never).URL)...)
-			require.Equal(t, exitOK, code, errs)
-			out, errs, code := call(t.Context(), "merge", "-assert", "violations=0,rps>1", "-json", merged, "-html", page, file, file)
+			synctest.Test(t, func(t *testing.T) {
+				server := &simulatedServer{capacity: &capacityServer{slots: 3, service: time.Millisecond}}
+				out, err := simulate(t.Context(), t, server, append([]string{"-q", "-json", file}, args...)...)
+				require.NoError(t, err, out)
+			})
+			out, errs, code := call(t.Context(), "merge", "-assert", "failed=0,rps>1", "-json", merged, "-html", page, file, file)
 			require.Equal(t, exitOK, code, errs)
 			one, both := readResult(t, file), readResult(t, merged)
 			assert.Equal(t, 2*one.Counts.Complete, both.Counts.Complete)
@@ -31,7 +36,7 @@ func TestMerge(t *testing.T) {
 			assert.Equal(t, one.LatencyPercentiles, both.LatencyPercentiles)
 			assert.Equal(t, 2*one.Contract.Responses, both.Contract.Responses)
 			assert.Contains(t, out, "2 runs merged. Rates are those of the ")
-			assert.Contains(t, out, "PASS violations=0: 0\n")
+			assert.Contains(t, out, "PASS failed=0: 0\n")
 			assert.FileExists(t, page)
 		})
 	}
