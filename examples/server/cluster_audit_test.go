@@ -30,9 +30,9 @@ CREATE TABLE audit (
 	-- Of a user:
 	id bigint, points int, updated_at timestamptz
 );
-CREATE TABLE audit_delay (seconds float NOT NULL); -- of a tick, between its claim and its commit
+CREATE TABLE audit_gate (); -- while it is locked, a tick waits between its claim and its commit
 CREATE FUNCTION audit_tick() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
-	PERFORM pg_sleep(seconds) FROM public.audit_delay;
+	PERFORM FROM public.audit_gate;
 	INSERT INTO public.audit (ticks, min_number, due, next, tick_interval)
 		VALUES (NEW.ticks, NEW.min_number, OLD.next_tick, NEW.next_tick, NEW.tick_interval);
 	RETURN NULL;
@@ -83,9 +83,8 @@ type update struct {
 	users  int
 }
 
-// startAudit begins to follow the audit of the database at a connection string.
-func startAudit(t *testing.T, url string, history *linearizability.ClientHistory) *audit {
-	a := &audit{url: url, history: history}
+// start begins to follow the table, or goes on with it after a stop.
+func (a *audit) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -94,10 +93,10 @@ func startAudit(t *testing.T, url string, history *linearizability.ClientHistory
 	}()
 	a.stop = sync.OnceFunc(func() { cancel(); <-done })
 	t.Cleanup(a.stop)
-	return a
 }
 
-// follow reads new rows until ctx ends, and then once more. It connects again after a failure.
+// follow reads new rows until ctx ends, and then once more. It connects and reads again after a failure, at the end a
+// few times.
 func (a *audit) follow(ctx context.Context) {
 	var conn *pgx.Conn
 	defer func() {
@@ -105,9 +104,16 @@ func (a *audit) follow(ctx context.Context) {
 			conn.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	for ended := false; !ended; {
-		ended = ctx.Err() != nil
+	const attempts = 5
+	for atEnd := 0; atEnd < attempts; {
+		ended := ctx.Err() != nil
 		err := a.read(context.WithoutCancel(ctx), &conn)
+		switch {
+		case ended && err == nil:
+			atEnd = attempts
+		case ended:
+			atEnd++
+		}
 		a.mu.Lock()
 		a.latest = err
 		a.mu.Unlock()

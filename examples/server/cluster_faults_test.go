@@ -61,10 +61,10 @@ func TestClusterFaults(t *testing.T) {
 			c.untilUpdated()
 			c.t.Logf("next update %v after the SIGSTOP", time.Since(stopped).Round(time.Millisecond))
 			c.untilAnswers(clusterServers - 1)
-			const longer = 6 * time.Second // than any timeout of servers, database and proxy
+			const longer = 6 * time.Second // than the timeouts of servers and database
 			<-time.After(longer - time.Since(stopped))
 			c.signal(server, syscall.SIGCONT)
-		})},
+		}, "-query-timeout=2s")},
 		{"sigstop during a claim", clusterFault(stopDuringClaim)},
 		{"backend killed", testBackendKilled},
 		{"postgres killed", testPostgresKilled},
@@ -79,10 +79,10 @@ func TestClusterFaults(t *testing.T) {
 	}
 }
 
-// clusterFault returns a test of a fault of the servers.
-func clusterFault(inject func(*cluster)) func(*testing.T) {
+// clusterFault returns a test of a fault of the servers, which have these arguments, too.
+func clusterFault(inject func(*cluster), args ...string) func(*testing.T) {
 	return func(t *testing.T) {
-		startCluster(t, clusterOptions{}).endure(inject)
+		startCluster(t, clusterOptions{args: args}).endure(inject)
 	}
 }
 
@@ -98,10 +98,16 @@ func (c *cluster) endure(inject func(*cluster)) {
 // duringUpdate waits for an update and returns its server. The update waits for a lock until unlock is called.
 func (c *cluster) duringUpdate() (server int, unlock func()) {
 	c.t.Helper()
+	return c.untilBlocked("users", "EXCLUSIVE") // reads go on
+}
+
+// untilBlocked locks a table and waits until a server waits for it, up to a call of unlock.
+func (c *cluster) untilBlocked(table, mode string) (server int, unlock func()) {
+	c.t.Helper()
 	holder := c.connect()
-	c.exec(holder, "BEGIN; LOCK TABLE users IN EXCLUSIVE MODE") // reads go on
+	c.exec(holder, "BEGIN; LOCK TABLE "+table+" IN "+mode+" MODE")
 	// On another connection: a transaction sees the same pg_stat_activity until it ends.
-	server = c.untilServer(c.connect(), "pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass)")
+	server = c.untilServer(c.connect(), "pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = '"+table+"'::regclass)")
 	return server, func() { c.exec(holder, "COMMIT") }
 }
 
@@ -121,11 +127,9 @@ func (c *cluster) untilServer(conn *pgx.Conn, condition string) (server int) {
 // stopDuringClaim stops a server that is claiming a tick, until another server has updated for the next tick. Then it is
 // too late for the update of its own tick.
 func stopDuringClaim(c *cluster) {
-	conn := c.connect()
-	c.exec(conn, "INSERT INTO audit_delay VALUES (0.3)")
-	server := c.untilServer(conn, "wait_event = 'PgSleep'")
+	server, unlock := c.untilBlocked("audit_gate", "ACCESS EXCLUSIVE")
 	c.signal(server, syscall.SIGSTOP)
-	c.exec(conn, "DELETE FROM audit_delay")
+	unlock()
 	c.untilUpdated()
 	late := c.audit.ticks()
 	c.signal(server, syscall.SIGCONT)

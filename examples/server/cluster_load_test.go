@@ -37,7 +37,7 @@ type clusterLoad struct {
 func startClusterLoad(t *testing.T, url string, history *linearizability.ClientHistory) *clusterLoad {
 	transport := &http.Transport{MaxIdleConnsPerHost: clusterClients}
 	l := &clusterLoad{
-		url: url, client: &http.Client{Transport: transport, Timeout: 15 * time.Second}, history: history,
+		url: url, client: &http.Client{Transport: transport, Timeout: 20 * time.Second}, history: history,
 		byServer: make(map[string]time.Time),
 	}
 	ctx, cancel := context.WithCancel(context.Background())

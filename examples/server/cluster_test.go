@@ -34,8 +34,11 @@ const (
 	clusterUsers   = 8
 	clusterServers = 3
 	clusterClients = 20
-	clusterWait    = time.Minute // for what must happen, on a busy machine
+	clusterWait    = 3 * time.Minute // for what must happen, on a busy machine
 )
+
+// clusterSlots limits the clusters that run at the same time: each is enough work for the two cores of a small machine.
+var clusterSlots = make(chan struct{}, 2)
 
 // A cluster is three server processes on one database, HAProxy in front of them, clients that query all the time, and
 // an audit of the database.
@@ -45,6 +48,7 @@ type cluster struct {
 	servers [clusterServers]*clusterServer
 	history *linearizability.ClientHistory
 	audit   *audit
+	proxy   string // its URL
 	clients *clusterLoad
 }
 
@@ -68,6 +72,8 @@ type clusterServer struct {
 // startCluster starts a cluster. Clients get answers when it returns, and at least one update has been made.
 func startCluster(t *testing.T, options clusterOptions) *cluster {
 	t.Helper()
+	clusterSlots <- struct{}{}
+	t.Cleanup(func() { <-clusterSlots })
 	if options.direct == "" {
 		options.direct = pgtest.URL(t)
 	}
@@ -77,7 +83,8 @@ func startCluster(t *testing.T, options clusterOptions) *cluster {
 	c := &cluster{t: t, options: options}
 	users, minNumber := c.prepareDatabase()
 	c.history = linearizability.NewClientHistory(clusterClients, users, minNumber)
-	c.audit = startAudit(t, options.direct, c.history)
+	c.audit = &audit{url: options.direct, history: c.history}
+	c.audit.start(t)
 	for i := range c.servers {
 		port, err := testenv.FreePort()
 		require.NoError(t, err)
@@ -90,8 +97,8 @@ func startCluster(t *testing.T, options clusterOptions) *cluster {
 	for i := range c.servers {
 		c.awaitReady(i)
 	}
-	proxy := startHAProxy(t, c.servers[:])
-	c.clients = startClusterLoad(t, proxy, c.history)
+	c.proxy = startHAProxy(t, c.servers[:])
+	c.clients = startClusterLoad(t, c.proxy, c.history)
 	c.until("answer", func() bool { return c.clients.answered() > 0 })
 	c.until("update", func() bool { return len(c.audit.updated()) > 0 })
 	return c
@@ -125,9 +132,10 @@ func (c *cluster) start(i int) {
 	require.NoError(c.t, err)
 	query := u.Query()
 	query.Set("application_name", s.name)
+	query.Set("connect_timeout", "10") // a server that gets no connection when it starts, ends
 	u.RawQuery = query.Encode()
 	args := append([]string{
-		"-addr=" + s.address, "-users=8", "-interval=1s", "-query-timeout=2s", "-instance=" + s.name, "-database-url=" + u.String(),
+		"-addr=" + s.address, "-users=8", "-interval=1s", "-query-timeout=10s", "-instance=" + s.name, "-database-url=" + u.String(),
 	}, c.options.args...)
 	server, _ := command(c.t, args)
 	if c.options.program != "" {
@@ -287,10 +295,10 @@ func startHAProxy(t *testing.T, servers []*clusterServer) string {
 	fmt.Fprintf(&config, `
 defaults
 	mode http
-	timeout connect 1s
-	timeout client 10s
-	timeout server 5s
-	timeout check 500ms
+	timeout connect 5s
+	timeout client 20s
+	timeout server 15s
+	timeout check 1s
 	option redispatch
 	option httpchk GET /readyz
 	default-server check inter 100ms fall 2 rise 1 on-marked-down shutdown-sessions

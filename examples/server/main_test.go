@@ -41,7 +41,7 @@ func command(t *testing.T, args []string, environ ...string) (server *exec.Cmd, 
 	t.Helper()
 	program, err := os.Executable()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	server = exec.CommandContext(ctx, program, args...)
 	server.Env = append([]string{beServer + "=default"}, environ...) // of a variable that is there twice, the last counts
