@@ -63,7 +63,7 @@ func (s *capacityServer) reserve() time.Time {
 type simulatedClient struct {
 	transport.Options
 	server *simulatedServer
-	closed context.Context //nolint:containedctx // ends with Close
+	closed context.Context // ends with Close
 	cancel context.CancelFunc
 }
 
