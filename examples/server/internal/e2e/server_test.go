@@ -30,9 +30,7 @@ func onEachStore(t *testing.T, test func(t *testing.T, cfg config.Config)) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		cfg := config.Defaults()
-		cfg.DatabaseURL = config.DatabaseURL(pgtest.URL(t))
-		test(t, cfg)
+		test(t, configFor(pgtest.URL(t)))
 	})
 }
 
