@@ -88,6 +88,8 @@ func startSoak(t *testing.T, servers int, random *rand.Rand) *soak {
 		testbed: prepareTestbed(t, postgres.URL, 20_000), random: random, postgres: postgres,
 		tally: make(map[string]*faultTally), answers: make(map[int]int),
 	}
+	// Faults stop PostgreSQL more often than once a minute, which is how often autovacuum looks at a table.
+	exec(t, s.admin, "ALTER SYSTEM SET autovacuum_naptime = '1s'", "SELECT pg_reload_conf()")
 	s.cfg.Shared = servers > 1
 	for i := range servers {
 		cfg := s.cfg
@@ -174,7 +176,7 @@ func (s *soak) check(t *testing.T) {
 	}
 	assert.LessOrEqual(t, float64(s.last.goroutines), 1.1*float64(s.first.goroutines)+10*float64(len(s.processes)))
 	assert.LessOrEqual(t, s.last.heap, 1.1*s.first.heap+float64(len(s.processes)*8<<20))
-	assert.LessOrEqual(t, s.last.tables, 2*s.first.tables)
+	assert.LessOrEqual(t, s.last.tables, 2*s.first.tables+4<<20) // some updates that could not prune
 }
 
 // end ends the chosen server with a signal. undo starts it again.
