@@ -33,11 +33,12 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 
 // disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
 // 25 seconds that this process has vanished, where TCP's default is two hours.
-const disableTimeouts = otherTimeouts + `
+const disableTimeouts = disableStatementTimeouts + `
 	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
 
-// otherTimeouts looks the timeouts up because transaction_timeout exists only since PostgreSQL 17.
-const otherTimeouts = `
+// disableStatementTimeouts disables the timeouts of statements and transactions, but not that of an idle transaction.
+// It looks them up because transaction_timeout exists only since PostgreSQL 17.
+const disableStatementTimeouts = `
 	SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('transaction_timeout', 'statement_timeout')
 	UNION ALL SELECT set_config('tcp_keepalives_idle', '10', true)
 	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)

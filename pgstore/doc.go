@@ -19,8 +19,8 @@
 //     of the shared state. It changes or drops nothing else, except that UpdateAll changes users, and Seed inserts
 //     users into an empty table.
 //
-// The store looks up the name of the table at its first use. Migrate and Check look it up again, and so do UpdateAll
-// and Seed if the table was replaced, and the next call after one that failed because the table was gone. Each
+// The store looks up the name of the table at its first use. It looks it up again in Migrate and Check, in UpdateAll
+// and Seed if the table was replaced, and in the first call after one that failed because the table was gone. Each
 // statement uses the qualified name, so a change of search_path has no effect on a running store.
 //
 // # Rights
@@ -60,8 +60,9 @@
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE users_servers, users_updates TO role;
 //
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
-// bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. Once
-// they are less than 4 seconds ahead, queries wait until the clock has caught up.
+// bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. While
+// they are 4 seconds or more ahead, queries do not wait for it; then each batch waits until the clock has reached its
+// timestamps, and so the gap closes.
 //
 // An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
 // again. With synchronous_standby_names it does not.

@@ -88,14 +88,14 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 
 // keep calls do, and keeps the lease's transaction from being idle until do returns.
 func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *lease) error) error {
-	doing, lose := context.WithCancelCause(ctx)
-	defer lose(nil)
+	doing, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	err := func() error {
 		done, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
 			if err := l.sendUntil(ctx, tx, done); err != nil {
-				lose(fmt.Errorf("%w: %w", errLost, err))
+				cancel(fmt.Errorf("%w: %w", errLost, err))
 			}
 		}()
 		defer func() {
@@ -132,7 +132,7 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 
 // acquireLease makes tx hold the lease of the table.
 func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, error) {
-	if _, err := tx.Exec(ctx, otherTimeouts); err != nil {
+	if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, limitIdle, s.leaseTimeout.Milliseconds()); err != nil {

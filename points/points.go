@@ -30,10 +30,11 @@ type Store interface {
 	// rather than nil. The caller owns the slice. min may be any number; limit is at least 1.
 	UsersAbove(ctx context.Context, min, limit int) ([]User, error)
 
-	// UpdateAll gives every user that exists when the call begins Draw(id, key) points, exactly once. It returns the
-	// number of users updated. It may run concurrently with UsersAbove, which sees the part of the update that is
-	// committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated. Two concurrent calls do
-	// not interleave: one waits for the other, or fails with an error that wraps ErrUpdateRunning.
+	// UpdateAll sets the points of every user to Draw(id, key), exactly once, and returns the number of users updated.
+	// It may omit users that are inserted during the call. It may run concurrently with UsersAbove, which sees the part
+	// of the update that is committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated.
+	// Two concurrent calls do not interleave: one waits for the other, or fails with an error that wraps
+	// ErrUpdateRunning.
 	UpdateAll(ctx context.Context, key uint64) (int64, error)
 
 	// Capabilities returns the optional abilities of the store. They never change. A store that wraps another one

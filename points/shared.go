@@ -16,8 +16,8 @@ import (
 type SharedState interface {
 	// AnswerBatch answers n consecutive queries in one atomic step, at one moment between the call and its return: it
 	// gives them the next n timestamps, and reads at most limit users with more points than the min number, under the
-	// rules of Store.UsersAbove. At later timestamps neither the users nor the min number are older. n and limit are at
-	// least 1.
+	// rules of Store.UsersAbove. A batch with later timestamps never has older users or an older min number. n and
+	// limit are at least 1.
 	//
 	// Timestamps are not in the future, unless there is more than one query per microsecond. No two queries get the same
 	// one, not even after a crash of every process and of the database. If AnswerBatch fails, its n timestamps may have
@@ -44,8 +44,7 @@ type SharedBatch struct {
 	// PreviousTimestamp is the timestamp of the query before the first of the batch; zero if there was none.
 	PreviousTimestamp time.Time
 
-	// LastTimestamp is that of the last query of the batch. The n-1 queries before it have the n-1 microseconds before
-	// it.
+	// LastTimestamp is that of the last query of the batch. The timestamps of a batch are consecutive microseconds.
 	LastTimestamp time.Time
 
 	// LockWait is how long the batch waited for the order lock, the lock under which batches get their timestamps and
@@ -55,8 +54,12 @@ type SharedBatch struct {
 
 // A SyncRequest is the argument of [SharedState.Sync].
 type SyncRequest struct {
-	Instance  string        // identifies the engine; see Config.Instance
-	Starting  bool          // Run has just begun: Interval applies if it differs from that of the latest Starting request
+	Instance string // identifies the engine; see Config.Instance
+
+	// Starting: Run has just begun. Interval becomes the interval of the schedule if it differs from that of the latest
+	// Starting request of any engine. So a restart with an unchanged Config does not undo SetInterval.
+	Starting bool
+
 	Interval  time.Duration // Config.Interval
 	Stopping  bool          // Run is about to end: no tick is claimed, and the engine is no longer in Instances
 	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
@@ -108,8 +111,8 @@ func (s *SharedStatus) Running() (SharedUpdate, bool) {
 	return SharedUpdate{}, false
 }
 
-// IsRunning reports whether an update is running, or about to be skipped. It is false for an update without an outcome
-// whose engine is gone, or was started after the update.
+// IsRunning reports whether an update is running, or about to be skipped. An update that is UpdateUnfinished is not
+// running if its engine is gone, or has been restarted since the update began.
 func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
 	return update.Outcome == UpdateUnfinished && slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
 		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
@@ -133,7 +136,7 @@ type SharedInstance struct {
 type SharedUpdate struct {
 	ID       uint64        // random; identifies the update
 	Instance string        // of the engine; see Config.Instance
-	Started  time.Time     // the time of the first Sync with the update, less the Duration in it; ignored in a SyncRequest
+	Started  time.Time     // the time of the first Sync with it minus the Duration in that; ignored in a SyncRequest
 	Duration time.Duration // 0 while it runs
 	Users    int64         // updated
 	Outcome  UpdateOutcome
@@ -149,7 +152,7 @@ const (
 	UpdateSucceeded                       // every user was updated
 	UpdateFailed
 	UpdateSkipped   // of a tick: another one was running, or the claim took so long that the next tick may be due
-	UpdateCancelled // by its caller, by the end of Run, or by Engine.Update because the store was running another one
+	UpdateCancelled // by its caller or the end of Run; or an Engine.Update that the store rejected
 )
 
 // String returns "unfinished", "succeeded", "failed", "skipped" or "cancelled".

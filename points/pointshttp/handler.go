@@ -44,7 +44,7 @@ func NewHandler(engine *points.Engine, cfg Config) *Handler {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	h := &Handler{engine: engine, pinger: pinger{store: cfg.Ping}, logger: cfg.Logger}
+	h := &Handler{engine: engine, pinger: pinger{pingStore: cfg.Ping}, logger: cfg.Logger}
 	h.users.Store(encodeUsers([]points.User{}))
 	h.buffers.New = func() any { return new([]byte) }
 	return h

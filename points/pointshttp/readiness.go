@@ -150,7 +150,7 @@ func updateOf(info points.UpdateInfo) update {
 
 // A pinger pings the store at most once per half second, so that many requests for /readyz hardly load it.
 type pinger struct {
-	store func(context.Context) error // nil: it can always be reached
+	pingStore func(context.Context) error // nil: it can always be reached
 
 	mu   sync.Mutex
 	at   time.Time // of the last ping
@@ -159,7 +159,7 @@ type pinger struct {
 
 func (p *pinger) ping(ctx context.Context) error {
 	const fresh, timeout = 500 * time.Millisecond, 2 * time.Second
-	if p.store == nil {
+	if p.pingStore == nil {
 		return nil
 	}
 	p.mu.Lock()
@@ -170,7 +170,7 @@ func (p *pinger) ping(ctx context.Context) error {
 	// Other requests use the result, too: it must not depend on this one's context.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	p.last = p.store(ctx)
+	p.last = p.pingStore(ctx)
 	p.at = time.Now()
 	return p.last
 }
