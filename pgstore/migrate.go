@@ -17,9 +17,9 @@ import (
 // The version of a table that Migrate created is kept in the table's comment (COMMENT ON TABLE). A table with any other
 // comment, or none, is the user's own: Migrate checks it and leaves it as it is.
 //
-// If Config.Shared is set, Migrate also creates the objects of the shared state that do not exist, replaces functions of
-// an earlier version, and inserts rows that are missing, as after a restore without data. It fails if one of their names
-// is taken.
+// If Config.Shared is set, Migrate also creates the objects of the shared state that do not exist, replaces functions
+// of an earlier version, and inserts rows that are missing, as after a restore without data. It fails if one of their
+// names is taken.
 func (s *Store) Migrate(ctx context.Context) error {
 	var t *table
 	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
