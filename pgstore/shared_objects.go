@@ -127,6 +127,6 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{bound_ahead}", strconv.Itoa(boundAhead),
 		"{bound_margin}", strconv.Itoa(boundMargin),
 		"{max_clock_wait}", strconv.Itoa(maxClockWait),
-		"{forget_server_after}", strconv.Itoa(forgetServerAfter),
+		"{forget_server_after}", strconv.FormatInt(forgetServerAfter, 10),
 	)
 }
