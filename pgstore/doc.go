@@ -41,8 +41,9 @@
 //	err = store.Migrate(ctx)
 //	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
-// Migrate creates these objects in the schema of the table, here users, which may be your own. Each has a comment with
-// its version. If one of the names is taken, Migrate fails and changes nothing.
+// Migrate creates these objects in the schema of the table, also if the table is your own. Their names begin with that
+// of the table, in this example users. Each has a comment with its version. If one of the names is taken, Migrate fails
+// and changes nothing.
 //
 //	sequence users_clock             latest timestamp; unlogged, so a batch writes no WAL
 //	table    users_bound             a bound of the timestamps that a crash does not lose
@@ -61,8 +62,9 @@
 //
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
 // bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. While
-// they are 4 seconds or more ahead, queries do not wait for it; then each batch waits until the clock has reached its
-// timestamps, and so the gap closes.
+// they are 4 seconds or more ahead, queries do not wait for the clock, which catches up because a query advances the
+// timestamp by only a microsecond. Once they are less than 4 seconds ahead, each batch waits until the clock has
+// reached its timestamps.
 //
 // An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
 // again. With synchronous_standby_names it does not.

@@ -29,8 +29,8 @@ type SharedState interface {
 	// progress when it sets the min number. The next tick is due one interval after this one was, or after the claim if
 	// that time has passed already. Each engine calls Sync at least once a second while Run runs.
 	//
-	// If Sync fails, it may have claimed the tick and recorded the update. The engine then sends the update again. An
-	// update is recorded once by its ID: as unfinished, then with its outcome, which never changes.
+	// If Sync fails, it may have claimed the tick and recorded the update. The engine then sends the update again. Each
+	// update has one record, by its ID. Sync may change it while it is unfinished; its outcome never changes.
 	Sync(ctx context.Context, request SyncRequest) (SyncResult, error)
 
 	// Configure changes the schedule for all engines. Once it has returned, no tick is claimed by an earlier schedule.
@@ -111,8 +111,8 @@ func (s *SharedStatus) Running() (SharedUpdate, bool) {
 	return SharedUpdate{}, false
 }
 
-// IsRunning reports whether an update is running, or about to be skipped. An update that is UpdateUnfinished is not
-// running if its engine is gone, or has been restarted since the update began.
+// IsRunning reports whether an update is UpdateUnfinished and its engine still runs, without a restart since the update
+// began. The store may yet reject the update because another one is running: then it becomes UpdateSkipped.
 func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
 	return update.Outcome == UpdateUnfinished && slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
 		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
@@ -136,7 +136,7 @@ type SharedInstance struct {
 type SharedUpdate struct {
 	ID       uint64        // random; identifies the update
 	Instance string        // of the engine; see Config.Instance
-	Started  time.Time     // the time of the first Sync with it minus the Duration in that; ignored in a SyncRequest
+	Started  time.Time     // set by Sync: when it first got the update, minus the Duration that it got
 	Duration time.Duration // 0 while it runs
 	Users    int64         // updated
 	Outcome  UpdateOutcome
