@@ -28,9 +28,13 @@ func BenchmarkVerdict(b *testing.B) {
 			server := httptest.NewServer(bb.handler())
 			defer server.Close()
 			file := filepath.Join(b.TempDir(), "r.json")
+			step := "2s"
+			if testing.Short() {
+				step = "500ms"
+			}
 			good, deviation := 0, 0.0
 			for b.Loop() {
-				out, errs, _ := call(b.Context(), "-q", "-find-max", "-slo", "p99<100ms", "-duration", "2s", "-json", file, server.URL)
+				out, errs, _ := call(b.Context(), "-q", "-find-max", "-slo", "p99<100ms", "-duration", step, "-json", file, server.URL)
 				search := readResult(b, file).Search
 				if search.ClientLimited {
 					good++
