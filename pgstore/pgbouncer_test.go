@@ -22,7 +22,7 @@ func TestBehindPgBouncer(t *testing.T) {
 	})
 	t.Run("prepared statements", func(t *testing.T) {
 		if !pgtest.PgBouncerPrepares(t) {
-			t.Skip("pgbouncer knows no prepared statements: install 1.21 or later")
+			t.Skip("this PgBouncer does not track prepared statements: install 1.21 or later")
 		}
 		url := pgtest.PgBouncer(t, pgtest.URL(t), "max_prepared_statements = 200")
 		testBehindPgBouncer(t, url+"?pool_max_conns=8")

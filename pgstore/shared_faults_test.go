@@ -463,7 +463,7 @@ func TestSharedBehindPgBouncer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.setting != "" && !pgtest.PgBouncerPrepares(t) {
-				t.Skip("pgbouncer knows no prepared statements: install 1.21 or later")
+				t.Skip("this PgBouncer does not track prepared statements: install 1.21 or later")
 			}
 			_, direct := sharedUsers(t)
 			setIsolation(t, direct, test.level)

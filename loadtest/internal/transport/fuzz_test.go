@@ -41,14 +41,14 @@ func FuzzResponse(f *testing.F) {
 		for {
 			resp, err := http.ReadResponse(stdlib, &http.Request{Method: method})
 			if err != nil {
-				t.Skip("net/http is stricter about the header's characters:", err)
+				return // net/http is stricter about the header's characters: there is nothing to compare with
 			}
 			if resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
 				continue
 			}
 			body, err := io.ReadAll(resp.Body)
 			if err = errors.Join(err, resp.Body.Close()); err != nil {
-				t.Skip("net/http is stricter about the ends of lines and the trailer's characters:", err)
+				return // it is stricter about the ends of lines and the trailer's characters, too
 			}
 			require.Equal(t, resp.StatusCode, x.Status)
 			require.Equal(t, int64(len(body)), x.BodyBytes)
