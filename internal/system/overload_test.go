@@ -3,8 +3,6 @@ package system
 import (
 	"cmp"
 	"flag"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"regexp"
@@ -15,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 var overload = flag.Duration("overload", 10*time.Second, "how long TestOverload overloads the server")
@@ -128,18 +128,10 @@ func postgresImage() string {
 	return cmp.Or(os.Getenv("POINTS_TEST_POSTGRES_IMAGE"), "postgres:17")
 }
 
-// freePort returns a free port of 127.0.0.1 outside of the range of ephemeral ports, which the clients of other tests
-// use.
+// freePort returns a free port of 127.0.0.1.
 func freePort(t *testing.T) string {
 	t.Helper()
-	var config net.ListenConfig
-	for {
-		port := strconv.Itoa(20_000 + rand.IntN(10_000))
-		listener, err := config.Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", port))
-		if err == nil {
-			require.NoError(t, listener.Close())
-			return port
-		}
-		require.NoError(t, t.Context().Err())
-	}
+	port, err := testenv.FreePort()
+	require.NoError(t, err)
+	return port
 }
