@@ -48,3 +48,15 @@ func isRetryable(err error) bool {
 	}
 	return code == lockNotAvailable
 }
+
+// sleep waits for the duration, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

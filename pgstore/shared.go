@@ -161,15 +161,3 @@ func storableText(s string) string {
 	s = strings.ReplaceAll(s, "\x00", "")
 	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
 }
-
-// sleep waits for the duration, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

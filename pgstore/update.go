@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
@@ -173,10 +172,5 @@ func (u *update) delay(ctx context.Context) error {
 	if u.cfg.BatchDelay == 0 {
 		return ctx.Err()
 	}
-	select {
-	case <-time.After(u.cfg.BatchDelay):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return sleep(ctx, u.cfg.BatchDelay)
 }
