@@ -8,14 +8,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pointsapp/pointsapp/internal/uplot"
 )
 
-// The page contains everything it needs, including uPlot (github.com/leeoniya/uPlot, MIT), which draws the charts.
+// The page contains everything it needs, including uPlot, which draws the charts.
 var (
-	//go:embed assets/uPlot.min.js
-	plotJS string
-	//go:embed assets/uPlot.min.css
-	plotCSS string
 	//go:embed assets/page.js
 	pageJS string
 	//go:embed assets/page.css
@@ -56,8 +54,8 @@ func WriteHTML(w io.Writer, run, old *Run) error {
 	run = &judged
 	err := page.Execute(w, map[string]any{
 		"Run": run, "Old": old, "Percents": []float64{50, 90, 95, 99, 99.9, 99.99, 99.999, 100},
-		"PlotCSS": template.CSS(plotCSS), "PageCSS": template.CSS(pageCSS), //nolint:gosec // embedded
-		"PlotJS": template.JS(plotJS), "PageJS": template.JS(pageJS), //nolint:gosec // embedded
+		"PlotCSS": template.CSS(uplot.CSS), "PageCSS": template.CSS(pageCSS), //nolint:gosec // embedded
+		"PlotJS": template.JS(uplot.JS), "PageJS": template.JS(pageJS), //nolint:gosec // embedded
 	})
 	if err != nil {
 		return fmt.Errorf("cannot write the HTML page: %w", err)
