@@ -103,12 +103,15 @@ func (t *table) raiseBound(bound *int64) {
 
 // Sync implements [points.SharedState].
 func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result points.SyncResult, err error) {
-	args := []any{r.Instance, r.Starting, micros(r.Interval), r.TickNow, int32(r.MinNumber)} //nolint:gosec // 0..100
+	args := []any{
+		r.Instance, int64(r.InstanceID), r.Starting, micros(r.Interval), //nolint:gosec // the same bits
+		r.TickNow, int32(r.MinNumber), //nolint:gosec // 0..100
+	}
 	if u := r.Update; u == nil {
-		args = append(args, (*int64)(nil), "", int64(0), int64(0), int32(0), "")
+		args = append(args, (*int64)(nil), int64(0), int64(0), int32(0), "")
 	} else {
 		id, outcome := int64(u.ID), int32(u.Outcome) //nolint:gosec // the same bits; small
-		args = append(args, &id, u.Instance, micros(u.Duration), u.Users, outcome, storableText(u.Err))
+		args = append(args, &id, micros(u.Duration), u.Users, outcome, storableText(u.Err))
 	}
 	args = append(args, r.Stopping)
 	var bound *int64

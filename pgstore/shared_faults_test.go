@@ -85,7 +85,8 @@ func TestSharedReadsAfterOrderLock(t *testing.T) {
 			first := start(t, state, "a")
 			assert.Equal(t, []string{"a"}, instances(first.Status))
 			s, err := state.Sync(t.Context(), points.SyncRequest{
-				Instance: `b\'`, Update: &points.SharedUpdate{ID: 1 << 63, Instance: `b\'`, Outcome: points.UpdateFailed, Err: `'; $1 \`},
+				Instance: `b\'`, InstanceID: instanceID("b"),
+				Update: &points.SharedUpdate{ID: 1 << 63, Instance: `b\'`, Outcome: points.UpdateFailed, Err: `'; $1 \`},
 			})
 			require.NoError(t, err)
 			assert.Equal(t, []string{"a", `b\'`}, instances(s.Status))
@@ -113,7 +114,7 @@ func TestSharedTickWaitsForOrderLock(t *testing.T) {
 	release := lockOrder(t, pool)
 	synced := make(chan error, 1)
 	go func() {
-		r, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", MinNumber: 3})
+		r, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", InstanceID: instanceID("a"), MinNumber: 3})
 		assert.True(t, r.Claimed)
 		synced <- err
 	}()

@@ -3,6 +3,7 @@ package pgstore_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -106,7 +107,10 @@ func TestSharedMigrateFillsEmptyTables(t *testing.T) {
 
 			require.NoError(t, store.Migrate(t.Context()))
 			require.NoError(t, store.Check(t.Context()))
-			start(t, state, "a")
+			ticks, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", Interval: time.Hour})
+			require.NoError(t, err)
+			assert.Equal(t, time.Hour, ticks.Status.Interval, "ticks go on without a start")
+			assert.NotZero(t, ticks.Status.NextTick)
 			second, err := state.AnswerBatch(t.Context(), 1, 2)
 			require.NoError(t, err)
 			assert.Equal(t, first.LastTimestamp, second.PreviousTimestamp, "the clock was kept")

@@ -68,7 +68,8 @@ const (
 
 	createServers = `
 		CREATE TABLE {servers} (
-			instance text PRIMARY KEY,
+			instance_id bigint PRIMARY KEY,
+			instance text NOT NULL, -- its name, which need not be unique
 			started bigint NOT NULL,
 			seen bigint NOT NULL,
 			stopped boolean NOT NULL
@@ -77,6 +78,7 @@ const (
 	createUpdates = `
 		CREATE TABLE {updates} (
 			id bigint PRIMARY KEY,
+			instance_id bigint NOT NULL,
 			instance text NOT NULL,
 			started bigint NOT NULL,
 			duration bigint NOT NULL,
@@ -172,8 +174,8 @@ END`
 
 // The function behind Sync. bound is a durable bound of the timestamps.
 const (
-	syncParameters = "instance text, starting boolean, tick_interval bigint, tick_now boolean, min_number integer, " +
-		"update_id bigint, update_instance text, duration bigint, users bigint, outcome integer, error text, " +
+	syncParameters = "instance text, instance_id bigint, starting boolean, tick_interval bigint, tick_now boolean, " +
+		"min_number integer, update_id bigint, duration bigint, users bigint, outcome integer, error text, " +
 		"stopping boolean"
 	syncResults = "OUT claimed boolean, OUT bound bigint, OUT status text"
 
@@ -189,7 +191,8 @@ BEGIN` + requireReadCommitted + `
 	claimed := false;
 	SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state};
 	SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = update_id;
-	changes := starting OR update_id IS NOT NULL AND coalesce(recorded, {unfinished}) = {unfinished};
+	changes := starting OR latest.configured_interval = 0 AND $4 > 0
+		OR update_id IS NOT NULL AND coalesce(recorded, {unfinished}) = {unfinished};
 
 	-- A tick that may be due takes the order lock, so that no batch is in progress when the min number changes. The lock
 	-- comes before the row.
@@ -203,14 +206,18 @@ BEGIN` + requireReadCommitted + `
 	IF changes THEN
 		SELECT paused, next_tick, ticks, configured_interval INTO STRICT latest FROM {state} FOR UPDATE;
 		clock_now := {now};
-		IF starting AND $3 <> latest.configured_interval THEN
-			UPDATE {state} SET tick_interval = $3, configured_interval = $3, next_tick = clock_now + $3;
+		IF starting AND $4 <> latest.configured_interval THEN
+			UPDATE {state} SET tick_interval = $4, configured_interval = $4, next_tick = clock_now + $4;
+		ELSIF latest.configured_interval = 0 AND $4 > 0 THEN -- the row was created again while servers run
+			UPDATE {state} SET configured_interval = $4,
+				tick_interval = CASE tick_interval WHEN 0 THEN $4 ELSE tick_interval END,
+				next_tick = CASE tick_interval WHEN 0 THEN clock_now + $4 ELSE next_tick END;
 		END IF;
 		IF update_id IS NOT NULL THEN` + recordUpdate + `
 		END IF;
 	END IF;
 	IF claimed THEN
-		UPDATE {state} SET min_number = $5, ticks = ticks + 1, next_tick = CASE
+		UPDATE {state} SET min_number = $6, ticks = ticks + 1, next_tick = CASE
 				WHEN next_tick <= clock_now AND next_tick + tick_interval > clock_now THEN next_tick + tick_interval
 				ELSE clock_now + tick_interval END
 			WHERE NOT paused AND tick_interval > 0 AND (next_tick <= clock_now
@@ -219,13 +226,14 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 
 	-- A server that has stopped comes back by a start alone: the end of Run may have left behind a call of before.
-	INSERT INTO {servers} AS server (instance, started, stopped, seen) VALUES ($1, clock_now, stopping, clock_now)
-		ON CONFLICT (instance) DO UPDATE SET seen = clock_now,
+	INSERT INTO {servers} AS server (instance_id, instance, started, stopped, seen)
+		VALUES ($2, $1, clock_now, stopping, clock_now)
+		ON CONFLICT (instance_id) DO UPDATE SET seen = clock_now,
 			started = CASE WHEN starting THEN clock_now ELSE server.started END,
 			stopped = stopping OR server.stopped AND NOT starting;
 	IF starting THEN
-		DELETE FROM {servers} WHERE instance IN (
-			SELECT instance FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);
+		DELETE FROM {servers} WHERE instance_id IN (
+			SELECT instance_id FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);
 	END IF;
 	SELECT reserved INTO STRICT bound FROM {bound};
 	IF bound < clock_now + {bound_margin}
@@ -246,14 +254,15 @@ END`
 	recordUpdate = `
 			SELECT updates.outcome INTO recorded FROM {updates} AS updates WHERE id = update_id;
 			IF recorded IS NULL THEN
-				INSERT INTO {updates} (id, instance, started, duration, users, outcome, error)
-					VALUES (update_id, update_instance, clock_now - $8, $8, $9, $10, $11);
+				INSERT INTO {updates} (id, instance_id, instance, started, duration, users, outcome, error)
+					VALUES (update_id, $2, $1, clock_now - $8, $8, $9, $10, $11);
 				DELETE FROM {updates} AS old WHERE id <> update_id
-					AND id NOT IN (SELECT id FROM {updates} ORDER BY started DESC, id DESC LIMIT {max_updates})
+					AND id NOT IN (SELECT id FROM {updates} WHERE outcome <> {skipped}
+						ORDER BY started DESC, id DESC LIMIT {max_updates})
 					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = {succeeded} ORDER BY started DESC, id DESC LIMIT 1)
 					AND id NOT IN (SELECT id FROM {updates} WHERE outcome = {failed} ORDER BY started DESC, id DESC LIMIT 1)
-					AND (NOT EXISTS (SELECT FROM {servers} AS server WHERE server.instance = old.instance)
-						OR EXISTS (SELECT FROM {updates} AS next WHERE next.instance = old.instance AND next.started > old.started));
+					AND (NOT EXISTS (SELECT FROM {servers} AS server WHERE server.instance_id = old.instance_id) OR EXISTS (
+						SELECT FROM {updates} AS next WHERE next.instance_id = old.instance_id AND next.started > old.started));
 			ELSIF recorded = {unfinished} THEN
 				UPDATE {updates} SET duration = $8, users = $9, outcome = $10, error = $11 WHERE id = update_id;
 			END IF;
@@ -289,10 +298,10 @@ const statusQuery = `SELECT jsonb_build_object(
 		'time', {now}, 'interval', tick_interval, 'paused', paused,
 		'next_tick', CASE WHEN NOT paused THEN next_tick END,
 		'ticks', ticks, 'skipped', skipped, 'failures', failures,
-		'instances', (SELECT jsonb_agg(jsonb_build_object('instance', instance, 'started', started, 'seen', seen)
-			ORDER BY instance COLLATE "C") FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped),
+		'instances', (SELECT jsonb_agg(to_jsonb(server) ORDER BY instance COLLATE "C", started)
+			FROM {servers} AS server WHERE seen >= {now} - {instance_timeout} AND NOT stopped),
 		'updates', (SELECT jsonb_agg(to_jsonb(recent) ORDER BY started DESC, id DESC)
-			FROM (SELECT id, instance, started, duration, users, outcome, error FROM {updates}
+			FROM (SELECT * FROM {updates} WHERE outcome <> {skipped}
 				ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
 		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = {succeeded}
 			ORDER BY started DESC, id DESC LIMIT 1),

@@ -17,6 +17,7 @@ type sharedStatus struct {
 	Skipped   uint64 `json:"skipped"`
 	Failures  int    `json:"failures"`
 	Instances []struct {
+		ID       int64  `json:"instance_id"`
 		Instance string `json:"instance"`
 		Started  int64  `json:"started"`
 		Seen     int64  `json:"seen"`
@@ -27,13 +28,14 @@ type sharedStatus struct {
 }
 
 type sharedUpdate struct {
-	ID       int64  `json:"id"`
-	Instance string `json:"instance"`
-	Started  int64  `json:"started"`
-	Duration int64  `json:"duration"`
-	Users    int64  `json:"users"`
-	Outcome  int    `json:"outcome"`
-	Error    string `json:"error"`
+	ID         int64  `json:"id"`
+	InstanceID int64  `json:"instance_id"`
+	Instance   string `json:"instance"`
+	Started    int64  `json:"started"`
+	Duration   int64  `json:"duration"`
+	Users      int64  `json:"users"`
+	Outcome    int    `json:"outcome"`
+	Error      string `json:"error"`
 }
 
 func parseStatus(text string) (points.SharedStatus, error) {
@@ -51,7 +53,8 @@ func parseStatus(text string) (points.SharedStatus, error) {
 	}
 	for i, server := range s.Instances {
 		status.Instances[i] = points.SharedInstance{
-			Instance: server.Instance, Started: fromMicros(&server.Started), Seen: fromMicros(&server.Seen),
+			Instance: server.Instance, ID: uint64(server.ID), //nolint:gosec // the same bits
+			Started: fromMicros(&server.Started), Seen: fromMicros(&server.Seen),
 		}
 	}
 	for i := range s.Updates {
@@ -65,7 +68,8 @@ func (u *sharedUpdate) update() points.SharedUpdate {
 		return points.SharedUpdate{}
 	}
 	return points.SharedUpdate{
-		ID: uint64(u.ID), Instance: u.Instance, Started: fromMicros(&u.Started), //nolint:gosec // the same bits
+		ID: uint64(u.ID), InstanceID: uint64(u.InstanceID), //nolint:gosec // the same bits
+		Instance: u.Instance, Started: fromMicros(&u.Started),
 		Duration: time.Duration(u.Duration) * time.Microsecond, Users: u.Users,
 		Outcome: points.UpdateOutcome(u.Outcome), Err: u.Error,
 	}

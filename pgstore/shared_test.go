@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -38,10 +39,15 @@ func sharedUsers(t *testing.T) (points.SharedState, *pgxpool.Pool) {
 // start registers a server that does not tick for an hour.
 func start(t *testing.T, state points.SharedState, instance string) points.SyncResult {
 	t.Helper()
-	result, err := state.Sync(t.Context(), points.SyncRequest{Instance: instance, Starting: true, Interval: time.Hour})
+	result, err := state.Sync(t.Context(), points.SyncRequest{
+		Instance: instance, InstanceID: instanceID(instance), Starting: true, Interval: time.Hour,
+	})
 	require.NoError(t, err)
 	return result
 }
+
+// instanceID returns the InstanceID of the server with this name.
+func instanceID(name string) uint64 { return math.MaxUint64 - uint64(name[0]) }
 
 func TestSharedAnswers(t *testing.T) {
 	state, pool := sharedUsers(t)
@@ -144,7 +150,7 @@ func TestSharedTickIsClaimedOnce(t *testing.T) {
 		for i := range 4 {
 			wg.Go(func() {
 				r, err := states[i%2].Sync(t.Context(), points.SyncRequest{
-					Instance: string(rune('a' + i%2)), Interval: time.Hour, MinNumber: 40 + i,
+					Instance: string(rune('a' + i%2)), InstanceID: uint64(i % 2), Interval: time.Hour, MinNumber: 40 + i,
 				})
 				if assert.NoError(t, err) && r.Claimed {
 					mu.Lock()
@@ -211,8 +217,10 @@ func TestSharedUpdates(t *testing.T) {
 	state, pool := sharedUsers(t)
 	record := func(instance string, u points.SharedUpdate) points.SharedStatus {
 		t.Helper()
-		u.Instance = instance
-		r, err := state.Sync(t.Context(), points.SyncRequest{Instance: instance, Interval: time.Hour, Update: &u})
+		u.Instance, u.InstanceID = instance, instanceID(instance)
+		r, err := state.Sync(t.Context(), points.SyncRequest{
+			Instance: instance, InstanceID: u.InstanceID, Interval: time.Hour, Update: &u,
+		})
 		require.NoError(t, err)
 		return r.Status
 	}
@@ -220,7 +228,7 @@ func TestSharedUpdates(t *testing.T) {
 	start(t, state, "b")
 	s := record("a", points.SharedUpdate{ID: 1 << 63, Users: 3})
 	require.Len(t, s.Updates, 1)
-	assert.Equal(t, points.SharedUpdate{ID: 1 << 63, Instance: "a", Started: s.Updates[0].Started, Users: 3}, s.Updates[0])
+	assert.Equal(t, points.SharedUpdate{ID: 1 << 63, Instance: "a", InstanceID: instanceID("a"), Started: s.Updates[0].Started, Users: 3}, s.Updates[0])
 	assert.WithinDuration(t, s.Time, s.Updates[0].Started, time.Minute)
 
 	failure := points.SharedUpdate{ID: 1 << 63, Users: 5, Duration: 7 * time.Millisecond, Outcome: points.UpdateFailed, Err: "no\x00 \xffdisk"}
@@ -252,6 +260,11 @@ func TestSharedUpdates(t *testing.T) {
 	assert.Equal(t, uint64(1<<63), s.LastFailure.ID)
 	assert.Zero(t, record("a", failure).Failures)
 	assert.EqualValues(t, 2, record("a", skipped).Skipped)
+	for id := range uint64(2 * points.MaxSharedUpdates) {
+		s = record("a", points.SharedUpdate{ID: 200 + id, Duration: time.Microsecond, Outcome: points.UpdateSkipped})
+	}
+	assert.Len(t, s.Updates, points.MaxSharedUpdates, "skipped updates are not among them")
+	assert.EqualValues(t, 2+2*points.MaxSharedUpdates, s.Skipped)
 	assert.LessOrEqual(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users_updates"), points.MaxSharedUpdates+3)
 
 	assert.Equal(t, []string{"a", "b"}, instances(s))
@@ -260,13 +273,13 @@ func TestSharedUpdates(t *testing.T) {
 
 	execSQL(t, pool, "UPDATE users_state SET next_tick = 0")
 	r, err := state.Sync(t.Context(), points.SyncRequest{
-		Instance: "a", Stopping: true, TickNow: true,
+		Instance: "a", InstanceID: instanceID("a"), Stopping: true, TickNow: true,
 		Update: &points.SharedUpdate{ID: 9, Instance: "a", Duration: time.Microsecond, Outcome: points.UpdateCancelled},
 	})
 	require.NoError(t, err)
 	assert.False(t, r.Claimed)
 	assert.Empty(t, r.Status.Instances)
-	r, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a"})
+	r, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a", InstanceID: instanceID("a")})
 	require.NoError(t, err)
 	assert.Empty(t, r.Status.Instances, "a late call of the server that has stopped")
 	assert.True(t, slices.ContainsFunc(r.Status.Updates, func(u points.SharedUpdate) bool { return u.ID == 9 }))

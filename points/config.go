@@ -63,9 +63,9 @@ type Config struct {
 	// DefaultStopTimeout.
 	StopTimeout time.Duration
 
-	// Instance identifies the engine among those with the same SharedState: at most 100 bytes of printable characters.
-	// Engines that run at the same time must have different ones. The default is random. It has no use without a
-	// SharedState.
+	// Instance is the name of the engine among those with the same SharedState: at most 100 bytes of printable
+	// characters. If two engines that run at the same time have the same one, SharedStatus shows both, and each logs a
+	// warning. The default is random. It has no use without a SharedState.
 	Instance string
 
 	// Updater configures the updates.

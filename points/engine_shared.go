@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,7 +22,8 @@ const sharedInFlight = 2
 // shared is the shared state of an engine, and what the engine knows of it.
 type shared struct {
 	state    SharedState
-	instance string
+	instance string        // Config.Instance
+	id       uint64        // SyncRequest.InstanceID
 	interval time.Duration // Config.Interval
 	timeout  time.Duration // of a call: Config.QueryTimeout
 	logger   *slog.Logger
@@ -37,7 +40,7 @@ type shared struct {
 
 func newShared(state SharedState, cfg Config) *shared {
 	return &shared{
-		state: state, instance: cfg.Instance, interval: cfg.Interval, timeout: cfg.QueryTimeout, logger: cfg.Logger,
+		state: state, instance: cfg.Instance, id: rand.Uint64(), interval: cfg.Interval, timeout: cfg.QueryTimeout, logger: cfg.Logger,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -87,7 +90,7 @@ func (s *shared) sync(ctx context.Context, request SyncRequest) (claimed bool, e
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	defer recoverPanic(ctx, s.logger, "sync", &err)
-	request.Instance, request.Interval = s.instance, s.interval
+	request.Instance, request.InstanceID, request.Interval = s.instance, s.id, s.interval
 	request.Update = s.nextUpdate()
 	call := s.beginCall()
 	result, err := s.state.Sync(ctx, request)
@@ -127,6 +130,25 @@ func (s *shared) endCall(call uint64, status SharedStatus) {
 	}
 }
 
+// namesake returns another engine with the name of this one that has called Sync since this one started: so it is none
+// that this one replaces.
+func (s *shared) namesake() (SharedInstance, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	engines := s.status.Instances
+	own := slices.IndexFunc(engines, func(i SharedInstance) bool { return i.ID == s.id })
+	if own < 0 {
+		return SharedInstance{}, false
+	}
+	other := slices.IndexFunc(engines, func(i SharedInstance) bool {
+		return i.Instance == s.instance && i.ID != s.id && i.Seen.After(engines[own].Started)
+	})
+	if other < 0 {
+		return SharedInstance{}, false
+	}
+	return engines[other], true
+}
+
 // toProcessClock converts a time of the shared state's clock to this process's clock. The status must have been
 // received.
 func (s *shared) toProcessClock(t time.Time) time.Time { return s.received.Add(t.Sub(s.status.Time)) }
@@ -150,7 +172,7 @@ func (s *shared) setRunning(running bool) bool {
 }
 
 func (s *shared) addState(state *State) {
-	state.Interval, state.Instance = s.currentInterval(), s.instance
+	state.Interval, state.Instance, state.InstanceID = s.currentInterval(), s.instance, s.id
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if state.Shared = s.status; s.status == nil {

@@ -22,8 +22,9 @@ type State struct {
 	Skipped  uint64        // ticks whose update was skipped; see UpdateSkipped
 	Updater  UpdaterState
 
-	// Instance identifies this engine in Shared; empty without a shared state.
-	Instance string
+	// Instance is the name of this engine in Shared, and InstanceID identifies it there; zero without a shared state.
+	Instance   string
+	InstanceID uint64
 
 	// Shared is the shared state as of the latest successful Sync or change of the schedule by this engine: at most a
 	// second old while Run runs and the store answers. It is nil before that, and without a shared state. Do not modify

@@ -54,13 +54,17 @@ type SharedBatch struct {
 
 // A SyncRequest is the argument of [SharedState.Sync].
 type SyncRequest struct {
-	Instance string // identifies the engine; see Config.Instance
+	Instance   string // name of the engine: Config.Instance
+	InstanceID uint64 // random; identifies the engine, also if another one has the same name
 
 	// Starting: Run has just begun. Interval becomes the interval of the schedule if it differs from that of the latest
 	// Starting request of any engine. So a restart with an unchanged Config does not undo SetInterval.
 	Starting bool
 
-	Interval  time.Duration // Config.Interval
+	// Interval is Config.Interval. It also becomes the interval of a schedule that has none, as after the state was
+	// created again while engines run.
+	Interval time.Duration
+
 	Stopping  bool          // Run is about to end: no tick is claimed, and the engine is no longer in Instances
 	TickNow   bool          // a tick is due at once if there has been neither a tick nor a successful update
 	MinNumber int           // the new min number if the tick is claimed
@@ -92,8 +96,8 @@ type SharedStatus struct {
 	NextTick  time.Time        // zero while the ticks are paused
 	Ticks     uint64           // since the shared state was created
 	Skipped   uint64           // ticks whose update was skipped; see UpdateSkipped
-	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance
-	Updates   []SharedUpdate   // the latest updates of all engines, latest start first, at most MaxSharedUpdates
+	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance and Started
+	Updates   []SharedUpdate   // the latest updates that were not skipped, latest start first, at most MaxSharedUpdates
 	Failures  int              // consecutive failed updates up to now
 
 	// LastSuccess and LastFailure are the latest update that succeeded and the latest that failed; zero if there was
@@ -115,7 +119,7 @@ func (s *SharedStatus) Running() (SharedUpdate, bool) {
 // began. The store may yet reject the update because another one is running: then it becomes UpdateSkipped.
 func (s *SharedStatus) IsRunning(update SharedUpdate) bool {
 	return update.Outcome == UpdateUnfinished && slices.ContainsFunc(s.Instances, func(engine SharedInstance) bool {
-		return engine.Instance == update.Instance && !update.Started.Before(engine.Started)
+		return engine.ID == update.InstanceID && !update.Started.Before(engine.Started)
 	})
 }
 
@@ -127,20 +131,22 @@ const MaxSharedUpdates = 20
 
 // A SharedInstance is an engine with the shared state.
 type SharedInstance struct {
-	Instance string
+	Instance string    // name; several engines may have the same one by mistake
+	ID       uint64    // SyncRequest.InstanceID
 	Started  time.Time // of Run
 	Seen     time.Time // of its latest Sync
 }
 
 // A SharedUpdate is an update of one of the engines with the shared state.
 type SharedUpdate struct {
-	ID       uint64        // random; identifies the update
-	Instance string        // of the engine; see Config.Instance
-	Started  time.Time     // set by Sync: when it first got the update, minus the Duration that it got
-	Duration time.Duration // 0 while it runs
-	Users    int64         // updated
-	Outcome  UpdateOutcome
-	Err      string // empty unless the outcome is UpdateFailed; valid UTF-8 without NUL
+	ID         uint64        // random; identifies the update
+	Instance   string        // of the engine: SyncRequest.Instance
+	InstanceID uint64        // of the engine: SyncRequest.InstanceID
+	Started    time.Time     // set by Sync: when it first got the update, minus the Duration that it got
+	Duration   time.Duration // 0 while it runs
+	Users      int64         // updated
+	Outcome    UpdateOutcome
+	Err        string // empty unless the outcome is UpdateFailed; valid UTF-8 without NUL
 }
 
 // UpdateOutcome is how an update ended.

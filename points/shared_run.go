@@ -24,6 +24,7 @@ type sharedRun struct {
 	failing   bool // the latest Sync has failed
 	minNumber int  // for the next tick that this engine claims
 	hasNumber bool // minNumber is drawn, and cannot be the min number already
+	namesake  bool // another engine with the same name runs, which has been logged
 }
 
 // runShared calls Sync until ctx ends, and then stops a running update.
@@ -72,10 +73,21 @@ func (r *sharedRun) sync(ctx context.Context) {
 		r.cfg.Logger.Info("sync of the shared state succeeds again")
 	}
 	r.starting, r.failing = false, false
+	r.warnOfNamesake()
 	if claimed {
 		r.hasNumber = false
 		r.startTickUpdate(ctx, began)
 	}
+}
+
+// warnOfNamesake logs when another engine with the same name appears.
+func (r *sharedRun) warnOfNamesake() {
+	namesake, found := r.shared.namesake()
+	if found && !r.namesake {
+		r.cfg.Logger.Warn("another engine has the same name: give each engine its own Config.Instance",
+			"instance", namesake.Instance, "its_start", namesake.Started)
+	}
+	r.namesake = found
 }
 
 // drawMinNumber draws the number for the next tick that this engine claims.

@@ -148,20 +148,24 @@ func TestSharedTick(t *testing.T) {
 			Hooks:     points.Hooks{Tick: func(info points.TickInfo) { ticks = append(ticks, info) }},
 		})
 		assert.Equal(t, points.State{
-			Interval: time.Minute, Updater: points.UpdaterState{Breaker: points.BreakerClosed}, Instance: "first",
+			Interval: time.Minute, Updater: points.UpdaterState{Breaker: points.BreakerClosed},
+			Instance: "first", InstanceID: engine.State().InstanceID,
 		}, engine.State())
+		id := engine.State().InstanceID
 		started := time.Now()
 		running, stop := run(t.Context(), engine)
 		require.Len(t, store.syncs(), 1)
 		assert.Equal(t, points.SyncRequest{
-			Instance: "first", Starting: true, Interval: time.Minute, MinNumber: 60,
+			Instance: "first", InstanceID: id, Starting: true, Interval: time.Minute, MinNumber: 60,
 		}, store.syncs()[0])
 		assert.Equal(t, time.Minute, engine.State().NextTick.Sub(started))
 
 		pass(time.Minute - 1)
 		assert.Zero(t, store.updates())
 		assert.Len(t, store.syncs(), 60)
-		assert.Equal(t, points.SyncRequest{Instance: "first", Interval: time.Minute, MinNumber: 60}, store.syncs()[59])
+		assert.Equal(t, points.SyncRequest{
+			Instance: "first", InstanceID: id, Interval: time.Minute, MinNumber: 60,
+		}, store.syncs()[59])
 		pass(jitter)
 		assert.Equal(t, 1, store.updates())
 		require.Len(t, ticks, 1)
@@ -176,6 +180,7 @@ func TestSharedTick(t *testing.T) {
 		assert.Equal(t, points.UpdateSucceeded, state.Shared.Updates[0].Outcome, "recorded at once")
 		assert.EqualValues(t, 3, state.Shared.Updates[0].Users)
 		assert.Equal(t, "first", state.Shared.Updates[0].Instance)
+		assert.Equal(t, id, state.Shared.Updates[0].InstanceID)
 		assert.Equal(t, state.Shared.Updates[0], state.Shared.LastSuccess)
 		assert.EqualValues(t, 3, state.Updater.LastSuccess.Users)
 
@@ -230,6 +235,61 @@ func TestTwoEnginesShareTheTicks(t *testing.T) {
 		pass(20 * time.Minute)
 		assert.Equal(t, 40, ticks[0]+ticks[1])
 		assert.Len(t, engines[1].State().Shared.Instances, 1)
+	})
+}
+
+// Two engines with one name are two engines: each logs that once, and when one ends, the other one remains. An engine
+// that replaces a dead one has no namesake.
+func TestSharedNamesakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		database := newDatabase()
+		var engines [3]*points.Engine
+		var stops [3]context.CancelFunc
+		var logs [3]lines
+		for i := range engines {
+			engines[i] = newEngine(t, database.Open(), points.Config{Instance: "one", Logger: logs[i].logger()})
+		}
+		start := func(i int) {
+			_, stops[i] = run(t.Context(), engines[i])
+			pass(2 * time.Second)
+		}
+		instances := func(i int) int { return len(engines[i].State().Shared.Instances) }
+		warnings := func(i int) (warnings int) {
+			for _, line := range logs[i].read() {
+				if strings.Contains(line, `level=WARN msg="another engine has the same name: give each engine its own Config.Instance" instance=one`) {
+					warnings++
+				}
+			}
+			return warnings
+		}
+		dead := openShared(database)
+		_, err := dead.Capabilities().SharedState.Sync(t.Context(), points.SyncRequest{
+			Instance: "one", InstanceID: 1, Starting: true, Interval: time.Minute,
+		})
+		require.NoError(t, err)
+		pass(time.Second)
+		start(0)
+		assert.Equal(t, 2, instances(0))
+		assert.Zero(t, warnings(0), "it replaces the dead one")
+		pass(time.Minute)
+
+		start(1)
+		assert.Equal(t, 2, instances(0))
+		pass(time.Minute)
+		for i := range 2 {
+			assert.Equal(t, 1, warnings(i))
+		}
+		_, err = engines[1].Update(t.Context())
+		require.NoError(t, err)
+		stops[1]()
+		pass(time.Second)
+		require.Equal(t, 1, instances(0))
+		assert.Equal(t, engines[0].State().InstanceID, engines[0].State().Shared.Instances[0].ID)
+
+		start(2)
+		assert.Equal(t, 1, warnings(0), "another one")
+		stops[0]()
+		stops[2]()
 	})
 }
 
@@ -419,7 +479,7 @@ func TestSharedTickSkips(t *testing.T) {
 				outcomes[u.Outcome]++
 			}
 			assert.Equal(t, map[points.UpdateOutcome]int{
-				points.UpdateUnfinished: 1, points.UpdateSkipped: 10, points.UpdateCancelled: 1,
+				points.UpdateUnfinished: 1, points.UpdateCancelled: 1,
 			}, outcomes)
 		}
 		g.open()

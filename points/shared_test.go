@@ -345,25 +345,26 @@ func TestSharedLockWait(t *testing.T) {
 // An update without an outcome runs if its engine can still end it.
 func TestSharedStatusRunning(t *testing.T) {
 	at := func(seconds int) time.Time { return time.Date(2026, 1, 1, 0, 0, seconds, 0, time.UTC) }
-	update := func(id uint64, engine string, started int, outcome points.UpdateOutcome) points.SharedUpdate {
-		return points.SharedUpdate{ID: id, Instance: engine, Started: at(started), Outcome: outcome}
+	update := func(id, engine uint64, started int, outcome points.UpdateOutcome) points.SharedUpdate {
+		return points.SharedUpdate{ID: id, Instance: "name", InstanceID: engine, Started: at(started), Outcome: outcome}
 	}
+	const one, two = 1, 2 // engines
 	const unfinished, succeeded = points.UpdateUnfinished, points.UpdateSucceeded
 	for name, test := range map[string]struct {
 		updates []points.SharedUpdate
 		want    uint64
 	}{
 		"none":                   {nil, 0},
-		"ended":                  {[]points.SharedUpdate{update(1, "one", 20, succeeded)}, 0},
-		"running":                {[]points.SharedUpdate{update(1, "one", 20, unfinished)}, 1},
-		"as the engine starts":   {[]points.SharedUpdate{update(1, "one", 10, unfinished)}, 1},
-		"before the engine":      {[]points.SharedUpdate{update(1, "one", 9, unfinished)}, 0},
-		"of an engine that died": {[]points.SharedUpdate{update(1, "two", 20, unfinished)}, 0},
-		"and a tick was skipped": {[]points.SharedUpdate{update(2, "one", 30, points.UpdateSkipped), update(1, "one", 20, unfinished)}, 1},
-		"and a tick will be":     {[]points.SharedUpdate{update(2, "one", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
-		"after one of the dead":  {[]points.SharedUpdate{update(2, "two", 30, unfinished), update(1, "one", 20, unfinished)}, 1},
+		"ended":                  {[]points.SharedUpdate{update(1, one, 20, succeeded)}, 0},
+		"running":                {[]points.SharedUpdate{update(1, one, 20, unfinished)}, 1},
+		"as the engine starts":   {[]points.SharedUpdate{update(1, one, 10, unfinished)}, 1},
+		"before the engine":      {[]points.SharedUpdate{update(1, one, 9, unfinished)}, 0},
+		"of an engine that died": {[]points.SharedUpdate{update(1, two, 20, unfinished)}, 0},
+		"and a tick was skipped": {[]points.SharedUpdate{update(2, one, 30, points.UpdateSkipped), update(1, one, 20, unfinished)}, 1},
+		"and a tick will be":     {[]points.SharedUpdate{update(2, one, 30, unfinished), update(1, one, 20, unfinished)}, 1},
+		"after one of the dead":  {[]points.SharedUpdate{update(2, two, 30, unfinished), update(1, one, 20, unfinished)}, 1},
 	} {
-		status := points.SharedStatus{Instances: []points.SharedInstance{{Instance: "one", Started: at(10)}}, Updates: test.updates}
+		status := points.SharedStatus{Instances: []points.SharedInstance{{Instance: "name", ID: one, Started: at(10)}}, Updates: test.updates}
 		running, ok := status.Running()
 		assert.Equal(t, test.want, running.ID, name)
 		assert.Equal(t, test.want != 0, ok, name)

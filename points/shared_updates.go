@@ -22,7 +22,7 @@ func (s *shared) addUpdate(info UpdateInfo, outcome UpdateOutcome) (id uint64) {
 	defer s.mu.Unlock()
 	id = rand.Uint64()
 	s.updates = append(s.updates, &sharedUpdate{
-		SharedUpdate: SharedUpdate{ID: id, Instance: s.instance, Outcome: outcome}, info: info,
+		SharedUpdate: SharedUpdate{ID: id, Instance: s.instance, InstanceID: s.id, Outcome: outcome}, info: info,
 	})
 	if len(s.updates) > MaxSharedUpdates { // no Sync has succeeded for long: the state would forget the oldest anyway
 		oldest := slices.IndexFunc(s.updates, func(u *sharedUpdate) bool { return u.Outcome != UpdateUnfinished })

@@ -15,28 +15,31 @@ type Fault string
 
 // The faults of databases.
 const (
-	None             Fault = ""
-	SnapshotIsOlder  Fault = "the users are read in a snapshot that is older than the order lock"
-	RepeatableRead   Fault = "the users and the min number are read in a snapshot that is older than the order lock"
-	StateInProcess   Fault = "each process has its own order"
-	NoBound          Fault = "a crash resets the timestamps"
-	ClaimedTwice     Fault = "whether a tick is due is not checked again under the lock"
-	MinDuringBatch   Fault = "a tick sets the min number while a batch is in progress"
-	NotConsecutive   Fault = "a batch takes one timestamp"
-	InTheFuture      Fault = "timestamps are an hour ahead"
-	ForgetsInterval  Fault = "each start of an engine sets the interval"
-	TicksWhilePaused Fault = "a pause stops no ticks"
-	ChangesOutcome   Fault = "the outcome of an update changes"
-	CountsTwice      Fault = "an update that is recorded again counts again"
-	StoppingClaims   Fault = "an engine that stops claims a tick"
-	DelaysSecond     Fault = "a first tick that comes at once delays the second one"
-	TickNowAlways    Fault = "each start of an engine ticks at once"
-	KeepsInstances   Fault = "an engine that has stopped calling Sync is kept"
-	ResumesAtOnce    Fault = "a resumed schedule ticks when it would have without the pause"
-	LosesSchedule    Fault = "a crash loses the schedule"
-	ForgetsSuccess   Fault = "the latest success is forgotten with its update"
-	IgnoresContext   Fault = "calls ignore their context"
-	WaitsForUpdate   Fault = "there is no tick before the update of the latest one is recorded"
+	None              Fault = ""
+	SnapshotIsOlder   Fault = "the users are read in a snapshot that is older than the order lock"
+	RepeatableRead    Fault = "the users and the min number are read in a snapshot that is older than the order lock"
+	StateInProcess    Fault = "each process has its own order"
+	NoBound           Fault = "a crash resets the timestamps"
+	ClaimedTwice      Fault = "whether a tick is due is not checked again under the lock"
+	MinDuringBatch    Fault = "a tick sets the min number while a batch is in progress"
+	NotConsecutive    Fault = "a batch takes one timestamp"
+	InTheFuture       Fault = "timestamps are an hour ahead"
+	ForgetsInterval   Fault = "each start of an engine sets the interval"
+	StartSetsInterval Fault = "only a start sets the interval of a schedule without one"
+	TicksWhilePaused  Fault = "a pause stops no ticks"
+	ChangesOutcome    Fault = "the outcome of an update changes"
+	CountsTwice       Fault = "an update that is recorded again counts again"
+	StoppingClaims    Fault = "an engine that stops claims a tick"
+	DelaysSecond      Fault = "a first tick that comes at once delays the second one"
+	TickNowAlways     Fault = "each start of an engine ticks at once"
+	KeepsInstances    Fault = "an engine that has stopped calling Sync is kept"
+	NameIsIdentity    Fault = "two engines with one name count as one"
+	ListsSkipped      Fault = "skipped updates push others out of the list"
+	ResumesAtOnce     Fault = "a resumed schedule ticks when it would have without the pause"
+	LosesSchedule     Fault = "a crash loses the schedule"
+	ForgetsSuccess    Fault = "the latest success is forgotten with its update"
+	IgnoresContext    Fault = "calls ignore their context"
+	WaitsForUpdate    Fault = "there is no tick before the update of the latest one is recorded"
 )
 
 // A Position is where a call waits if a test says so.
@@ -62,8 +65,8 @@ type Database struct {
 	minNumber int
 	clock     clock
 	schedule  schedule
-	instances map[string]points.SharedInstance
-	updates   []points.SharedUpdate // latest first
+	instances map[any]points.SharedInstance
+	updates   []points.SharedUpdate // all of them, latest first
 	claimed   bool                  // for WaitsForUpdate
 	status    points.SharedStatus   // Failures, Skipped, LastSuccess and LastFailure alone
 }
@@ -87,7 +90,7 @@ type schedule struct {
 // New returns a database with these users and min number 50.
 func New(users []points.User) *Database {
 	return &Database{
-		order: make(chan struct{}, 1), users: users, minNumber: initialMin, instances: make(map[string]points.SharedInstance),
+		order: make(chan struct{}, 1), users: users, minNumber: initialMin, instances: make(map[any]points.SharedInstance),
 	}
 }
 

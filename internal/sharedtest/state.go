@@ -135,20 +135,28 @@ func (s *store) Sync(ctx context.Context, request points.SyncRequest) (result po
 // register registers an engine and its interval.
 func (d *Database) register(request points.SyncRequest) {
 	if request.Stopping {
-		delete(d.instances, request.Instance)
+		delete(d.instances, d.identity(request))
 		return
 	}
-	instance, known := d.instances[request.Instance]
+	instance, known := d.instances[d.identity(request)]
 	if request.Starting || !known {
 		instance.Started = now()
 	}
-	instance.Instance, instance.Seen = request.Instance, now()
-	d.instances[request.Instance] = instance
-	if d.schedule.interval == 0 ||
+	instance.Instance, instance.ID, instance.Seen = request.Instance, request.InstanceID, now()
+	d.instances[d.identity(request)] = instance
+	if d.schedule.interval == 0 && d.Fault != StartSetsInterval ||
 		request.Starting && (request.Interval != d.schedule.configured || d.Fault == ForgetsInterval) {
 		d.schedule.configured = request.Interval
 		d.schedule.setInterval(request.Interval)
 	}
+}
+
+// identity returns what tells an engine from the others.
+func (d *Database) identity(request points.SyncRequest) any {
+	if d.Fault == NameIsIdentity {
+		return request.Instance
+	}
+	return request.InstanceID
 }
 
 func (s *schedule) setInterval(interval time.Duration) {
@@ -208,12 +216,9 @@ func (d *Database) record(update points.SharedUpdate) {
 		d.status.Skipped++
 	case points.UpdateUnfinished, points.UpdateCancelled:
 	}
-	if len(d.updates) > points.MaxSharedUpdates {
-		d.updates = d.updates[:points.MaxSharedUpdates]
-	}
 	if d.Fault == ForgetsSuccess {
 		d.status.LastSuccess = points.SharedUpdate{}
-		for _, u := range d.updates {
+		for _, u := range d.latestUpdates() {
 			if u.Outcome == points.UpdateSucceeded && d.status.LastSuccess.ID == 0 {
 				d.status.LastSuccess = u
 			}
@@ -249,13 +254,23 @@ func (d *Database) currentStatus() points.SharedStatus {
 	if !status.Paused {
 		status.NextTick = d.schedule.next
 	}
-	status.Updates = slices.Clone(d.updates)
+	status.Updates = d.latestUpdates()
 	for _, instance := range slices.SortedFunc(maps.Values(d.instances), func(a, b points.SharedInstance) int {
-		return cmp.Compare(a.Instance, b.Instance)
+		return cmp.Or(cmp.Compare(a.Instance, b.Instance), a.Started.Compare(b.Started))
 	}) {
 		if status.Time.Sub(instance.Seen) <= points.InstanceTimeout || d.Fault == KeepsInstances {
 			status.Instances = append(status.Instances, instance)
 		}
 	}
 	return status
+}
+
+// latestUpdates returns the updates for a status.
+func (d *Database) latestUpdates() (latest []points.SharedUpdate) {
+	for _, u := range d.updates {
+		if len(latest) < points.MaxSharedUpdates && (u.Outcome != points.UpdateSkipped || d.Fault == ListsSkipped) {
+			latest = append(latest, u)
+		}
+	}
+	return latest
 }

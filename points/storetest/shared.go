@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"hash/fnv"
 	"testing"
 	"time"
 
@@ -82,9 +83,19 @@ func (s sharedState) sync(request points.SyncRequest) points.SyncResult {
 	if request.Instance == "" {
 		request.Instance = "a"
 	}
+	if request.InstanceID == 0 {
+		request.InstanceID = instanceID(request.Instance)
+	}
 	result, err := s.Sync(s.t.Context(), request)
 	require.NoError(s.t, err, "Sync")
 	return result
+}
+
+// instanceID returns the InstanceID of the engine with this name, where names are unique. Most are above those of int64.
+func instanceID(name string) uint64 {
+	hash := fnv.New64a()
+	hash.Write([]byte(name)) //nolint:errcheck // it never fails
+	return hash.Sum64()
 }
 
 // start makes the first Sync of an engine. No tick is due.

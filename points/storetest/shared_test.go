@@ -72,9 +72,12 @@ func TestSharedMutantsFail(t *testing.T) {
 		{sharedtest.TicksWhilePaused, "pause", "no Sync may claim a tick after Configure has paused the ticks"},
 		{sharedtest.ResumesAtOnce, "pause", "the next tick must come a whole interval after a change"},
 		{sharedtest.ForgetsInterval, "interval", "an engine that starts with the same interval must not change the next tick"},
+		{sharedtest.StartSetsInterval, "interval", "interval after a first Sync that is no start"},
 		{sharedtest.ChangesOutcome, "running update", "an outcome must not change"},
 		{sharedtest.CountsTwice, "outcomes of updates", "SharedStatus.Failures after update 0, which is failed"},
 		{sharedtest.ForgetsSuccess, "latest updates", "SharedStatus.LastSuccess after many other updates"},
+		{sharedtest.ListsSkipped, "outcomes of updates", "SharedStatus.Updates must not have a skipped update"},
+		{sharedtest.NameIsIdentity, "instances", "two engines with one name are two instances"},
 		{sharedtest.KeepsInstances, "instances", "has not called Sync for InstanceTimeout leaves the instances"},
 		{sharedtest.IgnoresContext, "shared state with ended contexts", "AnswerBatch with an ended context"},
 	}

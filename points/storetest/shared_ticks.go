@@ -32,7 +32,8 @@ func ticksAreClaimedOnce(t tester, open sharedOpener) {
 		wg.Go(func() {
 			for ticks.Load() < enough && time.Now().Before(deadline) {
 				result, err := states[i%stores].Sync(t.Context(), points.SyncRequest{
-					Instance: strconv.Itoa(i), Interval: interval, MinNumber: rand.IntN(points.MaxPoints + 1),
+					Instance: strconv.Itoa(i), InstanceID: uint64(i), Interval: interval,
+					MinNumber: rand.IntN(points.MaxPoints + 1),
 				})
 				if !assert.NoError(t, err, "Sync") {
 					return
@@ -177,6 +178,15 @@ func interval(t tester, open sharedOpener) {
 	status = state.start(2 * time.Hour)
 	requireInterval(2*time.Hour, status, "interval after a start with another Config.Interval")
 	requireWholeInterval(t, before, status)
+
+	// A state that was created again while engines run gets their interval.
+	again := openState(t, open(upTo(3)))
+	before = again.status().Time
+	status = again.sync(points.SyncRequest{Interval: time.Minute}).Status
+	requireInterval(time.Minute, status, "interval after a first Sync that is no start")
+	requireWholeInterval(t, before, status)
+	require.Equal(t, status.NextTick, again.start(time.Minute).NextTick,
+		"an engine that starts with the same interval must not change the next tick")
 
 	// A shorter interval applies at once.
 	short := time.Millisecond

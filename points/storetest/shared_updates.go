@@ -27,6 +27,7 @@ func (r recording) record(u points.SharedUpdate) points.SharedStatus {
 	if u.Instance = "a"; u.ID%2 == 0 {
 		state, u.Instance = r.b, "b"
 	}
+	u.InstanceID = instanceID(u.Instance)
 	request := points.SyncRequest{Instance: u.Instance, Interval: time.Hour, Update: &u}
 	state.sync(request)
 	return state.sync(request).Status
@@ -40,11 +41,13 @@ func runningUpdate(t tester, open sharedOpener) {
 	require.Len(t, status.Updates, 1, "SharedStatus.Updates with a running update")
 	running := status.Updates[0]
 	require.False(t, running.Started.Before(before) || running.Started.After(status.Time), "SharedUpdate.Started")
-	require.Equal(t, points.SharedUpdate{ID: 1, Instance: "a", Started: running.Started}, running)
+	require.Equal(t, points.SharedUpdate{
+		ID: 1, Instance: "a", InstanceID: instanceID("a"), Started: running.Started,
+	}, running)
 
 	ended := points.SharedUpdate{ID: 1, Duration: time.Second, Users: 3, Outcome: points.UpdateSucceeded}
 	status = r.record(ended)
-	ended.Instance, ended.Started = "a", running.Started
+	ended.Instance, ended.InstanceID, ended.Started = "a", instanceID("a"), running.Started
 	require.Equal(t, []points.SharedUpdate{ended}, status.Updates, "SharedStatus.Updates after the update has ended")
 	require.Equal(t, ended, status.LastSuccess, "SharedStatus.LastSuccess")
 	require.Zero(t, status.LastFailure, "SharedStatus.LastFailure")
@@ -85,6 +88,10 @@ func outcomes(t tester, open sharedOpener) {
 		require.EqualValues(t, test.failures, status.Failures, "SharedStatus.Failures "+why)
 		require.Equal(t, test.skipped, status.Skipped, "SharedStatus.Skipped "+why)
 		got := status.Updates[0]
+		if test.outcome == points.UpdateSkipped {
+			require.NotEqual(t, update.ID, got.ID, "SharedStatus.Updates must not have a skipped update")
+			continue
+		}
 		require.Equal(t, update.ID, got.ID, "SharedStatus.Updates has the latest update first")
 		require.False(t, got.Started.Before(before.Add(-update.Duration)) || got.Started.After(status.Time),
 			"SharedUpdate.Started is Duration before the first Sync with the update")
@@ -102,7 +109,12 @@ func latestUpdates(t tester, open sharedOpener) {
 		r.record(points.SharedUpdate{ID: 10 + i, Outcome: points.UpdateCancelled})
 	}
 	const largest = math.MaxUint64
-	status := r.record(points.SharedUpdate{ID: largest, Outcome: points.UpdateCancelled})
+	r.record(points.SharedUpdate{ID: largest, Outcome: points.UpdateCancelled})
+	var status points.SharedStatus
+	for i := range uint64(points.MaxSharedUpdates) {
+		status = r.record(points.SharedUpdate{ID: 1000 + i, Outcome: points.UpdateSkipped})
+	}
+	require.EqualValues(t, points.MaxSharedUpdates, status.Skipped, "SharedStatus.Skipped")
 	require.Len(t, status.Updates, points.MaxSharedUpdates, "SharedStatus.Updates")
 	require.Equal(t, uint64(largest), status.Updates[0].ID, "SharedStatus.Updates has the latest update first")
 	require.EqualValues(t, 10+points.MaxSharedUpdates+1, status.Updates[1].ID, "SharedStatus.Updates is in order")
@@ -119,6 +131,7 @@ func latestUpdates(t tester, open sharedOpener) {
 func instances(t tester, open sharedOpener) {
 	opened := open(upTo(3))
 	first, second := openState(t, opened), openState(t, opened)
+	const namesake = 1 // the ID of a second "b"
 	sync := func(state sharedState, instance string, starting, stopping bool) []points.SharedInstance {
 		status := state.sync(points.SyncRequest{
 			Instance: instance, Starting: starting, Stopping: stopping, Interval: time.Hour,
@@ -150,6 +163,12 @@ func instances(t tester, open sharedOpener) {
 
 	require.Equal(t, []string{"a", "b"}, names(sync(second, "ä", false, true)),
 		"an engine that stops leaves the instances")
+	both := second.sync(points.SyncRequest{Instance: "b", InstanceID: namesake, Starting: true, Interval: time.Hour})
+	require.Equal(t, []string{"a", "b", "b"}, names(both.Status.Instances), "two engines with one name are two instances")
+	ids := []uint64{both.Status.Instances[1].ID, both.Status.Instances[2].ID}
+	require.ElementsMatch(t, []uint64{instanceID("b"), namesake}, ids, "SharedInstance.ID")
+	both = second.sync(points.SyncRequest{Instance: "b", InstanceID: namesake, Stopping: true, Interval: time.Hour})
+	require.Equal(t, instanceID("b"), both.Status.Instances[1].ID, "of two engines with one name, one stops")
 	for left := points.InstanceTimeout + 100*time.Millisecond; left > 0; left -= time.Second {
 		<-time.After(min(left, time.Second))
 		require.Contains(t, names(sync(first, "b", false, false)), "b", "an engine that calls Sync every second")

@@ -107,8 +107,11 @@ func TestSnapshot(t *testing.T) {
 func TestSnapshotOfSharedState(t *testing.T) {
 	t.Parallel()
 	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
-	state := points.State{Instance: "two", Shared: &points.SharedStatus{
-		Instances: []points.SharedInstance{{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8)}},
+	state := points.State{Instance: "two", InstanceID: 2, Shared: &points.SharedStatus{
+		Instances: []points.SharedInstance{
+			{Instance: "one", ID: 1, Started: at(0), Seen: at(9)}, {Instance: "two", ID: 2, Started: at(1), Seen: at(8)},
+			{Instance: "two", ID: 0, Started: at(2), Seen: at(8)},
+		},
 	}}
 	f := newFakeSource()
 	source := f.source()
@@ -116,10 +119,11 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	current, _ := source.snapshot(counts{})
 	assert.Equal(t, []server{
 		{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8), This: true},
+		{Instance: "two", Started: at(2), Seen: at(8)},
 	}, current.Servers)
 	assert.Zero(t, current.Running)
 
-	state.Shared.Updates = []points.SharedUpdate{{ID: 1, Instance: "one", Started: at(5)}}
+	state.Shared.Updates = []points.SharedUpdate{{ID: 1, Instance: "one", InstanceID: 1, Started: at(5)}}
 	current, _ = source.snapshot(counts{})
 	assert.True(t, current.Servers[0].Updating)
 	assert.False(t, current.Servers[1].Updating)

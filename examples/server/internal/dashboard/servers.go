@@ -20,12 +20,12 @@ func servers(state points.State) []server {
 	if state.Shared == nil {
 		return nil
 	}
-	running, _ := state.Shared.Running()
+	running, updating := state.Shared.Running()
 	all := make([]server, len(state.Shared.Instances))
 	for i, instance := range state.Shared.Instances {
 		all[i] = server{
 			Instance: instance.Instance, Started: instance.Started, Seen: instance.Seen,
-			This: instance.Instance == state.Instance, Updating: instance.Instance == running.Instance,
+			This: instance.ID == state.InstanceID, Updating: updating && instance.ID == running.InstanceID,
 		}
 	}
 	return all

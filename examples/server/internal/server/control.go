@@ -84,7 +84,7 @@ func runsElsewhere(state points.State) bool {
 		return false
 	}
 	running, ok := state.Shared.Running()
-	return ok && running.Instance != state.Instance
+	return ok && running.InstanceID != state.InstanceID
 }
 
 //nolint:contextcheck // a change of the schedule outlives its request

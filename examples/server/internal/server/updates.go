@@ -81,7 +81,7 @@ func (u *updates) watch(ctx context.Context) {
 }
 
 // merge adds the updates of a shared state, and changes those that are known. It drops those that changed nothing: they
-// were skipped, or cancelled before they began.
+// were cancelled before they began, or skipped, and so are not in the status anymore.
 func (u *updates) merge(status *points.SharedStatus) {
 	if status == nil {
 		return
@@ -97,7 +97,9 @@ func (u *updates) merge(status *points.SharedStatus) {
 			u.add(sharedRun(update))
 		}
 	}
-	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool { return changedNothing(run.shared) })
+	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool {
+		return changedNothing(run.shared) || run.EndedAt == nil && isMissing(run.shared, status.Updates)
+	})
 	for i := range u.latest {
 		if run := &u.latest[i]; run.EndedAt == nil { // it may be too old to be in the status
 			run.Failed = !status.IsRunning(run.shared)
@@ -107,7 +109,15 @@ func (u *updates) merge(status *points.SharedStatus) {
 }
 
 func changedNothing(update points.SharedUpdate) bool {
-	return update.Outcome == points.UpdateSkipped || update.Outcome == points.UpdateCancelled && update.Users == 0
+	return update.Outcome == points.UpdateCancelled && update.Users == 0
+}
+
+// isMissing reports whether an update is not among the latest, latest first, although it is not too old for that.
+func isMissing(update points.SharedUpdate, latest []points.SharedUpdate) bool {
+	if slices.ContainsFunc(latest, func(u points.SharedUpdate) bool { return u.ID == update.ID }) {
+		return false
+	}
+	return len(latest) < points.MaxSharedUpdates || update.Started.After(latest[len(latest)-1].Started)
 }
 
 func sharedRun(update points.SharedUpdate) updateRun {

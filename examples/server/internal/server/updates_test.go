@@ -79,30 +79,38 @@ func TestUpdatesForgets(t *testing.T) {
 func TestUpdatesOfSharedState(t *testing.T) {
 	t.Parallel()
 	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
-	one := points.SharedInstance{Instance: "one", Started: at(0)}
-	two := points.SharedInstance{Instance: "two", Started: at(0)}
+	one := points.SharedInstance{Instance: "one", ID: 1, Started: at(0)}
+	two := points.SharedInstance{Instance: "two", ID: 2, Started: at(0)}
 	h := new(updates)
 	h.merge(nil)
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 
-	first := points.SharedUpdate{ID: 1, Instance: "one", Started: at(1)}
+	first := points.SharedUpdate{ID: 1, Instance: "one", InstanceID: 1, Started: at(1)}
 	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{first}})
 	assert.JSONEq(t, `{"updates":[
 		{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":null,"users":0,"failed":false}]}`,
 		getUpdates(t, h))
 
 	first.Duration, first.Users, first.Outcome = time.Second, 7, points.UpdateSucceeded
-	second := points.SharedUpdate{ID: 2, Instance: "two", Started: at(3)}
-	skipped := points.SharedUpdate{ID: 3, Instance: "one", Started: at(4)}
+	second := points.SharedUpdate{ID: 2, Instance: "two", InstanceID: 2, Started: at(3)}
+	skipped := points.SharedUpdate{ID: 3, Instance: "one", InstanceID: 1, Started: at(4)}
 	h.merge(&points.SharedStatus{
 		Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{skipped, second, first},
 	})
-	skipped.Outcome = points.UpdateSkipped
-	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{skipped}})
+	assert.Contains(t, getUpdates(t, h), "10:00:04", "it is about to be skipped")
+	h.merge(&points.SharedStatus{
+		Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{second, first},
+	})
 	const firstRun = `{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":"2026-01-01T10:00:02.000000Z","users":7,"failed":false}`
 	const secondRun = `{"instance":"two","started_at":"2026-01-01T10:00:03.000000Z","ended_at":null,"users":0,"failed":`
 	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`false}]}`, getUpdates(t, h))
-	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one}, Updates: []points.SharedUpdate{skipped}})
+	later := make([]points.SharedUpdate, points.MaxSharedUpdates) // cancelled before they began
+	for i := range later {
+		later[i] = points.SharedUpdate{ID: 100, Started: at(10), Outcome: points.UpdateCancelled}
+	}
+	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: later})
+	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`false}]}`, getUpdates(t, h))
+	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one}, Updates: later})
 	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`true}]}`, getUpdates(t, h))
 
 	second.Duration, second.Outcome = time.Minute, points.UpdateFailed // it had only been silent
