@@ -33,7 +33,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 	if err != nil || !u.verify && n > 0 && uint64(n)-1 >= width {
 		return n, err
 	}
-	more, err := u.updateRest(ctx, low, high)
+	more, err := u.updateRest(ctx, low, high, u.verify)
 	return n + more, err
 }
 
@@ -93,12 +93,12 @@ func identityError(err error) error {
 }
 
 // updateRest looks for users with ids low..high that do not have their new points. There are two reasons. Users were
-// inserted into gaps between the ids: they get their points. Or the database made the update skip users: that is an
-// error.
-func (u *update) updateRest(ctx context.Context, low, high int64) (n int64, err error) {
+// inserted into gaps between the ids, or their ids changed: they get their points. Or the database made the update skip
+// users: that is an error. Without verify, it takes users with the time of the update for updated.
+func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
 	stale := " WHERE id >= $2::bigint AND id <= $3::bigint AND points IS DISTINCT FROM " + drawnPoints
 	args := []any{u.key, low, high}
-	if !u.verify { // a trigger could set updated_at and keep the points
+	if !verify { // a trigger could set updated_at and keep the points
 		stale += " AND updated_at <> $4"
 		args = append(args, u.at)
 	}

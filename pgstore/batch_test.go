@@ -14,6 +14,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // Users that the database keeps an update from reaching make it fail.
@@ -72,6 +73,67 @@ func TestUpdateFailsUnderRowLevelSecurity(t *testing.T) {
 			assert.EqualValues(t, 1_000, queryOne[int64](t, owner, "SELECT count(*) FROM users"))
 		})
 	}
+}
+
+// Row-level security that is switched on during an update ends it, also for the table's owner (FORCE). The owner here
+// is a role without BYPASSRLS.
+func TestUpdateEndsWhenRowLevelSecurityBegins(t *testing.T) {
+	_, admin := seeded(t, pgstore.Config{}, 5_000)
+	store, _ := storeOfRole(t, admin, "points_test_force", "ALTER TABLE users OWNER TO points_test_force")
+	require.NoError(t, store.Check(t.Context()))
+	begun := false
+	_, err := store.UpdateAll(points.WithProgress(t.Context(), func(done, _ int64) {
+		if done >= 1_000 && !begun {
+			begun = true
+			execSQL(t, admin, "ALTER TABLE users ENABLE ROW LEVEL SECURITY; ALTER TABLE users FORCE ROW LEVEL SECURITY;"+
+				" CREATE POLICY half ON users USING (id <= 2500)")
+		}
+	}), 1)
+	require.ErrorContains(t, err, "row-level security")
+	require.ErrorContains(t, store.Check(t.Context()), "row-level security hides users from the role")
+}
+
+// An update that returns no error has reached also users whose ids changed while it ran.
+func TestUpdateWhileIDsChange(t *testing.T) {
+	for name, change := range map[string]string{
+		"above the last":  "UPDATE users SET id = 900000 WHERE id = 5000",
+		"below the first": "UPDATE users SET id = -5 WHERE id = 5000",
+		"into a gap":      "UPDATE users SET id = 1 WHERE id = 5000",
+		"swapped":         "UPDATE users SET id = -1 WHERE id = 2; UPDATE users SET id = 2 WHERE id = 5000; UPDATE users SET id = 5000 WHERE id = -1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			ids := make([]int64, 0, 5_000)
+			for id := int64(2); id <= 5_000; id++ {
+				ids = append(ids, id)
+			}
+			store, pool := open(t, pgstore.Config{Workers: 1}, ids)
+			changed := false
+			n, err := store.UpdateAll(points.WithProgress(t.Context(), func(_, _ int64) {
+				if !changed { // after the first batch
+					changed = true
+					execSQL(t, pool, change)
+				}
+			}), 1)
+			require.NoError(t, err)
+			assert.GreaterOrEqual(t, n, int64(len(ids)))
+			assert.Zero(t, missed(t, pool, 1))
+		})
+	}
+}
+
+// A trigger that is created during an update, and keeps the points but sets updated_at, is noticed at the end.
+func TestUpdateNoticesNewTrigger(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{Workers: 1}, 5_000)
+	execSQL(t, pool, "CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$"+
+		" BEGIN NEW.points := OLD.points; RETURN NEW; END $$")
+	created := false
+	_, err := store.UpdateAll(points.WithProgress(t.Context(), func(_, _ int64) {
+		if !created {
+			created = true
+			execSQL(t, pool, "CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep()")
+		}
+	}), 1)
+	require.ErrorContains(t, err, "were not updated: see trigger keep")
 }
 
 // A trigger that sets updated_at itself, and one that stores it with less precision, skip no user.

@@ -203,6 +203,20 @@ func TestTimeoutsDoNotEndSeedOrLease(t *testing.T) {
 	assert.EqualValues(t, 3_000, n)
 }
 
+// A statement_timeout that is too short for a batch makes the batches smaller.
+func TestUpdateWithShortStatementTimeout(t *testing.T) {
+	_, pool := seeded(t, pgstore.Config{}, 30_000)
+	execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_sleep(0.00001); RETURN NEW; END $$; -- some 70 µs
+		CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()`)
+	execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 150', current_database()); END $$")
+	store := otherProcess(t, pool, pgstore.Config{})
+	n, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 30_000, n)
+	assert.Zero(t, missed(t, pool, 1))
+}
+
 // Own tables may have a timestamp beside a timestamptz, and partitions.
 func TestSeedOwnTables(t *testing.T) {
 	for name, create := range map[string]string{

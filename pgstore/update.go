@@ -22,7 +22,8 @@ import (
 // [points.ErrUpdateRunning].
 //
 // It fails if a trigger, a rule or row-level security makes it skip users, or if the table is renamed or replaced
-// during the update. It may skip users inserted during the update.
+// during the update. At the end it looks at the points of all users: users that were inserted during the update, or
+// whose id changed, get their points then. So points that another session writes during an update may be overwritten.
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	users, err := s.updateExclusively(ctx, key)
 	if err != nil {
@@ -71,6 +72,9 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		workers.Go(func() error { return u.work(working) })
 	}
 	if err = workers.Wait(); err == nil {
+		err = u.updateMissed(ctx)
+	}
+	if err == nil {
 		points.ReportProgress(ctx, u.users, u.users)
 	}
 	return u.users, err
@@ -112,6 +116,8 @@ type update struct {
 	mu     sync.Mutex
 	users  int64 // updated so far
 	ranges ranges
+	batch  int     // number of the next batch
+	spans  []int64 // the first id of each span of batchesPerSpan batches
 }
 
 // work updates ranges until none is left.
@@ -121,9 +127,9 @@ func (u *update) work(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		n, err := retry(ctx, u.Store, func(ctx context.Context) (int64, error) { return u.updateRange(ctx, low, high) })
+		n, err := u.inPieces(ctx, low, high, u.updateRange)
 		if err != nil {
-			return fmt.Errorf("ids %d to %d: %w", low, high, err)
+			return err
 		}
 		u.finishBatch(ctx, low, high, n)
 		if err := u.delay(ctx); err != nil {
@@ -139,6 +145,10 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 	if u.ranges.done {
 		return 0, 0, false, nil
 	}
+	if u.batch%batchesPerSpan == 0 {
+		u.spans = append(u.spans, u.ranges.next)
+	}
+	u.batch++
 	if !u.ranges.sparse {
 		low, high = u.ranges.nextDense()
 		return low, high, true, nil
