@@ -48,11 +48,13 @@ func TestHabits(t *testing.T) {
 		"-p f x": func(c *Config) bool {
 			return c.Method == http.MethodPost && c.Header.Get("Content-Type") == "text/plain"
 		},
-		"-pf -Ta/b -mPATCH x":  func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
-		"-uf x":                func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
-		"-i x":                 func(c *Config) bool { return c.Method == http.MethodHead },
-		"-X p:8080 x":          func(c *Config) bool { return c.Proxy.Host == "p:8080" },
-		"-w -x border=0 -rd x": func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
+		"-pf -Ta/b -mPATCH x":        func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
+		"-uf x":                      func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
+		"http://[fe80::1%lo]:80/x":   func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
+		"http://[fe80::1%25lo]:80/x": func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
+		"-i x":                       func(c *Config) bool { return c.Method == http.MethodHead },
+		"-X p:8080 x":                func(c *Config) bool { return c.Proxy.Host == "p:8080" },
+		"-w -x border=0 -rd x":       func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
 	} {
 		cfg, err := Parse(strings.Fields(line))
 		require.NoError(t, err, line)

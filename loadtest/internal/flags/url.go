@@ -45,7 +45,7 @@ func parseURL(s string) (u *url.URL, target string, err error) {
 	if scheme == "" {
 		scheme = "http"
 	}
-	u, err = url.Parse(scheme + "://" + authority)
+	u, err = url.Parse(scheme + "://" + escapeZone(authority))
 	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, "", fmt.Errorf("the URL must have the form http://host:port/path, got %q", maskPassword(s))
 	}
@@ -59,6 +59,16 @@ func parseURL(s string) (u *url.URL, target string, err error) {
 		target = "/" + target
 	}
 	return u, target, nil
+}
+
+// escapeZone escapes the % before the zone of an IPv6 address, as url.Parse requires. Other programs do not.
+func escapeZone(authority string) string {
+	start, end := strings.IndexByte(authority, '['), strings.IndexByte(authority, ']')
+	if start < 0 || end < start {
+		return authority
+	}
+	addr := strings.Replace(authority[start:end], "%25", "%", 1)
+	return authority[:start] + strings.Replace(addr, "%", "%25", 1) + authority[end:]
 }
 
 // splitURL splits a URL before the authority and before the path or query. scheme is "" if s has none.
