@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
@@ -31,11 +32,8 @@ func (o Options) withRequests() (Options, error) {
 		if r.Body == nil {
 			r.Body = o.Body
 		}
-		header := http.Header{}
-		for name, values := range o.Header {
-			header[http.CanonicalHeaderKey(name)] = values
-		}
-		maps.Copy(header, r.Header)
+		header := canonical(o.Header)
+		maps.Copy(header, canonical(r.Header))
 		r.Header = header
 		if err := r.validate(); err != nil {
 			return o, err
@@ -43,6 +41,16 @@ func (o Options) withRequests() (Options, error) {
 		o.Requests = append(o.Requests, r)
 	}
 	return o, nil
+}
+
+// canonical returns a copy of h with canonical names.
+func canonical(h http.Header) http.Header {
+	header := http.Header{}
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		key := http.CanonicalHeaderKey(name)
+		header[key] = append(header[key], h[name]...)
+	}
+	return header
 }
 
 func (r *Request) validate() error {

@@ -318,6 +318,22 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestRequestHeaderNames has requests whose header names differ from those of Options only in case.
+func TestRequestHeaderNames(t *testing.T) {
+	opts := Options{
+		Method: http.MethodGet, Target: "/", Header: http.Header{"X-Thing": {"all"}, "x-thing": {"all, too"}, "User-Agent": {"all"}},
+		Requests: []Request{
+			{Header: http.Header{"x-thing": {"own"}, "user-agent": {"own"}, "host": {"own.test"}, "CONTENT-LENGTH": {"0"}}}, {},
+		},
+	}
+	opts, err := opts.withRequests()
+	require.NoError(t, err)
+	assert.Equal(t, http.Header{
+		"X-Thing": {"own"}, "User-Agent": {"own"}, "Host": {"own.test"}, "Content-Length": {"0"},
+	}, opts.Requests[0].Header)
+	assert.Equal(t, http.Header{"X-Thing": {"all", "all, too"}, "User-Agent": {"all"}}, opts.Requests[1].Header)
+}
+
 // TestClose checks that Close ends a pending request, which is observed as aborted, and that later ones are not observed.
 func TestClose(t *testing.T) {
 	for transport, newTransport := range transports {
