@@ -192,6 +192,7 @@ func TestClientLimit(t *testing.T) {
 func TestClientLimitRules(t *testing.T) {
 	for name, tt := range map[string]struct {
 		latency, delay time.Duration // of each request; delay is the part that the client caused
+		status         int           // 0 means 200
 		cpu            cputime.Share
 		want           string
 	}{
@@ -199,6 +200,7 @@ func TestClientLimitRules(t *testing.T) {
 		"met with a full CPU":   {latency: 10 * time.Millisecond, cpu: cputime.Share{Used: 1}},
 		"server":                {latency: 100 * time.Millisecond},
 		"server, although late": {latency: 100 * time.Millisecond, delay: 20 * time.Millisecond},
+		"late, but no success":  {latency: 40 * time.Millisecond, delay: 20 * time.Millisecond, status: http.StatusServiceUnavailable},
 		"late":                  {latency: 100 * time.Millisecond, delay: 80 * time.Millisecond, want: "it sent requests late"},
 		"no CPU time":           {latency: 100 * time.Millisecond, cpu: cputime.Share{Used: 0.97}, want: "it used 97% of its CPU time"},
 	} {
@@ -208,7 +210,7 @@ func TestClientLimitRules(t *testing.T) {
 			for seq := range uint64(10) {
 				due := r.schedule.Due(seq)
 				recorder.Observe(&transport.Exchange{
-					Seq: seq, Start: due + tt.delay, ClientDelay: tt.delay, Done: due + tt.latency, Status: 200,
+					Seq: seq, Start: due + tt.delay, ClientDelay: tt.delay, Done: due + tt.latency, Status: cmp.Or(tt.status, 200),
 				})
 			}
 			r.summary, r.cpu = recorder.Summary(time.Second), tt.cpu

@@ -20,9 +20,12 @@ func (r *run) offered() float64 {
 }
 
 // reachedOffered reports whether an open loop reached the offered rate. One response may arrive after the end.
-func (r *run) reachedOffered() bool {
+func (r *run) reachedOffered() bool { return r.reachesOffered(1) }
+
+// reachesOffered reports whether an open loop would reach the offered rate with the given number of additional responses.
+func (r *run) reachesOffered(additional float64) bool {
 	window := r.schedule.Duration() - r.warmUp
-	return r.rate()+1/window.Seconds() >= minShare*r.offered()
+	return r.rate()+additional/window.Seconds() >= minShare*r.offered()
 }
 
 // misses are the reasons why an open loop misses an SLO.
@@ -80,7 +83,7 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 // missedByDelays reports whether an open loop would meet the clauses without the delays that the client itself caused.
 func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
-	window := r.schedule.Duration() - r.warmUp
-	late := r.summary.ClientDelay.Max().Seconds() > (1-minShare)*window.Seconds()
-	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || late)
+	// A request that is sent late is answered after the end only if it was due at most that long before it.
+	late := r.offered()*r.summary.ClientDelay.Max().Seconds() + float64(r.unsent)
+	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || r.reachesOffered(1+late))
 }
