@@ -202,8 +202,12 @@ func TestInterrupt(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	out, errs, code := call(ctx, "-q", "-n", "1000000", server.URL)
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, errs, code := call(ctx, "-q", "-n", "1000000", "-assert", "failed=0", "-json", file, server.URL)
 	assert.Equal(t, exitFailed, code)
+	run := readResult(t, file)
+	assert.Equal(t, "fail", run.Verdict)
+	assert.Equal(t, []string{"interrupted"}, run.Reasons)
 	assert.Contains(t, out, "Complete requests: ", "a partial report")
 	assert.Regexp(t, `^loadtest: interrupted after \d+ of 1000000 requests\n$`, errs)
 }

@@ -45,33 +45,34 @@ func (c *command) findMax(ctx context.Context) error {
 	if stopped == nil {
 		c.printVerdict(&s.report)
 	}
-	pass, err := s.write(ctx)
+	result, err := s.write(ctx, stopped != nil)
 	if err != nil {
 		return err
 	}
 	if stopped != nil {
 		return stopped
 	}
-	if found.Highest == 0 || found.ClientLimited || !pass || s.violations > 0 || !s.best.contractMet() {
+	if result.Verdict == report.VerdictFail {
 		return errCheckFailed
 	}
 	return nil
 }
 
-// write writes the files and the rest of the report. pass is false if an assertion failed.
-func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
+// write writes the files and the rest of the report.
+func (s *searchRun) write(ctx context.Context, interrupted bool) (*report.Run, error) {
 	best := s.best
 	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
-	result.Search = &s.report
+	result.Search, result.Interrupted = &s.report, interrupted
 	result.Updates = fetchUpdates(ctx, best)
+	var err error
 	if best.comparison, err = s.comparison([]*run{best}, nil); err != nil {
-		return false, err
+		return nil, err
 	}
 	metrics := best.metrics()
 	metrics.Violations = s.violations
-	result.Assertions, pass = slo.Evaluate(s.cfg.Assertions, metrics)
+	result.Assertions, _ = slo.Evaluate(s.cfg.Assertions, metrics)
 	if err := s.out.write(result, &best.summary); err != nil {
-		return false, err
+		return nil, err
 	}
 	s.printDetails(&best.summary, result)
 	s.printNotes(result)
@@ -79,7 +80,7 @@ func (s *searchRun) write(ctx context.Context) (pass bool, err error) {
 	if s.violating != nil && s.violating != best {
 		s.printContract(&s.violating.contract, s.violating.describeStep())
 	}
-	return pass, ignoreClosedPipe(s.printChecks(result))
+	return result, ignoreClosedPipe(s.printChecks(result))
 }
 
 // step runs one step and reports it.

@@ -94,11 +94,13 @@ func TestInterruptedSearch(t *testing.T) {
 						interrupt()
 					}
 				}}
-				out, err := search(ctx, t, server, "-slo", "rps<1000", "-rate", "20", "-assert", "rps>1000", "-json", file)
+				out, err := search(ctx, t, server, "-slo", "rps<1000", "-rate", "20", "-assert", "rps>1", "-json", file)
 				require.EqualError(t, err, fmt.Sprintf("the search was interrupted at %d requests per second", tt.rate))
 				assert.NotContains(t, out, "Verdict")
-				assert.Contains(t, out, "FAIL rps>1000: ")
+				assert.Contains(t, out, "PASS rps>1: ")
 				run := readResult(t, file)
+				assert.Equal(t, "fail", run.Verdict)
+				assert.Equal(t, []string{"interrupted"}, run.Reasons)
 				assert.Len(t, run.Search.Steps, tt.steps)
 				assert.Equal(t, 20*tt.steps, run.Search.Highest)
 				assert.Positive(t, run.Counts.Complete)

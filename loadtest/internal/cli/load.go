@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
-	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -36,8 +35,8 @@ func (c *command) load(ctx context.Context) error {
 	if r.comparison, err = c.comparison(runs, old); err != nil {
 		return err
 	}
-	var pass bool
-	result.Assertions, pass = slo.Evaluate(c.cfg.Assertions, r.metrics())
+	result.Interrupted = ctx.Err() != nil
+	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(c.cfg.Assertions)
 	if err := c.out.write(result, &r.summary); err != nil { // before printing: stdout may have been closed
 		return err
@@ -46,11 +45,11 @@ func (c *command) load(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case ctx.Err() != nil:
+	case result.Interrupted:
 		return r.interrupted(r.planned())
 	case r.summary.Good == 0:
 		return r.noSuccess()
-	case !pass || !r.contractMet():
+	case result.Verdict == report.VerdictFail:
 		return errCheckFailed
 	}
 	return nil
@@ -122,11 +121,6 @@ func (r *run) noSuccess() error {
 		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error)
 	}
 	return errors.New("no request succeeded: no response arrived before the end of the run")
-}
-
-// contractMet reports whether no response violated the contract and, with -verify, at least one was checked.
-func (r *run) contractMet() bool {
-	return r.contract.Violations == 0 && (r.contract.Checked || r.cfg.Verify != contract.On)
 }
 
 // printBenchmarking prints the line that ab prints at the start; inline omits its end.

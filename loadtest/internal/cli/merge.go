@@ -40,8 +40,7 @@ func (c *command) merge(context.Context) (err error) {
 		return err
 	}
 	metrics.Comparison = &slo.Comparison{Old: old, New: []*slo.Metrics{metrics}}
-	var pass bool
-	result.Assertions, pass = slo.Evaluate(c.cfg.Assertions, metrics)
+	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, metrics)
 	summary, err := result.Summary()
 	if err != nil {
 		return err
@@ -52,7 +51,7 @@ func (c *command) merge(context.Context) (err error) {
 	if err := c.print(&summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
-	if !pass || result.Contract.Violations > 0 || result.Counts.Good == 0 {
+	if result.Verdict == report.VerdictFail {
 		return errCheckFailed
 	}
 	return nil

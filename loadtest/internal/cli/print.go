@@ -109,7 +109,7 @@ func (c *command) printNotes(result *report.Run) {
 
 // printContract writes the result of the checks against the contract, which were made in the given step of a search.
 func (c *command) printContract(checked *contract.Result, step string) {
-	if c.cfg.Verify == contract.On && !checked.Checked {
+	if checked.Required && !checked.Checked {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")
 	}
 	if checked.Checked {

@@ -59,8 +59,10 @@ func TestOnlyErrorsIsNoSuccess(t *testing.T) {
 
 // TestVerifyChecksSomething has a server that succeeds, but never with a status that is checked.
 func TestVerifyChecksSomething(t *testing.T) {
-	out, _, code := call(t.Context(), "-q", "-n", "5", "-verify", respond(t, http.StatusAccepted).URL)
+	file := filepath.Join(t.TempDir(), "r.json")
+	out, _, code := call(t.Context(), "-q", "-n", "5", "-verify", "-assert", "failed=0", "-json", file, respond(t, http.StatusAccepted).URL)
 	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, "fail", readResult(t, file).Verdict)
 	assert.Contains(t, out, "Contract: FAIL: -verify is set")
 }
 

@@ -35,6 +35,9 @@ type Checker struct {
 
 // A Result is the result of a Checker.
 type Result struct {
+	// Required means that the run fails if no response was checked.
+	Required bool `json:"required,omitempty"`
+
 	// Checked reports whether responses were checked; Responses is their number.
 	Checked   bool  `json:"checked"`
 	Responses int64 `json:"responses"`
@@ -47,7 +50,7 @@ type Result struct {
 // New returns a checker of responses whose times count from start. sameClock means that the server runs on this
 // machine: only then can its timestamps be compared with the time of arrival.
 func New(mode Mode, start time.Time, sameClock bool) *Checker {
-	return &Checker{mode: mode, start: start, sameClock: sameClock}
+	return &Checker{mode: mode, start: start, sameClock: sameClock, result: Result{Required: mode == On}}
 }
 
 // Check checks a complete response. Responses with a status other than 200 are not checked.

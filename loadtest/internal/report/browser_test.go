@@ -40,7 +40,7 @@ const inspect = `[...document.querySelectorAll("figure > div")].map(div => {
 // closed returns the example without a search and without errors.
 func closed() *Run {
 	run := example()
-	run.Search, run.Assertions, run.Contract.Violations, run.Errors = nil, nil, 0, nil
+	run.Search, run.Assertions, run.Contract.Violations, run.Errors, run.Interrupted = nil, nil, 0, nil, false
 	for i := range run.Timeline {
 		run.Timeline[i].Errors = 0
 	}

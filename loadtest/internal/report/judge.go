@@ -5,7 +5,7 @@ import "fmt"
 // Verdicts of a run.
 const (
 	VerdictPass = "pass" // all checks passed
-	VerdictFail = "fail" // a check failed, or nothing succeeded
+	VerdictFail = "fail" // a check failed, nothing succeeded, or the run was interrupted
 	VerdictNone = "none" // there was nothing to check
 )
 
@@ -19,6 +19,9 @@ func (r *Run) Judge() {
 		r.Verdict = VerdictFail
 		r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...))
 	}
+	if r.Interrupted {
+		fail("interrupted")
+	}
 	for _, a := range r.Assertions {
 		if !a.Met {
 			fail("%s: %s", a.Clause, a.Measured)
@@ -28,7 +31,7 @@ func (r *Run) Judge() {
 		switch {
 		case s.ClientLimited:
 			fail("the search was limited by the client: no verdict about the server")
-		case s.Highest == 0:
+		case s.Highest == 0 && !r.Interrupted:
 			fail("no rate meets %s", s.SLO)
 		}
 		for _, step := range s.Steps {
@@ -38,6 +41,9 @@ func (r *Run) Judge() {
 		}
 	} else if r.Contract.Violations > 0 {
 		fail("contract violations: %d", r.Contract.Violations)
+	}
+	if r.Contract.Required && !r.Contract.Checked {
+		fail("-verify is set, but there was no response with status 200 to check")
 	}
 	if r.Counts.Good == 0 {
 		fail("no request succeeded")

@@ -105,9 +105,11 @@ func (r *Run) addLoads(runs []*Run) {
 		r.Load.AnyLength = r.Load.AnyLength || one.Load.AnyLength
 		r.Client.CPU.Used = max(r.Client.CPU.Used, one.Client.CPU.Used)
 		r.Client.CPU.Waited = max(r.Client.CPU.Waited, one.Client.CPU.Waited)
+		r.Interrupted = r.Interrupted || one.Interrupted
 		r.Client.Limit = cmp.Or(r.Client.Limit, one.Client.Limit)
 		r.Contract = contract.Result{
-			Checked: r.Contract.Checked || one.Contract.Checked, Responses: r.Contract.Responses + one.Contract.Responses,
+			Required: r.Contract.Required || one.Contract.Required,
+			Checked:  r.Contract.Checked || one.Contract.Checked, Responses: r.Contract.Responses + one.Contract.Responses,
 			Violations: r.Contract.Violations + one.Contract.Violations,
 			Examples:   append(r.Contract.Examples, one.Contract.Examples...),
 		}

@@ -47,8 +47,9 @@ func example() *Run {
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
 		Setup:   "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990, Offered: 1000,
 		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
+		Interrupted: true,
 		Contract: contract.Result{
-			Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},
+			Required: true, Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},
 		},
 		Assertions: []slo.Result{{Clause: "p99<50ms", Measured: "51ms"}},
 		Search: &Search{

@@ -27,6 +27,9 @@ type Run struct {
 	Verdict string   `json:"verdict,omitempty"`
 	Reasons []string `json:"reasons,omitempty"`
 
+	// Interrupted means that the results are those of an incomplete run or search.
+	Interrupted bool `json:"interrupted,omitempty"`
+
 	Host   Host   `json:"host"`
 	Client Client `json:"client"`
 	Target Target `json:"target"`
