@@ -2,10 +2,12 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
@@ -118,9 +120,17 @@ func (r *run) noSuccess() error {
 	case s.Non2xx > 0:
 		return fmt.Errorf("no request succeeded: %d of %d responses were non-2xx", s.Non2xx, s.Attempts())
 	case len(s.Failures) > 0:
-		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error)
+		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error+certificateHint(s.Failures[0].Error))
 	}
 	return errors.New("no request succeeded: no response arrived before the end of the run")
+}
+
+// certificateHint returns what to do about a certificate that is not trusted; "" for other failures.
+func certificateHint(failure string) string {
+	if strings.HasPrefix(failure, (&tls.CertificateVerificationError{Err: errors.New("")}).Error()) {
+		return "; use -cacert or -insecure"
+	}
+	return ""
 }
 
 // printBenchmarking prints the line that ab prints at the start; inline omits its end.

@@ -32,6 +32,7 @@ type target struct {
 // newTarget reads the files that describe the requests, and connects to the server once, so that an unreachable server
 // is one error at the start and its name is looked up only once.
 func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
+	t.body = cfg.Body
 	if name := cfg.BodyFile(); name != "" {
 		if t.body, err = os.ReadFile(name); err != nil { //nolint:gosec // named by the user
 			return t, fmt.Errorf("cannot read the body: %w", err)

@@ -65,6 +65,7 @@ type Config struct {
 	Verbosity int
 
 	PostFile, PutFile string // names of the file with the body; "" means none
+	Body              []byte // of each request, if it is not in a file; nil means none
 	ContentType       string
 	Proxy             *url.URL // nil means none; with user and password
 	ProxyAuth         string   // USER:PASSWORD
@@ -108,6 +109,9 @@ func (cfg *Config) Port() string {
 
 // BodyFile returns the name of the file with the body of each request; "" if there is none.
 func (cfg *Config) BodyFile() string { return cmp.Or(cfg.PostFile, cfg.PutFile) }
+
+// HasBody reports whether requests have a body.
+func (cfg *Config) HasBody() bool { return cfg.Body != nil || cfg.BodyFile() != "" }
 
 // ComparesOld reports whether an assertion refers to the runs of -compare.
 func (cfg *Config) ComparesOld() bool {
@@ -205,7 +209,8 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case open && (given["n"] || given["t"]):
 		return errors.New("-n and -t cannot be used with -rate or -find-max: use -duration")
 	case given["t"] && given["duration"]:
-		return errors.New("-t and -duration cannot be used together: -t implies -n 50000")
+		return errors.New("-t and -duration cannot be used together: -t stops the run and implies -n 50000; " +
+			"the timeout of a request is -s")
 	case cfg.Duration <= 0:
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
 	case cfg.CPUs < 0:
@@ -268,8 +273,8 @@ func (cfg *Config) validateServer() error {
 		return errors.New("-insecure and -cacert need an https URL")
 	case cfg.UnixSocket != "" && cfg.Proxy != nil:
 		return errors.New("-unix-socket and -X cannot be used together")
-	case cfg.Reference && (cfg.UnixSocket != "" || cfg.Proxy != nil || cfg.TargetsFile != ""):
-		return errors.New("-unix-socket, -X and -targets need a URL")
+	case cfg.Reference && (cfg.UnixSocket != "" || cfg.Proxy != nil || cfg.TargetsFile != "" || cfg.HasBody()):
+		return errors.New("-unix-socket, -X, -targets and bodies need a URL")
 	}
 	return nil
 }
@@ -281,10 +286,12 @@ func validateRequest(given map[string]bool) error {
 		return errors.New("-i and -m cannot be used together: -i is -m HEAD")
 	case given["p"] && given["u"]:
 		return errors.New("-p and -u cannot be used together: one is POST, the other PUT")
-	case given["i"] && (given["p"] || given["u"]):
-		return errors.New("-i cannot be used with -p or -u: HEAD has no body")
-	case given["targets"] && (given["i"] || given["m"] || given["p"] || given["u"]):
-		return errors.New("-targets cannot be used with -i, -m, -p or -u: the file has methods and bodies")
+	case given["data"] && (given["p"] || given["u"]):
+		return errors.New("-data cannot be used with -p or -u: each of them is the body")
+	case given["i"] && (given["p"] || given["u"] || given["data"]):
+		return errors.New("-i cannot be used with -p, -u or -data: HEAD has no body")
+	case given["targets"] && (given["i"] || given["m"] || given["p"] || given["u"] || given["data"]):
+		return errors.New("-targets cannot be used with -i, -m, -p, -u or -data: the file has methods and bodies")
 	}
 	return nil
 }

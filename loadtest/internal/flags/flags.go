@@ -29,6 +29,9 @@ import (
 // attached: -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, and otherwise one line
 // that names the flag, the rule, and what was given.
 func Parse(args []string) (*Config, error) {
+	if len(args) > 1 && args[0] == "run" {
+		return nil, k6Error(args[1:])
+	}
 	cfg := &Config{
 		Requests: 1, Clients: 1, Timeout: 30 * time.Second, KeepAlive: true,
 		Header: http.Header{}, Method: http.MethodGet, Command: []string{"loadtest"},
@@ -77,15 +80,22 @@ type parser struct {
 	set   *pflag.FlagSet
 	cfg   *Config
 	given map[string]bool // flags on the command line
+	bareD bool            // the last one was -d without a value
 }
 
-func (p *parser) parse(args []string) error {
+// bare is the value that pflag sets for a boolean flag without one.
+const bare = "true"
+
+func (p *parser) parseFlags(args []string) error {
 	err := p.set.ParseAll(p.twoDashes(args), p.setFlag)
 	var unknown *pflag.NotExistError
 	var noValue *pflag.ValueRequiredError
 	switch {
 	case errors.As(err, &unknown):
 		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
+		if err := p.setData(name); p.bareD && err != nil { // -d30s
+			return fmt.Errorf("-d %w", err)
+		}
 		if instead := hint(unknown.GetSpecifiedName()); instead != "" {
 			return fmt.Errorf("unknown flag -%s: %s", name, instead)
 		}
@@ -112,7 +122,7 @@ func (p *parser) twoDashes(args []string) []string {
 
 // setFlag sets a flag to the value on the command line.
 func (p *parser) setFlag(f *pflag.Flag, value string) error {
-	p.given[f.Name] = true
+	p.given[f.Name], p.bareD = true, false
 	p.cfg.Command = append(p.cfg.Command, redactFlag(f, value)...)
 	if isFreeText(f.Name) {
 		if err := f.Value.Set(value); err != nil {
@@ -133,7 +143,7 @@ func (p *parser) setFlag(f *pflag.Flag, value string) error {
 
 // isFreeText reports whether any text may be the value of a flag, even a URL with a password.
 func isFreeText(flag string) bool {
-	return slices.Contains([]string{"H", "A", "C", "P", "X"}, flag)
+	return slices.Contains([]string{"H", "A", "C", "P", "X", "d", "data"}, flag)
 }
 
 // value defines a flag with an argument.
@@ -188,6 +198,8 @@ func (p *parser) define(cfg *Config) {
 	})
 	p.text("p", &cfg.PostFile)
 	p.text("u", &cfg.PutFile)
+	p.value("data", p.setData)
+	p.set.BoolFuncP("d", "d", "", p.setD)
 	p.text("T", &cfg.ContentType)
 	p.value("X", cfg.setProxy)
 	p.text("P", &cfg.ProxyAuth)
@@ -258,7 +270,7 @@ func (p *parser) defineServer(cfg *Config) {
 
 // defineIgnored defines flags of ab that have no effect, because they have no meaning here.
 func (p *parser) defineIgnored(cfg *Config) {
-	for _, name := range []string{"r", "S", "d", "w", "I"} {
+	for _, name := range []string{"r", "S", "w", "I"} {
 		p.boolean(name, func(on bool) {
 			if on {
 				cfg.Ignored = append(cfg.Ignored, "-"+name)
@@ -266,7 +278,10 @@ func (p *parser) defineIgnored(cfg *Config) {
 		})
 	}
 	for _, name := range []string{"x", "y", "b", "f", "Z"} {
-		p.value(name, func(string) error {
+		p.value(name, func(value string) error {
+			if name == "x" && isProxy(value) {
+				return errors.New("is ab's, for table attributes: use -X for a proxy")
+			}
 			cfg.Ignored = append(cfg.Ignored, "-"+name)
 			return nil
 		})
@@ -329,7 +344,7 @@ func (cfg *Config) addHeader(s string) error {
 
 func (cfg *Config) setBasicAuth(s string) error {
 	if !strings.Contains(s, ":") {
-		return errors.New("must have the form USER:PASSWORD")
+		return errors.New("must have the form USER:PASSWORD; for an Accept header use -H 'Accept: TYPE'")
 	}
 	cfg.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(s)))
 	return nil
@@ -362,13 +377,13 @@ func (cfg *Config) setProxy(s string) error {
 
 // setBody sets what depends on -p, -u, -T and -P.
 func (cfg *Config) setBody(given map[string]bool) {
-	if cfg.PostFile != "" && !given["m"] {
+	if (cfg.PostFile != "" || cfg.Body != nil) && !given["m"] {
 		cfg.Method = http.MethodPost
 	}
 	if cfg.PutFile != "" && !given["m"] {
 		cfg.Method = http.MethodPut
 	}
-	if cfg.BodyFile() != "" && cfg.Header.Get("Content-Type") == "" {
+	if cfg.HasBody() && cfg.Header.Get("Content-Type") == "" {
 		cfg.Header.Set("Content-Type", cmp.Or(cfg.ContentType, "text/plain")) // as in ab
 	}
 	if cfg.Proxy != nil && cfg.ProxyAuth != "" {

@@ -48,7 +48,15 @@ func TestHabits(t *testing.T) {
 		"-p f x": func(c *Config) bool {
 			return c.Method == http.MethodPost && c.Header.Get("Content-Type") == "text/plain"
 		},
-		"-pf -Ta/b -mPATCH x":        func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
+		"-pf -Ta/b -mPATCH x": func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
+		"-d {} x":             func(c *Config) bool { return string(c.Body) == "{}" && c.Method == "POST" && len(c.Ignored) == 0 },
+		"-qd {} -n 5 x":       func(c *Config) bool { return string(c.Body) == "{}" && c.Requests == 5 && c.Quiet },
+		"-d={} -m PUT x":      func(c *Config) bool { return string(c.Body) == "{}" && c.Method == "PUT" },
+		"-data {} -Ta/b x":    func(c *Config) bool { return string(c.Body) == "{}" && c.Header.Get("Content-Type") == "a/b" },
+		"-n 5 -d x": func(c *Config) bool {
+			return c.Body == nil && c.URL.Host == "x" && slices.Equal(c.Ignored, []string{"-d"})
+		},
+		"-d -n 5 x":                  func(c *Config) bool { return c.Body == nil && c.Requests == 5 },
 		"-uf x":                      func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
 		"http://[fe80::1%lo]:80/x":   func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
 		"http://[fe80::1%25lo]:80/x": func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
@@ -68,7 +76,7 @@ func TestUsageErrors(t *testing.T) {
 		"-vus 10 x":               "unknown flag -vus: use -c",
 		"--vus=10 x":              "unknown flag -vus: use -c",
 		"-disable-keepalive x":    "unknown flag -disable-keepalive: use -k=false",
-		"-q 50 x":                 "-q has no value: use -rate for the rate",
+		"-q 50 x":                 "-q has no value: use -rate for the rate of all clients together",
 		"-n 5 -a b:c x":           "unknown flag -a: use -A",
 		"--no-tui x":              "unknown flag -no-tui: use -q",
 		"-timeout 5s -rate 5/s x": "unknown flag -timeout: use -s",
@@ -76,8 +84,13 @@ func TestUsageErrors(t *testing.T) {
 		"--nosuch x":              "unknown flag -nosuch (-h lists the flags)",
 		"-n":                      "-n needs a value (-h lists the flags)",
 		"-json":                   "-json needs a value (-h lists the flags)",
+		"-t2 -c10 -d30s x":        `-d must be a body, got "30s": use -duration 30s`,
+		"-c 10 -d 30s x":          `-d must be a body, got "30s": use -duration 30s`,
+		"-i -d {} x":              "-i cannot be used with -p, -u or -data: HEAD has no body",
+		"-d {} -n 500":            "-unix-socket, -X, -targets and bodies need a URL",
+		"-p a -data {} x":         "-data cannot be used with -p or -u: each of them is the body",
 		"-p a -u b x":             "-p and -u cannot be used together: one is POST, the other PUT",
-		"-ip a x":                 "-i cannot be used with -p or -u: HEAD has no body",
+		"-ip a x":                 "-i cannot be used with -p, -u or -data: HEAD has no body",
 		"-X https://p x":          `-X must have the form HOST:PORT, got "https://p"`,
 		"-X b:SECRET@ x":          `-X must have the form HOST:PORT, got "http://b:xxxxx@"`,
 		"-t -1 x":                 `-t must be a number of seconds above 0, got "-1"`,
@@ -101,4 +114,9 @@ func TestCommandHidesSecrets(t *testing.T) {
 		"loadtest", "-q", "-k", "-A", "xxxxx", "-C", "xxxxx", "-H", "Cookie: xxxxx", "-P", "xxxxx", "-X", "bob:xxxxx@p:1",
 		"-verify=false", "-n", "7", "http://bob:xxxxx@x/",
 	}, cfg.Command)
+	for _, args := range [][]string{{"-d", "SECRET", "x"}, {"-d=SECRET", "x"}, {"-data", "SECRET", "x"}} {
+		cfg, err := Parse(args)
+		require.NoError(t, err)
+		assert.NotContains(t, strings.Join(cfg.Command, " "), "SECRET")
+	}
 }

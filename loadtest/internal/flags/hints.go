@@ -11,14 +11,16 @@ func hint(name string) string {
 		return "use -A"
 	case "D", "body":
 		return "use -p FILE, or -u FILE for PUT"
-	case "U", "host", "header", "user-agent":
+	case "host":
+		return "use -H 'Host: NAME'"
+	case "U", "header", "user-agent":
 		return "use -H 'NAME: VALUE'"
 	case "timeout":
 		return "use -s"
 	case "threads":
 		return "use -cpus"
 	case "o", "out", "output", "output-format", "summary-export", "format":
-		return "use -json FILE, -html FILE or -e FILE"
+		return "use -json FILE, -html FILE, -e FILE or -g FILE"
 	case "stage":
 		return "use a ramp: -rate 1000:20000"
 	case "qps", "rps", "latency-correction":

@@ -24,7 +24,7 @@ func (cfg *Config) setURL(args []string) (err error) {
 		return nil
 	}
 	if _, err := strconv.ParseFloat(args[0], 64); err == nil && cfg.Quiet && len(args) > 1 {
-		return errors.New("-q has no value: use -rate for the rate")
+		return errors.New("-q has no value: use -rate for the rate of all clients together")
 	}
 	if len(args) > 1 {
 		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
@@ -133,10 +133,14 @@ func redactFlag(f *pflag.Flag, value string) []string {
 	switch f.Name {
 	case "H":
 		value = redactHeader(value)
-	case "A", "C", "P":
+	case "A", "C", "P", "data":
 		value = redacted
 	case "X":
 		value = maskPassword(value)
+	case "d":
+		if value != bare {
+			value = redacted
+		}
 	}
 	switch {
 	case f.NoOptDefVal == "":

@@ -38,12 +38,13 @@ Closed loop (each client sends its next request after the response to the previo
   -i                use HEAD
   -p FILE           POST the file; -T TYPE is its content type (default text/plain)
   -u FILE           PUT the file
+  -data TEXT        POST the text; -d TEXT is the same, as in hey and oha
   -X HOST:PORT      use a proxy; -P USER:PASSWORD are its credentials
   -v N              from 2 on, print the first response
   -q                no progress
   -e FILE           write a CSV with the time within which each percentage of the requests was served
   -g FILE           write the times of each request as tab-separated values; takes memory for each request
-  -r -S -d -w -I -x -y -b -f -Z   accepted for command lines of ab, without effect
+  -r -S -w -I -x -y -b -f -Z   accepted for command lines of ab, without effect
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second (5000, 0.5) or per unit (60/m), or a ramp (1000:20000)

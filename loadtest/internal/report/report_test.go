@@ -46,7 +46,7 @@ func example() *Run {
 		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/", Requests: 3},
 		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
 		Setup:   "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990, Offered: 1000,
-		Updates: []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
+		Updates:     []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
 		Interrupted: true,
 		Contract: contract.Result{
 			Required: true, Checked: true, Responses: 3000, Violations: 1, Examples: []string{`second null timestamp: {"users":[],"timestamp":null}`},

@@ -115,8 +115,30 @@ func parseClause(text string) (Clause, error) {
 		}
 		return c, nil
 	}
+	if instead := hint(c.metric); instead != "" {
+		return Clause{}, fmt.Errorf("%q: unknown metric: use %s", text, instead)
+	}
 	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of "+
 		"min, mean, max, rps, %s; got %q", text, strings.Join(counts(), ", "), c.metric)
+}
+
+// hint returns what to use instead of a metric of k6; "" if there is nothing.
+func hint(metric string) string {
+	switch {
+	case strings.HasPrefix(metric, "p("):
+		return strings.NewReplacer("(", "", ")", "").Replace(metric) + " and a unit, e.g. p95<200ms"
+	case metric == "avg":
+		return "mean, e.g. mean<200ms"
+	case metric == "med":
+		return "p50, e.g. p50<200ms"
+	case metric == "http_req_duration":
+		return "a percentile, e.g. p95<200ms"
+	case metric == "rate", metric == "http_req_failed":
+		return "failed or errors, e.g. failed<1%"
+	case metric == "http_reqs":
+		return "rps, e.g. rps>100"
+	}
+	return ""
 }
 
 // findOperator returns the position of the first operator of a clause, and the operator; -1 if there is none.

@@ -71,6 +71,22 @@ func TestNoSamples(t *testing.T) {
 	}
 }
 
+// TestParseHints has metrics of k6.
+func TestParseHints(t *testing.T) {
+	for clause, want := range map[string]string{
+		"p(95)<200":              `"p(95)<200": unknown metric: use p95 and a unit, e.g. p95<200ms`,
+		"avg<200":                `"avg<200": unknown metric: use mean, e.g. mean<200ms`,
+		"med<200":                `"med<200": unknown metric: use p50, e.g. p50<200ms`,
+		"rate<0.01":              `"rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`,
+		"http_req_failed<1%":     `"http_req_failed<1%": unknown metric: use failed or errors, e.g. failed<1%`,
+		"http_req_duration<0.2s": `"http_req_duration<0.2s": unknown metric: use a percentile, e.g. p95<200ms`,
+		"http_reqs>100":          `"http_reqs>100": unknown metric: use rps, e.g. rps>100`,
+	} {
+		_, err := Parse(clause)
+		require.EqualError(t, err, want)
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		"":              "must have the form",

@@ -1,0 +1,141 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A habit is a command of a user of ab, hey or k6, and what loadtest does with its arguments.
+type habit struct {
+	command string
+	works   string // with what difference; "" if it fails
+	err     string // on stderr
+}
+
+const same = "works"
+
+// habits are also the tables in README.md.
+func habits() map[string][]habit {
+	const scripts, thresholds = "k6's scripts cannot be run: use loadtest ",
+		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'"
+	return map[string][]habit{
+		"ab": {
+			{command: "ab -n 100 -c 10 -k URL", works: same},
+			{command: "ab -kc 10 -t 1 URL", works: same},
+			{command: "ab -n 100 -c 10 -p body.json -T application/json URL", works: same},
+			{command: "ab -n 100 -c 10 -H 'Authorization: Bearer x' -H 'Accept-Encoding: gzip' URL", works: same},
+			{command: "ab -n 100 -c 10 -r -s 60 -l URL", works: "works; -r has no effect: a failure never ends a run"},
+			{command: "ab -n 100 -c 10 -g plot.tsv -e percentiles.csv URL", works: same},
+			{command: "ab -n 100 -A bob:secret -C session=1 URL", works: same},
+			{command: "ab -n 100 -c 10 -X PROXY URL", works: same},
+			{command: "ab -i -n 100 -v 2 URL", works: same},
+			{command: "ab -q -S -d -w -x border=1 -n 100 -c 10 URL", works: "works; -S -d -w -x have no effect"},
+			{command: "ab -n 10 -f TLS1.2 HTTPS_URL", err: "no request succeeded: tls: failed to verify certificate: x509: " +
+				"certificate signed by unknown authority; use -cacert or -insecure"},
+		},
+		"hey": {
+			{command: "hey -n 200 -c 50 URL", works: same},
+			{command: "hey -z 1s -c 50 -m POST -d '{}' URL", works: same},
+			{command: "hey -z 1s -c 5 -cpus 2 -T application/json -m PATCH -d '{}' URL", works: same},
+			{command: "hey -n 200 -q 10 URL", err: "-q has no value: use -rate for the rate of all clients together"},
+			{command: "hey -n 200 -m PUT -D body.json URL", err: "unknown flag -D: use -p FILE, or -u FILE for PUT"},
+			{command: "hey -n 200 -c 50 -disable-keepalive URL", err: "unknown flag -disable-keepalive: use -k=false"},
+			{command: "hey -n 200 -o csv URL", err: "unknown flag -o: use -json FILE, -html FILE, -e FILE or -g FILE"},
+			{command: "hey -n 200 -a bob:secret URL", err: "unknown flag -a: use -A"},
+			{command: "hey -n 200 -A application/json URL", err: "-A must have the form USER:PASSWORD; for an Accept header use -H 'Accept: TYPE'"},
+			{command: "hey -z 1s -t 5 URL", err: "-t and -duration cannot be used together: -t stops the run and implies " +
+				"-n 50000; the timeout of a request is -s"},
+			{command: "hey -n 200 -x http://PROXY URL", err: "-x is ab's, for table attributes: use -X for a proxy"},
+			{command: "hey -n 200 -host example.com URL", err: "unknown flag -host: use -H 'Host: NAME'"},
+			{command: "hey -n 200 -h2 HTTPS_URL", err: "unknown flag -h2: use -transport net/http with an https URL"},
+		},
+		"k6": {
+			{command: "k6 run script.js", err: scripts + "URL" + thresholds},
+			{command: "k6 run --vus 10 --duration 30s script.js", err: scripts + "-c 10 -duration 30s URL" + thresholds},
+			{command: "k6 run -u 10 -i 1000 script.js", err: scripts + "-c 10 -n 1000 URL" + thresholds},
+			{command: "k6 run --rps 100 --duration 30s script.js", err: scripts + "-rate 100 -duration 30s URL" + thresholds},
+			{command: "k6 run --stage 30s:100 --stage 1m:200 script.js", err: scripts + "-rate FROM:TO -duration 1m30s URL " +
+				"(a ramp of the rate: the number of clients is constant)" + thresholds},
+			{command: "k6 run -s 10s:50,30s:50,10s:0 script.js", err: scripts + "-rate FROM:TO -duration 50s URL " +
+				"(a ramp of the rate: the number of clients is constant)" + thresholds},
+			{command: "k6 run --vus 10 -o json=out.json script.js", err: scripts + "-c 10 -json out.json URL" + thresholds},
+			{command: "k6 run --vus 10 --out csv=out.csv script.js", err: scripts + "-c 10 -g out.csv URL" + thresholds},
+			{command: "k6 run --quiet --summary-export=out.json -e HOST=x script.js", err: scripts + "-json out.json -q URL" + thresholds},
+			{command: "k6 run --insecure-skip-tls-verify -d 1m script.js", err: scripts + "-duration 1m -insecure URL" + thresholds},
+			{command: "loadtest -n 100 -assert 'p(95)<200' URL", err: `-assert "p(95)<200": unknown metric: use p95 and a unit, e.g. p95<200ms`},
+			{command: "loadtest -n 100 -assert 'rate<0.01' URL", err: `-assert "rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`},
+		},
+	}
+}
+
+// TestHabits runs each command with loadtest in the place of the other program.
+func TestHabits(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
+	server, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	t.Cleanup(server.Close)
+	t.Cleanup(secure.Close)
+	address := server.Listener.Addr().String()
+	values := strings.NewReplacer("HTTPS_URL", secure.URL+"/", "URL", server.URL+"/", "PROXY", address)
+	for program, all := range habits() {
+		for _, h := range all {
+			t.Run(h.command, func(t *testing.T) {
+				t.Parallel()
+				script := program + `() { "$LOADTEST" "$@"; }; loadtest() { "$LOADTEST" "$@"; }; ` + values.Replace(h.command)
+				c := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
+				c.Dir = t.TempDir()
+				require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "body.json"), []byte("{}"), 0o600))
+				c.Env = append(os.Environ(), runMain+"=1", "LOADTEST="+os.Args[0])
+				var stdout, stderr bytes.Buffer
+				c.Stdout, c.Stderr = &stdout, &stderr
+				err := c.Run()
+				if h.works != "" {
+					require.NoError(t, err, stderr.String())
+					assert.Contains(t, stdout.String(), "\nFailed requests:        0\n")
+					return
+				}
+				require.Error(t, err)
+				assert.Equal(t, "loadtest: "+h.err+"\n", withoutProgress(stderr.String()))
+			})
+		}
+	}
+}
+
+// withoutProgress removes the lines that report the progress of a run.
+func withoutProgress(stderr string) string {
+	var b strings.Builder
+	for line := range strings.Lines(stderr) {
+		if strings.HasPrefix(line, "loadtest: ") && !strings.HasPrefix(line, "loadtest: no effect") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// TestHabitsAreDocumented compares the table with README.md.
+func TestHabitsAreDocumented(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for program, all := range habits() {
+		var table strings.Builder
+		table.WriteString("| " + program + " | loadtest |\n|---|---|\n")
+		for _, h := range all {
+			result := h.works
+			if result == "" {
+				result = "error: " + h.err
+			}
+			table.WriteString("| `" + h.command + "` | " + result + " |\n")
+		}
+		assert.Contains(t, string(readme), table.String())
+	}
+}

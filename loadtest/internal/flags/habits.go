@@ -1,0 +1,61 @@
+package flags
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// parse parses flags and the body after -d.
+func (p *parser) parse(args []string) error {
+	for {
+		if err := p.parseFlags(args); err != nil {
+			return err
+		}
+		rest := p.set.Args()
+		if !p.bareD || len(rest) < 2 {
+			return nil
+		}
+		// hey's and oha's -d, with the body as its value: after ab's, which has no value and no effect, comes only the URL.
+		p.cfg.Ignored = p.cfg.Ignored[:len(p.cfg.Ignored)-1]
+		p.cfg.Command = append(p.cfg.Command, redacted)
+		if err := p.setData(rest[0]); err != nil {
+			return fmt.Errorf("-d %w", err)
+		}
+		args = rest[1:]
+	}
+}
+
+// setD sets -d, whose value is the body; without a value it is ab's, which has no effect.
+func (p *parser) setD(value string) error {
+	if p.bareD = value == bare; p.bareD {
+		p.cfg.Ignored = append(p.cfg.Ignored, "-d")
+		return nil
+	}
+	return p.setData(value)
+}
+
+// setData sets the body of each request.
+func (p *parser) setData(text string) error {
+	if _, err := time.ParseDuration(text); err == nil && text != "0" { // -d of wrk and k6
+		return fmt.Errorf("must be a body, got %q: use -duration %s", text, text)
+	}
+	p.given["data"] = true
+	p.cfg.Body = []byte(text)
+	return nil
+}
+
+// isProxy reports whether the value of -x is the address of a proxy, as in hey and oha, and not ab's table attributes.
+func isProxy(s string) bool {
+	if strings.Contains(s, "://") {
+		return true
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
+}

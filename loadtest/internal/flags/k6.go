@@ -1,0 +1,89 @@
+package flags
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// k6Error returns the error for the arguments of "k6 run", with the command that generates the same load.
+func k6Error(args []string) error {
+	set := pflag.NewFlagSet("k6 run", pflag.ContinueOnError)
+	set.ParseErrorsAllowlist.UnknownFlags = true
+	set.Usage = func() {}
+	clients := set.StringP("vus", "u", "", "")
+	duration := set.StringP("duration", "d", "", "")
+	requests := set.StringP("iterations", "i", "", "")
+	rate := set.String("rps", "", "")
+	stages := set.StringSliceP("stage", "s", nil, "")
+	outs := set.StringArrayP("out", "o", nil, "")
+	summary := set.String("summary-export", "", "")
+	insecure := set.Bool("insecure-skip-tls-verify", false, "")
+	quiet := set.BoolP("quiet", "q", false, "")
+	_ = set.Parse(args) // the error below helps, too, if some flags are wrong
+
+	var b strings.Builder
+	b.WriteString("k6's scripts cannot be run: use loadtest")
+	add := func(flag, value string) {
+		if value != "" {
+			b.WriteString(" " + flag + " " + value)
+		}
+	}
+	add("-c", *clients)
+	add("-n", *requests)
+	add("-rate", *rate)
+	add("-duration", *duration)
+	if len(*stages) > 0 {
+		b.WriteString(" -rate FROM:TO")
+		add("-duration", totalDuration(*stages))
+	}
+	for _, out := range *outs {
+		add(outputFlag(out))
+	}
+	add("-json", *summary)
+	if *insecure {
+		b.WriteString(" -insecure")
+	}
+	if *quiet {
+		b.WriteString(" -q")
+	}
+	b.WriteString(" URL")
+	if len(*stages) > 0 {
+		b.WriteString(" (a ramp of the rate: the number of clients is constant)")
+	}
+	b.WriteString("; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
+	return errors.New(b.String())
+}
+
+// totalDuration returns the sum of the durations of stages such as 30s:100.
+func totalDuration(stages []string) string {
+	var total time.Duration
+	for _, stage := range stages {
+		text, _, _ := strings.Cut(stage, ":")
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return "TIME"
+		}
+		total += d
+	}
+	return total.String()
+}
+
+// outputFlag returns the flag for an output of k6 such as json=FILE.
+func outputFlag(out string) (flag, value string) {
+	kind, file, hasFile := strings.Cut(out, "=")
+	if !hasFile {
+		file = "FILE"
+	}
+	switch {
+	case strings.Contains(kind, "prometheus"):
+		return "-metrics", "ADDR"
+	case kind == "csv":
+		return "-g", file
+	case kind == "web-dashboard":
+		return "-html", "FILE"
+	}
+	return "-json", file
+}
