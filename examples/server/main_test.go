@@ -44,7 +44,8 @@ func command(t *testing.T, args []string, environ ...string) (server *exec.Cmd, 
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	server = exec.CommandContext(ctx, program, args...)
-	server.Env = append([]string{beServer + "=default"}, environ...) // of a variable that is there twice, the last counts
+	// Of a variable that is there twice, the last counts.
+	server.Env = append([]string{beServer + "=default", "SHUTDOWN_DELAY=0s"}, environ...)
 	stdout = new(bytes.Buffer)
 	server.Stdout = stdout
 	return server, stdout

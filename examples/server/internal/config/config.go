@@ -39,9 +39,12 @@ type Config struct {
 	// MaxConnections limits the open connections; further ones get 503 and are closed. The default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
 
-	// DrainDelay is how long a server that is shutting down still accepts queries while /readyz answers 503, so that load
-	// balancers notice. The default is 0.
-	DrainDelay Delay `env:"DRAIN_DELAY"`
+	// ShutdownDelay is how long a server that is shutting down still answers queries while /readyz answers 503, so that
+	// load balancers notice. The default is 2 seconds.
+	ShutdownDelay Delay `env:"SHUTDOWN_DELAY"`
+
+	// ShutdownTimeout limits a shutdown, including ShutdownDelay, which is at most half of it. The default is 10 seconds.
+	ShutdownTimeout Duration `env:"SHUTDOWN_TIMEOUT"`
 
 	// Telemetry measures requests, the engine and the database, and serves /metrics and /dashboard. With an exporter
 	// ([WithExporter]), OpenTelemetry's environment variables (OTEL_*) configure an export. The default is true.
@@ -65,16 +68,18 @@ const DefaultShared = true
 // effect.
 func Defaults() Config {
 	return Config{
-		Addr:           "127.0.0.1:4000",
-		Shared:         DefaultShared,
-		Users:          1_000_000,
-		Interval:       Duration(time.Minute),
-		UpdateOnStart:  true,
-		QueryTimeout:   Duration(5 * time.Second),
-		MaxWaiting:     10_000,
-		MaxConnections: 10_000,
-		Telemetry:      true,
-		LogFormat:      "text",
+		Addr:            "127.0.0.1:4000",
+		Shared:          DefaultShared,
+		Users:           1_000_000,
+		Interval:        Duration(time.Minute),
+		UpdateOnStart:   true,
+		QueryTimeout:    Duration(5 * time.Second),
+		MaxWaiting:      10_000,
+		MaxConnections:  10_000,
+		ShutdownDelay:   Delay(2 * time.Second),
+		ShutdownTimeout: Duration(10 * time.Second),
+		Telemetry:       true,
+		LogFormat:       "text",
 	}
 }
 

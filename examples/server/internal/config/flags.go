@@ -34,8 +34,10 @@ func (c *Config) flags() *flag.FlagSet {
 		"get 503 (env MAX_WAITING)")
 	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "`LIMIT` of open connections; further ones\n"+
 		"get 503 and are closed (env MAX_CONNECTIONS)")
-	flags.TextVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "before a shutdown, answer queries for this `DURATION`\n"+
-		"while /readyz answers 503, so that load balancers notice (env DRAIN_DELAY)")
+	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, still answer queries for this\n"+
+		"`DURATION` while /readyz answers 503, so that load balancers notice (env SHUTDOWN_DELAY)")
+	flags.TextVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "time limit of a shutdown, as a `DURATION`;\n"+
+		"it includes -shutdown-delay, which is at most half of it (env SHUTDOWN_TIMEOUT)")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "serve /metrics and /dashboard, and export traces if\n"+
 		"OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp (env TELEMETRY)")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "`SECRET` of at least 16 characters;\n"+

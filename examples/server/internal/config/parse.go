@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -40,6 +41,10 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 			return Config{}, ActionServe, errors.New(name + " needs a database: set -database-url (DATABASE_URL)")
 		}
 		cfg.Shared = false
+	}
+	if limit := time.Duration(cfg.ShutdownTimeout) / 2; time.Duration(cfg.ShutdownDelay) > limit {
+		return Config{}, ActionServe, fmt.Errorf("-shutdown-delay (SHUTDOWN_DELAY) must be at most half of -shutdown-timeout "+
+			"(SHUTDOWN_TIMEOUT), %v, got %v", limit, time.Duration(cfg.ShutdownDelay))
 	}
 	return cfg, *action, nil
 }

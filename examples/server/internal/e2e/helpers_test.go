@@ -63,11 +63,15 @@ type testServer struct {
 	stop     func() error // ends it, as SIGTERM does, and returns what Run did
 }
 
-// start starts a server, on a free port unless cfg names one. It is stopped at the end of the test.
+// start starts a server, on a free port unless cfg names one, and without a shutdown delay unless cfg has another than
+// the default. It is stopped at the end of the test.
 func start(t testing.TB, cfg config.Config, options ...server.Option) *testServer {
 	t.Helper()
 	if cfg.Addr == config.Defaults().Addr {
 		cfg.Addr = "127.0.0.1:0"
+	}
+	if cfg.ShutdownDelay == config.Defaults().ShutdownDelay {
+		cfg.ShutdownDelay = 0
 	}
 	log := new(log)
 	server, err := server.Open(cfg, log, options...)

@@ -66,7 +66,7 @@ func (p *process) start(t *testing.T) {
 	program, err := os.Executable()
 	require.NoError(t, err)
 	p.command = osexec.Command(program, p.args...)
-	p.command.Env = []string{beServer + "=1"}
+	p.command.Env = []string{beServer + "=1", "SHUTDOWN_DELAY=0s"}
 	p.command.Stderr = p.log
 	testenv.EndWithParent(p.command)
 	require.NoError(t, p.command.Start())

@@ -244,11 +244,11 @@ func TestStopsListening(t *testing.T) {
 	assert.Contains(t, r.log.String(), "msg=stopped")
 }
 
-// During the drain delay, the server is not ready, but answers queries and closes their connections.
-func TestDrainDelay(t *testing.T) {
+// During the shutdown delay, the server is not ready, but answers queries and closes their connections.
+func TestShutdownDelay(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
-	cfg.Users, cfg.DrainDelay = 10, config.Delay(3*time.Second)
+	cfg.Users, cfg.ShutdownDelay = 10, config.Delay(3*time.Second)
 	r := startReady(t, cfg)
 	closes := func() bool {
 		response, err := r.client.Get(r.url + "/")
@@ -262,10 +262,10 @@ func TestDrainDelay(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
 	require.Eventually(t, func() bool { return r.get(t, "/readyz").status == http.StatusServiceUnavailable },
-		time.Duration(cfg.DrainDelay), pollInterval)
+		time.Duration(cfg.ShutdownDelay), pollInterval)
 	assert.True(t, closes())
 	require.NoError(t, <-stopped)
-	assert.GreaterOrEqual(t, time.Since(began), time.Duration(cfg.DrainDelay))
+	assert.GreaterOrEqual(t, time.Since(began), time.Duration(cfg.ShutdownDelay))
 	_, err := r.do(http.MethodGet, "/")
 	require.Error(t, err)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
@@ -17,9 +18,13 @@ type routes struct {
 	others  map[string]http.Handler // by path
 	logger  *slog.Logger
 
-	// draining: each answer closes its connection. http.Server.SetKeepAlivesEnabled would also close the connections that
-	// are idle, and a client may have just sent a request on one of them.
-	draining atomic.Bool
+	// stopping is when the shutdown began, nil before. From then on, each answer closes its connection.
+	// http.Server.SetKeepAlivesEnabled would also close the connections that are idle, and a client may have just sent a
+	// request on one of them.
+	stopping atomic.Pointer[time.Time]
+
+	// latestQuery is how long after stopping the latest query arrived.
+	latestQuery atomic.Int64
 }
 
 func newRoutes(queries http.Handler, logger *slog.Logger) *routes {
@@ -40,6 +45,12 @@ func (r *routes) addReadOnly(handlers map[string]http.Handler) {
 	}
 }
 
+// stop makes all further answers close their connections.
+func (r *routes) stop() {
+	now := time.Now()
+	r.stopping.Store(&now)
+}
+
 // paths returns the paths that are answered.
 func (r *routes) paths() []string {
 	return append(slices.Collect(maps.Keys(r.others)), "/", "/healthz", "/readyz")
@@ -47,7 +58,8 @@ func (r *routes) paths() []string {
 
 // ServeHTTP implements http.Handler.
 func (r *routes) ServeHTTP(w http.ResponseWriter, request *http.Request) {
-	if r.draining.Load() {
+	began := r.stopping.Load()
+	if began != nil {
 		w.Header().Set("Connection", "close")
 	}
 	if request.URL.Path != "/" {
@@ -55,6 +67,8 @@ func (r *routes) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 			other.ServeHTTP(w, request)
 			return
 		}
+	} else if began != nil {
+		r.latestQuery.Store(int64(time.Since(*began)))
 	}
 	r.queries.ServeHTTP(w, request)
 }

@@ -27,12 +27,6 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// The time limits of the parts of a shutdown, which takes 10 seconds at most after config.Config.DrainDelay.
-const (
-	drainTimeout = 8 * time.Second // to answer waiting queries and to cancel the update
-	closeTimeout = time.Second     // to close the backend
-)
-
 // A Server is the reference server. Open it, then Run it.
 type Server struct {
 	cfg         config.Config
@@ -132,7 +126,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		MaxWaiting:    int(s.cfg.MaxWaiting),
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		Instance:      string(s.cfg.Instance),
-		StopTimeout:   drainTimeout,
+		StopTimeout:   s.answerTimeout(),
 		Logger:        slog.New(repeatsHandler{s.logger.Handler(), new(lastWarning)}),
 		Hooks:         points.JoinHooks(hooks...),
 	})
@@ -177,7 +171,7 @@ func (s *Server) close(ctx context.Context) {
 		s.backend.Close()
 	}
 	if s.telemetry != nil {
-		ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		ctx, cancel := context.WithTimeout(ctx, s.closeTimeout())
 		defer cancel()
 		if err := s.telemetry.Shutdown(ctx); err != nil {
 			s.logger.Warn("the latest telemetry could not be exported", "error", backend.OneLine(err))
@@ -198,9 +192,9 @@ func (s *Server) Close() error {
 }
 
 // Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends.
-// Then it cancels a running update, and answers further queries for the drain delay. After that it stops listening,
-// answers the waiting queries, closes everything and returns nil, within 10 seconds. It returns an error if the table
-// cannot be used or listening fails. It may be called once.
+// Then it cancels a running update, and answers further queries for cfg.ShutdownDelay. After that it stops listening,
+// answers the waiting queries, closes everything and returns nil, all within cfg.ShutdownTimeout. It returns an error if
+// the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)
@@ -210,13 +204,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		<-running.Done()
-		s.routes.draining.Store(true)
-		s.queries.SetStopping()
-		if ctx.Err() != nil {
-			s.logger.Info("shutting down")
-			s.drain()
-		}
-		s.shutdown(running)
+		s.stop(ctx)
 		return nil
 	})
 	err := group.Wait()
@@ -262,38 +250,4 @@ func (s *Server) work(ctx context.Context) error {
 	s.queries.SetServing()
 	close(s.ready)
 	return s.engine.Run(ctx)
-}
-
-// drain gives load balancers the time to notice that the server is not ready anymore. They send no queries to a server
-// that never was ready.
-func (s *Server) drain() {
-	select {
-	case <-s.ready:
-		<-time.After(time.Duration(s.cfg.DrainDelay))
-	default:
-	}
-}
-
-// shutdown stops listening and waits until all queries are answered.
-func (s *Server) shutdown(ended context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ended), drainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
-		s.logger.Warn("some queries were not answered before the shutdown", "timeout", drainTimeout)
-		s.http.Close() //nolint:errcheck // nothing is left to do about it
-	}
-}
-
-// closeInTime closes everything, but does not wait for a connection that hangs.
-func (s *Server) closeInTime(ended context.Context) {
-	closed := make(chan struct{})
-	go func() {
-		s.close(context.WithoutCancel(ended))
-		close(closed)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(closeTimeout + closeTimeout/4):
-		s.logger.Warn("database connections were not closed in time", "timeout", closeTimeout)
-	}
 }

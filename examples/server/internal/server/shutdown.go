@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"time"
+)
+
+// The parts of a shutdown: it answers queries until the shutdown delay is over (stop), stops listening and answers the
+// waiting queries (shutdown), and closes the backend (closeInTime). All of them together take at most
+// config.Config.ShutdownTimeout.
+
+// closeTimeout limits the time to close the backend, and that to export the latest telemetry.
+func (s *Server) closeTimeout() time.Duration {
+	const share, most = 10, time.Second
+	return min(most, time.Duration(s.cfg.ShutdownTimeout)/share)
+}
+
+// answerTimeout limits the time from the beginning of a shutdown until all queries are answered and the update is
+// cancelled.
+func (s *Server) answerTimeout() time.Duration {
+	return time.Duration(s.cfg.ShutdownTimeout) - 2*s.closeTimeout()
+}
+
+// stop makes the server not ready, answers queries for the shutdown delay, and ends serving. There is no delay if the
+// server has failed rather than ctx has ended.
+func (s *Server) stop(ctx context.Context) {
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
+	defer cancel()
+	s.routes.stop()
+	s.queries.SetStopping()
+	if ctx.Err() != nil {
+		s.delayShutdown()
+	}
+	s.shutdown(shutdown)
+}
+
+// delayShutdown gives load balancers the time to notice that the server is not ready any more. They send no queries to a
+// server that never was.
+func (s *Server) delayShutdown() {
+	delay := time.Duration(s.cfg.ShutdownDelay)
+	select {
+	case <-s.ready:
+	default:
+		delay = 0
+	}
+	if delay == 0 {
+		s.logger.Info("shutting down")
+		return
+	}
+	s.logger.Info("shutting down: not ready, but still answering queries", "for", delay)
+	<-time.After(delay)
+	// Queries up to the end of the delay mean that it is too short for the load balancer.
+	s.logger.Info("no longer listening", "latest_query", time.Duration(s.routes.latestQuery.Load()))
+}
+
+// shutdown stops listening and waits until all queries are answered or ctx has ended.
+func (s *Server) shutdown(ctx context.Context) {
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("some queries were not answered before the shutdown", "timeout", time.Duration(s.cfg.ShutdownTimeout))
+		s.http.Close() //nolint:errcheck // nothing is left to do about it
+	}
+}
+
+// closeInTime closes everything, but does not wait for a connection that hangs.
+func (s *Server) closeInTime(ended context.Context) {
+	timeout := s.closeTimeout()
+	closed := make(chan struct{})
+	go func() {
+		s.close(context.WithoutCancel(ended))
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(timeout + timeout/4):
+		s.logger.Warn("database connections were not closed in time", "timeout", timeout)
+	}
+}
