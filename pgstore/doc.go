@@ -60,6 +60,8 @@
 //	GRANT SELECT, UPDATE ON TABLE users_bound, users_state TO role;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE users_servers, users_updates TO role;
 //
+// and USAGE on the schema, which all roles have in the schema public unless it was revoked.
+//
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
 // bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. While
 // they are 4 seconds or more ahead, queries do not wait for the clock, which catches up because a query advances the

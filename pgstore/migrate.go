@@ -23,6 +23,11 @@ import (
 func (s *Store) Migrate(ctx context.Context) error {
 	var t *table
 	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
+		if s.cfg.Shared {
+			if err := checkWritable(ctx, tx); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
 			return err
 		}
@@ -69,6 +74,11 @@ func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
 		return nil, err
 	}
 	all := migrations()
+	if version == 0 && errors.Is(err, errNoTable) {
+		if err := checkNoType(ctx, tx, name); err != nil {
+			return nil, err
+		}
+	}
 	for ; version < len(all); version++ {
 		if err := all[version](ctx, tx, name); err != nil {
 			return nil, err
@@ -82,6 +92,23 @@ func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
 		}
 	}
 	return t, nil
+}
+
+// checkNoType fails if a type has this name, which a new table would need for the type of its rows.
+func checkNoType(ctx context.Context, tx pgx.Tx, name string) error {
+	var taken string
+	err := tx.QueryRow(ctx, "SELECT quote_ident(nspname) || '.' || quote_ident(typname)"+
+		" FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace, parse_ident($1::text) AS name"+
+		" WHERE typname = name[cardinality(name)] AND typcategory <> 'A'"+
+		" AND nspname = CASE cardinality(name) WHEN 2 THEN name[1] ELSE current_schema() END", name).Scan(&taken)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("it cannot be created, because the type %s has its name: rename that, or choose another "+
+		"Config.Table", taken)
 }
 
 // commentPrefix begins the comment of a table that Migrate created. The version follows.

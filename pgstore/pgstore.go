@@ -156,23 +156,41 @@ func (s *Store) Capabilities() points.Capabilities {
 // errReadOnly reports that transactions are read-only.
 var errReadOnly = errors.New("the database is read-only, as a standby is: a shared state needs the primary")
 
-// Ping returns nil if the database answers and, if Config.Shared is set, is not read-only: queries change the shared
-// state.
+// Ping returns nil if queries can be answered at the moment, as far as that can be said without a query: the database
+// answers, the users can be read and, if Config.Shared is set, so can the shared state, and the database is not
+// read-only. It changes nothing, and costs about as much as a query.
 func (s *Store) Ping(ctx context.Context) error {
-	var readOnly bool
-	err := s.withConn(ctx, func(conn *pgx.Conn) error {
-		if !s.cfg.Shared {
-			return conn.Ping(ctx)
-		}
-		return conn.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
-	})
-	switch {
-	case err != nil:
-		return fmt.Errorf("pgstore: the database does not answer: %w", err)
-	case readOnly:
-		return fmt.Errorf("pgstore: %w", errReadOnly)
+	t, err := s.table(ctx)
+	if err == nil {
+		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
+			if s.cfg.Shared {
+				if err := checkWritable(ctx, conn); err != nil {
+					return err
+				}
+				_, err := sharedState{s}.answer(ctx, conn, t, 0, 1)
+				return err
+			}
+			_, err := t.read(ctx, conn, -1, 1)
+			return err
+		}))
+	}
+	if s.cfg.Shared {
+		return sharedState{s}.sharedError(ctx, "pinging", err)
+	}
+	if err != nil {
+		return fmt.Errorf("pgstore: pinging table %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// checkWritable returns errReadOnly if transactions are read-only.
+func checkWritable(ctx context.Context, q querier) error {
+	var readOnly bool
+	err := q.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
+	if err == nil && readOnly {
+		return errReadOnly
+	}
+	return err
 }
 
 // Count returns the number of users. It reads the whole table, or its primary key: some 50 ms for a million.

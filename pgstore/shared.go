@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,7 +24,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 	for {
 		t, err := s.table(ctx)
 		if err != nil {
-			return points.SharedBatch{}, s.sharedError("answering a batch from", err)
+			return points.SharedBatch{}, s.sharedError(ctx, "answering a batch from", err)
 		}
 		var a answer
 		err = s.withConn(ctx, func(conn *pgx.Conn) (err error) {
@@ -34,7 +35,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 			err = sleep(ctx, time.Duration(a.wait)*time.Microsecond)
 		}
 		if err != nil {
-			return points.SharedBatch{}, s.sharedError("answering a batch from", s.forgetIfGone(t, err))
+			return points.SharedBatch{}, s.sharedError(ctx, "answering a batch from", s.forgetIfGone(t, err))
 		}
 		if a.newest != nil {
 			return a.batch(), nil
@@ -122,7 +123,7 @@ func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result poi
 		result.Status, err = parseStatus(status)
 	}
 	if err != nil {
-		return points.SyncResult{}, s.sharedError("synchronizing the servers of", err)
+		return points.SyncResult{}, s.sharedError(ctx, "synchronizing the servers of", err)
 	}
 	return result, nil
 }
@@ -145,13 +146,23 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 			return parsed, nil
 		}
 	}
-	return points.SharedStatus{}, s.sharedError("changing the schedule of", err)
+	return points.SharedStatus{}, s.sharedError(ctx, "changing the schedule of", err)
 }
 
-func (s sharedState) sharedError(doing string, err error) error {
+// sharedError wraps an error of a call, if there is one, and adds what to do about it.
+func (s sharedState) sharedError(ctx context.Context, doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	switch sqlState(err) {
 	case undefinedTable, undefinedFunction, invalidSchemaName:
+		if _, gone := s.table(ctx); errors.Is(gone, errNoTable) { // dropped or renamed since it was looked up
+			err = fmt.Errorf("%w (%w)", gone, err)
+			break
+		}
 		err = fmt.Errorf("%w: create the objects of the shared state with Migrate", err)
+	case insufficientPrivilege:
+		err = fmt.Errorf("%w: grant the role the rights that Check names", err)
 	case noDataFound:
 		err = fmt.Errorf("%w: a table of the shared state is empty: call Migrate", err)
 	}

@@ -38,11 +38,106 @@ func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
 		pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize()))
 	pool.Reset()
 	require.EqualError(t, store.Ping(t.Context()),
-		"pgstore: the database is read-only, as a standby is: a shared state needs the primary")
+		"pgstore: pinging table users: the database is read-only, as a standby is: a shared state needs the primary")
+	require.EqualError(t, store.Migrate(t.Context()),
+		"pgstore: migrating table users: the database is read-only, as a standby is: a shared state needs the primary")
 
 	local, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(t, err)
 	require.NoError(t, local.Ping(t.Context()), "reads suffice")
+}
+
+// Ping fails if queries fail, for whatever reason, and the error says what to do.
+func TestPingOfBrokenDatabase(t *testing.T) {
+	const migrate = ": create the objects of the shared state with Migrate"
+	for name, test := range map[string]struct {
+		shared     bool
+		fault      string
+		want, then string // of the first call, and of the next one
+	}{
+		"table renamed": {
+			true, "ALTER TABLE users RENAME TO people",
+			`there is no such table: create it with Migrate, or name another (ERROR: relation "public.users" does not exist (SQLSTATE 42P01))`,
+			"there is no such table: create it with Migrate, or name another",
+		},
+		"table renamed, not shared": {
+			false, "ALTER TABLE users RENAME TO people",
+			`ERROR: relation "public.users" does not exist (SQLSTATE 42P01)`,
+			"there is no such table: create it with Migrate, or name another",
+		},
+		"column dropped": {
+			false, "ALTER TABLE users DROP COLUMN points",
+			`ERROR: column "points" does not exist (SQLSTATE 42703)`, `ERROR: column "points" does not exist (SQLSTATE 42703)`,
+		},
+		"function dropped": {
+			true, "DROP FUNCTION users_answer",
+			"ERROR: function public.users_answer(integer, integer, bigint, boolean, bigint) does not exist (SQLSTATE 42883)" + migrate,
+			"ERROR: function public.users_answer(integer, integer, bigint, boolean, bigint) does not exist (SQLSTATE 42883)" + migrate,
+		},
+		"state dropped": {
+			true, "DROP TABLE users_state",
+			`ERROR: relation "public.users_state" does not exist (SQLSTATE 42P01)` + migrate,
+			`ERROR: relation "public.users_state" does not exist (SQLSTATE 42P01)` + migrate,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, pool := sharedUsers(t)
+			store, err := pgstore.New(pool, pgstore.Config{Shared: test.shared})
+			require.NoError(t, err)
+			require.NoError(t, store.Ping(t.Context()))
+			clock := queryOne[int64](t, pool, "SELECT last_value FROM users_clock")
+			execSQL(t, pool, test.fault)
+			require.EqualError(t, store.Ping(t.Context()), "pgstore: pinging table users: "+test.want)
+			require.EqualError(t, store.Ping(t.Context()), "pgstore: pinging table users: "+test.then)
+			if test.shared {
+				_, err := store.Capabilities().SharedState.AnswerBatch(t.Context(), 1, 2)
+				require.EqualError(t, err, "pgstore: answering a batch from table users: "+test.then)
+			}
+			assert.Equal(t, clock, queryOne[int64](t, pool, "SELECT last_value FROM users_clock"), "Ping takes no timestamp")
+		})
+	}
+}
+
+// A role that may not use the schema learns so, whether the table's name has the schema or not.
+func TestNoUsageOfSchema(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared=%v", shared), func(t *testing.T) {
+			_, owner := sharedUsers(t)
+			const role = "points_test_usage"
+			_, _ = storeOfRole(t, owner, role, "REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO "+
+				role+"; GRANT SELECT, UPDATE ON SEQUENCE users_clock TO "+role)
+			cfg := owner.Config()
+			cfg.ConnConfig.RuntimeParams["role"] = role
+			pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			for _, schema := range []string{"", "public"} {
+				name := "users"
+				if schema != "" {
+					name = "public.users"
+				}
+				store, err := pgstore.New(pool, pgstore.Config{Schema: schema, Shared: shared})
+				require.NoError(t, err)
+				const want = `the role needs the right to use its schema: GRANT USAGE ON SCHEMA "public"`
+				require.EqualError(t, store.Check(t.Context()), "pgstore: table "+name+": "+want)
+				require.EqualError(t, store.Migrate(t.Context()), "pgstore: migrating table "+name+": "+want)
+				require.EqualError(t, store.Ping(t.Context()), "pgstore: pinging table "+name+": "+want)
+			}
+
+			// A running server loses the right.
+			execSQL(t, owner, "GRANT USAGE ON SCHEMA public TO "+role)
+			store, err := pgstore.New(pool, pgstore.Config{Shared: shared})
+			require.NoError(t, err)
+			require.NoError(t, store.Ping(t.Context()))
+			execSQL(t, owner, "REVOKE USAGE ON SCHEMA public FROM "+role)
+			require.ErrorContains(t, store.Ping(t.Context()), "permission denied for schema public (SQLSTATE 42501)")
+			if shared {
+				_, err = store.Capabilities().SharedState.AnswerBatch(t.Context(), 1, 2)
+				require.EqualError(t, err, "pgstore: answering a batch from table users: ERROR: permission denied for schema public"+
+					" (SQLSTATE 42501): grant the role the rights that Check names")
+			}
+		})
+	}
 }
 
 // lockOrder holds the order lock of the table users until release is called.

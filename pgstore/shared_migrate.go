@@ -20,7 +20,7 @@ var sharedPattern = regexp.MustCompile("^" + regexp.QuoteMeta(sharedComment) + `
 // A foundObject is an object in the database with the name of an object of the shared state.
 type foundObject struct {
 	Name       string
-	Kind       string // TABLE, SEQUENCE, FUNCTION, or relation for all others
+	Kind       string // TABLE, SEQUENCE, FUNCTION, type, or relation for all others
 	Parameters string // types of a function's parameters, without the quotes of quote_all_identifiers
 	Comment    string
 	Body       string // of a function
@@ -71,7 +71,7 @@ func fillShared(ctx context.Context, tx pgx.Tx, t *table) error {
 }
 
 // findShared returns the objects in the database that have the names of the objects of the shared state. It fails if
-// one of them belongs to somebody else.
+// one of them belongs to somebody else. An array type is none: PostgreSQL renames it if a table needs its name.
 func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error) {
 	var version int
 	if err := q.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
@@ -82,8 +82,12 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 	}
 	objects := t.sharedObjects()
 	names := make([]string, len(objects))
+	var typed []string // the names of tables, whose rows have a type of the same name
 	for i, object := range objects {
 		names[i] = object.name
+		if object.kind == "TABLE" {
+			typed = append(typed, object.name)
+		}
 	}
 	rows, err := q.Query(ctx, `
 		SELECT relname::text, CASE relkind WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' ELSE 'relation' END, '',
@@ -94,7 +98,11 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 		SELECT proname::text, 'FUNCTION', replace(oidvectortypes(proargtypes), '"', ''),
 			coalesce(obj_description(oid, 'pg_proc'), ''), prosrc
 		FROM pg_proc WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
-			AND proname = ANY($2::text[])`, int64(t.oid), names)
+			AND proname = ANY($2::text[])
+		UNION ALL
+		SELECT typname::text, 'type', '', '', ''
+		FROM pg_type WHERE typnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
+			AND typname = ANY($3::text[]) AND typrelid = 0 AND typcategory <> 'A'`, int64(t.oid), names, typed)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,9 @@ func TestSharedNamesTakenByOthers(t *testing.T) {
 		"a table":                   {"CREATE TABLE users_state (name text)", "the shared state needs the name public.users_state, but another TABLE has it: rename that, or choose another Config.Table"},
 		"a sequence":                {"CREATE SEQUENCE users_clock", "the shared state needs the name public.users_clock, but another SEQUENCE has it: rename that, or choose another Config.Table"},
 		"a view":                    {"CREATE VIEW users_bound AS SELECT 1", "the shared state needs the name public.users_bound, but another relation has it: rename that, or choose another Config.Table"},
+		"a type":                    {"CREATE TYPE users_bound AS ENUM ('one')", "the shared state needs the name public.users_bound, but another type has it: rename that, or choose another Config.Table"},
+		"a domain":                  {"CREATE DOMAIN users_updates AS text", "the shared state needs the name public.users_updates, but another type has it: rename that, or choose another Config.Table"},
+		"a composite type":          {"CREATE TYPE users_state AS (one int)", "the shared state needs the name public.users_state, but another relation has it: rename that, or choose another Config.Table"},
 		"a table with our comment":  {"CREATE TABLE users_clock (name text); COMMENT ON TABLE users_clock IS 'pointsapp/pgstore: shared state version 1'", "the shared state needs the name public.users_clock, but another TABLE has it: rename that, or choose another Config.Table"},
 		"a comment like ours":       {"CREATE TABLE users_state (name text); COMMENT ON TABLE users_state IS 'pointsapp/pgstore: shared state version one'", "the shared state needs the name public.users_state, but another TABLE has it: rename that, or choose another Config.Table"},
 		"a function":                {"CREATE FUNCTION users_sync(integer) RETURNS integer LANGUAGE sql AS 'SELECT 1'", "the shared state needs the name public.users_sync, but another FUNCTION has it: rename that, or choose another Config.Table"},
@@ -47,6 +50,25 @@ func TestSharedNamesTakenByOthers(t *testing.T) {
 			require.EqualError(t, store.Check(t.Context()), "pgstore: table users: "+test.want)
 		})
 	}
+}
+
+// A type that the shared state does not need stays beside it.
+func TestSharedNamesBesideTypes(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, "CREATE TYPE users_answer AS ENUM ('one'); CREATE TABLE users_clocks (); CREATE DOMAIN users_sync AS text")
+	store := sharedStore(t, pool, pgstore.Config{})
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Check(t.Context()))
+}
+
+// The row type of a new table needs its name.
+func TestMigrateWithTypeOfItsName(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, "CREATE TYPE users AS ENUM ('one')")
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.EqualError(t, store.Migrate(t.Context()), "pgstore: migrating table users: it cannot be created, "+
+		"because the type public.users has its name: rename that, or choose another Config.Table")
 }
 
 // objects returns all relations and functions in the schema public.

@@ -8,14 +8,15 @@ import (
 
 // SQLSTATE codes of PostgreSQL.
 const (
-	divisionByZero       = "22012"
-	invalidSchemaName    = "3F000"
-	serializationFailure = "40001"
-	undefinedFunction    = "42883"
-	undefinedTable       = "42P01"
-	lockNotAvailable     = "55P03"
-	queryCanceled        = "57014" // by statement_timeout, or by pg_cancel_backend
-	noDataFound          = "P0002"
+	divisionByZero        = "22012"
+	insufficientPrivilege = "42501"
+	invalidSchemaName     = "3F000"
+	serializationFailure  = "40001"
+	undefinedFunction     = "42883"
+	undefinedTable        = "42P01"
+	lockNotAvailable      = "55P03"
+	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
+	noDataFound           = "P0002"
 )
 
 // sqlState returns the SQLSTATE of an error, or "" if PostgreSQL did not send it.

@@ -89,8 +89,11 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 }
 
 // lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
-// temporary table, so no statement ever uses one.
+// temporary table, so no statement ever uses one, and if the role may not use the schema.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
+	if err := checkUsage(ctx, q, name); err != nil {
+		return nil, err
+	}
 	var kind string
 	var temporary bool
 	t := &table{}
@@ -110,4 +113,26 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	}
 	t.qualified = pgx.Identifier{t.schema, t.relation}.Sanitize()
 	return t, nil
+}
+
+// checkUsage fails if the role may not use the schema of the table with this name. PostgreSQL skips such a schema in
+// search_path, so the table would not be found, or another one.
+func checkUsage(ctx context.Context, q querier, name string) error {
+	var schema string
+	err := q.QueryRow(ctx, `
+		SELECT nspname::text FROM parse_ident($1::text) AS name, pg_namespace
+		WHERE NOT has_schema_privilege(pg_namespace.oid, 'USAGE') AND CASE cardinality(name)
+			WHEN 2 THEN nspname = name[1]
+			ELSE nspname IN (SELECT trim(entry, ' "') FROM unnest(string_to_array(current_setting('search_path'), ',')) AS entry)
+				AND EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid AND relname = name[1])
+			END
+		LIMIT 1`, name).Scan(&schema)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	}
+	return fmt.Errorf("the role needs the right to use its schema: GRANT USAGE ON SCHEMA %s",
+		pgx.Identifier{schema}.Sanitize())
 }

@@ -154,6 +154,9 @@ func (e *Engine) finishBatch(b batch, answer SharedBatch, err, down error) {
 	e.mu.Lock()
 	queue := b.slot.queue
 	var rejected *waiter
+	if e.readFailed = (time.Time{}); err != nil {
+		e.readFailed = time.Now()
+	}
 	switch {
 	case err == nil:
 		if e.shared != nil {

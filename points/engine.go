@@ -32,6 +32,7 @@ type Engine struct {
 	reading      int         // batches in flight
 	serving      int         // goroutines that run serve: as many as batches in flight, and perhaps one for the next batch
 	timeoutTimer *time.Timer // fires at the QueryTimeout of the oldest waiter; nil if it is not set
+	readFailed   time.Time   // end of the latest read if it has failed; zero if it has not
 	downErr      error       // the error of queries while the store is down; nil while it is up
 	downSince    time.Time   // start of the read that found the store down
 	lastProbe    time.Time   // end of the latest read that found the store down

@@ -48,7 +48,10 @@ func (e *Engine) queryImmediate(ctx context.Context) (Result, error) {
 			Context: hookCtx, Batch: e.batches, Queries: 1, Users: len(users), Duration: time.Since(started), Err: err,
 		})
 	}
-	if err != nil {
+	if e.readFailed = (time.Time{}); err != nil {
+		if ctx.Err() == nil { // otherwise the caller has ended the read
+			e.readFailed = time.Now()
+		}
 		return Result{}, err
 	}
 	result := Result{Users: users, PreviousTimestamp: timeOf(e.local.lastTimestamp), Batch: e.batches}

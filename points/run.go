@@ -11,10 +11,15 @@ import (
 // With a [SharedState], Interval, Paused, NextTick, Ticks and Skipped are those of all its engines, as of Shared, and
 // so are the Failures and the Breaker of Updater. Everything else is about this engine alone.
 type State struct {
-	Waiting  int           // queries waiting for their result
-	Batches  uint64        // reads of the store since New
-	InFlight int           // reads in progress: at most 1, or 2 with a SharedState; 0 for a store with ImmediateReads
-	Down     bool          // the store is down: queries fail with ErrStoreDown
+	Waiting  int    // queries waiting for their result
+	Batches  uint64 // reads of the store since New
+	InFlight int    // reads in progress: at most 1, or 2 with a SharedState; 0 for a store with ImmediateReads
+	Down     bool   // the store is down: queries fail with ErrStoreDown
+
+	// ReadFailed is when the latest read of the store ended, if it has failed; zero if it has not. It is a time of this
+	// process.
+	ReadFailed time.Time
+
 	Interval time.Duration // between two ticks
 	Paused   bool          // no ticks until Resume
 	NextTick time.Time     // in UTC, by the clock of this process; zero while the engine is paused or not running
@@ -122,7 +127,7 @@ func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 // State returns a snapshot of the engine. It does not wait for the store.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, InFlight: e.reading, Down: e.downErr != nil}
+	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, InFlight: e.reading, Down: e.downErr != nil, ReadFailed: e.readFailed}
 	e.mu.Unlock()
 	if e.shared != nil {
 		e.shared.addState(&state)

@@ -16,6 +16,7 @@
 //	GET /healthz  {"status":"alive"}
 //	GET /readyz   {"status":"ready","waiting":0,"next_tick":"…","update":{…}}
 //
+// /readyz answers 503 for a second after a query has failed, unless a later one succeeds, and while Config.Ping fails.
 // next_tick is absent while the engine is not running or is paused; while it is paused, /readyz has "paused":true.
 // With a shared state, /readyz has "shared" as well: this instance, all instances, and the updates of all of them.
 //

@@ -13,8 +13,8 @@ import (
 
 // Config configures a [Handler]. The zero value is the default.
 type Config struct {
-	// Ping reports whether the store can be reached, for GET /readyz. It is called at most every half second, one call
-	// at a time, with a timeout of 2 seconds. The default is nil: the store can always be reached.
+	// Ping reports whether the store can answer queries, for GET /readyz. It is called at most every half second, one call
+	// at a time, with a timeout of 2 seconds. The default is nil: the store is never asked.
 	Ping func(context.Context) error
 
 	// Logger logs panics. The default is slog.Default().
@@ -22,7 +22,8 @@ type Config struct {
 }
 
 // A Handler answers GET / with the result of a query to its engine, GET /healthz with 200 while the program runs, and
-// GET /readyz with 200 if it can answer queries. The package documentation shows the answers.
+// GET /readyz with 200 if it can answer queries: it is serving, its latest read did not fail within the last second, and
+// Config.Ping succeeds. The package documentation shows the answers.
 //
 // A query ends when its client resets the connection or the request's deadline passes. It does not end when the client
 // closes only the sending side of the connection, although net/http then cancels the request's context: such a client

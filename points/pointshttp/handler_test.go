@@ -318,6 +318,58 @@ func TestReadyzPings(t *testing.T) {
 	})
 }
 
+// A failed query makes the program unready for a second, unless a later one succeeds: without queries nothing else
+// would show that the store works again.
+func TestReadyzFollowsQueries(t *testing.T) {
+	t.Parallel()
+	for name, immediate := range map[string]bool{"batches": false, "immediate reads": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := &faultyStore{immediate: immediate}
+				engine, err := points.New(store, points.Config{})
+				require.NoError(t, err)
+				h := pointshttp.NewHandler(engine, pointshttp.Config{Ping: func(context.Context) error { return nil }})
+				status := func(path string) int { return serve(t.Context(), h, http.MethodGet, path).status }
+				assert.Equal(t, http.StatusOK, status("/"))
+				assert.Equal(t, http.StatusOK, status("/readyz"))
+
+				store.err = errors.New("permission denied for table users")
+				assert.Equal(t, http.StatusOK, status("/readyz"), "no query has failed yet")
+				assert.Equal(t, http.StatusServiceUnavailable, status("/"))
+				assertProblem(t, serve(t.Context(), h, http.MethodGet, "/readyz"), http.StatusServiceUnavailable,
+					"Queries fail; see the server's log.")
+				<-time.After(time.Second - 1)
+				assert.Equal(t, http.StatusServiceUnavailable, status("/readyz"))
+				<-time.After(1)
+				assert.Equal(t, http.StatusOK, status("/readyz"))
+
+				assert.Equal(t, http.StatusServiceUnavailable, status("/"))
+				assert.Equal(t, http.StatusServiceUnavailable, status("/readyz"))
+				store.err = nil
+				assert.Equal(t, http.StatusOK, status("/"))
+				assert.Equal(t, http.StatusOK, status("/readyz"))
+			})
+		})
+	}
+}
+
+// A faultyStore is a store without users that fails with err.
+type faultyStore struct {
+	immediate bool
+	err       error
+}
+
+func (s *faultyStore) Capabilities() points.Capabilities {
+	return points.Capabilities{ImmediateReads: s.immediate}
+}
+
+func (s *faultyStore) UsersAbove(context.Context, int, int) ([]points.User, error) {
+	return []points.User{}, s.err
+}
+
+func (s *faultyStore) UpdateAll(context.Context, uint64) (int64, error) { return 0, s.err }
+
 // A panic is logged and answered; the connection stays open.
 func TestPanicIsAnswered(t *testing.T) {
 	t.Parallel()

@@ -39,16 +39,25 @@ func (h *Handler) Phase() string {
 	return ""
 }
 
+// failureCounts is how long after a failed read a program counts as not ready, unless a later read succeeds. It is
+// limited: a program that is not ready may get no queries.
+const failureCounts = time.Second
+
 func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 	if name := h.Phase(); name != "" {
 		WriteProblem(w, http.StatusServiceUnavailable, "The server is "+name+".")
+		return
+	}
+	state := h.engine.State()
+	if !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < failureCounts {
+		WriteProblem(w, http.StatusServiceUnavailable, "Queries fail; see the server's log.")
 		return
 	}
 	if err := h.pinger.ping(r.Context()); err != nil {
 		WriteProblem(w, http.StatusServiceUnavailable, "The store does not answer.")
 		return
 	}
-	body, err := json.Marshal(readinessOf(h.engine.State()))
+	body, err := json.Marshal(readinessOf(state))
 	if err != nil {
 		panic(err) // strings, numbers and times
 	}

@@ -33,6 +33,9 @@ func explain(err error, c *pgx.ConnConfig) error {
 		return fmt.Errorf("%s: the connection was lost: %s: start the server again",
 			where, OneLine(err))
 	}
+	if strings.Contains(err.Error(), "GRANT ") { // it names the role's missing rights
+		return fmt.Errorf("%s: %s TO %s", where, OneLine(err), c.User)
+	}
 	if strings.Contains(err.Error(), "shared state") {
 		return fmt.Errorf("%s: %s: or set -shared=false (SHARED)", where, OneLine(err))
 	}

@@ -33,6 +33,8 @@ func TestExplain(t *testing.T) {
 		},
 		"it is a view: change or rename the table, or use another database, see -database-url (DATABASE_URL)": errors.New(
 			"it is a view"),
+		`table users: the role needs the right to use its schema: GRANT USAGE ON SCHEMA "public" TO me`: errors.New(
+			`table users: the role needs the right to use its schema: GRANT USAGE ON SCHEMA "public"`),
 	} {
 		assert.EqualError(t, explain(err, cfg), "PostgreSQL at db:6432: "+want)
 	}

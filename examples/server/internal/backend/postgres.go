@@ -91,9 +91,6 @@ func (p *postgres) Prepare(ctx context.Context, progress func(done, total int64)
 }
 
 func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (int64, error) {
-	if err := p.users.Ping(ctx); err != nil {
-		return 0, err
-	}
 	if err := p.migrate(ctx); err != nil {
 		return 0, err
 	}
