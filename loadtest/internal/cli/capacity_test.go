@@ -76,11 +76,17 @@ type simulatedServer struct {
 	violates func(int64) bool // whether the answer has a timestamp that was returned before; nil: none has
 	minSleep time.Duration    // of the client's timer
 	requests atomic.Int64
+
+	unavailable func(int64) bool // whether the response has status 503; nil: none has
 }
 
-// serve returns the body of the response.
-func (s *simulatedServer) serve() []byte {
+// serve returns the status and body of the response.
+func (s *simulatedServer) serve() (status int, body []byte) {
 	n := s.requests.Add(1)
+	status = cmp.Or(s.status, http.StatusOK)
+	if s.unavailable != nil && s.unavailable(n) {
+		status = http.StatusServiceUnavailable
+	}
 	if s.onServe != nil {
 		s.onServe(n)
 	}
@@ -91,7 +97,7 @@ func (s *simulatedServer) serve() []byte {
 	if s.violates == nil || !s.violates(n) {
 		at = at.Add(time.Duration(n) * time.Microsecond)
 	}
-	return fmt.Appendf(nil, `{"users":[],"timestamp":%q}`, at.Format("2006-01-02T15:04:05.000000Z07:00"))
+	return status, fmt.Appendf(nil, `{"users":[],"timestamp":%q}`, at.Format("2006-01-02T15:04:05.000000Z07:00"))
 }
 
 func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -104,12 +110,13 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	if c.ClientDelay != nil {
 		x.ClientDelay = c.ClientDelay(seq, x.Start)
 	}
-	x.Body = c.server.serve()
+	status, body := c.server.serve()
+	x.Body = body
 	if c.server.hangs {
 		<-c.closed.Done()
 		x.Failure, x.Err = transport.Aborted, transport.ErrClosed
 	} else {
-		x.Status = cmp.Or(c.server.status, http.StatusOK)
+		x.Status = status
 	}
 	x.FirstByte = time.Since(c.Epoch)
 	x.Done = x.FirstByte

@@ -37,9 +37,25 @@ function withGaps(value) {
   };
 }
 
+// Returns the rates of a count. The last interval may end after the run: less than half an interval says nothing.
+function rates(r, count) {
+  return timeline => timeline.map(i => {
+    const width = Math.min(i.width_s, r.seconds - i.start_s);
+    return width < i.width_s / 2 ? undefined : count(i) / width;
+  });
+}
+
 function line(label, color, dashed) {
   return {label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined, points: {show: false}};
 }
+
+// In the legend, lines of this run have a filled square, those of the old run a dashed one.
+const legend = {
+  markers: {
+    dash: (u, i) => u.series[i].dash ? "dashed" : "solid",
+    fill: (u, i) => u.series[i].dash ? "transparent" : u.series[i].points.fill() || u.series[i].stroke(),
+  },
+};
 
 function name(r, label) { return r === run ? label : label + " (" + r.name + ")"; }
 
@@ -73,20 +89,45 @@ function draw(id, options, data) {
     return;
   }
   const size = () => ({width: at.clientWidth || 500, height: 260});
-  const chart = new uPlot({...size(), cursor: {y: false}, ...options}, data, at);
+  const chart = new uPlot({...size(), cursor: {y: false}, legend, ...options}, data, at);
   charts.push({chart, resize: () => chart.setSize(size())});
 }
 
 // A logarithmic axis has no 0: values below a microsecond are drawn as one microsecond.
 const aboveZero = v => v == null ? null : Math.max(v, 0.001);
 
-function drawTimes(id, figures, scaleY) {
+// A logarithmic scale from and to 1, 2 or 5 times a power of ten.
+const logarithmic = {
+  distr: 3,
+  range: (u, min, max) => {
+    const bounds = v => [1, 2, 5, 10].map(n => n * Math.pow(10, Math.floor(Math.log10(v))));
+    const from = Math.max(...bounds(min).filter(b => b <= min * 1.001)), to = Math.min(...bounds(max).filter(b => b >= max));
+    return from < to ? [from, to] : [from / 2, to * 2];
+  },
+};
+
+// An axis for it, with lines at 1, 2 and 5 times the powers of ten, or only at these if there are many.
+function logarithmicAxis() {
+  return axis({
+    size: 70,
+    grid: {
+      stroke: colors.grid, width: 1,
+      filter: (u, splits) => {
+        const many = splits[splits.length - 1] / splits[0] > 1000;
+        return splits.map(v => (many ? ["1"] : ["1", "2", "5"]).includes(v.toExponential()[0]) ? v : null);
+      },
+    },
+    ticks: {show: false},
+  });
+}
+
+function drawTimes(id, figures, scaleY, axisY) {
   const series = runs.flatMap(r => (r.timeline || []).length === 0 ? [] :
-    figures.map(f => ({run: r, values: f.values, ...line(name(r, f.label), f.color, r !== run)})));
+    figures(r).map(f => ({run: r, values: f.values, ...line(name(r, f.label), f.color, r !== run)})));
   if (series.length === 0) return draw(id, {}, null);
   draw(id, {
     scales: {x: {time: false}, y: scaleY},
-    axes: [axis({values: seconds, space: 70}), axis({size: 70})],
+    axes: [axis({values: seconds, space: 70}), axisY],
     series: [{label: "time", value: (u, v) => v == null ? "" : v.toFixed(2) + " s"}, ...series.map(({run, values, ...s}) => s)],
     plugins: [shadeUpdates],
   }, overTime(series));
@@ -115,10 +156,10 @@ function drawPercentiles() {
   }));
   const percent = v => v === 6 ? "max" : +(100 * (1 - Math.pow(10, -v))).toFixed(4) + "%";
   draw("percentiles", {
-    scales: {x: {time: false}, y: {distr: 3}},
+    scales: {x: {time: false}, y: logarithmic},
     axes: [
       axis({splits: () => [0, 0.30103, 1, 2, 3, 4, 5, 6], values: (u, splits) => fitting(u, splits, percent)}),
-      axis({size: 70}),
+      logarithmicAxis(),
     ],
     series: [{label: "requests", value: (u, v) => v == null ? "" : percent(v)}, ...series.map(({run, ...s}) => s)],
   }, data);
@@ -129,7 +170,7 @@ function drawSearch() {
   const steps = ((run.search || {}).steps || []).filter(s => s.p99_ms > 0).sort((a, b) => a.rate - b.rate);
   const points = (label, color, keep) => ({label, stroke: color, width: 0, paths: () => null, points: {show: true, size: 8, fill: color}, keep});
   const series = [
-    {...line("99%", colors.grid, false), keep: () => true},
+    {...line("99%", colors.text, false), width: 0.5, keep: () => true},
     points("met", colors.met, s => s.met),
     points("missed", colors.missed, s => !s.met),
   ];
@@ -154,8 +195,8 @@ function drawSearch() {
     },
   };
   draw("search", {
-    scales: {x: {time: false}, y: {distr: 3}},
-    axes: [axis({values: (u, values) => values.map(v => v.toLocaleString("en") + "/s"), space: 80}), axis({size: 70})],
+    scales: {x: {time: false}, y: logarithmic},
+    axes: [axis({values: (u, values) => values.map(v => v.toLocaleString("en") + "/s"), space: 80}), logarithmicAxis()],
     series: [{label: "rate"}, ...series.map(({keep, ...s}) => s)],
     plugins: [knee],
   }, [steps.map(s => s.rate), ...series.map(({keep}) => steps.map(s => keep(s) ? aboveZero(s.p99_ms) : null))]);
@@ -165,14 +206,15 @@ function drawAll(dark) {
   colors = dark ? palettes.dark : palettes.light;
   charts.forEach(({chart}) => chart.destroy());
   charts = [];
-  drawTimes("latency", [
+  drawTimes("latency", r => [
     {label: "median", color: colors.p50, values: withGaps(i => aboveZero(i.p50_ms))},
     {label: "99%", color: colors.p99, values: withGaps(i => aboveZero(i.p99_ms))},
     {label: "max", color: colors.max, values: withGaps(i => aboveZero(i.max_ms))},
-  ], {distr: 3});
+  ].slice(0, r === run ? 3 : 2), logarithmic, logarithmicAxis()); // six lines are too many
   const fromZero = {range: (u, min, max) => [0, Math.max(max * 1.05, 1)]};
-  drawTimes("throughput", [{label: "requests/s", color: colors.rate, values: t => t.map(i => i.requests / i.width_s)}], fromZero);
-  drawTimes("errors", [{label: "errors/s", color: colors.errors, values: t => t.map(i => i.errors / i.width_s)}], fromZero);
+  drawTimes("throughput", r => [{label: "requests/s", color: colors.rate, values: rates(r, i => i.requests)}], fromZero,
+    axis({size: 70}));
+  drawTimes("errors", r => [{label: "errors/s", color: colors.errors, values: rates(r, i => i.errors)}], fromZero, axis({size: 70}));
   drawPercentiles();
   drawSearch();
   document.body.dataset.drawn = charts.length;
