@@ -82,7 +82,7 @@ const pagesPerRead = 32
 
 // pagesQuery reads a range of pages. "points + 0" stops the planner from using an index on points: it would then filter
 // rows by ctid instead of reading only these pages.
-func (t *table) pagesQuery(p readParams) string {
+func (t *table) pagesQuery(columns string, p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified +
 		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + " LIMIT " + p.limit
 }
@@ -90,7 +90,7 @@ func (t *table) pagesQuery(p readParams) string {
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
-	rows, err := conn.Query(ctx, t.pagesQuery(statementParams(limit)), min, from, to)
+	rows, err := conn.Query(ctx, t.pagesQuery(columns, statementParams(limit)), min, from, to)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -49,10 +51,12 @@ type answer struct {
 	wait, lockWait          int64  // in µs
 	source                  *int
 	page                    *int64
-	ids                     []int64
-	points                  []int32
-	inserted, updated       []int64
+	users                   pgtype.FlatArray[int64] // userValues for each user
 }
+
+// userValues is the number of values of a user in an answer: the id, the points, and inserted_at and updated_at in µs
+// since 1970.
+const userValues = 4
 
 func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
 	args := []any{
@@ -60,18 +64,18 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.bound.Load(),
 	}
 	err = s.call(ctx, conn, t, sharedFunction{
-		"_answer", "previous, newest, wait, bound, source, found_page, ids, user_points, inserted, updated, lock_wait",
+		"_answer", "previous, newest, wait, bound, source, found_page, found_users, lock_wait",
 	}, args,
-		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.ids, &a.points, &a.inserted, &a.updated,
-		&a.lockWait)
+		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.users, &a.lockWait)
 	if err != nil || a.source == nil {
 		return a, err
 	}
 	t.raiseBound(a.bound)
+	enough := len(a.users) == userValues*limit
 	if *a.source == fromTable {
-		t.hint.fewMatches.Store(len(a.ids) < limit)
+		t.hint.fewMatches.Store(!enough)
 	}
-	if a.page != nil && len(a.ids) == limit {
+	if a.page != nil && enough {
 		t.hint.page.Store(uint32(*a.page)) //nolint:gosec // a block number
 	}
 	return a, nil
@@ -79,15 +83,14 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 
 func (a *answer) batch() points.SharedBatch {
 	b := points.SharedBatch{
-		Users:             make([]points.User, len(a.ids)),
+		Users:             make([]points.User, 0, len(a.users)/userValues),
 		PreviousTimestamp: fromMicros(a.previous), LastTimestamp: fromMicros(a.newest),
 		LockWait: time.Duration(a.lockWait) * time.Microsecond,
 	}
-	for i := range b.Users {
-		b.Users[i] = points.User{
-			ID: a.ids[i], Points: int(a.points[i]),
-			InsertedAt: fromMicros(&a.inserted[i]), UpdatedAt: fromMicros(&a.updated[i]),
-		}
+	for u := range slices.Chunk(a.users, userValues) {
+		b.Users = append(b.Users, points.User{
+			ID: u[0], Points: int(u[1]), InsertedAt: fromMicros(&u[2]), UpdatedAt: fromMicros(&u[3]),
+		})
 	}
 	return b
 }

@@ -89,14 +89,11 @@ func (t *table) sharedNames() *strings.Replacer {
 		min: "points_answer.min_number", limit: "$2", from: "points_answer.first_page", to: "points_answer.end_page",
 	}
 	const (
-		users = "array_agg(id::bigint), array_agg(points::integer)," +
-			" array_agg((extract(epoch FROM inserted_at) * 1000000)::bigint)," +
-			" array_agg((extract(epoch FROM updated_at) * 1000000)::bigint)"
-		page = "(((array_agg(ctid))[1])::text::point)[0]::bigint"
+		user = "ARRAY[id::bigint, points::bigint, (extract(epoch FROM inserted_at) * 1000000)::bigint," +
+			" (extract(epoch FROM updated_at) * 1000000)::bigint]"
+		users = "array_agg(" + user + "), (((array_agg(ctid))[1])::text::point)[0]::bigint"
 	)
-	from := func(expressions, query string) string {
-		return "SELECT " + expressions + " FROM (" + query + ") AS found"
-	}
+	collect := func(query string) string { return "SELECT " + users + " FROM (" + query + ") AS found" }
 	inTable := read
 	inTable.min, inTable.limit = "$1", "$2"
 	return strings.NewReplacer(
@@ -108,12 +105,14 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{clock_name}", quoteLiteral(t.object("_clock")),
 		"{lock_order}", "pg_advisory_xact_lock(hashtextextended("+quoteLiteral(t.qualified)+"::regclass::oid::text, "+
 			strconv.Itoa(orderLock)+"))",
-		"{now}", "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+		// A double has all microseconds of the years 1834 to 2106, and costs less than a numeric.
+		"{now}", "(date_part('epoch', clock_timestamp()) * 1000000)::bigint",
 		"{instance_timeout}", strconv.FormatInt(points.InstanceTimeout.Microseconds(), 10),
-		"{pages}", from(users, t.pagesQuery(read)),
-		"{sample}", from(users+", "+page, t.sampleQuery(read)),
+		"{pages}", t.pagesQuery(user, read),
+		"{sample}", collect(t.sampleQuery(read)),
+		"{user_values}", strconv.Itoa(userValues),
 		"{force_bitmap_scan}", strings.TrimPrefix(forceBitmapScan, "SELECT "),
-		"{table}", quoteLiteral(from(users+", "+page, t.tableQuery(inTable))),
+		"{table}", quoteLiteral(collect(t.tableQuery(inTable))),
 		"{max_points}", strconv.Itoa(points.MaxPoints),
 		"{pages_per_read}", strconv.Itoa(pagesPerRead),
 		"{max_updates}", strconv.Itoa(points.MaxSharedUpdates),

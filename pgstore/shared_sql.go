@@ -93,16 +93,15 @@ const (
 //
 // known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
 // are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is where the
-// users are from. lock_wait is how long the batch waited for the order lock. A batch of 0 queries reads the state and
-// the users, but changes nothing.
+// users are from. found_users has userValues numbers for each user. lock_wait is how long the batch waited for the order
+// lock. A batch of 0 queries reads the state and the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
 const (
 	answerParameters = "queries integer, max_users integer, page bigint, skip_sample boolean, known_bound bigint"
 	answerResults    = "OUT previous bigint, OUT newest bigint, OUT wait bigint, OUT bound bigint, OUT source integer, " +
-		"OUT found_page bigint, OUT ids bigint[], OUT user_points integer[], OUT inserted bigint[], OUT updated bigint[], " +
-		"OUT lock_wait bigint"
+		"OUT found_page bigint, OUT found_users bigint[], OUT lock_wait bigint"
 
 	answerBody = `
 #variable_conflict use_column
@@ -155,20 +154,20 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 	first_page := ('(' || page || ',0)')::tid;
 	end_page := ('(' || page + {pages_per_read} || ',0)')::tid;
-	{pages} INTO ids, user_points, inserted, updated;
-	IF cardinality(ids) = max_users THEN
+	found_users := ARRAY({pages}); -- costs less than array_agg
+	IF cardinality(found_users) = {user_values} * max_users THEN
 		RETURN;
 	END IF;
 	IF NOT skip_sample THEN
 		source := {from_sample};
-		{sample} INTO ids, user_points, inserted, updated, found_page;
-		IF cardinality(ids) = max_users THEN
+		{sample} INTO found_users, found_page;
+		IF cardinality(found_users) = {user_values} * max_users THEN
 			RETURN;
 		END IF;
 	END IF;
 	source := {from_table};
 	PERFORM {force_bitmap_scan};
-	EXECUTE {table} INTO ids, user_points, inserted, updated, found_page USING min_number, max_users;
+	EXECUTE {table} INTO found_users, found_page USING min_number, max_users;
 END`
 )
 

@@ -96,18 +96,18 @@ func readBeforeLock(c *cluster, conn *pgx.Conn) {
 	var results string // but the users
 	require.NoError(c.t, conn.QueryRow(c.t.Context(), `SELECT string_agg('answer.' || name, ', ')
 		FROM pg_proc, unnest(proargnames, proargmodes) AS parameter (name, mode) WHERE oid = 'users_answer'::regproc
-		AND mode = 'o' AND name NOT IN ('ids', 'user_points', 'inserted', 'updated')`).Scan(&results))
+		AND mode = 'o' AND name <> 'found_users'`).Scan(&results))
 	// A batch of 0 queries reads the users without the lock.
 	body := `
 DECLARE
-	early record;
+	early bigint[];
 BEGIN
-	SELECT answer.ids, answer.user_points, answer.inserted, answer.updated INTO early
+	SELECT answer.found_users INTO early
 		FROM public.answer_in_order(0, $2, $3, $4, $5) AS answer;
 	PERFORM pg_sleep(random() / 20);
 	SELECT ` + results + " INTO " + strings.ReplaceAll(results, "answer.", "") + `
 		FROM public.answer_in_order($1, $2, $3, $4, $5) AS answer;
-	ids := early.ids; user_points := early.user_points; inserted := early.inserted; updated := early.updated;
+	found_users := early;
 END`
 	text, right := functionText(c, conn, "users_answer")
 	c.exec(conn, "ALTER FUNCTION users_answer RENAME TO answer_in_order; "+strings.Replace(text, right, body, 1))
