@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net"
 	"syscall"
+	"unsafe"
 )
 
 // Known reports whether Of knows the states of connections on this operating system.
@@ -48,4 +49,19 @@ func Of(c net.Conn) State {
 	default:
 		return Open
 	}
+}
+
+// HasUnread reports whether data has arrived from the other end of c that has not been read. It does not block.
+func HasUnread(c syscall.Conn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var unread int32
+	err = raw.Control(func(fd uintptr) {
+		const siocinq = 0x541b
+		//nolint:gosec // the kernel writes an int to this address
+		syscall.Syscall(syscall.SYS_IOCTL, fd, siocinq, uintptr(unsafe.Pointer(&unread)))
+	})
+	return err == nil && unread > 0
 }

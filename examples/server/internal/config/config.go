@@ -36,8 +36,12 @@ type Config struct {
 	// MaxWaiting limits the wait queue of queries to a database; further ones get 503. The default is 10,000.
 	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
 
-	// MaxConnections limits the open connections; further ones get 503 and are closed. The default is 10,000.
+	// MaxConnections limits the open connections. For a further one, the connection that has been idle for the longest time
+	// is closed; if none has been idle for a second, the new one gets 503. The default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
+
+	// IdleTimeout limits how long a connection may be idle between two requests. The default is 2 minutes.
+	IdleTimeout Duration `env:"IDLE_TIMEOUT"`
 
 	// ShutdownDelay is how long a server that is shutting down still answers queries while /readyz answers 503, so that
 	// load balancers notice. The default is 2 seconds.
@@ -76,6 +80,7 @@ func Defaults() Config {
 		QueryTimeout:    Duration(5 * time.Second),
 		MaxWaiting:      10_000,
 		MaxConnections:  10_000,
+		IdleTimeout:     Duration(2 * time.Minute),
 		ShutdownDelay:   Delay(2 * time.Second),
 		ShutdownTimeout: Duration(10 * time.Second),
 		Telemetry:       true,

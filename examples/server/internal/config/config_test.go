@@ -41,13 +41,13 @@ func TestParseConfig(t *testing.T) {
 		"all flags": {
 			[]string{
 				"-addr", ":8080", "-database-url=postgres://db/points", "-shared=false", "-instance=one", "-users=0", "-interval=90s", "-update-on-start=false",
-				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-shutdown-delay=3s", "-shutdown-timeout=6000", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
+				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-idle-timeout=10m20s", "-shutdown-delay=3s", "-shutdown-timeout=6000", "-telemetry=false", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
 			}, nil,
 			func(c *config.Config) {
 				*c = config.Config{
 					Addr: ":8080", DatabaseURL: "postgres://db/points", Instance: "one", Users: 0, Interval: config.Duration(90 * time.Second),
 					UpdateOnStart: false, QueryTimeout: config.Duration(250 * time.Millisecond), MaxWaiting: 9, MaxConnections: 7,
-					ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
+					IdleTimeout: config.Duration(620 * time.Second), ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelDebug),
 				}
@@ -57,13 +57,13 @@ func TestParseConfig(t *testing.T) {
 			nil,
 			[]string{
 				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "SHARED=false", "INSTANCE=one", "USERS=7", "TIMER_INTERVAL=60000",
-				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "SHUTDOWN_DELAY=3s", "SHUTDOWN_TIMEOUT=6000", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
+				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "IDLE_TIMEOUT=620000", "SHUTDOWN_DELAY=3s", "SHUTDOWN_TIMEOUT=6000", "TELEMETRY=false", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
 			},
 			func(c *config.Config) {
 				*c = config.Config{
 					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Instance: "one", Users: 7, Interval: config.Duration(time.Minute),
 					UpdateOnStart: false, QueryTimeout: config.Duration(1500 * time.Millisecond), MaxWaiting: 8, MaxConnections: 6,
-					ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
+					IdleTimeout: config.Duration(620 * time.Second), ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
 					Telemetry: false, ControlToken: "sixteen letters!",
 					LogFormat: "json", LogLevel: config.LogLevel(slog.LevelError),
 				}

@@ -33,7 +33,9 @@ func (c *Config) flags() *flag.FlagSet {
 	flags.TextVar(&c.MaxWaiting, "max-waiting", c.MaxWaiting, "`LIMIT` of the wait queue of queries; further ones\n"+
 		"get 503 (env MAX_WAITING)")
 	flags.TextVar(&c.MaxConnections, "max-connections", c.MaxConnections, "`LIMIT` of open connections; further ones\n"+
-		"get 503 and are closed (env MAX_CONNECTIONS)")
+		"replace idle ones, or get 503 and are closed (env MAX_CONNECTIONS)")
+	flags.TextVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "close connections that have been idle for this\n"+
+		"`DURATION`; longer than the load balancer keeps them (env IDLE_TIMEOUT)")
 	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, still answer queries for this\n"+
 		"`DURATION` while /readyz answers 503, so that load balancers notice (env SHUTDOWN_DELAY)")
 	flags.TextVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "time limit of a shutdown, as a `DURATION`;\n"+

@@ -12,23 +12,30 @@ import (
 	"github.com/pointsapp/pointsapp/internal/tcppeer"
 )
 
-// A Listener accepts connections while fewer than limit are open. It answers each further one with 503 and closes
-// it. Without a limit, more connections than the processor can serve in time would all be answered too late.
+// A Listener accepts connections while fewer than limit are open. For each further one it closes the connection that has
+// been idle for the longest time, or, if none is idle, answers with 503 and closes it. Without a limit, more connections
+// than the processor can serve in time would all be answered too late.
 type Listener struct {
 	net.Listener
 
 	limit    int64
+	atLimit  func(rejected bool)
 	open     atomic.Int64
 	rejected atomic.Int64
 	closing  chan struct{} // its capacity limits how many rejected connections linger
+	idle     idleConns
 
 	lastRejection time.Time // for Accept alone, which has one caller
 }
 
-// New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's.
-func New(listener net.Listener, limit int) *Listener {
+// New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's. It
+// calls atLimit for each connection beyond the limit: whether it was rejected, or an idle one was closed instead.
+func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listener {
 	const maxLingering = 4096
-	return &Listener{Listener: listener, limit: int64(limit), closing: make(chan struct{}, maxLingering)}
+	return &Listener{
+		Listener: listener, limit: int64(limit), atLimit: atLimit, closing: make(chan struct{}, maxLingering),
+		idle: idleConns{start: time.Now()},
+	}
 }
 
 // Accept returns the next connection within the limit. It spends at most about a tenth of its time on rejections, so
@@ -52,12 +59,18 @@ func (l *Listener) Accept() (net.Conn, error) {
 			c.Close() //nolint:errcheck // the client has gone
 			continue
 		}
+		if full && l.idle.closeLongest() {
+			l.open.Add(-1)
+			l.atLimit(false)
+			full = false
+		}
 		if !full {
 			l.open.Add(1)
 			return c, nil
 		}
 		l.lastRejection = time.Now()
 		l.reject(c)
+		l.atLimit(true)
 		if busy += time.Since(l.lastRejection); busy > burst { // wall-clock time: on a busy machine it pauses for longer
 			<-time.After(min(pauseFactor*busy, maxPause))
 			busy = 0
@@ -65,15 +78,19 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Limit returns how many connections may be open.
+func (l *Listener) Limit() int64 { return l.limit }
+
 // Open returns the number of open connections.
 func (l *Listener) Open() int64 { return l.open.Load() }
 
 // Rejected returns the number of connections that were answered with 503.
 func (l *Listener) Rejected() int64 { return l.rejected.Load() }
 
-// ConnState is for the ConnState of the http.Server that serves the connections: it counts those that have ended.
-func (l *Listener) ConnState(_ net.Conn, state http.ConnState) {
-	if state == http.StateClosed || state == http.StateHijacked {
+// ConnState is for the ConnState of the http.Server that serves the connections: it counts those that have ended, and
+// notes which are idle.
+func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
+	if counted := l.idle.changed(c, state); counted && (state == http.StateClosed || state == http.StateHijacked) {
 		l.open.Add(-1)
 	}
 }

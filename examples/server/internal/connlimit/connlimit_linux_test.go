@@ -16,7 +16,7 @@ func TestConnectionsClosedBeforeAccept(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := New(listener, 1)
+	l := New(listener, 1, func(bool) {})
 	dial := func() *net.TCPConn {
 		c, err := net.Dial("tcp", listener.Addr().String())
 		require.NoError(t, err)

@@ -17,7 +17,7 @@ func TestRejectionsTakeATenthOfTheTime(t *testing.T) {
 		const each, connections = 40 * time.Microsecond, 1000
 		l := &busyListener{left: connections, each: each}
 		began := time.Now()
-		_, err := New(l, 0).Accept()
+		_, err := New(l, 0, func(bool) {}).Accept()
 		require.ErrorIs(t, err, net.ErrClosed)
 		busy, all := connections*each, time.Since(began)
 		assert.InEpsilon(t, 0.1, busy.Seconds()/all.Seconds(), 0.1, "busy for %v of %v", busy, all)

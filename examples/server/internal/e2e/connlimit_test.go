@@ -40,10 +40,20 @@ func TestTooManyConnections(t *testing.T) {
 		t.Cleanup(func() { c.Close() })
 		return c
 	}
-	open := make([]net.Conn, most)
+	open, streams := make([]net.Conn, most), make([]*bufio.Reader, most) // of events: they are not idle
+	nextEvent := func(i int) {
+		for line := ""; !strings.HasPrefix(line, "data: "); {
+			var err error
+			line, err = streams[i].ReadString('\n')
+			require.NoError(t, err)
+		}
+	}
 	for i := range open {
 		open[i] = dial()
-		require.Equal(t, http.StatusOK, ask(open[i]).status)
+		_, err := open[i].Write([]byte("GET /dashboard/events HTTP/1.1\r\nHost: x\r\n\r\n"))
+		require.NoError(t, err)
+		streams[i] = bufio.NewReader(open[i])
+		nextEvent(i)
 	}
 	var others sync.WaitGroup
 	for range 50 {
@@ -63,8 +73,8 @@ func TestTooManyConnections(t *testing.T) {
 	}
 	others.Wait()
 	assertProblem(t, ask(dial()), http.StatusServiceUnavailable, "Too many connections are open. Try again later.")
-	for _, c := range open {
-		assert.Equal(t, http.StatusOK, ask(c).status, "those that are open are served")
+	for i := range open {
+		nextEvent(i) // those that are open are served
 	}
 	metrics := func() string { // by the one connection that is left
 		open[0].Close()
@@ -77,5 +87,35 @@ func TestTooManyConnections(t *testing.T) {
 		return string(a.body)
 	}()
 	assert.Contains(t, metrics, "\npoints_connections_open 5\n")
-	assert.Regexp(t, `\npoints_connections_rejected_total (5[1-9]|[6-9]\d|\d{3,})\n`, metrics)
+	assert.Contains(t, metrics, "\npoints_connections_limit 5\n")
+	const rejections = ` (5[1-9]|[6-9]\d|\d{3,})\n`
+	assert.Regexp(t, `\npoints_connections_rejected_total`+rejections, metrics)
+	assert.Regexp(t, `\nhttp_server_request_duration_seconds_count\{http_request_method="_OTHER",`+
+		`http_response_status_code="503",http_route="",url_scheme="http"\}`+rejections, metrics)
+	assert.Equal(t, 1, strings.Count(r.log.String(), "too many connections"))
+}
+
+// Idle connections lock nobody out: at the limit, the one that has been idle for the longest time is closed.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	cfg := config.Defaults()
+	cfg.Users, cfg.MaxConnections = 10, most
+	r := startReady(t, cfg)
+	for range most {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.False(t, response.Close)
+	}
+	require.Eventually(t, func() bool {
+		a, err := r.do(http.MethodGet, "/readyz")
+		return err == nil && a.status == http.StatusOK
+	}, patience, pollInterval)
+	assert.Equal(t, 1, strings.Count(r.log.String(), "too many connections"))
 }

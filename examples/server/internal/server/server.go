@@ -100,10 +100,10 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return err
 	}
-	s.listener = connlimit.New(listener, int(s.cfg.MaxConnections))
+	s.listener = connlimit.New(listener, int(s.cfg.MaxConnections), s.atConnectionLimit(int64(s.cfg.MaxConnections)))
 	s.http.ConnState = s.listener.ConnState
 	if s.telemetry != nil {
-		s.telemetry.MeasureConnections(s.listener.Open, s.listener.Rejected)
+		s.telemetry.MeasureConnections(s.listener.Limit(), s.listener.Open, s.listener.Rejected)
 	}
 	return nil
 }
@@ -149,6 +149,7 @@ func (s *Server) handle(problems *lastLines) error {
 		s.routes.add(control.handlers())
 	}
 	s.http = pointshttp.NewServer(s.routes, time.Duration(s.cfg.QueryTimeout), s.logger)
+	s.http.IdleTimeout = time.Duration(s.cfg.IdleTimeout)
 	if s.telemetry == nil {
 		return nil
 	}

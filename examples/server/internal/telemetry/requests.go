@@ -45,6 +45,9 @@ func (r *requests) register(registry *prometheus.Registry) {
 	registry.MustRegister(r.duration)
 }
 
+// otherMethod is the label of methods that are unknown, as the semantic conventions say.
+const otherMethod = "_OTHER"
+
 // observer returns the histogram for a request.
 func (r *requests) observer(l labels) prometheus.Observer {
 	r.mu.RLock()
@@ -76,7 +79,7 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 		switch l.method {
 		case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions:
 		default:
-			l.method = "_OTHER" // as the semantic conventions say; clients must not be able to add label values
+			l.method = otherMethod // clients must not be able to add label values
 		}
 		var endSpan func(status int)
 		if t.exporter != nil {

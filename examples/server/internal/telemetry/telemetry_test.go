@@ -87,7 +87,7 @@ func TestNames(t *testing.T) {
 	engine, err := points.New(newStore(t), points.Config{})
 	require.NoError(t, err)
 	tele.MeasureEngine(engine)
-	tele.MeasureConnections(func() int64 { return 1 }, func() int64 { return 2 })
+	tele.MeasureConnections(100, func() int64 { return 1 }, func() int64 { return 2 })
 	requireGoodNames(t, tele)
 }
 

@@ -1,0 +1,96 @@
+package connlimit
+
+import (
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pointsapp/pointsapp/internal/tcppeer"
+)
+
+// minIdle is how long a connection must be idle before it is closed for another one. A client that has just received a
+// response often sends its next request at once.
+const minIdle = time.Second
+
+// idleConns knows which connections of an http.Server are idle, and since when.
+type idleConns struct {
+	start time.Time
+	conns sync.Map // *idleConn by net.Conn: of those that are open
+
+	noneUntil time.Time // closeLongest has found none that is idle for long enough; for its caller alone
+}
+
+// An idleConn is a connection: since is the time since idleConns.start at which it became idle, 0 while it is not idle,
+// or closedIdle.
+type idleConn struct{ since atomic.Int64 }
+
+const closedIdle = -1
+
+// changed notes the state of a connection. It returns false for one that closeLongest has closed.
+func (i *idleConns) changed(c net.Conn, state http.ConnState) bool {
+	switch state {
+	case http.StateNew:
+		i.conns.Store(c, new(idleConn))
+	case http.StateActive:
+		if conn := i.load(c); conn != nil {
+			if since := conn.since.Load(); since > 0 {
+				conn.since.CompareAndSwap(since, 0)
+			}
+		}
+	case http.StateIdle:
+		if conn := i.load(c); conn != nil {
+			conn.since.CompareAndSwap(0, int64(time.Since(i.start)))
+		}
+	case http.StateClosed, http.StateHijacked:
+		if conn, ok := i.conns.LoadAndDelete(c); ok {
+			return conn.(*idleConn).since.Load() != closedIdle //nolint:forcetypeassert // there are no others
+		}
+	}
+	return true
+}
+
+func (i *idleConns) load(c net.Conn) *idleConn {
+	if conn, ok := i.conns.Load(c); ok {
+		return conn.(*idleConn) //nolint:forcetypeassert // there are no others
+	}
+	return nil
+}
+
+// closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle for
+// minIdle; then it does not look again for a tenth of that, as looking takes time.
+func (i *idleConns) closeLongest() bool {
+	now := time.Now()
+	if now.Before(i.noneUntil) {
+		return false
+	}
+	for {
+		c, conn, since := i.longest()
+		if conn == nil || since > int64(now.Sub(i.start)-minIdle) {
+			i.noneUntil = now.Add(minIdle / 10)
+			return false
+		}
+		if s, ok := c.(syscall.Conn); ok && tcppeer.HasUnread(s) { // a request that the server has had no time to read
+			conn.since.CompareAndSwap(since, int64(now.Sub(i.start)))
+			continue
+		}
+		if conn.since.CompareAndSwap(since, closedIdle) {
+			c.Close() //nolint:errcheck // nothing is left to do about it
+			return true
+		}
+	}
+}
+
+// longest returns the connection that has been idle for the longest time, and since when; nil if none is idle.
+func (i *idleConns) longest() (c net.Conn, conn *idleConn, since int64) {
+	i.conns.Range(func(key, value any) bool {
+		candidate := value.(*idleConn) //nolint:forcetypeassert // there are no others
+		if s := candidate.since.Load(); s > 0 && (conn == nil || s < since) {
+			c, conn, since = key.(net.Conn), candidate, s //nolint:forcetypeassert // the same
+		}
+		return true
+	})
+	return c, conn, since
+}
