@@ -88,6 +88,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	defer d.unwatch(watcher)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events until its buffer is full
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Time{}) //nolint:errcheck // without a deadline there is nothing to reset
 	write := func(text string, args ...any) error {
