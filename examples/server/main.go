@@ -22,6 +22,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/server"
 	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 )
 
 func main() {
@@ -42,7 +43,7 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 	switch action {
 	case config.ActionVersion:
 		info, _ := debug.ReadBuildInfo()
-		fmt.Fprintln(stdout, version(info))
+		fmt.Fprintln(stdout, version.Describe(info))
 		return 0
 	case config.ActionPrintConfig:
 		cfg.Print(stdout)

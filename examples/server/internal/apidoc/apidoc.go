@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/swaggest/swgui/v5/static"
@@ -18,9 +16,10 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/page"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 )
 
-// YAML is the OpenAPI 3.1 description. Its version is a placeholder, which Handlers replaces.
+// YAML is the OpenAPI 3.1 description. Its version is [version.Devel], which Handlers replaces.
 //
 //go:embed openapi.yaml
 var YAML []byte
@@ -36,7 +35,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-
 // Handlers returns the handlers by path: /openapi.json, /openapi (the original's path) and /openapi.yaml with the
 // description, and /doc with Swagger UI. The version in the description is that of the program's main module.
 func Handlers() (map[string]http.Handler, error) {
-	description := withVersion(YAML, moduleVersion())
+	description := withVersion(YAML, version.Module())
 	asJSON, err := toJSON(description)
 	if err != nil {
 		return nil, err
@@ -56,11 +55,8 @@ func Handlers() (map[string]http.Handler, error) {
 		return nil, err
 	}
 	handlers["/doc"] = content("text/html; charset=utf-8", doc)
-	handlers["/doc/"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Location", "../doc") // http.Redirect would make it absolute, without the prefix of a proxy
-		w.WriteHeader(http.StatusPermanentRedirect)
-	})
-	ui := http.StripPrefix("/doc", quoteETags(statigz.FileServer(static.FS)))
+	handlers["/doc/"] = handlers["/doc"]
+	ui := http.StripPrefix("/doc", statigz.FileServer(static.FS))
 	for _, name := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"} {
 		handlers["/doc/"+name] = page.Secure(policy, ui)
 	}
@@ -71,53 +67,9 @@ func Handlers() (map[string]http.Handler, error) {
 	return handlers, nil
 }
 
-// quoteETags returns a handler that adds the quotes that statigz leaves out of entity tags.
-func quoteETags(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if tag := r.Header.Get("If-None-Match"); tag != "" {
-			r.Header.Set("If-None-Match", strings.Trim(strings.TrimPrefix(tag, "W/"), `"`))
-		}
-		next.ServeHTTP(&etagWriter{ResponseWriter: w}, r)
-	})
-}
-
-type etagWriter struct {
-	http.ResponseWriter
-
-	wroteHeader bool
-}
-
-func (w *etagWriter) WriteHeader(status int) {
-	w.wroteHeader = true
-	if tag := w.Header().Get("Etag"); tag != "" {
-		w.Header().Set("Etag", `"`+tag+`"`)
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *etagWriter) Write(body []byte) (int, error) {
-	if !w.wroteHeader {
-		w.WriteHeader(http.StatusOK)
-	}
-	return w.ResponseWriter.Write(body)
-}
-
-// Unwrap is for http.ResponseController.
-func (w *etagWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// develVersion is the version of a program that was not built from a module version, as the go command calls it. It is
-// also the placeholder in openapi.yaml.
-const develVersion = "(devel)"
-
-func moduleVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return develVersion
-}
-
-func withVersion(description []byte, version string) []byte {
-	return bytes.Replace(description, []byte("\n  version: "+develVersion+"\n"), []byte("\n  version: "+version+"\n"), 1)
+// withVersion returns a description with a version instead of the placeholder.
+func withVersion(description []byte, to string) []byte {
+	return bytes.Replace(description, []byte("\n  version: "+version.Devel+"\n"), []byte("\n  version: "+to+"\n"), 1)
 }
 
 func toJSON(description []byte) ([]byte, error) {

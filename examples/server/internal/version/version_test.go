@@ -1,4 +1,4 @@
-package main
+package version
 
 import (
 	"runtime/debug"
@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestVersion(t *testing.T) {
+func TestDescribe(t *testing.T) {
 	t.Parallel()
 	module := debug.Module{Path: "github.com/pointsapp/pointsapp", Version: "v1.2.3"}
 	for want, info := range map[string]*debug.BuildInfo{
@@ -23,6 +23,6 @@ func TestVersion(t *testing.T) {
 			Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.modified", Value: "true"}},
 		},
 	} {
-		assert.Equal(t, want, version(info))
+		assert.Equal(t, want, Describe(info))
 	}
 }
