@@ -51,11 +51,12 @@ func newFakeSource() *fakeSource {
 
 func (f *fakeSource) source() Source {
 	return Source{
+		Server:   Server{Instance: "one", MaxConnections: 100, MaxWaiting: 100},
 		Metrics:  f.registry,
 		State:    func() points.State { f.snapshots.Add(1); return points.State{Waiting: 3} },
-		Phase:    func() string { return "starting" },
-		Updates:  func() any { return []int{} },
-		Problems: func() []string { return []string{"a problem"} },
+		Phase:    func() string { return "" },
+		Updates:  func(int) any { return []int{} },
+		Problems: func() []Problem { return []Problem{{Message: "a problem"}} },
 		Latest:   func() json.RawMessage { return nil },
 		Watch:    func(on bool) { f.watched = append(f.watched, on) },
 	}
@@ -63,24 +64,25 @@ func (f *fakeSource) source() Source {
 
 func TestPercentile(t *testing.T) {
 	t.Parallel()
-	buckets := map[float64]float64{1: 0, 2: 50, 4: 90, 8: 100}
+	all := buckets{1: 0, 2: 50, 4: 90, 8: 100}
 	for share, want := range map[float64]float64{.25: 1.5, .5: 2, .7: 3, .9: 4, .95: 6, 1: 8} {
-		assert.InDelta(t, want, percentile(buckets, share), 1e-9, share)
+		assert.InDelta(t, want, all.percentile(share), 1e-9, share)
 	}
-	assert.Zero(t, percentile(nil, .5))
-	assert.Zero(t, percentile(map[float64]float64{1: 0, 2: 0}, .5))
+	assert.Zero(t, buckets(nil).percentile(.5))
+	assert.Zero(t, buckets{1: 0, 2: 0}.percentile(.5))
 }
 
-// The rates and percentiles of a snapshot are those of queries since the previous one.
+// A snapshot has the rates and percentiles of the last 10 seconds, and its sample those since the previous snapshot.
 func TestSnapshot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSource()
+		s := sampler{source: f.source()}
 		f.requests.WithLabelValues("/", "200").Observe(5)
-		first, previous := f.source().snapshot(counts{})
+		first := s.next()
 		assert.Zero(t, first.Rate)
 		assert.Equal(t, 3, first.Waiting)
-		assert.Equal(t, "starting", first.Phase)
+		assert.Equal(t, "one", first.Server.Instance)
 
 		<-time.After(2 * time.Second)
 		for range 90 {
@@ -92,14 +94,26 @@ func TestSnapshot(t *testing.T) {
 			f.batches.Observe(7)
 			f.lockWait.Observe(.05)
 		}
-		second, _ := f.source().snapshot(previous)
+		second := s.next()
 		assert.InDelta(t, 50, second.Rate, 1e-9)
 		assert.Equal(t, map[string]float64{"200": 45, "503": 5}, second.Statuses)
-		assert.InDelta(t, .5/.9, second.P50, .001)
-		assert.InDelta(t, 91, second.P99, .001)
+		assert.InDelta(t, .5, second.P50, .001)
+		assert.InDelta(t, .99, second.P99, .001, "rejections do not count")
 		assert.InDelta(t, 5, second.Reads, 1e-9)
 		assert.InDelta(t, 7, second.Batch, 1e-9)
 		assert.InDelta(t, 99.1, second.LockWait, .1, "within the bucket of 10 to 100 ms")
+		assert.InDelta(t, 50, second.Sample.Rate, 1e-9)
+		assert.InDelta(t, 5, second.Sample.Errors, 1e-9)
+		assert.InDelta(t, .99, second.Sample.P99, .001)
+
+		<-time.After(2 * time.Second)
+		third := s.next()
+		assert.InDelta(t, 25, third.Rate, 1e-9)
+		assert.Zero(t, third.Sample.Rate)
+		assert.Zero(t, third.Sample.P99)
+		assert.Equal(t, third.Time.UnixMilli(), third.Sample.Time)
+		<-time.After(10 * time.Second)
+		assert.Zero(t, s.next().Rate)
 	})
 }
 
@@ -116,7 +130,7 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	f := newFakeSource()
 	source := f.source()
 	source.State = func() points.State { return state }
-	current, _ := source.snapshot(counts{})
+	current := (&sampler{source: source}).next()
 	assert.Equal(t, []server{
 		{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8), This: true},
 		{Instance: "two", Started: at(2), Seen: at(8)},
@@ -124,44 +138,54 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	assert.Zero(t, current.Running)
 
 	state.Shared.Updates = []points.SharedUpdate{{ID: 1, Instance: "one", InstanceID: 1, Started: at(5)}}
-	current, _ = source.snapshot(counts{})
+	current = (&sampler{source: source}).next()
 	assert.True(t, current.Servers[0].Updating)
 	assert.False(t, current.Servers[1].Updating)
 	assert.Equal(t, at(5), current.Running)
 	state.Updater.RunningSince = at(6)
-	current, _ = source.snapshot(counts{})
+	current = (&sampler{source: source}).next()
 	assert.Equal(t, at(6), current.Running, "this server knows its own update first")
 
 	state.Shared = nil
-	current, _ = source.snapshot(counts{})
+	current = (&sampler{source: source}).next()
 	assert.Nil(t, current.Servers)
 }
 
-// Without watchers no snapshots are taken. All watchers get the same snapshots.
-func TestSamplingNeedsWatchers(t *testing.T) {
+// Samples are taken while no page is open, so that a page is full at once. All pages get the same snapshots.
+func TestFreshPageHasHistory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeSource()
 		d := New(f.source())
+		ended := make(chan struct{})
+		go func() { defer close(ended); d.Run() }()
 		<-time.After(time.Hour)
-		assert.Zero(t, f.snapshots.Load())
+		synctest.Wait()
+		assert.Empty(t, f.watched)
+		assert.EqualValues(t, 3601, f.snapshots.Load())
 
-		first, ok := d.watch()
+		first, text, ok := d.watch()
 		require.True(t, ok)
-		second, ok := d.watch()
+		var past columns
+		require.NoError(t, json.Unmarshal(text, &past))
+		require.Len(t, past.Time, 1800)
+		assert.Equal(t, time.Now().UnixMilli(), past.Time[1799])
+		for i, at := range past.Time[1:] {
+			require.Equal(t, past.Time[i]+1000, at)
+		}
+		assert.Equal(t, levelOK, past.Level[0])
+		second, _, ok := d.watch()
 		require.True(t, ok)
 		for range 3 {
 			assert.Equal(t, string(<-first), string(<-second))
 		}
-		assert.EqualValues(t, 3, f.snapshots.Load())
 		d.unwatch(first)
-		<-time.After(time.Minute)
-		synctest.Wait()
-		assert.EqualValues(t, 3+120, f.snapshots.Load(), "a watcher that does not read blocks nothing")
+		<-time.After(time.Minute) // a watcher that does not read blocks nothing
+		assert.Equal(t, []bool{true}, f.watched)
 		d.unwatch(second)
-		<-time.After(time.Hour)
-		assert.EqualValues(t, 3+120, f.snapshots.Load())
 		assert.Equal(t, []bool{true, false}, f.watched)
+		d.Close()
+		<-ended
 	})
 }
 
@@ -213,19 +237,22 @@ func TestTooManyWatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(newFakeSource().source())
 		for range maxWatchers {
-			watcher, ok := d.watch()
+			watcher, _, ok := d.watch()
 			require.True(t, ok)
 			defer d.unwatch(watcher)
 		}
 		w := httptest.NewRecorder()
 		d.events(w, httptest.NewRequest(http.MethodGet, "/dashboard/events", nil))
 		assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+		assert.Contains(t, w.Body.String(), "100 live pages of this server are open")
 	})
 }
 
 // The event stream ends when the client disconnects and when the dashboard is closed.
 func TestEvents(t *testing.T) {
 	d := New(newFakeSource().source())
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.Run() }()
 	handlers, err := d.Handlers()
 	require.NoError(t, err)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -238,6 +265,7 @@ func TestEvents(t *testing.T) {
 		response, err := http.DefaultClient.Do(request)
 		require.NoError(t, err)
 		assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+		assert.Equal(t, "no", response.Header.Get("X-Accel-Buffering"))
 		return response
 	}
 	ctx, disconnect := context.WithCancel(t.Context())
@@ -248,6 +276,9 @@ func TestEvents(t *testing.T) {
 	defer second.Body.Close()
 	lines := bufio.NewScanner(second.Body)
 	events := 0
+	require.True(t, lines.Scan() && lines.Scan())
+	assert.Equal(t, "event: history", lines.Text())
+	require.True(t, lines.Scan())
 	for lines.Scan() {
 		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 			var received snapshot
@@ -265,8 +296,11 @@ func TestEvents(t *testing.T) {
 		return len(d.watchers) == 0
 	}, time.Minute, time.Millisecond)
 	http.DefaultClient.CloseIdleConnections()
+	<-ended
 
-	for _, path := range []string{"/dashboard", "/dashboard/page.js", "/dashboard/page.css", "/dashboard/icon.svg"} {
+	for _, path := range []string{
+		"/dashboard", "/dashboard/page.js", "/dashboard/page.css", "/dashboard/icon.svg", "/dashboard/uPlot.min.js", "/dashboard/uPlot.min.css",
+	} {
 		w := httptest.NewRecorder()
 		handlers[path].ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		assert.Equal(t, http.StatusOK, w.Code, path)

@@ -2,174 +2,188 @@ package dashboard
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
 // A Source has the data of a dashboard. Its functions must be safe for concurrent use.
 type Source struct {
+	Server   Server
 	Metrics  prometheus.Gatherer    // of package telemetry
 	State    func() points.State    // of the engine
-	Phase    func() string          // "starting", for example; "" while the server serves queries
-	Updates  func() any             // the latest updates, as JSON values
-	Problems func() []string        // the latest warnings and errors, newest last
+	Phase    func() string          // "starting: …" or "shutting down"; "" while the server serves queries
+	Updates  func(n int) any        // the latest n updates, newest last, as JSON values
+	Problems func() []Problem       // the latest warnings and errors
 	Latest   func() json.RawMessage // the latest response to a query since Watch(true); nil if there was none
 	Watch    func(bool)             // called with true when the first page opens, with false when the last one closes
-	Controls bool                   // whether /control is enabled
 }
 
-// A snapshot is the state of a server, with rates and percentiles since the previous snapshot.
+// A Server is what does not change while a server runs.
+type Server struct {
+	Instance       string    `json:"instance"`
+	Version        string    `json:"version"`
+	Started        time.Time `json:"started_at"`
+	Store          string    `json:"store"`
+	MaxConnections int64     `json:"max_connections"`
+	MaxWaiting     int64     `json:"max_waiting"`
+	Controls       bool      `json:"controls"` // whether /control is enabled
+}
+
+// A snapshot is the state of a server. Its rates and percentiles are those of the last 10 seconds; Sample has those
+// since the snapshot before.
 type snapshot struct {
-	Time     time.Time          `json:"time"`
-	Phase    string             `json:"phase"`
-	Rate     float64            `json:"rate_per_second"`     // responses to queries
-	Statuses map[string]float64 `json:"statuses_per_second"` // the same by status
-	P50      float64            `json:"p50_ms"`
-	P90      float64            `json:"p90_ms"`
-	P99      float64            `json:"p99_ms"`
-	Waiting  int                `json:"waiting"`
-	InFlight int                `json:"in_flight"`        // reads
-	LockWait float64            `json:"lock_wait_p99_ms"` // with a shared state
-	Batch    float64            `json:"queries_per_read"` // mean
-	Reads    float64            `json:"reads_per_second"`
-	Down     bool               `json:"down"`
-	Interval float64            `json:"interval_seconds"`
-	Paused   bool               `json:"paused"`
-	NextTick time.Time          `json:"next_tick,omitzero"`
-	Skipped  uint64             `json:"skipped"`
-	Running  time.Time          `json:"running_since,omitzero"`
-	Done     int64              `json:"done"`
-	Total    int64              `json:"total"`
-	Breaker  string             `json:"breaker"`
-	Servers  []server           `json:"servers"` // null if the state is not shared
-	Updates  any                `json:"updates"`
-	Problems []string           `json:"problems"`
-	Latest   json.RawMessage    `json:"latest"`
-	Controls bool               `json:"controls"`
+	judgement
+
+	Server      Server             `json:"server"`
+	Limits      limits             `json:"limits"`
+	Time        time.Time          `json:"time"`
+	Phase       string             `json:"phase"`
+	Sample      sample             `json:"sample"`
+	Rate        float64            `json:"rate_per_second"`     // responses to queries
+	Statuses    map[string]float64 `json:"statuses_per_second"` // the same by status
+	P50         float64            `json:"p50_ms"`              // of those with status 200
+	P90         float64            `json:"p90_ms"`
+	P99         float64            `json:"p99_ms"`
+	Connections int64              `json:"connections"` // open
+	PoolInUse   int64              `json:"pool_in_use"` // connections to the database
+	PoolMax     int64              `json:"pool_max"`    // 0 without a database
+	Waiting     int                `json:"waiting"`
+	InFlight    int                `json:"in_flight"`        // reads
+	LockWait    float64            `json:"lock_wait_p99_ms"` // with a shared state
+	Batch       float64            `json:"queries_per_read"` // mean
+	Reads       float64            `json:"reads_per_second"`
+	Down        bool               `json:"down"`
+	Interval    float64            `json:"interval_seconds"`
+	Paused      bool               `json:"paused"`
+	NextTick    time.Time          `json:"next_tick,omitzero"`
+	Skipped     uint64             `json:"skipped"`
+	Running     time.Time          `json:"running_since,omitzero"`
+	Done        int64              `json:"done"`
+	Total       int64              `json:"total"`
+	Failures    int                `json:"failures"` // consecutive failed updates
+	Breaker     string             `json:"breaker"`
+	Servers     []server           `json:"servers"` // null if the state is not shared
+	Updates     any                `json:"updates"`
+	Problems    []Problem          `json:"problems"`
+	Latest      json.RawMessage    `json:"latest"`
 }
 
-// buckets are the cumulative counts of a histogram by upper bound in s.
-type buckets map[float64]float64
-
-func (b buckets) add(histogram *dto.Histogram) {
-	for _, bucket := range histogram.GetBucket() {
-		b[bucket.GetUpperBound()] += float64(bucket.GetCumulativeCount())
-	}
+// limits are the limits of health.go that the page shows.
+type limits struct {
+	P99        float64 `json:"p99_ms"`
+	ErrorShare float64 `json:"error_share"`
 }
 
-// percentileSince returns a percentile in ms of the observations since previous.
-func (b buckets) percentileSince(previous buckets, share float64) float64 {
-	since := make(buckets)
-	for bound, n := range b {
-		since[bound] = n - previous[bound]
-	}
-	return 1000 * percentile(since, share)
+// A window is what judge needs beside a snapshot.
+type window struct {
+	errorShare float64       // of the last minute
+	p99        time.Duration // of the last minute
+	skipped    uint64        // ticks of the last 10 minutes
+	syncAge    time.Duration // since the shared state was last read; 0 if there is none
 }
 
-// counts are cumulative metrics at one time.
-type counts struct {
-	at       time.Time
-	statuses map[string]float64
-	requests buckets
-	lockWait buckets // of batches
-	queries  float64 // in batches
-	reads    float64
+// A sampler takes the snapshots of a server. It is not safe for concurrent use.
+type sampler struct {
+	source Source
+	past   []counts // of the last 10 minutes, oldest first
+	level  level    // of the latest snapshot
+	since  time.Time
+
+	shared time.Time // of the shared state, by its clock
+	synced time.Time // when that last changed
 }
 
-// snapshot returns the current snapshot and the counts that the next one starts from. previous are the last one's; with
-// the zero value, there are no rates and percentiles.
-func (s Source) snapshot(previous counts) (snapshot, counts) {
-	now := s.count()
-	state := s.State()
+const (
+	figuresWindow = 10 * time.Second
+	judgeWindow   = time.Minute
+	skippedWindow = 10 * time.Minute
+)
+
+// next returns the current snapshot. Its rates and percentiles start from the first one.
+func (s *sampler) next() snapshot {
+	state := s.source.State()
+	now := s.source.count()
+	now.skipped, now.shared = state.Skipped, state.Shared != nil
 	current := snapshot{
-		Time: now.at.UTC(), Phase: s.Phase(), Statuses: make(map[string]float64),
+		Server: s.source.Server, Limits: limits{P99: 1000 * maxP99.Seconds(), ErrorShare: maxErrorShare},
+		Time: now.at.UTC(), Phase: s.source.Phase(), Statuses: make(map[string]float64),
+		Connections: int64(now.connections), PoolInUse: int64(now.poolInUse), PoolMax: int64(now.poolMax),
 		Waiting: state.Waiting, InFlight: state.InFlight, Down: state.Down, Servers: servers(state),
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
-		Breaker: state.Updater.Breaker.String(), Updates: s.Updates(), Problems: s.Problems(), Latest: s.Latest(),
-		Controls: s.Controls,
+		Failures: state.Updater.Failures, Breaker: state.Updater.Breaker.String(),
+		Updates: s.source.Updates(20), Problems: s.source.Problems(), Latest: s.source.Latest(),
 	}
-	if previous.at.IsZero() {
-		return current, now
+	current.addFigures(now.since(s.before(now, figuresWindow)))
+	current.judgement = judge(&current, s.window(now, state))
+	if current.Level != s.level {
+		s.level, s.since = current.Level, current.Time
 	}
-	elapsed := now.at.Sub(previous.at).Seconds()
-	for status, n := range now.statuses {
-		if n -= previous.statuses[status]; n > 0 {
-			current.Statuses[status] = n / elapsed
-			current.Rate += n / elapsed
-		}
+	current.Since = s.since
+	last := now.since(s.before(now, 0))
+	current.Sample = sample{
+		Time: now.at.UnixMilli(), Rate: last.rate(), Errors: last.errors(), Level: current.Level,
+		P50: 1000 * last.requests.percentile(.5), P99: 1000 * last.requests.percentile(.99),
 	}
-	if current.Reads = (now.reads - previous.reads) / elapsed; current.Reads > 0 {
-		current.Batch = (now.queries - previous.queries) / (now.reads - previous.reads)
-	}
-	current.P50 = now.requests.percentileSince(previous.requests, .5)
-	current.P90 = now.requests.percentileSince(previous.requests, .9)
-	current.P99 = now.requests.percentileSince(previous.requests, .99)
-	current.LockWait = now.lockWait.percentileSince(previous.lockWait, .99)
-	return current, now
+	s.keep(now)
+	return current
 }
 
-// count returns the metrics of queries.
-func (s Source) count() counts {
-	c := counts{at: time.Now(), statuses: make(map[string]float64), requests: make(buckets), lockWait: make(buckets)}
-	families, _ := s.Metrics.Gather() // besides an error it returns what it could gather
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			c.add(family.GetName(), metric)
+func (s *snapshot) addFigures(d difference) {
+	s.Rate = d.rate()
+	for status, n := range d.statuses {
+		if n > 0 {
+			s.Statuses[status] = n / d.seconds
 		}
 	}
-	return c
+	if d.reads > 0 {
+		s.Reads, s.Batch = d.reads/d.seconds, d.queries/d.reads
+	}
+	s.P50, s.P90, s.P99 = 1000*d.requests.percentile(.5), 1000*d.requests.percentile(.9), 1000*d.requests.percentile(.99)
+	s.LockWait = 1000 * d.lockWait.percentile(.99)
 }
 
-func (c *counts) add(name string, metric *dto.Metric) {
-	histogram := metric.GetHistogram()
-	switch name {
-	case "http_server_request_duration_seconds":
-		labels := make(map[string]string)
-		for _, label := range metric.GetLabel() {
-			labels[label.GetName()] = label.GetValue()
-		}
-		if labels["http_route"] != "/" {
-			return
-		}
-		c.statuses[labels["http_response_status_code"]] += float64(histogram.GetSampleCount())
-		c.requests.add(histogram)
-	case "points_batch_lock_wait_seconds":
-		c.lockWait.add(histogram)
-	case "points_batch_size":
-		c.queries, c.reads = histogram.GetSampleSum(), float64(histogram.GetSampleCount())
+// window returns what judge needs of the past.
+func (s *sampler) window(now counts, state points.State) window {
+	var w window
+	minute := now.since(s.before(now, judgeWindow))
+	if rate := minute.rate(); rate > 0 {
+		w.errorShare = minute.errors() / rate
 	}
+	w.p99 = time.Duration(minute.requests.percentile(.99) * float64(time.Second))
+	if old := s.before(now, skippedWindow); old.shared == now.shared && now.skipped > old.skipped {
+		w.skipped = now.skipped - old.skipped
+	}
+	if state.Shared == nil {
+		return w
+	}
+	if !state.Shared.Time.Equal(s.shared) {
+		s.shared, s.synced = state.Shared.Time, now.at
+	}
+	w.syncAge = now.at.Sub(s.synced)
+	return w
 }
 
-// percentile returns the value below which the share of all observations lies, by linear interpolation within its
-// bucket, as Prometheus' histogram_quantile does. It returns 0 if there are no observations.
-func percentile(buckets buckets, share float64) float64 {
-	bounds := slices.Sorted(maps.Keys(buckets))
-	if len(bounds) == 0 {
-		return 0
-	}
-	rank := share * buckets[bounds[len(bounds)-1]]
-	if rank == 0 {
-		return 0
-	}
-	low, below := 0.0, 0.0
-	for _, high := range bounds {
-		if n := buckets[high]; n >= rank {
-			if high > maxFinite {
-				return low
-			}
-			return low + (high-low)*(rank-below)/(n-below)
+// before returns the latest counts that are at least as old as d, or else the oldest ones: now, if there are none.
+func (s *sampler) before(now counts, d time.Duration) counts {
+	for i := len(s.past) - 1; i >= 0; i-- {
+		if i == 0 || now.at.Sub(s.past[i].at) >= d {
+			return s.past[i]
 		}
-		low, below = high, buckets[high]
 	}
-	return low
+	return now
 }
 
-// maxFinite is greater than every bound except infinity.
-const maxFinite = 1e9
+// keep adds counts to the past, and drops what no window needs. Only the last minute keeps its histograms.
+func (s *sampler) keep(now counts) {
+	s.past = append(s.past, now)
+	for len(s.past) > 1 && now.at.Sub(s.past[1].at) >= skippedWindow {
+		s.past = s.past[1:]
+	}
+	if i := len(s.past) - 1 - int(judgeWindow/interval) - 5; i >= 0 { // 5: ticks may be late
+		s.past[i].requests, s.past[i].lockWait = nil, nil
+	}
+}

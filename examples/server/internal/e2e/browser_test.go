@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Shopify/toxiproxy/v2"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -20,11 +23,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 	"github.com/pointsapp/pointsapp/internal/browser"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
-var screenshots = flag.String("screenshots", "", "folder for pictures of the pages that TestDashboard and TestDoc open")
+var (
+	screenshots = flag.String("screenshots", "", "folder for the pictures that TestScreenshots and TestDoc take")
+	history     = flag.Duration("history", 30*time.Minute, "time that the charts of TestScreenshots show")
+)
 
 // A tab is a page that is open.
 type tab struct {
@@ -80,27 +87,37 @@ func (p *tab) until(expression string) {
 	require.NoError(p.t, err, expression)
 }
 
-// colors makes the page light or dark.
-func (p *tab) colors(scheme string) {
+// emulate sets the medium, "" for a screen, and one feature of it, such as prefers-color-scheme.
+func (p *tab) emulate(medium, feature, value string) {
 	p.t.Helper()
 	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		Media: medium, Features: []*emulation.MediaFeature{{Name: feature, Value: value}},
 	})
 	require.NoError(p.t, err)
 }
 
-// screenshot saves pictures of the page, light and dark, if -screenshots is given.
-func (p *tab) screenshot(name string) {
+// colors makes the page light or dark.
+func (p *tab) colors(scheme string) {
 	p.t.Helper()
-	if *screenshots == "" {
-		return
-	}
-	p.run(chromedp.EmulateViewport(1280, 1330))
-	for _, scheme := range []string{"light", "dark"} {
-		p.colors(scheme)
+	p.emulate("", "prefers-color-scheme", scheme)
+}
+
+// pictures saves pictures of the whole page: light and dark, and on a phone.
+func (p *tab) pictures(name string) {
+	p.t.Helper()
+	for _, kind := range []struct {
+		name, scheme string
+		width        int64
+	}{{"dark", "dark", 1280}, {"phone", "light", 360}, {"light", "light", 1280}} {
+		p.colors(kind.scheme)
+		p.run(chromedp.EmulateViewport(kind.width, 900))
+		p.until(`charts.every(({chart, at}) => chart.width === at.clientWidth)`)
+		height := evaluate[int64](p, `document.documentElement.scrollHeight`)
+		p.run(chromedp.EmulateViewport(kind.width, height))
+		evaluate[bool](p, `(tick(), drawCharts(), true)`)
 		png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
 		require.NoError(p.t, err)
-		require.NoError(p.t, os.WriteFile(filepath.Join(*screenshots, name+"-"+scheme+".png"), png, 0o600))
+		require.NoError(p.t, os.WriteFile(filepath.Join(*screenshots, name+"-"+kind.name+".png"), png, 0o600))
 	}
 }
 
@@ -176,7 +193,7 @@ func (p *tab) requireAccessible() {
 // requireKeyboard checks that the Tab key leads to everything that can be used, and shows where it is.
 func (p *tab) requireKeyboard() {
 	p.t.Helper()
-	const usable = `[...document.querySelectorAll("a, button, input, [tabindex]")].filter((e) => e.checkVisibility())`
+	const usable = `[...document.querySelectorAll("a, button, input, select, summary, [tabindex]")].filter((e) => e.checkVisibility())`
 	count := evaluate[int](p, `document.activeElement.blur(), `+usable+`.length`)
 	reached := make(map[int]bool)
 	for range count {
@@ -204,11 +221,25 @@ func queryContinuously(t *testing.T, r *testServer, clients int) {
 	t.Cleanup(func() { cancel(); all.Wait() })
 }
 
+// present is a JavaScript expression that is true while the page shows the present with a level: OK, Degraded, ...
+func present(level string) string {
+	return `document.getElementById("level").textContent === "` + level + `" && performance.now() - received < 5000`
+}
+
+// drawn is the number of charts that have lines.
+const drawn = `charts.filter(({chart}) => {
+	const canvas = chart.ctx.canvas, pixels = chart.ctx.getImageData(0, 0, canvas.width, canvas.height).data;
+	return pixels.some((alpha, i) => i % 4 === 3 && alpha > 0);
+}).length`
+
+// text is a JavaScript expression: the text of the element with an ID.
+func textOf(id string) string { return `document.getElementById("` + id + `").textContent` }
+
 // The live page shows the figures of a load, the progress of an update, and the effects of the controls. It is
 // accessible, and reconnects to a restarted server.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
-	proxied, slow := slowDatabase(t)
+	proxied, proxy := proxiedDatabase(t)
 	cfg := configFor(proxied)
 	cfg.Users, cfg.ControlToken, cfg.Interval, cfg.Instance = 200_000, token, config.Duration(time.Hour), "one"
 	r := startReady(t, cfg)
@@ -218,47 +249,197 @@ func TestDashboard(t *testing.T) {
 	const rate = `Number(document.getElementById("rate").textContent.replace(",", ""))`
 	p.until(rate + ` > 0`)
 	before := p.text("#rate")
-	p.until(`document.getElementById("rate").textContent !== "` + before + `"`)
-	p.until(`document.getElementById("rate-line").getAttribute("points").split(" ").length > 5`)
-	assert.Equal(t, "Live.", p.text("#status"))
+	p.until(textOf("rate") + ` !== "` + before + `"`)
+	p.until(`past.time.length > 5 && ` + drawn + ` === 2`)
 	for _, id := range []string{"#p50", "#p90", "#p99"} {
-		assert.Regexp(t, `^[\d.]+ m?s$`, p.text(id))
+		assert.Regexp(t, `^[\d.]+ (µs|ms|s)$`, p.text(id))
 	}
 	assert.Contains(t, p.text("#latest"), `"timestamp"`)
 	assert.Equal(t, cfg.Shared, p.text("#queries") == "Queries of this server")
+	assert.Equal(t, "one", p.text("#instance"))
+	assert.Regexp(t, `^PostgreSQL, 127\.0\.0\.1:\d+/\w+$`, p.text("#store"))
+	assert.Regexp(t, `^\d+ of 10,000$`, p.text("#connections"))
+	assert.Regexp(t, `^\d+ of 10$`, p.text("#pool"))
+	assert.Equal(t, version.Module(), p.text("#version"))
+	assert.True(t, evaluate[bool](p, `document.getElementById("progress").hidden`), "no update runs")
 
 	p.requireAccessible()
 	p.requireKeyboard()
-	if *screenshots != "" { // a chart and a list of servers worth a picture
-		startReady(t, sharedConfig(proxied, "two"))
-		p.until(`document.getElementById("rate-line").getAttribute("points").split(" ").length > 110`)
-	}
 
 	// An update, by keyboard: its bar runs.
-	slow()
+	undo := pgtest.Toxic(t, proxy, "latency", "downstream", map[string]int{"latency": 300})
 	evaluate[bool](p, `window.shares = new Set(), new MutationObserver(() => shares.add(document.getElementById("progress").value))
 		.observe(document.getElementById("progress"), {attributes: true}), document.getElementById("token").focus(), true`)
-	p.run(chromedp.KeyEvent(token), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Tab),
-		chromedp.KeyEvent(" "))
-	p.until(`document.getElementById("outcome").textContent === "Done."`)
-	p.until(`document.getElementById("update-text").textContent.startsWith("Running since")`)
+	p.run(chromedp.KeyEvent(token), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(" "))
+	p.until(textOf("update-text") + `.startsWith("Running since")`)
 	p.until(`[...shares].filter((share) => share > 0 && share < 1).length >= 2`)
-	p.screenshot("dashboard")
-	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
-	p.until(`document.getElementById("history").textContent.split("done").length === 3`)
+	undo()
+	p.until(textOf("outcome") + `.startsWith("The update has succeeded: 200,000 users in ")`)
+	p.until(textOf("history") + `.split("done").length === 3`)
+	assert.True(t, evaluate[bool](p, `document.getElementById("progress").hidden`))
 
-	p.run(chromedp.SetValue(chromedp.CSS("#interval"), "soon"), chromedp.Click(chromedp.CSS(`button[value="interval"]`)))
-	p.until(`document.getElementById("outcome").textContent.startsWith("The body must be")`)
-	p.run(chromedp.Click(chromedp.CSS(`button[value="pause"]`)))
-	p.until(`document.getElementById("ticks").textContent.includes("paused")`)
+	// An interval needs a unit. The page says what has changed, and the button of the ticks does what is left to do.
+	set := func(number, unit string) {
+		p.run(chromedp.SetValue(chromedp.CSS("#interval"), number), chromedp.SetValue(chromedp.CSS("#unit"), unit),
+			chromedp.Click(chromedp.CSS("#interval-form button")))
+	}
+	set("90", "")
+	assert.True(t, evaluate[bool](p, `document.querySelector("#unit:invalid") !== null`))
+	assert.Equal(t, "1 h", p.text("#interval-value"))
+	set("90", "1000")
+	p.until(textOf("outcome") + `.startsWith("The interval has changed from 1 h to 1 min 30 s")`)
+	p.until(textOf("interval-value") + ` === "1 min 30 s"`)
+	set("0.0001", "1")
+	p.until(textOf("outcome") + `.startsWith("Nothing has changed. ")`)
+	p.run(chromedp.Click(chromedp.CSS("#toggle")))
+	p.until(textOf("outcome") + `.startsWith("Ticks are paused")`)
+	p.until(textOf("ticks") + `.includes("Ticks are paused") && ` + textOf("toggle") + ` === "Resume ticks"`)
+	p.run(chromedp.Click(chromedp.CSS("#toggle")))
+	p.until(textOf("ticks-value") + ` === "running" && ` + textOf("toggle") + ` === "Pause ticks"`)
+	p.run(chromedp.SetValue(chromedp.CSS("#token"), "a wrong token"), chromedp.Click(chromedp.CSS("#toggle")))
+	p.until(textOf("outcome") + `.startsWith("Nothing has changed. This needs the control token")`)
+
+	// A fresh page is full at once.
+	seen := evaluate[int](p, `past.time.length`)
+	fresh := openTab(t, r.url+"/dashboard")
+	fresh.until(`last !== null`)
+	assert.GreaterOrEqual(t, evaluate[int](fresh, `past.time.length`), seen)
 
 	// The server goes away, and comes back.
 	require.NoError(t, r.stop())
-	p.until(`document.getElementById("status").textContent.startsWith("No connection to the server")`)
+	p.until(textOf("level") + ` === "Stale"`)
+	assert.Contains(t, p.text("#reasons"), "There is no connection to the server.")
+	assert.Regexp(t, `^Stale – one – `, evaluate[string](p, `document.title`))
+	p.requireAccessible()
 	cfg.Addr = config.Address(strings.TrimPrefix(r.url, "http://"))
 	startReady(t, cfg)
-	p.until(`document.getElementById("status").textContent === "Live." && ` + rate + ` > 0`)
+	p.until(rate + ` > 0 && ` + textOf("level") + ` !== "Stale"`)
 	p.requireClean()
+}
+
+// The live page says in words that the database is down, and since when; and that it is not anymore.
+func TestDashboardOfOutage(t *testing.T) {
+	t.Parallel()
+	proxied, proxy := proxiedDatabase(t)
+	r := startReady(t, configFor(proxied))
+	untilUpdated(t, r)
+	queryContinuously(t, r, 1)
+	p := openTab(t, r.url+"/dashboard")
+	p.until(present("OK"))
+	undo := pgtest.Toxic(t, proxy, "reset_peer", "downstream", map[string]int{"timeout": 0})
+	p.until(present("Down"))
+	assert.Contains(t, p.text("#reasons"), "Reads of the database fail: queries are rejected with status 503.")
+	assert.Regexp(t, `^for \d+ s, since \d\d:\d\d:\d\d UTC$`, p.text("#since"))
+	assert.Contains(t, p.text("#announcement"), "Down. Reads of the database fail")
+	p.until(textOf("problems") + `.includes("queries fail")`)
+	p.until(`past.level.at(-1) === "down"`)
+	p.requireAccessible()
+	undo()
+	p.until(textOf("reasons") + `.startsWith("Reads of the database fail") === false`)
+	p.requireClean()
+}
+
+// The live page and its controls work below a prefix of a proxy. It can be frozen, heeds reduced motion, and is light on
+// paper.
+func TestDashboardBelowPrefix(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users, cfg.ControlToken = 1000, token
+	r := startReady(t, cfg)
+	target, err := url.Parse(r.url)
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/points/", http.StripPrefix("/points", httputil.NewSingleHostReverseProxy(target)))
+	proxy := httptest.NewServer(mux)
+	t.Cleanup(proxy.Close)
+	t.Cleanup(proxy.CloseClientConnections)
+	p := openTab(t, proxy.URL+"/points/dashboard")
+	p.until(present("OK") + ` && ` + drawn + ` === 2`)
+	p.run(chromedp.SetValue(chromedp.CSS("#token"), token), chromedp.Click(chromedp.CSS("#toggle")))
+	p.until(textOf("outcome") + `.startsWith("Ticks are paused")`)
+	for _, link := range evaluate[[]string](p, `[...document.querySelectorAll("a")].map((a) => a.href)`) {
+		assert.True(t, strings.HasPrefix(link, proxy.URL+"/points/"), link)
+	}
+
+	p.run(chromedp.Click(chromedp.CSS("#freeze")))
+	p.until(textOf("level") + ` === "Frozen"`)
+	p.run(chromedp.Click(chromedp.CSS("#freeze")))
+	p.until(present("OK"))
+
+	const draws = `(() => { charted = performance.now() - 2000; const before = charted; tick(); return charted !== before; })()`
+	assert.True(t, evaluate[bool](p, draws))
+	p.emulate("", "prefers-reduced-motion", "reduce")
+	assert.False(t, evaluate[bool](p, draws), "charts move less often")
+	p.emulate("print", "prefers-color-scheme", "dark")
+	assert.Equal(t, "rgb(255, 255, 255)", evaluate[string](p, `getComputedStyle(document.body).backgroundColor`))
+	assert.Equal(t, "#1b1f24", evaluate[string](p, `color("text")`))
+	assert.False(t, evaluate[bool](p, `document.getElementById("controls").checkVisibility()`))
+	p.requireClean()
+}
+
+// A page beyond the limit says so.
+func TestTooManyDashboards(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users = 1000
+	r := startReady(t, cfg)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 100 {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+"/dashboard/events", nil)
+		require.NoError(t, err)
+		response, err := r.client.Do(request)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		defer response.Body.Close()
+	}
+	p := openTab(t, r.url+"/dashboard")
+	p.until(textOf("reasons") + `.startsWith("100 live pages of this server are open")`)
+	cancel()
+	p.until(present("OK"))
+}
+
+// Takes the pictures of the documents, with -screenshots. The state can be read from each alone.
+func TestScreenshots(t *testing.T) {
+	if *screenshots == "" {
+		t.Skip("-screenshots is not given")
+	}
+	proxied, proxy := proxiedDatabase(t)
+	cfg := sharedConfig(proxied, "one")
+	cfg.Users, cfg.Interval, cfg.QueryTimeout = 200_000, config.Defaults().Interval, config.Defaults().QueryTimeout
+	r := startReady(t, cfg)
+	untilUpdated(t, r)
+	cfg.Instance = "two"
+	two := startReady(t, cfg)
+	queryContinuously(t, r, 4)
+	queryContinuously(t, two, 2)
+	select {
+	case <-time.After(*history):
+	case <-r.ended:
+		require.FailNow(t, "the server has ended")
+	}
+	p := openTab(t, r.url+"/dashboard")
+	p.until(present("OK") + ` && last.next_tick && new Date(last.next_tick) - serverNow() > 20000 && !last.running_since`)
+	p.pictures("live-ok")
+
+	tx, err := connect(t, proxied).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "SELECT FROM users WHERE id BETWEEN 90000 AND 110000 FOR UPDATE") // the update waits
+	require.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
+	p.until(textOf("update-text") + `.includes("of 200,000 users") && document.getElementById("progress").value > 0.2`)
+	p.pictures("live-updating")
+	require.NoError(t, tx.Rollback(t.Context()))
+	p.until(`!last.running_since`)
+
+	stale := openTab(t, two.url+"/dashboard")
+	stale.until(present("OK"))
+	require.NoError(t, two.stop())
+	stale.until(textOf("level") + ` === "Stale" && performance.now() - received > 12000`)
+	stale.pictures("live-stale")
+
+	pgtest.Toxic(t, proxy, "reset_peer", "downstream", map[string]int{"timeout": 0})
+	p.until(present("Down") + ` && serverNow() - new Date(last.since) > 12000`)
+	p.pictures("live-down")
 }
 
 // The live page of a server shows all servers that share its state, and which one updates. Its controls act on all.
@@ -270,7 +451,7 @@ func TestDashboardOfTwoServers(t *testing.T) {
 	two := startReady(t, sharedConfig(connection, "two"))
 	p := openTab(t, two.url+"/dashboard")
 	const servers = `[...document.getElementById("servers").rows].map((row) => row.cells[0].textContent + ":" + row.cells[3].textContent).join()`
-	p.until(servers + ` === "one:,two:this server"`)
+	p.until(servers + ` === "one:–,two:this server"`)
 	assert.Equal(t, "Queries of this server", p.text("#queries"))
 	p.until(`document.getElementById("history").textContent.startsWith("one")`)
 	p.requireAccessible()
@@ -285,24 +466,23 @@ func TestDashboardOfTwoServers(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 	p.until(`document.getElementById("update-text").textContent.startsWith("Not running.")`)
 
-	p.run(chromedp.SetValue(chromedp.CSS("#token"), token), chromedp.Click(chromedp.CSS(`button[value="pause"]`)))
-	p.until(`document.getElementById("ticks").textContent.includes("for all servers together. Ticks are paused.")`)
+	p.run(chromedp.SetValue(chromedp.CSS("#token"), token), chromedp.Click(chromedp.CSS("#toggle")))
+	p.until(textOf("outcome") + `.startsWith("Ticks are paused, on all servers.")`)
+	p.until(textOf("ticks") + `.includes("for all servers together. Ticks are paused")`)
 	require.Eventually(t, func() bool { return one.ready(t).Paused }, patience, pollInterval)
 	require.NoError(t, one.stop())
 	p.until(servers + ` === "two:this server"`)
 	p.requireClean()
 }
 
-// slowDatabase returns a database behind a proxy, and what makes each of its answers take a tenth of a second.
-func slowDatabase(t *testing.T) (connection string, slow func()) {
+// proxiedDatabase returns a database behind a proxy, and the proxy.
+func proxiedDatabase(t *testing.T) (connection string, proxy *toxiproxy.Proxy) {
 	t.Helper()
 	u, err := url.Parse(pgtest.URL(t))
 	require.NoError(t, err)
-	proxy := pgtest.Proxy(t, u.Host)
+	proxy = pgtest.Proxy(t, u.Host)
 	u.Host = proxy.Listen
-	return u.String(), func() {
-		t.Cleanup(pgtest.Toxic(t, proxy, "latency", "downstream", map[string]int{"latency": 100}))
-	}
+	return u.String(), proxy
 }
 
 // The API's page works without a network, also its "Try it out".
@@ -313,8 +493,16 @@ func TestDoc(t *testing.T) {
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	p := openTab(t, r.url+"/doc")
-	p.run(chromedp.WaitVisible(chromedp.CSS(`#operations-queries-query`)))
-	p.screenshot("doc")
+	p.run(chromedp.WaitVisible(chromedp.CSS(`#operations-queries-query`)), chromedp.WaitVisible(chromedp.CSS(`#live a`)))
+	assert.Equal(t, r.url+"/dashboard", evaluate[string](p, `document.querySelector("#live a").href`))
+	if *screenshots != "" {
+		for _, scheme := range []string{"light", "dark"} {
+			p.colors(scheme)
+			png, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(*screenshots, "doc-"+scheme+".png"), png, 0o600))
+		}
+	}
 	p.run(
 		chromedp.Click(chromedp.CSS(`#operations-queries-query .opblock-summary-control`)),
 		chromedp.Click(chromedp.CSS(`#operations-queries-query .execute`)),

@@ -4,23 +4,38 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/dashboard"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 )
 
 // newDashboard returns the dashboard of the server.
-func (s *Server) newDashboard(problems *lastLines) *dashboard.Dashboard {
+func (s *Server) newDashboard(problems *dashboard.Problems) *dashboard.Dashboard {
 	return dashboard.New(dashboard.Source{
+		Server: dashboard.Server{
+			Instance: string(s.cfg.Instance), Version: version.Module(), Started: time.Now().UTC(), Store: s.storeName(),
+			MaxConnections: int64(s.cfg.MaxConnections), MaxWaiting: int64(s.cfg.MaxWaiting), Controls: s.cfg.ControlToken != "",
+		},
 		Metrics:  s.telemetry.Registry(),
 		State:    s.engine.State,
 		Phase:    s.queries.Phase,
-		Updates:  func() any { return s.updates.last(20) },
-		Problems: problems.read,
+		Updates:  func(n int) any { return s.updates.last(n) },
+		Problems: problems.Latest,
 		Latest:   s.latest.read,
 		Watch:    s.latest.watch,
-		Controls: s.cfg.ControlToken != "",
 	})
+}
+
+// storeName returns the store's name without the database's user.
+func (s *Server) storeName() string {
+	name := s.backend.Name()
+	if at := strings.LastIndex(name, "@"); at >= 0 {
+		return "PostgreSQL, " + name[at+1:]
+	}
+	return name
 }
 
 // A latestAnswer keeps the latest answer to a query while the dashboard is open, and costs next to nothing otherwise.

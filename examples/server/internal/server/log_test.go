@@ -81,19 +81,3 @@ func TestRepeatsAreCounted(t *testing.T) {
 		assert.Equal(t, 2, strings.Count(text.String(), `warning=skipped times=399`))
 	}
 }
-
-func TestLastLines(t *testing.T) {
-	t.Parallel()
-	var all bytes.Buffer
-	problems := new(lastLines)
-	logger := problems.logTo(slog.New(slog.NewTextHandler(&all, nil)))
-	logger.Info("fine")
-	assert.Empty(t, problems.read())
-	for i := range 12 {
-		logger.Warn("bad", "i", i)
-	}
-	assert.Len(t, problems.read(), 10)
-	assert.Contains(t, problems.read()[0], "i=2")
-	assert.Contains(t, problems.read()[9], "i=11")
-	assert.Equal(t, 13, strings.Count(all.String(), "\n"))
-}

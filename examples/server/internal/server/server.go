@@ -22,6 +22,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/backend"
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/connlimit"
+	"github.com/pointsapp/pointsapp/examples/server/internal/dashboard"
 	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
 	"github.com/pointsapp/pointsapp/points"
 	"github.com/pointsapp/pointsapp/points/pointshttp"
@@ -39,6 +40,7 @@ type Server struct {
 	queries     *pointshttp.Handler
 	latest      *latestAnswer // wraps queries
 	updates     *updates
+	page        *dashboard.Dashboard // nil without telemetry
 	routes      *routes
 	http        *http.Server
 	listener    *connlimit.Listener
@@ -75,9 +77,9 @@ func WithExporter(newExporter telemetry.NewExporter) Option {
 }
 
 func (s *Server) open() (err error) {
-	problems := new(lastLines)
+	problems := new(dashboard.Problems)
 	if s.cfg.Telemetry {
-		s.logger = problems.logTo(s.logger)
+		s.logger = slog.New(slog.NewMultiHandler(s.logger.Handler(), problems.Handler()))
 		s.telemetry, err = telemetry.New(context.Background(), string(s.cfg.Instance), s.newExporter, s.logger)
 		if err != nil {
 			return err
@@ -133,12 +135,11 @@ func (s *Server) newEngine() (*points.Engine, error) {
 }
 
 // handle sets up everything that is answered over HTTP.
-func (s *Server) handle(problems *lastLines) error {
+func (s *Server) handle(problems *dashboard.Problems) error {
 	s.queries = pointshttp.NewHandler(s.engine, pointshttp.Config{Ping: s.backend.Ping, Logger: s.logger})
 	s.queries.SetStarting("the store is being opened")
 	s.latest = &latestAnswer{queries: s.queries}
 	s.routes = newRoutes(s.latest, s.logger)
-	handler := allowOrigins(s.cfg.CORSOrigins, s.routes)
 	s.routes.addReadOnly(map[string]http.Handler{"/updates": s.updates})
 	description, err := apidoc.Handlers()
 	if err != nil {
@@ -149,21 +150,21 @@ func (s *Server) handle(problems *lastLines) error {
 		control := control{s.cfg.ControlToken, s.engine, s.queries, s.logger}
 		s.routes.add(control.handlers())
 	}
-	s.http = pointshttp.NewServer(handler, time.Duration(s.cfg.QueryTimeout), s.logger)
+	s.http = pointshttp.NewServer(s.routes, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.http.IdleTimeout = time.Duration(s.cfg.IdleTimeout)
 	if s.telemetry == nil {
 		return nil
 	}
 	s.telemetry.MeasureEngine(s.engine)
-	page := s.newDashboard(problems)
-	pages, err := page.Handlers()
+	s.page = s.newDashboard(problems)
+	pages, err := s.page.Handlers()
 	if err != nil {
 		return err
 	}
 	s.routes.addReadOnly(pages)
 	s.routes.addReadOnly(map[string]http.Handler{"/metrics": s.telemetry.Metrics()})
-	s.http.Handler = s.telemetry.Middleware(handler, s.routes.paths())
-	s.http.RegisterOnShutdown(page.Close) // otherwise Shutdown would wait for open pages
+	s.http.Handler = s.telemetry.Middleware(s.routes, s.routes.paths())
+	s.http.RegisterOnShutdown(s.page.Close) // otherwise Shutdown would wait for open pages
 	return nil
 }
 
@@ -203,6 +204,9 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.work(running) })
 	if s.shared() {
 		group.Go(func() error { s.updates.watch(running); return nil })
+	}
+	if s.page != nil {
+		group.Go(func() error { s.page.Run(); return nil }) // until shutdown closes it
 	}
 	group.Go(func() error {
 		<-running.Done()

@@ -23,7 +23,8 @@ import (
 
 // A Telemetry measures one server. It is safe for concurrent use.
 type Telemetry struct {
-	registry *prometheus.Registry
+	registry *prometheus.Registry // what the server measures
+	runtime  *prometheus.Registry // of Go and of the process, which cost more to gather
 	requests requests
 	engine   engine
 	exporter Exporter // nil if nothing is exported
@@ -63,8 +64,8 @@ type NewExporter func(ctx context.Context, cfg ExporterConfig) (Exporter, error)
 // New returns a Telemetry of the server with this instance name. If OpenTelemetry's environment variables ask for an
 // export, it uses newExporter; a nil newExporter is then an error that names the variable. Shutdown must be called.
 func New(ctx context.Context, instance string, newExporter NewExporter, logger *slog.Logger) (*Telemetry, error) {
-	t := &Telemetry{registry: prometheus.NewRegistry()}
-	t.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	t := &Telemetry{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry()}
+	t.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	t.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "points_instance_info", Help: "Always 1. The label is the name of the server (-instance).",
 		ConstLabels: prometheus.Labels{"service_instance_id": instance},
@@ -84,7 +85,7 @@ func New(ctx context.Context, instance string, newExporter NewExporter, logger *
 	}
 	var err error
 	t.exporter, err = newExporter(ctx, ExporterConfig{
-		Instance: instance, Traces: traces != "", Metrics: metrics != "", Gatherer: t.registry, Logger: logger,
+		Instance: instance, Traces: traces != "", Metrics: metrics != "", Gatherer: t.all(), Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -110,10 +111,13 @@ func exportVariable(signal string) string {
 
 // Metrics returns a handler that serves all metrics in Prometheus' formats.
 func (t *Telemetry) Metrics() http.Handler {
-	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(t.all(), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// Registry returns the metrics.
+// all returns all metrics.
+func (t *Telemetry) all() prometheus.Gatherer { return prometheus.Gatherers{t.registry, t.runtime} }
+
+// Registry returns the metrics without those of Go and of the process.
 func (t *Telemetry) Registry() prometheus.Gatherer { return t.registry }
 
 // TracePool configures the connections of a pool that is yet to be created to trace the SQL of traced requests and

@@ -1,63 +1,103 @@
 "use strict";
+// Shows the snapshots that the server sends, and says when they stop.
 
-const find = (id) => document.getElementById(id);
-const put = (id, text) => {
-  const element = find(id);
-  if (element.textContent !== text) element.textContent = text;
-};
-const whole = new Intl.NumberFormat("en");
-const count = (n) => whole.format(Math.round(n));
-const ms = (n) => (n === 0 ? "–" : n < 10 ? n.toFixed(2) + " ms" : n < 1000 ? n.toFixed(0) + " ms" : (n / 1000).toFixed(1) + " s");
-const seconds = (n) => (n < 1 ? (n * 1000).toFixed(n < 0.1 ? 1 : 0) + " ms" : n < 120 ? n.toFixed(n < 10 ? 2 : 0) + " s" : (n / 60).toFixed(1) + " min");
-const clock = (time) => new Date(time).toLocaleTimeString("en-GB");
+const staleAfter = 5000; // ms without a snapshot
+const words = { ok: "OK", degraded: "Degraded", down: "Down", starting: "Starting", stopping: "Stopping", stale: "Stale", frozen: "Frozen", connecting: "Connecting", offline: "No connection" };
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-const snapshots = []; // of the last two minutes, two per second
-const maxSnapshots = 240;
+let last = null; // the latest snapshot
+let lost = ""; // why no snapshots come; "" while they do
+let frozen = false;
+let level = "connecting"; // the one that is shown
+
+// showLevel shows how the server is, or that this is not known.
+function showLevel() {
+  const silent = performance.now() - received;
+  let reasons = last?.reasons ?? ["Waiting for the first data."];
+  let now = last?.level ?? "connecting";
+  let since = last ? `for ${compound(Math.max(1000, Math.floor((serverNow() - new Date(last.since)) / 1000) * 1000), 2)}, since ${zoned(last.since)}` : "";
+  if (frozen) {
+    now = "frozen";
+    reasons = [`This page shows ${zoned(last.time)}, when the server was ${words[last.level]}. “Go on” shows the present.`];
+    since = "";
+  } else if (!last && lost) {
+    now = "offline";
+    reasons = [lost];
+  } else if (last && (lost || silent > staleAfter)) {
+    now = "stale";
+    reasons = [
+      `No data from the server for ${compound(Math.max(1000, Math.floor(silent / 1000) * 1000), 2)}. ${lost || "The connection is open, but nothing arrives."}`,
+      `Everything below is of ${zoned(last.time)}, when the server was ${words[last.level]}.`,
+    ];
+    since = `since ${zoned(last.time)}`;
+  }
+  if (now !== level) {
+    level = now;
+    find("state").className = now;
+    put("announcement", `${words[now]}. ${reasons.join(" ")}`);
+    document.title = `${words[now]} – ${last ? last.server.instance + " – " : ""}PointsApp`;
+    document.querySelector("main").classList.toggle("old", now === "stale" || now === "frozen");
+  }
+  put("level", words[now]);
+  put("since", since);
+  list("reasons", reasons, (text) => create("li", { textContent: text }));
+}
 
 function show(s) {
-  snapshots.push({ rate: s.rate_per_second, p99: s.p99_ms });
-  if (snapshots.length > maxSnapshots) snapshots.shift();
-  showStatus(s);
-  put("rate", count(s.rate_per_second));
-  for (const p of ["p50", "p90", "p99"]) put(p, ms(s[p + "_ms"]));
-  put("waiting", count(s.waiting));
-  put("batch", s.reads_per_second > 0 ? s.queries_per_read.toFixed(1) : "–");
-  const failed = Object.entries(s.statuses_per_second).filter(([status]) => status !== "200");
-  put("statuses", failed.map(([status, rate]) => `${count(rate)} per second with status ${status}.`).join(" "));
-  draw("rate");
-  draw("p99");
-  put("rate-max", count(max("rate")));
-  put("p99-max", ms(max("p99")));
-  put("in-flight", count(s.in_flight));
+  serverTime = Date.parse(s.time);
+  received = performance.now();
+  last = s;
+  lost = "";
+  p99Limit = s.limits.p99_ms;
+  addUpdates(s.updates);
+  addSample(s.sample);
+  showFacts(s);
+  showFigures(s);
   showServers(s);
   showUpdate(s);
+  showControls(s);
+  showProblems(s);
   if (s.latest) put("latest", JSON.stringify(s.latest, null, 2));
-  list("problems", s.problems.toReversed(), "None.");
-  find("controls").hidden = !s.controls;
+  tick();
 }
 
-function showStatus(s) {
-  const bad = s.phase !== "" || s.down;
-  const text = s.phase !== "" ? `The server is ${s.phase}.` : s.down ? "The database is down: queries are rejected." : "Live.";
-  put("status", text);
-  find("status").classList.toggle("bad", bad);
+function showFacts(s) {
+  put("instance", s.server.instance);
+  put("version", s.server.version);
+  put("store", s.server.store);
+  put("connections", `${count(s.connections)} of ${count(s.server.max_connections)}`);
+  find("pool-fact").hidden = s.pool_max === 0;
+  put("pool", `${count(s.pool_in_use)} of ${count(s.pool_max)}`);
+  for (const element of document.querySelectorAll(".shared")) element.hidden = !s.servers;
+  for (const element of document.querySelectorAll(".batches")) element.hidden = s.pool_max === 0; // in memory each query is a read
+  put("queries", s.servers ? "Queries of this server" : "Queries");
 }
 
-const max = (key) => Math.max(0, ...snapshots.map((s) => s[key]));
-
-function draw(key) {
-  const top = max(key) || 1;
-  const line = snapshots.map((s, i) => `${((i + maxSnapshots - snapshots.length) * 600 / (maxSnapshots - 1)).toFixed(1)},${(135 - 130 * s[key] / top).toFixed(1)}`);
-  find(key + "-line").setAttribute("points", line.join(" "));
+function showFigures(s) {
+  const failed = Object.entries(s.statuses_per_second).filter(([status]) => status !== "200");
+  const errors = failed.filter(([status]) => status.startsWith("5")).reduce((sum, [, rate]) => sum + rate, 0);
+  const share = s.rate_per_second > 0 ? errors / s.rate_per_second : 0;
+  const limit = (id, text, beyond) => {
+    put(id + "-limit", text + (beyond ? ", exceeded" : ""));
+    for (const element of [find(id), find(id + "-limit")]) element.classList.toggle("bad", beyond);
+  };
+  put("rate", perSecond(s.rate_per_second));
+  put("errors", s.rate_per_second > 0 ? `${+(100 * share).toPrecision(2)}%` : "–");
+  limit("errors", `limit ${100 * s.limits.error_share}%`, share > s.limits.error_share);
+  for (const p of ["p50", "p90", "p99"]) put(p, latency(s[p + "_ms"]));
+  limit("p99", `limit ${duration(s.limits.p99_ms)}`, s.p99_ms > s.limits.p99_ms);
+  put("waiting", count(s.waiting));
+  limit("waiting", `at most ${count(s.server.max_waiting)}`, s.waiting >= s.server.max_waiting);
+  put("batch", s.reads_per_second > 0 ? three(s.queries_per_read) : "–");
+  put("reads", perSecond(s.reads_per_second));
+  put("lock-wait", latency(s.lock_wait_p99_ms));
+  put("statuses", failed.map(([status, rate]) => `${perSecond(rate)} per second with status ${status}.`).join(" "));
 }
 
 function showServers(s) {
-  for (const element of document.querySelectorAll(".shared")) element.hidden = !s.servers;
-  put("queries", s.servers ? "Queries of this server" : "Queries");
-  put("lock-wait", ms(s.lock_wait_p99_ms));
   rows("servers", s.servers ?? [], (server) => {
     const roles = [server.this && "this server", server.updating && "updating"].filter(Boolean);
-    return [server.instance, clock(server.started_at), clock(server.seen_at), roles.join(", ")];
+    return [server.instance, clock(server.started_at), { time: server.seen_at }, roles.join(", ") || "–"];
   });
 }
 
@@ -65,78 +105,128 @@ function showUpdate(s) {
   const updates = s.updates.toReversed();
   const bar = find("progress");
   const other = s.servers?.find((server) => server.updating && !server.this);
+  bar.hidden = !s.running_since;
   if (s.running_since && other) {
     bar.removeAttribute("value"); // only that server knows how far it is
-    put("update-text", `Running on ${other.instance} since ${clock(s.running_since)}.`);
+    put("update-text", `Running on ${other.instance} since ${zoned(s.running_since)}.`);
   } else if (s.running_since) {
-    const share = s.total > 0 ? s.done / s.total : 0;
-    bar.value = share;
-    put("update-text", `Running since ${clock(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * share)}%.`);
+    bar.value = s.total > 0 ? s.done / s.total : 0;
+    put("update-text", `Running since ${zoned(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * bar.value)}%.`);
   } else {
-    const last = updates.find((u) => u.ended_at !== null || u.failed); // the end of the latest one may be on its way
-    bar.value = last && !last.failed ? 1 : 0;
-    put("update-text", last ? (last.failed ? "Not running. The latest update failed." : `Not running. The latest update reached ${count(last.users)} users.`) : "No update has run yet.");
+    const u = updates.find((u) => u.ended_at !== null || u.failed); // the end of the latest one may be on its way
+    put("update-text", !u ? "Not running. There has been no update yet." : u.failed ? `Not running. The latest one, of ${zoned(u.started_at)}, failed.` : `Not running. The latest one succeeded: ${count(u.users)} users in ${took(u)}, at ${zoned(u.started_at)}.`);
   }
-  const next = s.paused ? "Ticks are paused." : s.next_tick ? `The next one is at ${clock(s.next_tick)}.` : "None is scheduled.";
-  const skipped = s.skipped > 0 ? ` ${count(s.skipped)} of them started no update, because one was running.` : "";
-  const breaker = s.breaker === "closed" ? "" : ` Updates keep failing: the circuit breaker is ${s.breaker}.`;
-  const all = s.servers ? ", for all servers together" : "";
-  put("ticks", `There is a tick every ${seconds(s.interval_seconds)}${all}. ${next}${skipped}${breaker}`);
-  rows("history", updates.slice(0, 20), (u) => {
-    const ended = u.ended_at !== null;
-    const cells = [clock(u.started_at), ended ? seconds((new Date(u.ended_at) - new Date(u.started_at)) / 1000) : "–", ended ? count(u.users) : "–", result(u)];
+  rows("history", updates, (u) => {
+    const cells = [clock(u.started_at), { time: u.started_at }, u.ended_at ? took(u) : "–", u.ended_at ? count(u.users) : "–", result(u)];
     return s.servers ? [u.instance ?? "", ...cells] : cells;
   });
 }
 
-const result = (u) => (u.failed ? (u.ended_at === null ? "lost" : "failed") : u.ended_at === null ? "running" : "done");
-const classes = { failed: "bad", lost: "bad", done: "good" };
-const shown = {}; // by the ID of a table's body
+// showTicks has a countdown, so it is shown more often than snapshots come.
+function showTicks(s) {
+  const all = s.servers ? ", for all servers together" : "";
+  const next = s.paused ? "Ticks are paused: no new min number and no updates." : s.next_tick ? `${Date.parse(s.next_tick) > serverNow() ? "The next one is" : "One was due"} ${ago(s.next_tick)} (${zoned(s.next_tick)}).` : "None is scheduled.";
+  const skipped = s.skipped > 0 ? ` ${count(s.skipped)} started no update, because one was running.` : "";
+  put("ticks", `A tick every ${compound(s.interval_seconds * 1000)}${all}. ${next}${skipped}`);
+}
 
+const took = (u) => duration(new Date(u.ended_at) - new Date(u.started_at));
+const result = (u) => (u.failed ? (u.ended_at ? "✗ failed" : "✗ lost") : u.ended_at ? "✓ done" : "… running");
+const resultClasses = { "✗": "bad", "✓": "good" };
+const shown = {}; // JSON by the ID of the element that shows it
+
+// rows fills the body of a table. A cell is a text or {time}, which is shown as how long ago that was.
 function rows(id, items, cells) {
-  const texts = items.map(cells);
-  const now = JSON.stringify(texts);
+  list(id, items.map(cells), (row) => {
+    const element = create("tr", {}, ...row.map((cell) => create("td", {}, cell.time ? relative(cell.time) : cell)));
+    element.lastChild.className = resultClasses[element.lastChild.textContent[0]] ?? "";
+    return element;
+  });
+}
+
+// list replaces the children of an element if they have changed.
+function list(id, items, make) {
+  const now = JSON.stringify(items);
   if (now === shown[id]) return;
   shown[id] = now;
-  find(id).replaceChildren(...texts.map((row) => {
-    const element = document.createElement("tr");
-    element.append(...row.map((text) => Object.assign(document.createElement("td"), { textContent: text })));
-    element.lastChild.className = classes[row.at(-1)] ?? "";
-    return element;
-  }));
+  find(id).replaceChildren(...items.map(make));
 }
 
-function list(id, lines, none) {
-  const texts = lines.length > 0 ? lines : [none];
-  const element = find(id);
-  if (element.textContent === texts.join("")) return;
-  element.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+function showProblems(s) {
+  list("problems", s.problems.length > 0 ? s.problems : [null], (p) => {
+    if (p === null) return create("li", { textContent: "None since the start." });
+    const times = p.count > 1 ? [`${count(p.count)} times, first at ${zoned(p.first)}, latest `] : [];
+    return create("li", {},
+      create("b", { className: p.level === "ERROR" ? "bad" : "warning", textContent: p.level === "ERROR" ? "✗ Error" : "▲ Warning" }),
+      ` ${p.message} `,
+      create("span", { className: "note" }, ...times, relative(p.last), ` (${zoned(p.last)})`),
+      ...(p.detail ? [create("code", { textContent: p.detail })] : []));
+  });
 }
+
+let charted = -Infinity; // when the charts were last drawn
+let described = -Infinity;
+
+// tick shows what changes with time alone.
+function tick() {
+  showLevel();
+  if (!last || frozen) return;
+  put("as-of", `${zoned(last.time)} (${ago(last.time)})`);
+  put("uptime", compound(Math.max(1000, Math.floor((Date.parse(last.time) - new Date(last.server.started_at)) / 1000) * 1000), 2));
+  showTicks(last);
+  refreshRelative();
+  const now = performance.now();
+  if (now - charted >= (calm.matches ? 10000 : 900)) {
+    charted = now;
+    drawCharts();
+  }
+  if (now - described >= 10000) {
+    described = now;
+    describeCharts();
+    if (find("table-details").open) rows("minutes", minutes(), (row) => row);
+  }
+}
+
+let events = null;
 
 function watch() {
-  const events = new EventSource("/dashboard/events");
+  events = new EventSource("dashboard/events");
+  events.addEventListener("history", (event) => { setHistory(JSON.parse(event.data)); charted = described = -Infinity; });
   events.onmessage = (event) => show(JSON.parse(event.data));
-  events.onerror = () => {
-    put("status", "No connection to the server. Reconnecting…");
-    find("status").classList.add("bad");
-    if (events.readyState === EventSource.CLOSED) setTimeout(watch, 1000); // otherwise it reconnects by itself
+  events.onerror = async () => {
+    lost = "There is no connection to the server. Trying again.";
+    showLevel();
+    if (events.readyState !== EventSource.CLOSED) return; // it reconnects by itself
+    lost = await reason();
+    showLevel();
+    setTimeout(() => { if (!frozen) watch(); }, 2000);
   };
 }
 
-find("token").value = sessionStorage.getItem("token") ?? "";
-find("control").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const action = event.submitter.value;
-  const token = find("token").value;
-  const body = action === "interval" ? JSON.stringify({ interval: find("interval").value }) : undefined;
-  put("outcome", "…");
+// reason returns why the server does not serve events, in its own words if it has some.
+async function reason() {
+  const abort = new AbortController();
   try {
-    const response = await fetch("/control/" + action, { method: "POST", headers: { Authorization: "Bearer " + token }, body });
-    if (response.ok) sessionStorage.setItem("token", token);
-    put("outcome", response.ok ? "Done." : (await response.json()).detail);
-  } catch {
-    put("outcome", "No connection to the server.");
+    const response = await fetch("dashboard/events", { signal: abort.signal });
+    if (!response.ok) return (await response.json()).detail + " Trying again.";
+  } catch { /* no server, or no words */ } finally {
+    abort.abort();
   }
-});
+  return "There is no connection to the server. Trying again.";
+}
 
+find("freeze").addEventListener("click", (event) => {
+  if (!last) return;
+  frozen = !frozen;
+  event.target.ariaPressed = frozen;
+  event.target.textContent = frozen ? "Go on" : "Freeze this page";
+  if (frozen) events.close();
+  else watch();
+  showLevel();
+});
+find("table-details").addEventListener("toggle", () => rows("minutes", minutes(), (row) => row));
+const place = Intl.DateTimeFormat().resolvedOptions().timeZone;
+put("zone", `Times are in ${zone}${place === zone ? "" : ` (${place})`}.`);
+for (const element of document.querySelectorAll(".zone")) element.textContent = `(${zone})`;
+setInterval(tick, 1000);
 watch();
