@@ -21,6 +21,7 @@ var durationBuckets = []float64{
 // requests measures HTTP requests.
 type requests struct {
 	duration *prometheus.HistogramVec
+	panics   prometheus.Counter
 
 	mu    sync.RWMutex
 	known map[labels]prometheus.Observer // so that no request has to build its label values; a sync.Map would allocate
@@ -42,7 +43,10 @@ func (r *requests) register(registry *prometheus.Registry) {
 		// The names and this label are those of OpenTelemetry's semantic conventions.
 		ConstLabels: prometheus.Labels{"url_scheme": "http"},
 	}, []string{"http_request_method", "http_response_status_code", "http_route"})
-	registry.MustRegister(r.duration)
+	r.panics = prometheus.NewCounter(prometheus.CounterOpts{ // from 0 on, so that increase() counts the first one
+		Name: "points_panics_total", Help: "Requests whose handler panicked: those with status 500.",
+	})
+	registry.MustRegister(r.duration, r.panics)
 }
 
 // otherMethod is the label of methods that are unknown, as the semantic conventions say.
@@ -96,6 +100,9 @@ func (t *Telemetry) Middleware(next http.Handler, routes []string) http.Handler 
 				endSpan(l.status)
 			}
 			t.requests.observer(l).Observe(took.Seconds())
+			if l.status == http.StatusInternalServerError {
+				t.requests.panics.Inc()
+			}
 		}()
 		next.ServeHTTP(writer, r)
 	})

@@ -20,6 +20,7 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) {
 		inFlight: desc("points_batches_in_flight", "Reads of the store in progress."),
 		down:     desc("points_store_down", "1 while reads of the store fail and queries are rejected."),
 		paused:   desc("points_ticks_paused", "1 while ticks are paused."),
+		interval: desc("points_tick_interval_seconds", "Time between two ticks."),
 		running:  desc("points_update_running", "1 while an update is running."),
 		progress: desc("points_update_progress_ratio", "Share of users that the running update has reached."),
 		failures: desc("points_update_failures", "Consecutive failed updates."),
@@ -36,8 +37,8 @@ type stateCollector struct {
 	state     func() points.State
 	minNumber *minNumberTime
 
-	waiting, inFlight, down, paused, running, progress, failures, breaker, age *prometheus.Desc
-	servers, ticks, skipped                                                    *prometheus.Desc // of a shared state
+	waiting, inFlight, down, paused, interval, running, progress, failures, breaker, age *prometheus.Desc
+	servers, ticks, skipped                                                              *prometheus.Desc // of a shared state
 }
 
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
@@ -51,6 +52,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.inFlight, float64(state.InFlight))
 	gauge(c.down, boolValue(state.Down))
 	gauge(c.paused, boolValue(state.Paused))
+	gauge(c.interval, state.Interval.Seconds())
 	gauge(c.running, boolValue(!state.Updater.RunningSince.IsZero()))
 	gauge(c.progress, float64(state.Updater.Done)/float64(max(state.Updater.Total, 1)))
 	gauge(c.failures, float64(state.Updater.Failures))
