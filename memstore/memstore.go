@@ -29,15 +29,35 @@ var _ points.Store = (*Store)(nil)
 
 // New returns a store of n users with ids 1..n and 0 points each. n must be in 0..2,147,483,647, or in 0..134,217,727
 // on 32-bit machines.
-func New(n int) (*Store, error) {
+func New(n int) (*Store, error) { return NewContext(context.Background(), n) }
+
+// NewContext is New for many users, which take some seconds per 1,000,000,000: it fails when ctx ends, and reports its
+// progress to [points.WithProgress].
+func NewContext(ctx context.Context, n int) (*Store, error) {
+	const step = 1 << 22 // users between two checks of ctx: some 10 ms
 	if n < 0 || n > maxUsers {
 		return nil, fmt.Errorf("memstore: the number of users must be in 0..%d, got %d", maxUsers, n)
 	}
 	ids := make([]int64, n)
-	for i := range ids {
-		ids[i] = int64(i) + 1
+	for first := 0; first < n; first += step {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("memstore: creating %d users: %w", n, err)
+		}
+		if first > 0 {
+			points.ReportProgress(ctx, int64(first), int64(n))
+		}
+		for i := first; i < min(first+step, n); i++ {
+			ids[i] = int64(i) + 1
+		}
 	}
+	points.ReportProgress(ctx, int64(n), int64(n))
 	return newStore(ids), nil
+}
+
+// Memory returns how many bytes of memory n users take, including an update.
+func Memory(n int64) int64 {
+	const id, versions = 8, 2 // a version has a byte of points
+	return n * (id + versions)
 }
 
 // FromIDs returns a store of users with these ids, in any order, and 0 points each. It does not keep the slice. A

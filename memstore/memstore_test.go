@@ -224,3 +224,18 @@ func TestAllocations(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, len(users), cap(users))
 }
+
+func TestNewContextEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var done []int64
+	ctx = points.WithProgress(ctx, func(n, total int64) {
+		assert.EqualValues(t, 10_000_000, total)
+		done = append(done, n)
+		cancel()
+	})
+	_, err := memstore.NewContext(ctx, 10_000_000)
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Len(t, done, 1)
+	assert.EqualValues(t, 20, memstore.Memory(2))
+}

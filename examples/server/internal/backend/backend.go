@@ -3,12 +3,10 @@ package backend
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
-	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -34,27 +32,7 @@ type Backend interface {
 // Open returns the backend that cfg asks for. It connects to no database yet. A nil tele measures nothing.
 func Open(cfg config.Config, tele *telemetry.Telemetry, logger *slog.Logger) (Backend, error) {
 	if cfg.DatabaseURL == "" {
-		return openMemory(cfg.Users)
+		return &memory{want: cfg.Users}, nil
 	}
 	return openPostgres(cfg, tele, logger)
-}
-
-// memory is the backend of users in memory.
-type memory struct{ users *memstore.Store }
-
-func openMemory(users config.Users) (Backend, error) {
-	store, err := memstore.New(int(users))
-	if err != nil {
-		return nil, fmt.Errorf("-users (USERS): %w", err)
-	}
-	return memory{store}, nil
-}
-
-func (m memory) Store() points.Store        { return m.users }
-func (m memory) Name() string               { return "memory" }
-func (m memory) Ping(context.Context) error { return nil }
-func (m memory) Close()                     {}
-
-func (m memory) Prepare(context.Context, func(done, total int64)) (int64, error) {
-	return int64(m.users.Len()), nil
 }

@@ -191,10 +191,6 @@ func TestOpenErrors(t *testing.T) {
 			func(c *config.Config) { c.Addr = "192.0.2.1:4000" },
 			"192.0.2.1:4000: this machine does not have that address: see -addr (ADDR)",
 		},
-		"too many users": {
-			func(c *config.Config) { c.Users = 1 << 31 },
-			"-users (USERS): memstore: the number of users must be in 0..2147483647, got 2147483648",
-		},
 		"interval": {
 			func(c *config.Config) { c.Interval = 1 },
 			"points: Config.Interval must be at least 1ms, got 1ns",
