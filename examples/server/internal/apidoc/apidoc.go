@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/swaggest/swgui/v5/static"
@@ -55,8 +56,11 @@ func Handlers() (map[string]http.Handler, error) {
 		return nil, err
 	}
 	handlers["/doc"] = content("text/html; charset=utf-8", doc)
-	handlers["/doc/"] = handlers["/doc"]
-	ui := http.StripPrefix("/doc", statigz.FileServer(static.FS))
+	handlers["/doc/"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Location", "../doc") // http.Redirect would make it absolute, without the prefix of a proxy
+		w.WriteHeader(http.StatusPermanentRedirect)
+	})
+	ui := http.StripPrefix("/doc", quoteETags(statigz.FileServer(static.FS)))
 	for _, name := range []string{"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"} {
 		handlers["/doc/"+name] = page.Secure(policy, ui)
 	}
@@ -66,6 +70,40 @@ func Handlers() (map[string]http.Handler, error) {
 	}
 	return handlers, nil
 }
+
+// quoteETags returns a handler that adds the quotes that statigz leaves out of entity tags.
+func quoteETags(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if tag := r.Header.Get("If-None-Match"); tag != "" {
+			r.Header.Set("If-None-Match", strings.Trim(strings.TrimPrefix(tag, "W/"), `"`))
+		}
+		next.ServeHTTP(&etagWriter{ResponseWriter: w}, r)
+	})
+}
+
+type etagWriter struct {
+	http.ResponseWriter
+
+	wroteHeader bool
+}
+
+func (w *etagWriter) WriteHeader(status int) {
+	w.wroteHeader = true
+	if tag := w.Header().Get("Etag"); tag != "" {
+		w.Header().Set("Etag", `"`+tag+`"`)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *etagWriter) Write(body []byte) (int, error) {
+	if !w.wroteHeader {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(body)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *etagWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // withVersion returns a description with a version instead of the placeholder.
 func withVersion(description []byte, to string) []byte {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -200,6 +201,35 @@ func (d *Delay) UnmarshalText(text []byte) error {
 
 // MarshalText implements encoding.TextMarshaler.
 func (d Delay) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// Origins are origins of web pages, separated by commas, or * for all.
+type Origins string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (o *Origins) UnmarshalText(text []byte) error {
+	for _, origin := range Origins(text).List() {
+		if origin == "*" {
+			continue
+		}
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+			return errors.New("must be origins such as https://a.example,https://b.example:8443, or *")
+		}
+	}
+	*o = Origins(text)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (o Origins) MarshalText() ([]byte, error) { return []byte(o), nil }
+
+// List returns the origins.
+func (o Origins) List() []string {
+	if o == "" {
+		return nil
+	}
+	return strings.Split(string(o), ",")
+}
 
 // A LogFormat is text or json.
 type LogFormat string

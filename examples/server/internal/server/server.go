@@ -140,6 +140,7 @@ func (s *Server) handle(problems *dashboard.Problems) error {
 	s.queries.SetStarting("the store is being opened")
 	s.latest = &latestAnswer{queries: s.queries}
 	s.routes = newRoutes(s.latest, s.logger)
+	handler := allowOrigins(s.cfg.CORSOrigins, s.routes)
 	s.routes.addReadOnly(map[string]http.Handler{"/updates": s.updates})
 	description, err := apidoc.Handlers()
 	if err != nil {
@@ -150,7 +151,7 @@ func (s *Server) handle(problems *dashboard.Problems) error {
 		control := control{s.cfg.ControlToken, s.engine, s.queries, s.logger}
 		s.routes.add(control.handlers())
 	}
-	s.http = pointshttp.NewServer(s.routes, time.Duration(s.cfg.QueryTimeout), s.logger)
+	s.http = pointshttp.NewServer(handler, time.Duration(s.cfg.QueryTimeout), s.logger)
 	s.http.IdleTimeout = time.Duration(s.cfg.IdleTimeout)
 	if s.telemetry == nil {
 		return nil
@@ -163,7 +164,7 @@ func (s *Server) handle(problems *dashboard.Problems) error {
 	}
 	s.routes.addReadOnly(pages)
 	s.routes.addReadOnly(map[string]http.Handler{"/metrics": s.telemetry.Metrics()})
-	s.http.Handler = s.telemetry.Middleware(s.routes, s.routes.paths())
+	s.http.Handler = s.telemetry.Middleware(handler, s.routes.paths())
 	s.http.RegisterOnShutdown(s.page.Close) // otherwise Shutdown would wait for open pages
 	return nil
 }

@@ -6,7 +6,7 @@ document.querySelector("#live a").href = live;
 fetch(live, { method: "HEAD" }).then((response) => { document.getElementById("live").hidden = !response.ok; });
 
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
