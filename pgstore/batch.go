@@ -39,32 +39,22 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 
 // sendBatch executes the update of a range as a pipeline: one transaction, and one round trip.
 func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64) (rows int64, err error) {
-	batch := &pgx.Batch{}
-	batch.Queue(enterBatch, u.batchLock, u.leaseTimeout.Milliseconds())
-	batch.Queue(fenceQuery, u.fenceArgs()...)
-	batch.Queue("UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $2"+
-		" WHERE id >= $3::bigint AND id <= $4::bigint", u.key, u.at, low, high)
-	batch.Queue(identityQuery, int64(u.table.oid), updateLockMode)
-	results := conn.SendBatch(ctx, batch)
-	defer func() {
-		if closeErr := results.Close(); err == nil && closeErr != nil {
-			rows, err = 0, closeErr
-		}
-	}()
-	if _, err := results.Exec(); err != nil {
-		return 0, err
-	}
-	if _, err := results.Exec(); err != nil {
-		return 0, fenceError(err)
-	}
-	tag, err := results.Exec()
-	if err != nil {
-		return 0, err
-	}
-	if _, err := results.Exec(); err != nil {
-		return 0, identityError(err)
-	}
-	return tag.RowsAffected(), nil
+	steps := u.enter()
+	counted := len(steps)
+	steps = append(steps, step{
+		sql: "UPDATE " + u.table.qualified + " SET points = " + drawnPoints + ", updated_at = $2" +
+			" WHERE id >= $3::bigint AND id <= $4::bigint",
+		args: []any{u.key, u.at, low, high},
+	}, step{identityQuery, []any{int64(u.table.oid), updateLockMode}, identityError})
+	steps = append(steps, u.table.layout.endBatch(u.table)...)
+	return sendSteps(ctx, conn, steps, counted)
+}
+
+// enter returns the steps with which a transaction that updates users begins.
+func (u *update) enter() []step {
+	return append(u.table.layout.beginBatch(),
+		step{sql: enterBatch, args: []any{u.batchLock, u.leaseTimeout.Milliseconds()}},
+		step{fenceQuery, u.fenceArgs(), fenceError})
 }
 
 // identityQuery fails with a division by zero unless the transaction has locked the table with this oid in this mode.
@@ -118,12 +108,8 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 	}
 	// Both statements have one snapshot: a user left after the update existed before it, and was skipped.
 	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, enterBatch, u.batchLock, u.leaseTimeout.Milliseconds())
-		if err != nil {
+		if err := execSteps(ctx, tx, u.enter()); err != nil {
 			return err
-		}
-		if _, err := tx.Exec(ctx, fenceQuery, u.fenceArgs()...); err != nil {
-			return fenceError(err)
 		}
 		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $4"+stale,
 			u.key, low, high, u.at)
@@ -134,10 +120,13 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 			return err
 		}
 		n = tag.RowsAffected()
-		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil || left == 0 {
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
 			return err
 		}
-		return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))
+		if left > 0 {
+			return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))
+		}
+		return execSteps(ctx, tx, u.table.layout.endBatch(u.table))
 	})
 	if err != nil {
 		return 0, err

@@ -19,10 +19,19 @@ import (
 // open returns the store of a new table with these users, and the pool that it is on.
 func open(tb testing.TB, cfg pgstore.Config, ids []int64) (*pgstore.Store, *pgxpool.Pool) {
 	tb.Helper()
+	return openAs(tb, "", cfg, ids)
+}
+
+// openAs does what open does with a table that exists before Migrate, made by this SQL.
+func openAs(tb testing.TB, create string, cfg pgstore.Config, ids []int64) (*pgstore.Store, *pgxpool.Pool) {
+	tb.Helper()
 	pool := pgtest.Pool(tb)
+	_, err := pool.Exec(tb.Context(), create, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(tb, err)
 	store, err := pgstore.New(pool, cfg)
 	require.NoError(tb, err)
 	require.NoError(tb, store.Migrate(tb.Context()))
+	pgtest.Distribute(tb, pool)
 	_, err = pool.CopyFrom(tb.Context(), pgx.Identifier{"users"}, []string{"id"},
 		pgx.CopyFromSlice(len(ids), func(i int) ([]any, error) { return []any{ids[i]}, nil }))
 	require.NoError(tb, err)
@@ -38,10 +47,14 @@ func seeded(tb testing.TB, cfg pgstore.Config, n int64) (*pgstore.Store, *pgxpoo
 }
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
-		store, _ := open(tb, pgstore.Config{BatchSize: 3000}, ids)
-		return store
-	})
+	for name, create := range layouts() {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
+				store, _ := openAs(tb, create, pgstore.Config{BatchSize: 3000}, ids)
+				return store
+			})
+		})
+	}
 }
 
 func BenchmarkStore(b *testing.B) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -12,9 +11,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// UsersAbove implements [points.Store]. It runs up to three statements, and returns the users of the first one that
-// finds enough. The first looks at a few pages where an earlier read found users, the second at a sample of users near
-// the lowest and the highest id, the third at the whole table. Each statement has one snapshot.
+// UsersAbove implements [points.Store]. It runs a few statements, and returns the users of the first one that finds
+// enough. The first ones look at a few places, the last one at the whole table. Each has one snapshot of the users.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.
@@ -39,30 +37,12 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 	return users, nil
 }
 
-// A readHint is what earlier reads of a table found out. It determines where the next read looks first, and so which of
-// the matching users it returns.
-type readHint struct {
-	page       atomic.Uint32 // where the last read of the sample or of the whole table found users
-	fewMatches atomic.Bool   // the last read of the whole table found too few users, as before the table's first update
-}
-
 func (t *table) read(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
-	users, _, err := t.readPages(ctx, conn, min, limit)
+	users, err := t.layout.readSome(ctx, conn, t, min, limit)
 	if err != nil || len(users) == limit {
 		return users, err
 	}
-	var page uint32
-	if !t.hint.fewMatches.Load() { // with few matching users, the sample would hardly find more than the pages
-		users, page, err = t.readSample(ctx, conn, min, limit)
-	}
-	if err == nil && len(users) < limit {
-		users, page, err = t.readTable(ctx, conn, min, limit)
-		t.hint.fewMatches.Store(err == nil && len(users) < limit)
-	}
-	if err == nil && len(users) == limit {
-		t.hint.page.Store(page)
-	}
-	return users, err
+	return t.layout.readAll(ctx, conn, t, min, limit)
 }
 
 // readParams are SQL expressions for the parameters of the read queries: placeholders such as $1 in a statement,
@@ -84,17 +64,18 @@ const pagesPerRead = 32
 // rows by ctid instead of reading only these pages.
 func (t *table) pagesQuery(columns string, p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified +
-		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + " LIMIT " + p.limit
+		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
-func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
+func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
 	rows, err := conn.Query(ctx, t.pagesQuery(columns, statementParams(limit)), min, from, to)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return collect(rows, limit)
+	users, _, err := collect(rows, limit)
+	return users, err
 }
 
 // The sample is up to sampleUsers users: those on pagesFromFirst pages, starting at the page of the user with the
@@ -135,13 +116,13 @@ func (t *table) sampleQuery(p readParams) string {
 		" SELECT " + columns + " FROM " + t.qualified +
 		" WHERE ctid >= " + selectLow + "last_pages) AND ctid < " + selectHigh + "last_pages)" +
 		" LIMIT " + sampleUsers +
-		") AS sample WHERE points > " + p.min + " LIMIT " + p.limit
+		") AS sample WHERE points > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
-func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, uint32, error) {
+func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, place, error) {
 	rows, err := conn.Query(ctx, t.sampleQuery(statementParams(limit)), min)
 	if err != nil {
-		return nil, 0, err
+		return nil, place{}, err
 	}
 	return collect(rows, limit)
 }
@@ -157,13 +138,13 @@ func (t *table) tableQuery(p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit
 }
 
-// readTable sends the settings and the query as one batch, which is one transaction and one round trip.
-func (t *table) readTable(
-	ctx context.Context, conn *pgx.Conn, min, limit int,
-) (users []points.User, page uint32, err error) {
+// readTable sends the settings and a query of the whole table as one batch, which is one transaction and one round trip.
+func readTable(
+	ctx context.Context, conn *pgx.Conn, query string, min, limit int,
+) (users []points.User, first place, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(forceBitmapScan)
-	batch.Queue(t.tableQuery(statementParams(limit)), min)
+	batch.Queue(query, min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
 		if closeErr := results.Close(); err == nil && closeErr != nil {
@@ -171,32 +152,45 @@ func (t *table) readTable(
 		}
 	}()
 	if _, err := results.Exec(); err != nil {
-		return nil, 0, err
+		return nil, place{}, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, 0, err
+		return nil, place{}, err
 	}
 	return collect(rows, limit)
 }
 
-const columns = "id, points, inserted_at, updated_at, ctid"
+// The columns of a user, and those of its place.
+const (
+	userColumns = "id, points, inserted_at, updated_at"
+	columns     = userColumns + ", ctid"
+)
 
-// collect returns the users, and the page of the first one.
-func collect(rows pgx.Rows, limit int) (users []points.User, page uint32, err error) {
+// A place is where a user is.
+type place struct {
+	page      uint32
+	partition uint32 // oid of the table with the page
+}
+
+// collect returns the users, and the place of the first one as far as the columns after userColumns tell it.
+func collect(rows pgx.Rows, limit int) (users []points.User, first place, err error) {
 	defer rows.Close()
 	users = make([]points.User, 0, min(limit, 16))
+	var u points.User
+	var tid pgtype.TID
+	var partition uint32
+	targets := []any{&u.ID, &u.Points, &u.InsertedAt, &u.UpdatedAt, &tid, &partition}
+	targets = targets[:min(len(targets), len(rows.FieldDescriptions()))]
 	for rows.Next() {
-		var u points.User
-		var tid pgtype.TID
-		if err := rows.Scan(&u.ID, &u.Points, &u.InsertedAt, &u.UpdatedAt, &tid); err != nil {
-			return nil, 0, err
+		if err := rows.Scan(targets...); err != nil {
+			return nil, place{}, err
 		}
 		if len(users) == 0 {
-			page = tid.BlockNumber
+			first = place{tid.BlockNumber, partition}
 		}
 		u.InsertedAt, u.UpdatedAt = u.InsertedAt.UTC(), u.UpdatedAt.UTC()
 		users = append(users, u)
 	}
-	return users, page, rows.Err()
+	return users, first, rows.Err()
 }

@@ -46,7 +46,7 @@ func isRetryable(err error) bool {
 		"57": // operator intervention: shutdown, crash, cannot connect now, statement timeout
 		return true
 	}
-	return code == lockNotAvailable
+	return code == lockNotAvailable || code == internalError // which is how Citus reports some lost workers
 }
 
 // sleep waits for the duration, or until ctx ends.

@@ -59,8 +59,10 @@ func TestSeed(t *testing.T) {
 	assert.Equal(t, []int64{0, 50_000, 100_000, 120_000}, reported)
 	assertUsers(t, store, 120_000)
 	assert.Equal(t, []int64{0, 1, 120_000}, queryOne[[]int64](t, pool, "SELECT ARRAY[max(points), min(id), max(id)] FROM users"))
-	assert.InDelta(t, 120_000, queryOne[float64](t, pool, "SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass"), 0,
-		"statistics are fresh")
+	if !pgtest.Distributed() { // then the workers have the statistics
+		assert.InDelta(t, 120_000, queryOne[float64](t, pool, "SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass"), 0,
+			"statistics are fresh")
+	}
 
 	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(int64, int64) {
 		assert.Fail(t, "a table with users is left alone")

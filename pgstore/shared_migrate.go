@@ -70,9 +70,17 @@ func fillShared(ctx context.Context, tx pgx.Tx, t *table) error {
 	return nil
 }
 
+// errSharded reports that the users are on several servers, where the function of a shared state cannot read them as
+// they were at one moment.
+var errSharded = errors.New("a shared state needs a table on one server, and Citus has distributed this one: " +
+	"set Config.Shared to false, or undistribute the table")
+
 // findShared returns the objects in the database that have the names of the objects of the shared state. It fails if
 // one of them belongs to somebody else. An array type is none: PostgreSQL renames it if a table needs its name.
 func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error) {
+	if t.isSharded() {
+		return nil, errSharded
+	}
 	var version int
 	if err := q.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
 		return nil, err

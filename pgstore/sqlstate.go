@@ -8,15 +8,18 @@ import (
 
 // SQLSTATE codes of PostgreSQL.
 const (
+	featureNotSupported   = "0A000" // also of a cached plan whose result would have other types
 	divisionByZero        = "22012"
-	insufficientPrivilege = "42501"
 	invalidSchemaName     = "3F000"
 	serializationFailure  = "40001"
+	insufficientPrivilege = "42501"
+	undefinedColumn       = "42703"
 	undefinedFunction     = "42883"
 	undefinedTable        = "42P01"
 	lockNotAvailable      = "55P03"
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
 	noDataFound           = "P0002"
+	internalError         = "XX000"
 )
 
 // sqlState returns the SQLSTATE of an error, or "" if PostgreSQL did not send it.

@@ -21,7 +21,12 @@ type table struct {
 	schema    string
 	relation  string // name without the schema
 	qualified string // schema and name, quoted for SQL
+	layout    layout
 	hint      readHint
+
+	// guard is a condition, beginning with AND, of the statements that read a few pages. It is not empty if the table is a
+	// partition: then it is true if the table is, in this statement, a partition of the table that is read.
+	guard string
 
 	// bound is a bound of the timestamps of the shared state, in microseconds since 1970, that is durable: a crash of the
 	// database does not lose it. 0 if none is known.
@@ -58,7 +63,7 @@ func (s *Store) table(ctx context.Context) (*table, error) {
 }
 
 // currentTable returns the table like table, but looks the name up again if another table, or none, now has the
-// qualified name.
+// qualified name, or if it is or was distributed over shards: its layout may have changed.
 func (s *Store) currentTable(ctx context.Context) (*table, error) {
 	t := s.resolved.Load()
 	if t == nil {
@@ -70,13 +75,19 @@ func (s *Store) currentTable(ctx context.Context) (*table, error) {
 		return err
 	})
 	switch {
-	case err == nil && now.oid == t.oid:
+	case err == nil && now.oid == t.oid && !now.isSharded() && !t.isSharded():
 		return t, nil
 	case err == nil || errors.Is(err, errNoTable):
 		s.resolved.CompareAndSwap(t, nil)
 		return s.table(ctx)
 	}
 	return nil, err
+}
+
+// isSharded reports whether Citus had distributed the table over shards when it was looked up.
+func (t *table) isSharded() bool {
+	_, sharded := t.layout.(*shards)
+	return sharded
 }
 
 // forgetIfGone makes the next use of the table look its name up again if err says that it is gone. It returns err.
@@ -95,11 +106,12 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 		return nil, err
 	}
 	var kind string
-	var temporary bool
-	t := &table{}
-	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't'"+
+	var temporary, citus bool
+	t := &table{layout: heap{}}
+	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't',"+
+		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"+
 		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
-		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary)
+		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
@@ -112,6 +124,18 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 		return nil, errors.New("it must not be temporary: other connections do not see it")
 	}
 	t.qualified = pgx.Identifier{t.schema, t.relation}.Sanitize()
+	if kind == "p" {
+		t.layout = &partitions{}
+	}
+	if citus {
+		distributed, err := isDistributed(ctx, q, t.oid)
+		if err != nil {
+			return nil, err
+		}
+		if distributed {
+			t.layout = &shards{}
+		}
+	}
 	return t, nil
 }
 

@@ -83,18 +83,25 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 // idBounds returns the lowest and the highest id, how many users there are by PostgreSQL's statistics, and whether
 // triggers or rules may interfere with updates; ok is false if there are no users.
 func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, interfered, ok bool, err error) {
+	t := l.table
 	var low, high *int64
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, "SELECT min(id), max(id), (SELECT reltuples::bigint FROM pg_class"+
-			" WHERE oid = $1::bigint::oid), EXISTS ("+updateTriggers+" UNION ALL "+updateRules+") FROM "+l.table.qualified,
-			int64(l.table.oid)).Scan(&low, &high, &estimate, &interfered)
+		if err := tx.QueryRow(ctx, "SELECT min(id), max(id) FROM "+t.qualified).Scan(&low, &high); err != nil {
+			return err
+		}
+		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || low == nil {
+			return err
+		}
+		err := tx.QueryRow(ctx, "SELECT EXISTS ("+updateTriggers+" UNION ALL "+updateRules+")", int64(t.oid)).
+			Scan(&interfered)
 		if err != nil {
 			return err
 		}
-		return l.table.checkIdentity(ctx, tx, selectLockMode)
+		estimate, err = t.layout.estimate(ctx, tx, t)
+		return err
 	})
 	if err != nil || low == nil {
 		return 0, 0, 0, false, false, err

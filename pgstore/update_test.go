@@ -211,6 +211,9 @@ func TestSparseIDs(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, len(ids), n)
 	assert.Zero(t, missed(t, pool, 1))
+	if pgtest.Distributed() {
+		return // each worker has transactions of its own
+	}
 	var batches int
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(DISTINCT xmin::text) FROM users").Scan(&batches))
 	assert.LessOrEqual(t, batches, 33)

@@ -12,14 +12,20 @@ import (
 func (s *Store) vacuumAnalyze(ctx context.Context, conn *pgx.Conn, t *table) {
 	_, err := conn.Exec(ctx, "VACUUM (ANALYZE) "+t.qualified)
 	if err == nil {
-		_, err = conn.Exec(ctx, `
-			SELECT brin_summarize_new_values(indexrelid) FROM pg_index
-			JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i' JOIN pg_am ON pg_am.oid = relam AND amname = 'brin'
-			WHERE indrelid IN (SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))`,
-			int64(t.oid))
+		err = t.layout.summarize(ctx, conn, t)
 	}
 	if err != nil {
 		s.cfg.Logger.WarnContext(ctx, "vacuuming the table failed; reads and updates may be slow "+
 			"until autovacuum has done it", "table", s.name, "error", err)
 	}
+}
+
+// summarizeIndexes summarizes new pages in the BRIN indexes of the table and of its partitions.
+func summarizeIndexes(ctx context.Context, conn *pgx.Conn, t *table) error {
+	_, err := conn.Exec(ctx, `
+		SELECT brin_summarize_new_values(indexrelid) FROM pg_index
+		JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i' JOIN pg_am ON pg_am.oid = relam AND amname = 'brin'
+		WHERE indrelid IN (SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))`,
+		int64(t.oid))
+	return err
 }

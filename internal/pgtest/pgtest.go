@@ -15,6 +15,11 @@
 //  2. a container of the image POINTS_TEST_POSTGRES_IMAGE (the default is postgres:17), if there is Docker;
 //  3. a throwaway cluster made by the newest PostgreSQL binaries of this machine.
 //
+// If POINTS_TEST_DISTRIBUTE is set, the first one is a coordinator of Citus, and Distribute makes a table a distributed
+// one with this statement, for example
+//
+//	SELECT create_distributed_table('users', 'id', shard_count := 8)
+//
 // With none of them a test is skipped with a message that says how to get one, or fails where CI is set. The second and
 // third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings. They
 // are removed when Main has run the tests, and also when the test binary is killed.
@@ -58,16 +63,21 @@ func URL(t testing.TB) string {
 	server := started.server
 	t.Logf("PostgreSQL: %s", server.origin)
 
-	database := "points_test_" + strings.ToLower(rand.Text())
-	if err := server.exec("CREATE DATABASE " + database + " TEMPLATE template0"); err != nil {
-		t.Fatalf("pgtest: creating a database on %s: %v", server.origin, err)
+	name := "points_test_" + strings.ToLower(rand.Text())
+	create, drop, url := "CREATE DATABASE "+name+" TEMPLATE template0", "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)",
+		inDatabase(server.url, name)
+	if Distributed() {
+		create, drop, url = "CREATE SCHEMA "+name, "DROP SCHEMA "+name+" CASCADE", inSchema(server.url, name)
+	}
+	if err := server.exec(create); err != nil {
+		t.Fatalf("pgtest: %s on %s: %v", create, server.origin, err)
 	}
 	t.Cleanup(func() {
-		if err := server.exec("DROP DATABASE IF EXISTS " + database + " WITH (FORCE)"); err != nil {
-			t.Errorf("pgtest: dropping a database on %s: %v", server.origin, err)
+		if err := server.exec(drop); err != nil {
+			t.Errorf("pgtest: %s on %s: %v", drop, server.origin, err)
 		}
 	})
-	return inDatabase(server.url, database)
+	return url
 }
 
 // Pool returns a pool of connections to a new empty database, as URL makes it. It is closed at the end of the test.

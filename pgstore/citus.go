@@ -1,0 +1,179 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A shards is the layout of a table that Citus has distributed over shards on other servers. There is no snapshot of all
+// of them: a statement sees each shard as it is when the statement comes to it. So a read either looks at one shard,
+// which has a snapshot, or keeps batches from committing while it looks at all.
+type shards struct {
+	// head has some users of one shard. The layout of a table is looked up before each update, so an update ends a head
+	// whose users have been deleted.
+	head atomic.Pointer[shardHead]
+}
+
+// A shardHead is some users of one shard.
+type shardHead struct {
+	shard int64
+	ids   []int64
+}
+
+// headUsers is the maximum number of users in a head: two of them have 100 points more often than not. Each one costs
+// an index lookup.
+const headUsers = 256
+
+// commitLock is the number of the lock of a table that readers of all shards share. A batch takes it alone as its last
+// statement. Citus has committed on all workers when it releases local locks.
+const commitLock = 4
+
+func commitLockKey(t *table) string {
+	return "hashtextextended('" + strconv.FormatUint(uint64(t.oid), 10) + "', " + strconv.Itoa(commitLock) + ")"
+}
+
+// One connection to each worker, which Citus keeps open, instead of one for each shard. And batches need not wait for
+// each other to avoid a deadlock: no two of them have a user in common.
+const citusSettings = "SELECT set_config('citus.max_adaptive_executor_pool_size', '1', true)," +
+	" set_config('citus.enable_deadlock_prevention', 'off', true)"
+
+// isDistributed reports whether Citus has distributed the table with this oid over shards. Every process must use the
+// coordinator, where the advisory locks are.
+func isDistributed(ctx context.Context, q querier, oid uint32) (distributed bool, err error) {
+	var coordinator bool
+	err = q.QueryRow(ctx, "SELECT partmethod <> 'n', (SELECT groupid = 0 FROM pg_catalog.pg_dist_local_group)"+
+		" FROM pg_catalog.pg_dist_partition WHERE logicalrelid = $1::bigint::oid", int64(oid)).
+		Scan(&distributed, &coordinator)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !coordinator:
+		return false, errors.New("Citus manages it, and this server is a worker: " + //nolint:staticcheck // a name
+			"connect to the coordinator, because locks are local to a server")
+	}
+	return distributed, nil
+}
+
+// readSome looks at the users of the head.
+func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
+	head := s.head.Load()
+	if head == nil {
+		var err error
+		if head, err = findHead(ctx, conn, t); err != nil || head == nil {
+			return nil, err
+		}
+		s.head.Store(head)
+	}
+	batch := &pgx.Batch{}
+	batch.Queue("SELECT "+userColumns+" FROM "+t.qualified+" WHERE id = ANY($2) AND points > $1 LIMIT "+
+		strconv.Itoa(limit), min, head.ids)
+	// If the shard still exists, it has not been split, so the read was of one shard.
+	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint)", head.shard)
+	results := conn.SendBatch(ctx, batch)
+	users, exists, err := headResults(results, limit)
+	if closeErr := results.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !exists {
+		s.head.CompareAndSwap(head, nil)
+		return nil, nil
+	}
+	return users, nil
+}
+
+func headResults(results pgx.BatchResults, limit int) (users []points.User, exists bool, err error) {
+	rows, err := results.Query()
+	if err != nil {
+		return nil, false, err
+	}
+	if users, _, err = collect(rows, limit); err != nil {
+		return nil, false, err
+	}
+	err = results.QueryRow().Scan(&exists)
+	return users, exists, err
+}
+
+// findHead returns users of a shard, or nil if the table is empty.
+func findHead(ctx context.Context, conn *pgx.Conn, t *table) (*shardHead, error) {
+	head := &shardHead{}
+	err := conn.QueryRow(ctx, `
+		SELECT shard, array_agg(id::bigint) FROM (
+			SELECT id, get_shard_id_for_distribution_column($1::text::regclass, id) AS shard
+			FROM (SELECT id FROM `+t.qualified+` LIMIT 4 * $2::bigint) AS some_users OFFSET 0
+		) AS sharded GROUP BY shard ORDER BY count(*) DESC LIMIT 1`, t.qualified, headUsers).Scan(&head.shard, &head.ids)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	head.ids = head.ids[:min(len(head.ids), headUsers)]
+	return head, err
+}
+
+// readAll reads all shards while no batch commits. Settings reach the workers only by SET LOCAL in an explicit
+// transaction. If a statement fails, the pool closes the connection, because its transaction is open.
+func (s *shards) readAll(
+	ctx context.Context, conn *pgx.Conn, t *table, min, limit int,
+) (users []points.User, err error) {
+	batch := &pgx.Batch{}
+	settings := []string{
+		"BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL citus.propagate_set_commands = 'local'",
+		"SET LOCAL enable_seqscan = off", "SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off",
+		"SET LOCAL jit = off",
+		citusSettings, "SELECT pg_advisory_xact_lock_shared(" + commitLockKey(t) + ")",
+	}
+	for _, setting := range settings {
+		batch.Queue(setting)
+	}
+	batch.Queue("SELECT "+userColumns+" FROM "+t.qualified+" WHERE points > $1 LIMIT "+strconv.Itoa(limit), min)
+	batch.Queue("COMMIT")
+	results := conn.SendBatch(ctx, batch)
+	defer func() {
+		if closeErr := results.Close(); err == nil && closeErr != nil {
+			users, err = nil, closeErr
+		}
+	}()
+	for range settings {
+		if _, err := results.Exec(); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, err
+	}
+	users, _, err = collect(rows, limit)
+	return users, err
+}
+
+func (s *shards) beginBatch() []step { return []step{{sql: citusSettings}} }
+
+func (s *shards) endBatch(t *table) []step {
+	return []step{{sql: "SELECT pg_advisory_xact_lock(" + commitLockKey(t) + ")"}}
+}
+
+// estimate adds up what the workers' statistics say of the shards.
+func (s *shards) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
+	err = q.QueryRow(ctx, `SELECT coalesce(sum(result::float8), 0)::bigint FROM run_command_on_shards($1::text::regclass, $$
+		SELECT coalesce(sum(greatest(reltuples, 0)), 0) FROM pg_class
+		WHERE oid = '%1$s'::regclass OR oid IN (SELECT relid FROM pg_partition_tree('%1$s') WHERE isleaf) $$) WHERE success`,
+		t.qualified).Scan(&n)
+	return n, err
+}
+
+func (s *shards) summarize(ctx context.Context, conn *pgx.Conn, t *table) error {
+	_, err := conn.Exec(ctx, `SELECT run_command_on_shards($1::text::regclass, $$
+		SELECT count(brin_summarize_new_values(indexrelid)) FROM pg_index
+		JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i' JOIN pg_am ON pg_am.oid = relam AND amname = 'brin'
+		WHERE indrelid = '%1$s'::regclass OR indrelid IN (SELECT relid FROM pg_partition_tree('%1$s')) $$)`, t.qualified)
+	return err
+}

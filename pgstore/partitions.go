@@ -1,0 +1,111 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pointsapp/pointsapp/points"
+)
+
+// A partitions is the layout of a partitioned table. A statement on the whole table costs time and locks for each
+// partition. So a read looks at a single one first, as if it were an ordinary table.
+type partitions struct {
+	heap
+
+	// leaf is the partition that a read looks at first, nil if there is none that the role may read. A user found there
+	// belongs to the table at that moment: see table.guard.
+	leaf   atomic.Pointer[table]
+	chosen atomic.Bool // a leaf has been looked for
+}
+
+func (p *partitions) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
+	if !p.chosen.Load() {
+		if err := p.choose(ctx, conn, t, 0); err != nil {
+			return nil, err
+		}
+	}
+	leaf := p.leaf.Load()
+	if leaf == nil {
+		return nil, nil
+	}
+	users, err := p.heap.readSome(ctx, conn, leaf, min, limit)
+	if isGone(err) {
+		p.chosen.CompareAndSwap(true, false)
+		return nil, nil
+	}
+	return users, err
+}
+
+// readAll makes the partition where it has found users the next leaf.
+func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
+	const query = "SELECT " + columns + ", tableoid FROM %s WHERE points > $1 LIMIT %d"
+	users, first, err := readTable(ctx, conn, fmt.Sprintf(query, t.qualified, limit), min, limit)
+	if err != nil {
+		return nil, err
+	}
+	leaf := p.leaf.Load()
+	if leaf != nil {
+		leaf.hint.fewMatches.Store(len(users) < limit)
+	}
+	if len(users) < limit {
+		return users, nil
+	}
+	if leaf == nil || leaf.oid != first.partition {
+		if err := p.choose(ctx, conn, t, first.partition); err != nil {
+			return nil, err
+		}
+		leaf = p.leaf.Load()
+	}
+	if leaf != nil && leaf.oid == first.partition {
+		leaf.hint.page.Store(first.page)
+	}
+	return users, nil
+}
+
+// choose makes the partition with this oid the leaf if the role may read it, or the partition with the most users by
+// PostgreSQL's statistics if the oid is 0.
+func (p *partitions) choose(ctx context.Context, conn *pgx.Conn, t *table, oid uint32) error {
+	const query = `
+		SELECT pg_class.oid, nspname::text, relname::text
+		FROM pg_partition_tree($1::bigint::oid) JOIN pg_class ON pg_class.oid = relid
+		JOIN pg_namespace ON pg_namespace.oid = relnamespace
+		WHERE relkind = 'r' AND (pg_class.oid = $2::bigint::oid OR $2::bigint = 0)
+			AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(pg_class.oid, 'SELECT')
+		ORDER BY reltuples DESC, pg_class.oid LIMIT 1`
+	leaf := &table{layout: heap{}}
+	err := conn.QueryRow(ctx, query, int64(t.oid), int64(oid)).Scan(&leaf.oid, &leaf.schema, &leaf.relation)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		leaf = nil
+	case err != nil:
+		return err
+	default:
+		leaf.qualified = pgx.Identifier{leaf.schema, leaf.relation}.Sanitize()
+		leaf.guard = fmt.Sprintf(" AND EXISTS (SELECT FROM pg_partition_ancestors(to_regclass(%s)) AS ancestors"+
+			" WHERE ancestors.relid = %d)", quoteLiteral(leaf.qualified), t.oid)
+	}
+	p.leaf.Store(leaf)
+	p.chosen.Store(true)
+	return nil
+}
+
+// isGone reports whether a statement failed because a partition was dropped, renamed, replaced, or may no longer be
+// read. That does not make the table itself unusable.
+func isGone(err error) bool {
+	switch sqlState(err) {
+	case undefinedTable, invalidSchemaName, undefinedColumn, insufficientPrivilege, featureNotSupported:
+		return true
+	}
+	return false
+}
+
+// estimate returns the sum of the partitions' statistics: autovacuum does not analyze the table itself.
+func (p *partitions) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
+	err = q.QueryRow(ctx, "SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint"+
+		" FROM pg_partition_tree($1::bigint::oid) JOIN pg_class ON oid = relid WHERE isleaf", int64(t.oid)).Scan(&n)
+	return n, err
+}
