@@ -15,13 +15,20 @@ var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a 
 // errSkipped reports that a trigger, a rule or a policy made the database skip users.
 var errSkipped = errors.New("the database skips users")
 
-// drawnPoints is points.Draw in SQL: the points of a user in the update with key $1.
-const drawnPoints = "(hashint8extended(id::bigint, $1::bigint) & 9223372036854775807) % 101"
+// drawnPoints is points.Draw in SQL: the points of a user in the update with key $1. CAST, because the simple protocol
+// replaces $1 by a number, and -9223372036854775808::bigint is out of range.
+const drawnPoints = "(hashint8extended(id::bigint, CAST($1 AS bigint)) & 9223372036854775807) % 101"
 
-// enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, and ends the
-// session if the transaction is idle for more than $2 ms.
+// updateStatement returns the statement that gives the users with ids $3..$4 new points, at the time $2.
+func (t *table) updateStatement() string {
+	return "UPDATE " + t.qualified + " SET points = " + drawnPoints + ", updated_at = $2" +
+		" WHERE id >= CAST($3 AS bigint) AND id <= CAST($4 AS bigint)"
+}
+
+// enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
+// if the transaction is idle for more than $2 ms, and makes UTC what a timestamp without time zone gets.
 const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
-	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true)"
+	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)"
 
 // updateRange gives the users with ids low..high new points, in a transaction, and returns their number.
 func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
@@ -42,8 +49,7 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	steps := u.enter()
 	counted := len(steps)
 	steps = append(steps, step{
-		sql: "UPDATE " + u.table.qualified + " SET points = " + drawnPoints + ", updated_at = $2" +
-			" WHERE id >= $3::bigint AND id <= $4::bigint",
+		sql:  u.table.updateStatement(),
 		args: []any{u.key, u.at, low, high},
 	}, step{identityQuery, []any{int64(u.table.oid), updateLockMode}, identityError})
 	steps = append(steps, u.table.layout.endBatch(u.table)...)
@@ -86,7 +92,7 @@ func identityError(err error) error {
 // inserted into gaps between the ids, or their ids changed: they get their points. Or the database made the update skip
 // users: that is an error. Without verify, it takes users with the time of the update for updated.
 func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
-	stale := " WHERE id >= $2::bigint AND id <= $3::bigint AND points IS DISTINCT FROM " + drawnPoints
+	stale := " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawnPoints
 	args := []any{u.key, low, high}
 	if !verify { // a trigger could set updated_at and keep the points
 		stale += " AND updated_at <> $4"

@@ -4,28 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pointsapp/pointsapp/points"
 )
 
 // Check returns nil if the table meets these requirements:
 //
-//   - it is an ordinary or a partitioned table and not temporary, the role may SELECT and UPDATE it, and row-level
-//     security does not apply to the role;
+//   - it is an ordinary or a partitioned table and not temporary, the database is not read-only, the role may SELECT
+//     and UPDATE the table, and row-level security does not apply to the role;
 //   - id is a bigint, integer or smallint, and NOT NULL, with a primary key or unique index on it alone;
-//   - points is an integer, bigint or smallint, and within 0..100;
-//   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC.
+//   - points is an integer, bigint or smallint, within 0..100, and its CHECK constraints allow each of these numbers;
+//   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC, and
+//     none is infinite;
+//   - points and updated_at are not generated columns, no rule replaces updates, and PostgreSQL accepts the statement
+//     of an update: if the table belongs to a publication, it has a replica identity.
 //
 // If Config.Shared is set, it also checks that the shared state has all objects, that the role has the rights to them,
 // and that it answers; it changes nothing.
 //
-// Other columns and indexes do not matter, but any index on points other than a BRIN index makes updates slow. The
-// error names the table, the column and the requirement. Check reads the points of all users, unless the table has the
-// CHECK constraint on points that Migrate creates.
+// The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
+// logged as a warning: indexes that prevent heap-only updates, and triggers, rules and CHECK constraints whose effect
+// the catalog does not tell. Each warning says what to do. Other columns and indexes do not matter.
+//
+// Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
+// and no timestamps if Migrate created the table.
 func (s *Store) Check(ctx context.Context) error {
 	err := s.withConn(ctx, func(conn *pgx.Conn) error {
 		t, err := lookUp(ctx, conn, s.configured)
@@ -51,7 +60,10 @@ func (s *Store) Check(ctx context.Context) error {
 
 // check checks a table that has been looked up.
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
-	for _, check := range []func(context.Context, querier, *table) error{checkTable, checkColumns, checkKey, checkPoints} {
+	for _, check := range []func(context.Context, querier, *table) error{
+		checkWritable, checkTable, checkColumns, checkKey, s.checkConstraints, checkValues, checkRules, s.checkUpdate,
+		s.warnTriggers, s.warnIndexes,
+	} {
 		if err := check(ctx, q, t); err != nil {
 			return err
 		}
@@ -62,12 +74,29 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	return nil
 }
 
+// ErrReadOnly reports that the database is a standby, or that its transactions are read-only by default. Reads fail on
+// a standby only: it lags behind the primary.
+var ErrReadOnly = errors.New("the database is read-only, as a standby is: use the primary; if the connection string " +
+	"has several hosts, add target_session_attrs=read-write")
+
+func checkWritable(ctx context.Context, q querier, _ *table) error {
+	var readOnly bool
+	err := q.QueryRow(ctx, "SELECT "+isReadOnly).Scan(&readOnly)
+	if err == nil && readOnly {
+		return ErrReadOnly
+	}
+	return err
+}
+
+// isReadOnly is an SQL expression: whether the session cannot write.
+const isReadOnly = "(pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
+
 func checkTable(ctx context.Context, q querier, t *table) error {
 	var selectable, updatable, secured, inherited bool
 	err := q.QueryRow(ctx, `
 		SELECT has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'), row_security_active(oid),
 			relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = pg_class.oid)
-		FROM pg_class WHERE oid = $1`, t.oid).Scan(&selectable, &updatable, &secured, &inherited)
+		FROM pg_class WHERE oid = $1::bigint::oid`, int64(t.oid)).Scan(&selectable, &updatable, &secured, &inherited)
 	switch {
 	case err != nil:
 		return err
@@ -86,7 +115,8 @@ func checkKey(ctx context.Context, q querier, t *table) error {
 	err := q.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_index
 			JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey[0] = attnum
-			WHERE indrelid = $1 AND indnkeyatts = 1 AND indisunique AND indisvalid AND indpred IS NULL)`, t.oid).Scan(&unique)
+			WHERE indrelid = $1::bigint::oid AND indnkeyatts = 1 AND indisunique AND indisvalid AND indpred IS NULL)`,
+		int64(t.oid)).Scan(&unique)
 	if err == nil && !unique {
 		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
 	}
@@ -95,14 +125,14 @@ func checkKey(ctx context.Context, q querier, t *table) error {
 
 func checkColumns(ctx context.Context, q querier, t *table) error {
 	rows, err := q.Query(ctx, `
-		SELECT attname::text AS name, atttypid::regtype::text AS type, attnotnull AS notnull
-		FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped`, t.oid)
+		SELECT attname::text, atttypid::regtype::text, attnotnull, attgenerated <> ''
+		FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped`, int64(t.oid))
 	if err != nil {
 		return err
 	}
 	type column struct {
-		Name, Type string
-		NotNull    bool
+		Name, Type         string
+		NotNull, Generated bool
 	}
 	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
 	if err != nil {
@@ -111,11 +141,14 @@ func checkColumns(ctx context.Context, q querier, t *table) error {
 	integers := []string{"bigint", "integer", "smallint"}
 	times := []string{"timestamp with time zone", "timestamp without time zone"}
 	for _, want := range []struct {
-		name    string
-		types   []string
-		notNull bool
+		name             string
+		types            []string
+		notNull, updated bool
 	}{
-		{"id", integers, true}, {"points", integers, false}, {"inserted_at", times, true}, {"updated_at", times, true},
+		{"id", integers, true, false},
+		{"points", integers, false, true},
+		{"inserted_at", times, true, false},
+		{"updated_at", times, true, true},
 	} {
 		i := slices.IndexFunc(columns, func(c column) bool { return c.Name == want.name })
 		switch {
@@ -126,24 +159,172 @@ func checkColumns(ctx context.Context, q querier, t *table) error {
 				want.name, strings.Join(want.types, " or "), columns[i].Type)
 		case want.notNull && !columns[i].NotNull:
 			return fmt.Errorf("column %s must be NOT NULL", want.name)
+		case want.updated && columns[i].Generated:
+			return fmt.Errorf("column %s must not be a generated column, because updates set it: "+
+				"ALTER TABLE ... ALTER %s DROP EXPRESSION", want.name, want.name)
 		}
 	}
 	return nil
 }
 
-func checkPoints(ctx context.Context, q querier, t *table) error {
-	var checked bool
-	err := q.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1 AND contype = 'c' AND convalidated
-			AND pg_get_constraintdef(oid) = 'CHECK (((points >= 0) AND (points <= 100)))')`, t.oid).Scan(&checked)
-	if err != nil || checked {
+// checkConstraints returns an error if a CHECK constraint on points forbids one of the numbers 0..100. It warns of
+// those that look at other columns as well.
+func (s *Store) checkConstraints(ctx context.Context, q querier, t *table) error {
+	type constraint struct {
+		Name, Relation, Expression, Type string
+		Others                           bool
+	}
+	rows, err := q.Query(ctx, `
+		SELECT conname::text, conrelid::regclass::text, pg_get_expr(conbin, conrelid), atttypid::regtype::text,
+			cardinality(conkey) > 1
+		FROM pg_constraint AS c JOIN pg_attribute ON attrelid = conrelid AND attname = 'points' AND attnum = ANY (conkey)
+		WHERE conrelid IN `+relations+` AND contype = 'c'
+			AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
+		ORDER BY 1, 2`, int64(t.oid))
+	if err != nil {
 		return err
 	}
+	constraints, err := pgx.CollectRows(rows, pgx.RowToStructByPos[constraint])
+	if err != nil {
+		return err
+	}
+	for _, c := range constraints {
+		if c.Others {
+			s.warn(ctx, t, fmt.Sprintf("constraint %s of %s is on points and other columns: updates fail for users for whom "+
+				"it does not allow all of 0..%d", c.Name, c.Relation, points.MaxPoints))
+			continue
+		}
+		var forbidden *int
+		err := q.QueryRow(ctx, fmt.Sprintf("SELECT min(points) FROM (SELECT number::%s AS points"+
+			" FROM generate_series(0, %d) AS number) AS allowed WHERE NOT (%s)", c.Type, points.MaxPoints, c.Expression)).
+			Scan(&forbidden)
+		if err != nil {
+			return err
+		}
+		if forbidden != nil {
+			return fmt.Errorf("constraint %s of %s must allow all points in 0..%d: it forbids %d",
+				c.Name, c.Relation, points.MaxPoints, *forbidden)
+		}
+	}
+	return nil
+}
+
+// checkValues looks for points that are out of range, and for timestamps that are infinite, which Go cannot represent.
+func checkValues(ctx context.Context, q querier, t *table) error {
+	var checked bool
+	err := q.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_constraint WHERE conrelid = $1::bigint::oid AND contype = 'c' AND convalidated
+			AND pg_get_constraintdef(oid) = 'CHECK (((points >= 0) AND (points <= 100)))')`, int64(t.oid)).Scan(&checked)
+	if err != nil {
+		return err
+	}
+	_, ours, err := schemaVersion(ctx, q, t)
+	if err != nil || checked && ours {
+		return err
+	}
+	wrong := "NOT isfinite(inserted_at) OR NOT isfinite(updated_at)"
+	if !checked {
+		wrong += fmt.Sprintf(" OR points NOT BETWEEN 0 AND %d", points.MaxPoints)
+	}
 	var id, p *int64
-	err = q.QueryRow(ctx, "SELECT min(id), min(points) FROM (SELECT id, points FROM "+t.qualified+
-		" WHERE points NOT BETWEEN 0 AND $1 LIMIT 1) AS wrong", points.MaxPoints).Scan(&id, &p)
-	if err == nil && id != nil {
+	var column, value string
+	err = q.QueryRow(ctx, "SELECT id::bigint, points::bigint,"+
+		" CASE WHEN isfinite(inserted_at) THEN 'updated_at' ELSE 'inserted_at' END,"+
+		" CASE WHEN isfinite(inserted_at) THEN updated_at::text ELSE inserted_at::text END"+
+		" FROM "+t.qualified+" WHERE "+wrong+" LIMIT 1").Scan(&id, &p, &column, &value)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return err
+	case p != nil && (*p < 0 || *p > points.MaxPoints):
 		return fmt.Errorf("column points must be within 0..%d: user %d has %d", points.MaxPoints, *id, *p)
 	}
+	return fmt.Errorf("column %s must be finite: user %d has %s", column, *id, value)
+}
+
+// checkRules returns an error if a rule replaces each update.
+func checkRules(ctx context.Context, q querier, t *table) error {
+	var rule *string
+	err := q.QueryRow(ctx, "SELECT min(rulename::text) FROM ("+updateRules+
+		" AND is_instead AND ev_qual = '<>') AS rules", int64(t.oid)).Scan(&rule)
+	if err == nil && rule != nil {
+		return fmt.Errorf("rule %s must not replace its updates: DROP RULE %s ON %s",
+			*rule, pgx.Identifier{*rule}.Sanitize(), t.qualified)
+	}
 	return err
+}
+
+// checkUpdate makes PostgreSQL plan the statement of an update, which checks what the catalog says about it.
+func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
+	err := pgx.BeginFunc(ctx, q, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "SELECT set_config('row_security', 'off', true), set_config('lock_timeout', '2s', true)")
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "EXPLAIN "+t.updateStatement(),
+			int64(0), time.Now().UTC(), int64(math.MinInt64), int64(math.MaxInt64)) // all partitions
+		return err
+	})
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return err
+	case pgErr.Code == lockNotAvailable:
+		s.warn(ctx, t, "another session holds a lock on it, so Check does not know whether updates are possible")
+		return nil
+	}
+	hint := ""
+	if pgErr.Hint != "" {
+		hint = ": " + pgErr.Hint
+	}
+	return fmt.Errorf("updates of it fail: %w%s", err, hint)
+}
+
+// warnTriggers warns of triggers and rules that run for each user of an update.
+func (s *Store) warnTriggers(ctx context.Context, q querier, t *table) error {
+	rows, err := q.Query(ctx, "SELECT 'trigger ' || tgname FROM ("+updateTriggers+ // of type ROW
+		` AND tgtype & 1 <> 0 AND (tgattr::text = '' OR EXISTS (SELECT FROM pg_attribute
+			WHERE attrelid = tgrelid AND attnum = ANY (tgattr) AND attname IN ('points', 'updated_at')))) AS triggers
+		UNION ALL SELECT 'rule ' || rulename FROM (`+updateRules+`) AS rules ORDER BY 1`, int64(t.oid))
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, name := range slices.Compact(names) {
+		s.warn(ctx, t, name+" runs for each user at each update, which makes updates slow; they fail if it skips a user "+
+			"or keeps its points: drop it unless you need it")
+	}
+	return err
+}
+
+// warnIndexes warns of indexes that contain points or updated_at. Such an index gets a new entry for each user at each
+// update. Since PostgreSQL 16, BRIN indexes do not.
+func (s *Store) warnIndexes(ctx context.Context, q querier, t *table) error {
+	rows, err := q.Query(ctx, `
+		SELECT i.indexrelid::regclass::text, CASE WHEN conname IS NULL THEN 'DROP INDEX ' || i.indexrelid::regclass
+			ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, conname) END
+		FROM pg_index AS i JOIN pg_class ON pg_class.oid = i.indexrelid AND NOT relispartition JOIN pg_am ON pg_am.oid = relam
+			LEFT JOIN pg_constraint ON conindid = i.indexrelid AND conrelid = i.indrelid AND contype IN ('p', 'u', 'x')
+		WHERE i.indrelid IN `+relations+`
+			AND NOT (amname = 'brin' AND current_setting('server_version_num')::int >= 160000)
+			AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('points', 'updated_at')
+				AND (attnum = ANY (i.indkey) OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass
+					AND objid = i.indexrelid AND refobjid = i.indrelid AND refobjsubid = attnum)))
+		ORDER BY 1`, int64(t.oid))
+	if err != nil {
+		return err
+	}
+	type index struct{ Name, Drop string }
+	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[index])
+	for _, i := range indexes {
+		s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so no update is heap-only: updates take about "+
+			"five times as long and write three times the WAL: %s", i.Name, i.Drop))
+	}
+	return err
+}
+
+// warn logs a warning about the table.
+func (s *Store) warn(ctx context.Context, t *table, message string) {
+	s.cfg.Logger.WarnContext(ctx, message, "table", t.schema+"."+t.relation)
 }

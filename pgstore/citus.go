@@ -62,6 +62,9 @@ func isDistributed(ctx context.Context, q querier, oid uint32) (distributed bool
 	return distributed, nil
 }
 
+// shardColumns are the columns that collect needs. In a query of a subquery, Citus would copy the users first.
+const shardColumns = fixedColumns + ", false"
+
 // readSome looks at the users of the head.
 func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
 	head := s.head.Load()
@@ -73,7 +76,7 @@ func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, li
 		s.head.Store(head)
 	}
 	batch := &pgx.Batch{}
-	batch.Queue("SELECT "+userColumns+" FROM "+t.qualified+" WHERE id = ANY($2) AND points > $1 LIMIT "+
+	batch.Queue("SELECT "+shardColumns+" FROM "+t.qualified+" WHERE id = ANY($2) AND points > $1 LIMIT "+
 		strconv.Itoa(limit), min, head.ids)
 	// If the shard still exists, it has not been split, so the read was of one shard.
 	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint)", head.shard)
@@ -134,7 +137,7 @@ func (s *shards) readAll(
 	for _, setting := range settings {
 		batch.Queue(setting)
 	}
-	batch.Queue("SELECT "+userColumns+" FROM "+t.qualified+" WHERE points > $1 LIMIT "+strconv.Itoa(limit), min)
+	batch.Queue("SELECT "+shardColumns+" FROM "+t.qualified+" WHERE points > $1 LIMIT "+strconv.Itoa(limit), min)
 	batch.Queue("COMMIT")
 	results := conn.SendBatch(ctx, batch)
 	defer func() {

@@ -2,6 +2,10 @@ package pgstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -12,6 +16,10 @@ import (
 func (s *Store) withConn(ctx context.Context, do func(*pgx.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
+		if limit := s.pool.Stat().MaxConns(); ctx.Err() != nil && s.pool.Stat().AcquiredConns() == limit {
+			err = fmt.Errorf("all %d connections of the pool are in use: each Store on it needs Config.Workers + 2 = %d, "+
+				"set pool_max_conns: %w", limit, s.cfg.Workers+2, err)
+		}
 		return err
 	}
 	defer func() {
@@ -21,7 +29,17 @@ func (s *Store) withConn(ctx context.Context, do func(*pgx.Conn) error) error {
 		}
 		conn.Release()
 	}()
-	return do(conn.Conn())
+	err = do(conn.Conn())
+	switch {
+	case errors.Is(err, ErrReadOnly) || sqlState(err) == readOnlyTransaction:
+		// The server may have become a standby. A new connection reaches the primary if the connection string says so.
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Conn().Close(closing)
+	case sqlState(err) == protocolViolation && strings.Contains(err.Error(), "statement pooling"):
+		return fmt.Errorf("%w: set pool_mode = transaction in PgBouncer", err)
+	}
+	return err
 }
 
 // withTx calls do in a transaction, and commits unless do fails.
@@ -34,6 +52,7 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 // disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
 // 25 seconds that this process has vanished, where TCP's default is two hours.
 const disableTimeouts = disableStatementTimeouts + `
+	UNION ALL SELECT set_config('timezone', 'UTC', true) -- of what a timestamp without time zone gets
 	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
 
 // disableStatementTimeouts disables the timeouts of statements and transactions, but not that of an idle transaction.

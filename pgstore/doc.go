@@ -9,7 +9,7 @@
 //
 // # Guarantees
 //
-//   - A read returns users from one snapshot of the committed users.
+//   - A read returns users from one snapshot of the committed users. It fails on a standby, which lags behind.
 //   - At most one update of a table runs, across all processes. The next update begins only after every batch of the
 //     previous one has ended or failed.
 //   - An update that returns no error has updated every user that existed when it began. It fails if a trigger, a rule

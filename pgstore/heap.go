@@ -34,7 +34,7 @@ func (heap) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit i
 }
 
 func (heap) readAll(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
-	users, first, err := readTable(ctx, conn, t.tableQuery(statementParams(limit)), min, limit)
+	users, first, err := readTable(ctx, conn, readStatement(t.tableQuery(statementParams(limit)), "ctid"), min, limit)
 	t.hint.fewMatches.Store(err == nil && len(users) < limit)
 	if err == nil && len(users) == limit {
 		t.hint.page.Store(first.page)

@@ -146,9 +146,11 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 	if err != nil {
 		return nil, err
 	}
-	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2), clock_timestamp()"+
-		" FROM pg_advisory_xact_lock($3::bigint)", t.oid, -updateLock, l.nonce).Scan(&l.batchLock, &l.at)
-	l.at = l.at.UTC()
+	var at int64
+	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2),"+
+		" (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM pg_advisory_xact_lock(CAST($3 AS bigint))",
+		t.oid, -updateLock, l.nonce).Scan(&l.batchLock, &at)
+	l.at = fromMicros(&at)
 	return l, err
 }
 
@@ -162,8 +164,17 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 // awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
 	return l.withConn(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock($1::bigint)", l.batchLock)
-		return err
+		if err := conn.Ping(ctx); err != nil {
+			if ctx.Err() != nil {
+				err = fmt.Errorf("the database does not answer on a second connection: a pooler must allow Config.Workers + 2 "+
+					"= %d connections to it (default_pool_size of PgBouncer): %w", l.cfg.Workers+2, err)
+			}
+			return err
+		}
+		return l.explainTimeout(ctx, func(ctx context.Context) error {
+			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint))", l.batchLock)
+			return err
+		})
 	})
 }
 

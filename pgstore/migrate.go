@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -21,14 +22,31 @@ import (
 // of an earlier version, and inserts rows that are missing, as after a restore without data. It fails if one of their
 // names is taken.
 func (s *Store) Migrate(ctx context.Context) error {
-	var t *table
-	err := s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
-		if s.cfg.Shared {
-			if err := checkWritable(ctx, tx); err != nil {
-				return err
-			}
+	t, err := s.tryMigrate(ctx)
+	// Another session has created a table or type of the same name in the meantime. Its transaction has ended, so the
+	// next attempt sees it.
+	taken := []string{uniqueViolation, duplicateTable, duplicateObject}
+	for attempt := 1; attempt < 3 && slices.Contains(taken, sqlState(err)); attempt++ {
+		t, err = s.tryMigrate(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
+	}
+	s.resolved.Store(t)
+	return nil
+}
+
+func (s *Store) tryMigrate(ctx context.Context) (t *table, err error) {
+	stop := func() {}
+	defer func() { stop() }()
+	err = s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) (err error) {
+		if err := checkWritable(ctx, tx, nil); err != nil {
+			return err
 		}
 		if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
+			return err
+		}
+		if stop, err = s.logWaits(ctx, tx, "migrating"); err != nil {
 			return err
 		}
 		// One lock for all tables: two names, such as users and public.users, may mean the same table.
@@ -46,11 +64,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		}
 		return s.check(ctx, tx, t)
 	})
-	if err != nil {
-		return fmt.Errorf("pgstore: migrating table %s: %w", s.name, err)
-	}
-	s.resolved.Store(t)
-	return nil
+	return t, err
 }
 
 // A migration changes the table that has this name from one version to the next.

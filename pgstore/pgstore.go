@@ -29,6 +29,7 @@ type Store struct {
 	updating sync.Mutex            // held while this process updates
 
 	leaseTimeout time.Duration // defaultLeaseTimeout, less in tests
+	waitReport   time.Duration // how often Migrate and Seed log what they wait for; defaultWaitReport, less in tests
 
 	// explicitIsolation: connections have another isolation level by default, so calls of the functions of the shared
 	// state must set it.
@@ -82,7 +83,8 @@ type Config struct {
 	// The default is DefaultRetryTimeout.
 	RetryTimeout time.Duration
 
-	// Logger logs retries, and failures of Seed's VACUUM. The default discards everything.
+	// Logger logs warnings of Check and Migrate, retries, what Migrate and Seed wait for, and failures of Seed's VACUUM.
+	// The default discards everything.
 	Logger *slog.Logger
 }
 
@@ -107,7 +109,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("pgstore: the pool must allow at least Config.Workers + 2 = %d connections, got %d: "+
 			"set pool_max_conns=%d or fewer Workers", cfg.Workers+2, conns, cfg.Workers+2)
 	}
-	s := &Store{pool: pool, cfg: cfg, leaseTimeout: defaultLeaseTimeout}
+	s := &Store{pool: pool, cfg: cfg, leaseTimeout: defaultLeaseTimeout, waitReport: defaultWaitReport}
 	s.name, s.configured = cfg.qualifiedName()
 	return s, nil
 }
@@ -153,18 +155,15 @@ func (s *Store) Capabilities() points.Capabilities {
 	return points.Capabilities{SharedState: sharedState{s}}
 }
 
-// errReadOnly reports that transactions are read-only.
-var errReadOnly = errors.New("the database is read-only, as a standby is: a shared state needs the primary")
-
 // Ping returns nil if queries can be answered at the moment, as far as that can be said without a query: the database
 // answers, the users can be read and, if Config.Shared is set, so can the shared state, and the database is not
-// read-only. It changes nothing, and costs about as much as a query.
+// read-only. A standby is not ready in either case. It changes nothing, and costs about as much as a query.
 func (s *Store) Ping(ctx context.Context) error {
 	t, err := s.table(ctx)
 	if err == nil {
 		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
 			if s.cfg.Shared {
-				if err := checkWritable(ctx, conn); err != nil {
+				if err := checkWritable(ctx, conn, t); err != nil {
 					return err
 				}
 				_, err := sharedState{s}.answer(ctx, conn, t, 0, 1)
@@ -181,16 +180,6 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("pgstore: pinging table %s: %w", s.name, err)
 	}
 	return nil
-}
-
-// checkWritable returns errReadOnly if transactions are read-only.
-func checkWritable(ctx context.Context, q querier) error {
-	var readOnly bool
-	err := q.QueryRow(ctx, "SELECT current_setting('transaction_read_only')::boolean").Scan(&readOnly)
-	if err == nil && readOnly {
-		return errReadOnly
-	}
-	return err
 }
 
 // Count returns the number of users. It reads the whole table, or its primary key: some 50 ms for a million.

@@ -11,8 +11,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// UsersAbove implements [points.Store]. It runs a few statements, and returns the users of the first one that finds
-// enough. The first ones look at a few places, the last one at the whole table. Each has one snapshot of the users.
+// UsersAbove implements [points.Store]. It fails on a standby. It runs a few statements, and returns the users of the
+// first one that finds enough. The first ones look at a few places, the last one at the whole table. Each has one
+// snapshot of the users.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.
@@ -67,10 +68,15 @@ func (t *table) pagesQuery(columns string, p readParams) string {
 		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
+// readStatement returns a query of users and the columns of their places as collect needs it.
+func readStatement(query, places string) string {
+	return "SELECT " + fixedColumns + ", pg_is_in_recovery(), " + places + " FROM (" + query + ") AS found"
+}
+
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
-	rows, err := conn.Query(ctx, t.pagesQuery(columns, statementParams(limit)), min, from, to)
+	rows, err := conn.Query(ctx, readStatement(t.pagesQuery(columns, statementParams(limit)), "ctid"), min, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +126,7 @@ func (t *table) sampleQuery(p readParams) string {
 }
 
 func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, place, error) {
-	rows, err := conn.Query(ctx, t.sampleQuery(statementParams(limit)), min)
+	rows, err := conn.Query(ctx, readStatement(t.sampleQuery(statementParams(limit)), "ctid"), min)
 	if err != nil {
 		return nil, place{}, err
 	}
@@ -143,7 +149,7 @@ func readTable(
 	ctx context.Context, conn *pgx.Conn, query string, min, limit int,
 ) (users []points.User, first place, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(forceBitmapScan)
+	batch.Queue(forceBitmapScan + ", pg_is_in_recovery()") // users may be missing on a standby
 	batch.Queue(query, min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
@@ -151,8 +157,12 @@ func readTable(
 			users, err = nil, closeErr
 		}
 	}()
-	if _, err := results.Exec(); err != nil {
+	var standby bool
+	if err := results.QueryRow().Scan(nil, nil, nil, nil, &standby); err != nil {
 		return nil, place{}, err
+	}
+	if standby {
+		return nil, place{}, ErrReadOnly
 	}
 	rows, err := results.Query()
 	if err != nil {
@@ -173,23 +183,35 @@ type place struct {
 	partition uint32 // oid of the table with the page
 }
 
-// collect returns the users, and the place of the first one as far as the columns after userColumns tell it.
+// fixedColumns are userColumns with types that do not depend on the table's: PostgreSQL rejects a prepared statement
+// whose result has other types since a column of the table was changed. Times are numbers, because DateStyle determines
+// the text of a timestamp, which a query mode of pgx without prepared statements would parse.
+const fixedColumns = "id::bigint, points::integer, (extract(epoch FROM inserted_at) * 1000000)::bigint," +
+	" (extract(epoch FROM updated_at) * 1000000)::bigint"
+
+// collect returns the users, and the place of the first one as far as the columns tell it: after fixedColumns and
+// whether the server is a standby come those of the place, if any.
 func collect(rows pgx.Rows, limit int) (users []points.User, first place, err error) {
 	defer rows.Close()
 	users = make([]points.User, 0, min(limit, 16))
 	var u points.User
 	var tid pgtype.TID
 	var partition uint32
-	targets := []any{&u.ID, &u.Points, &u.InsertedAt, &u.UpdatedAt, &tid, &partition}
+	var inserted, updated int64
+	var standby bool
+	targets := []any{&u.ID, &u.Points, &inserted, &updated, &standby, &tid, &partition}
 	targets = targets[:min(len(targets), len(rows.FieldDescriptions()))]
 	for rows.Next() {
 		if err := rows.Scan(targets...); err != nil {
 			return nil, place{}, err
 		}
+		if standby { // it is behind the primary, so reads of both would go back in time
+			return nil, place{}, ErrReadOnly
+		}
 		if len(users) == 0 {
 			first = place{tid.BlockNumber, partition}
 		}
-		u.InsertedAt, u.UpdatedAt = u.InsertedAt.UTC(), u.UpdatedAt.UTC()
+		u.InsertedAt, u.UpdatedAt = fromMicros(&inserted), fromMicros(&updated)
 		users = append(users, u)
 	}
 	return users, first, rows.Err()

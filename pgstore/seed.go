@@ -58,8 +58,12 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 	return s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
 		seeded := false
 		seed := func(vacuumed bool) error {
+			stop := func() {}
+			defer func() { stop() }()
 			return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
-				seeded, err = seedTx(ctx, tx, t, n, vacuumed)
+				if stop, err = s.logWaits(ctx, tx, "seeding"); err == nil {
+					seeded, err = seedTx(ctx, tx, t, n, vacuumed)
+				}
 				return err
 			})
 		}

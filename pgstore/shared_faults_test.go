@@ -38,9 +38,11 @@ func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
 		pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize()))
 	pool.Reset()
 	require.EqualError(t, store.Ping(t.Context()),
-		"pgstore: pinging table users: the database is read-only, as a standby is: a shared state needs the primary")
+		"pgstore: pinging table users: the database is read-only, as a standby is: use the primary; "+
+			"if the connection string has several hosts, add target_session_attrs=read-write")
 	require.EqualError(t, store.Migrate(t.Context()),
-		"pgstore: migrating table users: the database is read-only, as a standby is: a shared state needs the primary")
+		"pgstore: migrating table users: the database is read-only, as a standby is: use the primary; "+
+			"if the connection string has several hosts, add target_session_attrs=read-write")
 
 	local, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(t, err)
@@ -57,13 +59,13 @@ func TestPingOfBrokenDatabase(t *testing.T) {
 	}{
 		"table renamed": {
 			true, "ALTER TABLE users RENAME TO people",
-			`there is no such table: create it with Migrate, or name another (ERROR: relation "public.users" does not exist (SQLSTATE 42P01))`,
-			"there is no such table: create it with Migrate, or name another",
+			`there is no such table: create it with Migrate (a server does when it starts), or name another (ERROR: relation "public.users" does not exist (SQLSTATE 42P01))`,
+			"there is no such table: create it with Migrate (a server does when it starts), or name another",
 		},
 		"table renamed, not shared": {
 			false, "ALTER TABLE users RENAME TO people",
 			`ERROR: relation "public.users" does not exist (SQLSTATE 42P01)`,
-			"there is no such table: create it with Migrate, or name another",
+			"there is no such table: create it with Migrate (a server does when it starts), or name another",
 		},
 		"column dropped": {
 			false, "ALTER TABLE users DROP COLUMN points",

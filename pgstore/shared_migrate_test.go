@@ -92,7 +92,7 @@ func TestSharedMigrateIsIdempotent(t *testing.T) {
 	execSQL(t, pool, "CREATE OR REPLACE FUNCTION users_configure(pause boolean, new_interval bigint, OUT status text)"+
 		" LANGUAGE plpgsql AS 'BEGIN status := 0; END'; DROP TABLE users_bound; DROP TABLE users_updates")
 	require.EqualError(t, store.Check(t.Context()),
-		`pgstore: table users: TABLE "public"."users_bound" of its shared state is missing: create it with Migrate`)
+		`pgstore: table users: TABLE "public"."users_bound" of its shared state is missing: create it with Migrate (a server does when it starts)`)
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Check(t.Context()))
 	_, err = state.Configure(t.Context(), points.ScheduleChange{})
@@ -145,7 +145,7 @@ func TestSharedMigrateFillsEmptyTables(t *testing.T) {
 func TestSharedStateIsMissing(t *testing.T) {
 	_, pool := open(t, pgstore.Config{}, nil)
 	store := sharedStore(t, pool, pgstore.Config{})
-	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: it has no shared state: create it with Migrate")
+	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: it has no shared state: create it with Migrate (a server does when it starts)")
 	_, err := store.Capabilities().SharedState.AnswerBatch(t.Context(), 1, 1)
 	require.ErrorContains(t, err, "create the objects of the shared state with Migrate")
 	assert.Equal(t, []string{"users", "users_id_seq"}, relations(t, pool))

@@ -20,6 +20,11 @@ const (
 	queryCanceled         = "57014" // by statement_timeout, or by pg_cancel_backend
 	noDataFound           = "P0002"
 	internalError         = "XX000"
+	protocolViolation     = "08P01"
+	readOnlyTransaction   = "25006"
+	duplicateObject       = "42710"
+	duplicateTable        = "42P07"
+	uniqueViolation       = "23505"
 )
 
 // sqlState returns the SQLSTATE of an error, or "" if PostgreSQL did not send it.

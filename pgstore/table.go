@@ -11,7 +11,8 @@ import (
 )
 
 // errNoTable reports that no table has the configured name.
-var errNoTable = errors.New("there is no such table: create it with Migrate, or name another")
+var errNoTable = errors.New("there is no such table: create it with Migrate (a server does when it starts), " +
+	"or name another")
 
 // A table is what the configured name stood for when it was looked up. Without Config.Schema the name means whatever
 // search_path says, which differs between connections behind a pooler and can change under a running process. So it is
@@ -38,6 +39,7 @@ type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Begin(ctx context.Context) (pgx.Tx, error)
 }
 
 // table returns the table. It looks the name up if that has not been done yet, or if the table was gone when it was

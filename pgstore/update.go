@@ -89,7 +89,7 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, inte
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, "SELECT min(id), max(id) FROM "+t.qualified).Scan(&low, &high); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).Scan(&low, &high); err != nil {
 			return err
 		}
 		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || low == nil {
@@ -163,8 +163,9 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 	// The id of the first user after the batch, counted along the index.
 	end, err := retry(ctx, u.Store, func(ctx context.Context) (end *int64, err error) {
 		err = u.withConn(ctx, func(conn *pgx.Conn) error {
-			return conn.QueryRow(ctx, "SELECT min(id) FROM (SELECT id FROM "+u.table.qualified+
-				" WHERE id >= $1::bigint ORDER BY id OFFSET $2::bigint LIMIT 1) AS next", u.ranges.next, u.ranges.size).Scan(&end)
+			return conn.QueryRow(ctx, "SELECT min(id)::bigint FROM (SELECT id FROM "+u.table.qualified+
+				" WHERE id >= CAST($1 AS bigint) ORDER BY id OFFSET $2::bigint LIMIT 1) AS next",
+				u.ranges.next, u.ranges.size).Scan(&end)
 		})
 		return end, err
 	})

@@ -197,7 +197,7 @@ func TestUpdateFails(t *testing.T) {
 	_, err = pool.Exec(t.Context(), "DROP TABLE users")
 	require.NoError(t, err)
 	_, err = store.UpdateAll(t.Context(), 1)
-	require.EqualError(t, err, "pgstore: updating table users: there is no such table: create it with Migrate, or name another")
+	require.EqualError(t, err, "pgstore: updating table users: there is no such table: create it with Migrate (a server does when it starts), or name another")
 }
 
 // Sparse ids take no more batches than dense ones.

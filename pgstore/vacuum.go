@@ -7,10 +7,20 @@ import (
 )
 
 // vacuumAnalyze does at once what autovacuum would do later: it updates the planner's statistics and the visibility
-// map, and summarizes new pages in BRIN indexes. It is best effort: a role that does not own the table may not vacuum
-// it.
+// map, and summarizes new pages in BRIN indexes. It is best effort: if the role does not own the table, PostgreSQL
+// skips it without an error.
 func (s *Store) vacuumAnalyze(ctx context.Context, conn *pgx.Conn, t *table) {
-	_, err := conn.Exec(ctx, "VACUUM (ANALYZE) "+t.qualified)
+	var owner bool
+	err := conn.QueryRow(ctx, "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = $1::bigint::oid",
+		int64(t.oid)).Scan(&owner)
+	if err == nil && !owner {
+		s.warn(ctx, t, "the role does not own the table, so it cannot vacuum it; reads and updates may be slow until "+
+			"autovacuum has done it, or its owner runs VACUUM (ANALYZE) "+t.qualified)
+		return
+	}
+	if err == nil {
+		_, err = conn.Exec(ctx, "VACUUM (ANALYZE) "+t.qualified)
+	}
 	if err == nil {
 		err = t.layout.summarize(ctx, conn, t)
 	}

@@ -12,10 +12,10 @@ import (
 // default.
 const batchesPerSpan = 40
 
-// updateMissed reads the points of all users after the last batch, and updates users without their new ones: those whose
-// id was changed to one that a batch had passed, or that is outside of the ids that the update began with. It takes
-// about 5% of the time of the batches. If a batch skips users, that batch fails; here, a trigger that was created during
-// the update is noticed.
+// updateMissed reads the points of all users after the last batch, and updates users without their new ones: those
+// whose id was changed to one that a batch had passed, or that is outside of the ids that the update began with. It
+// takes about 5% of the time of the batches. If a batch skips users, that batch fails; here, a trigger that was created
+// during the update is noticed.
 func (u *update) updateMissed(ctx context.Context) error {
 	checks, checking := errgroup.WithContext(ctx)
 	checks.SetLimit(u.cfg.Workers)
@@ -54,7 +54,11 @@ func (u *update) inPieces(
 ) (int64, error) {
 	tooLarge := false
 	n, err := retry(ctx, u.Store, func(ctx context.Context) (int64, error) {
-		n, err := do(ctx, low, high)
+		var n int64
+		err := u.explainTimeout(ctx, func(ctx context.Context) (err error) {
+			n, err = do(ctx, low, high)
+			return err
+		})
 		switch code := sqlState(err); {
 		case low == high:
 		case code == queryCanceled:

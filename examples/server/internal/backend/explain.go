@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +13,15 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pointsapp/pointsapp/pgstore"
 )
 
 // insufficientPrivilege is the SQLSTATE of an operation that the role has no right to.
 const insufficientPrivilege = "42501"
+
+// queryCanceled is the SQLSTATE of a statement that was cancelled, by statement_timeout for example.
+const queryCanceled = "57014"
 
 // see names the setting of the connection string.
 const see = "see -database-url (DATABASE_URL)"
@@ -28,6 +34,13 @@ func explain(err error, c *pgx.ConnConfig) error {
 	}
 	if connectErr, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return fmt.Errorf("%s: %s", where, explainConnect(connectErr, c))
+	}
+	if errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) {
+		return fmt.Errorf("%s: no answer in time: %s: if there is a pooler, raise its pool size (default_pool_size of "+
+			"PgBouncer)", where, OneLine(err))
+	}
+	if errors.Is(err, pgstore.ErrReadOnly) {
+		return fmt.Errorf("%s: %s, %s", where, OneLine(err), see)
 	}
 	if isLost(err) {
 		return fmt.Errorf("%s: the connection was lost: %s: start the server again",
@@ -80,6 +93,10 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",
 				message, c.User, c.Database, c.User)
 		}
+		if _, seeding := errors.AsType[seedError](err); seeding {
+			return fmt.Sprintf("%s: role %s needs the right to fill the empty table (GRANT INSERT ON ... TO %s), or start "+
+				"with -users=0 (USERS)", message, c.User, c.User)
+		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
 			"that has users and that it may SELECT and UPDATE%s", message, c.User, c.User, explainUnfit(err))
 	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
@@ -89,7 +106,7 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 		}
 		return OneLine(err)
 	case "25006": // read only SQL transaction
-		return message + ": it may be a standby: use the primary, " + see
+		return message + ": it may be a standby: use the primary (target_session_attrs=read-write), " + see
 	case "53300": // too many connections
 		return message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
 	case "57P03": // cannot connect now

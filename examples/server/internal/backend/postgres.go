@@ -65,7 +65,9 @@ func openPostgres(cfg config.Config, tele *telemetry.Telemetry, logger *slog.Log
 	if tele != nil {
 		tele.MeasurePool(pool)
 	}
-	users, err := pgstore.New(pool, pgstore.Config{Shared: cfg.Shared, Logger: logger})
+	users, err := pgstore.New(pool, pgstore.Config{
+		Schema: string(cfg.Schema), Table: string(cfg.Table), Shared: cfg.Shared, Logger: logger,
+	})
 	if err != nil {
 		pool.Close()
 		return nil, err
@@ -95,17 +97,23 @@ func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (
 		return 0, err
 	}
 	if err := p.users.Seed(points.WithProgress(ctx, progress), p.want); err != nil {
-		return 0, err
+		return 0, seedError{err}
 	}
 	const patience = 5 * time.Second
 	counting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	n, err := p.users.Count(counting)
-	if counting.Err() != nil {
-		return -1, ctx.Err()
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); counting.Err() != nil || ok && pgErr.Code == queryCanceled {
+		return -1, ctx.Err() // it takes long, or longer than statement_timeout
 	}
 	return n, err
 }
+
+// A seedError says why the table cannot be seeded.
+type seedError struct{ error }
+
+// Unwrap returns the error of Seed.
+func (e seedError) Unwrap() error { return e.error }
 
 // An unfitError says why the table cannot be used as it is.
 type unfitError struct{ error }

@@ -1,7 +1,11 @@
 // Package config is the server's configuration: its settings, from flags and environment variables.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/pointsapp/pointsapp/pgstore"
+)
 
 // Config has the server's settings. [Defaults] returns the default of each.
 type Config struct {
@@ -10,6 +14,12 @@ type Config struct {
 
 	// DatabaseURL is the PostgreSQL database to serve. The default is empty: users in memory.
 	DatabaseURL DatabaseURL `env:"DATABASE_URL"`
+
+	// Schema is the schema of the table. The default is empty: the search_path of the database user decides.
+	Schema Schema `env:"SCHEMA"`
+
+	// Table is the name of the table. The default is users.
+	Table Table `env:"TABLE"`
 
 	// Shared makes all servers with the same database act as one: one order of queries, one tick per interval and one
 	// update per tick, also over restarts. The default is DefaultShared; with users in memory it is false.
@@ -76,6 +86,7 @@ const DefaultShared = true
 func Defaults() Config {
 	return Config{
 		Addr:            "127.0.0.1:4000",
+		Table:           pgstore.DefaultTable,
 		Shared:          DefaultShared,
 		Users:           1_000_000,
 		Interval:        Duration(time.Minute),

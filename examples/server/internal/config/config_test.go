@@ -40,12 +40,12 @@ func TestParseConfig(t *testing.T) {
 		},
 		"all flags": {
 			[]string{
-				"-addr", ":8080", "-database-url=postgres://db/points", "-shared=false", "-instance=one", "-users=0", "-interval=90s", "-update-on-start=false",
+				"-addr", ":8080", "-database-url=postgres://db/points", "-schema=app", "-table", "members", "-shared=false", "-instance=one", "-users=0", "-interval=90s", "-update-on-start=false",
 				"-query-timeout", "250ms", "-max-waiting=9", "-max-connections=7", "-idle-timeout=10m20s", "-shutdown-delay=3s", "-shutdown-timeout=6000", "-telemetry=false", "-cors-origins=https://a.example", "-control-token=sixteen letters!", "-log-format=json", "-log-level=DEBUG",
 			}, nil,
 			func(c *config.Config) {
 				*c = config.Config{
-					Addr: ":8080", DatabaseURL: "postgres://db/points", Instance: "one", Users: 0, Interval: config.Duration(90 * time.Second),
+					Addr: ":8080", DatabaseURL: "postgres://db/points", Schema: "app", Table: "members", Instance: "one", Users: 0, Interval: config.Duration(90 * time.Second),
 					UpdateOnStart: false, QueryTimeout: config.Duration(250 * time.Millisecond), MaxWaiting: 9, MaxConnections: 7,
 					IdleTimeout: config.Duration(620 * time.Second), ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
 					Telemetry: false, CORSOrigins: "https://a.example", ControlToken: "sixteen letters!",
@@ -56,12 +56,12 @@ func TestParseConfig(t *testing.T) {
 		"all variables": {
 			nil,
 			[]string{
-				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "SHARED=false", "INSTANCE=one", "USERS=7", "TIMER_INTERVAL=60000",
+				"ADDR=[::1]:0", "DATABASE_URL=host=db dbname=points", "SCHEMA=app", "TABLE=members", "SHARED=false", "INSTANCE=one", "USERS=7", "TIMER_INTERVAL=60000",
 				"UPDATE_ON_START=false", "QUERY_TIMEOUT=1500", "MAX_WAITING=8", "MAX_CONNECTIONS=6", "IDLE_TIMEOUT=620000", "SHUTDOWN_DELAY=3s", "SHUTDOWN_TIMEOUT=6000", "TELEMETRY=false", "CORS_ORIGINS=https://a.example", "CONTROL_TOKEN=sixteen letters!", "LOG_FORMAT=json", "LOG_LEVEL=error", "HOME=/",
 			},
 			func(c *config.Config) {
 				*c = config.Config{
-					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Instance: "one", Users: 7, Interval: config.Duration(time.Minute),
+					Addr: "[::1]:0", DatabaseURL: "host=db dbname=points", Schema: "app", Table: "members", Instance: "one", Users: 7, Interval: config.Duration(time.Minute),
 					UpdateOnStart: false, QueryTimeout: config.Duration(1500 * time.Millisecond), MaxWaiting: 8, MaxConnections: 6,
 					IdleTimeout: config.Duration(620 * time.Second), ShutdownDelay: config.Delay(3 * time.Second), ShutdownTimeout: config.Duration(6 * time.Second),
 					Telemetry: false, CORSOrigins: "https://a.example", ControlToken: "sixteen letters!",
@@ -182,6 +182,11 @@ func TestParseConfigErrors(t *testing.T) {
 		"-shared=maybe":                    `-shared must be true or false, got maybe`,
 		"-shared":                          `-shared needs a database: set -database-url (DATABASE_URL)`,
 		"SHARED=true":                      `SHARED needs a database: set -database-url (DATABASE_URL)`,
+		"-schema=app":                      `-schema needs a database: set -database-url (DATABASE_URL)`,
+		"TABLE=members":                    `TABLE needs a database: set -database-url (DATABASE_URL)`,
+		"-table=":                          `-table must have 1 to 51 bytes: letters, digits, _, $ and - (-schema sets the schema), got ""`,
+		"-table=app.members":               `-table must have 1 to 51 bytes: letters, digits, _, $ and - (-schema sets the schema), got app.members`,
+		"SCHEMA=a b":                       `SCHEMA must have at most 63 bytes: letters, digits, _, $ and -, got "a b"`,
 		"-instance=a b":                    `-instance must have at most 100 letters, digits, dots, hyphens and underscores, got "a b"`,
 		"INSTANCE=\xff":                    `INSTANCE must have at most 100 letters, digits, dots, hyphens and underscores, got "\xff"`,
 		"-control-token=short":             `-control-token must have at least 16 characters`,
@@ -267,7 +272,8 @@ func TestPasswordsAreHidden(t *testing.T) {
 		"host=db user=me password='a \"s3cret' port=x",
 	} {
 		for _, where := range []string{
-			"-database-url=", "-users=", "-addr=", "-instance=", "-nonsense=", "", "DATABASE_URL=", "USERS=", "INSTANCE=",
+			"-database-url=", "-users=", "-addr=", "-instance=", "-schema=", "-table=", "-nonsense=", "",
+			"DATABASE_URL=", "USERS=", "INSTANCE=", "SCHEMA=", "TABLE=",
 		} {
 			args, environ := []string{where + url}, []string(nil)
 			if strings.ToUpper(where) == where && where != "" {

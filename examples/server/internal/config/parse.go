@@ -36,9 +36,13 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	case envErr != nil:
 		return Config{}, ActionServe, envErr
 	}
-	if cfg.DatabaseURL == "" && cfg.Shared {
-		if name := sharedSetBy(flags, environ); name != "" {
-			return Config{}, ActionServe, errors.New(name + " needs a database: set -database-url (DATABASE_URL)")
+	if cfg.DatabaseURL == "" {
+		for setting, wanted := range map[string]bool{
+			"shared": cfg.Shared, "schema": cfg.Schema != "", "table": cfg.Table != Defaults().Table,
+		} {
+			if name := setBy(setting, flags, environ); wanted && name != "" {
+				return Config{}, ActionServe, errors.New(name + " needs a database: set -database-url (DATABASE_URL)")
+			}
 		}
 		cfg.Shared = false
 	}
@@ -49,14 +53,14 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	return cfg, *action, nil
 }
 
-// sharedSetBy returns what sets Config.Shared, the flag or the variable; "" if it has its default.
-func sharedSetBy(flags *flag.FlagSet, environ []string) (name string) {
-	if env.ToMap(environ)["SHARED"] != "" {
-		name = "SHARED"
+// setBy returns what sets a setting, the flag or the variable of this name; "" if it has its default.
+func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) {
+	if variable := strings.ToUpper(setting); env.ToMap(environ)[variable] != "" {
+		name = variable
 	}
 	flags.Visit(func(f *flag.Flag) {
-		if f.Name == "shared" {
-			name = "-shared"
+		if f.Name == setting {
+			name = "-" + setting
 		}
 	})
 	return name

@@ -69,6 +69,41 @@ func (i Instance) OrDefault() Instance {
 	return name + Instance(suffix)
 }
 
+// A Schema is the name of a schema, or empty. Like the name of a table, it cannot be a connection string that was given
+// by mistake.
+type Schema string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Schema) UnmarshalText(text []byte) error {
+	const limit = 63 // bytes, as in pgstore.Config
+	if len(text) > limit || !identifier.Match(text) {
+		return fmt.Errorf("must have at most %d bytes: letters, digits, _, $ and -", limit)
+	}
+	*s = Schema(text)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Schema) MarshalText() ([]byte, error) { return []byte(s), nil }
+
+// A Table is the name of a table, without its schema.
+type Table string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (t *Table) UnmarshalText(text []byte) error {
+	const limit = 51 // bytes, as in pgstore.Config
+	if len(text) == 0 || len(text) > limit || !identifier.Match(text) {
+		return fmt.Errorf("must have 1 to %d bytes: letters, digits, _, $ and - (-schema sets the schema)", limit)
+	}
+	*t = Table(text)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (t Table) MarshalText() ([]byte, error) { return []byte(t), nil }
+
+var identifier = regexp.MustCompile(`^[\p{L}\p{N}_$-]*$`)
+
 // Users is a number of users: 0 or more.
 type Users int64
 

@@ -272,8 +272,8 @@ func TestUnfit(t *testing.T) {
 		parsed, err := pgx.ParseConfig(connection)
 		require.NoError(t, err)
 		exec(t, connect(t, connection), "ALTER DATABASE "+parsed.Database+" SET default_transaction_read_only = on")
-		assertCannotStart(t, connection, "pgstore: migrating table users: the database is read-only, as a standby is: a "+
-			"shared state needs the primary: or set -shared=false (SHARED)")
+		assertCannotStart(t, connection, "pgstore: migrating table users: the database is read-only, as a standby is: use the "+
+			"primary; if the connection string has several hosts, add target_session_attrs=read-write, "+see)
 	})
 	t.Run("no right to connect", func(t *testing.T) {
 		t.Parallel()
@@ -294,6 +294,39 @@ func TestUnfit(t *testing.T) {
 			"needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table that has users and that it "+
 			"may SELECT and UPDATE", role.Username(), role.Username()))
 	})
+}
+
+// A role that may not fill an empty table needs another right than one that may not create it.
+func TestNoRightToSeed(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.Users = 0
+	require.NoError(t, startReady(t, cfg).stop())
+	conn := connect(t, connection)
+	role := newRole(t, conn)
+	exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "GRANT SELECT, UPDATE ON users TO "+role.Username())
+	cfg = configFor(with(t, connection, role, ""))
+	cfg.Shared = false
+	message, _ := runError(t, cfg)
+	assert.Contains(t, message, fmt.Sprintf("permission denied for table users: role %s needs the right to fill the empty "+
+		"table (GRANT INSERT ON ... TO %s), or start with -users=0 (USERS)", role.Username(), role.Username()))
+	cfg.Users = 0
+	require.NoError(t, startReady(t, cfg).stop())
+}
+
+// The table may have another name and another schema, without a search_path in the connection string.
+func TestSchemaAndTable(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	conn := connect(t, connection)
+	exec(t, conn, "CREATE SCHEMA app")
+	cfg := configFor(connection)
+	cfg.Schema, cfg.Table = "app", "members"
+	require.NoError(t, startReady(t, cfg).stop())
+	var n int
+	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM app.members").Scan(&n))
+	assert.EqualValues(t, cfg.Users, n)
 }
 
 // A role with few rights can serve a table that another role created. The error of a role with fewer names them.

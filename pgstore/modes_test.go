@@ -1,0 +1,161 @@
+package pgstore_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
+	"github.com/pointsapp/pointsapp/points/storetest"
+)
+
+// queryModes are those of pgx, by their names in a connection string.
+func queryModes() map[string]pgx.QueryExecMode {
+	return map[string]pgx.QueryExecMode{
+		"cache_statement": pgx.QueryExecModeCacheStatement,
+		"cache_describe":  pgx.QueryExecModeCacheDescribe,
+		"describe_exec":   pgx.QueryExecModeDescribeExec,
+		"exec":            pgx.QueryExecModeExec,
+		"simple_protocol": pgx.QueryExecModeSimpleProtocol,
+	}
+}
+
+// poolWith returns a pool for the pool's database with another configuration.
+func poolWith(tb testing.TB, pool *pgxpool.Pool, change func(*pgxpool.Config)) *pgxpool.Pool {
+	tb.Helper()
+	cfg := pool.Config()
+	change(cfg)
+	other, err := pgxpool.NewWithConfig(tb.Context(), cfg)
+	require.NoError(tb, err)
+	tb.Cleanup(other.Close)
+	return other
+}
+
+// The query modes of pgx without prepared statements pass the suite, also where dates are not written in ISO 8601 and
+// the time zone is not UTC. The default mode passes it in TestStore.
+func TestQueryModes(t *testing.T) {
+	for _, name := range []string{"exec", "simple_protocol"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mode := queryModes()[name]
+			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
+				pool := poolWith(tb, pgtest.Pool(tb), func(cfg *pgxpool.Config) {
+					cfg.ConnConfig.DefaultQueryExecMode = mode
+					cfg.ConnConfig.RuntimeParams["datestyle"] = "SQL, DMY"
+					cfg.ConnConfig.RuntimeParams["timezone"] = "Asia/Kathmandu"
+				})
+				store, err := pgstore.New(pool, pgstore.Config{BatchSize: 3000, Shared: true})
+				require.NoError(tb, err)
+				require.NoError(tb, store.Migrate(tb.Context()))
+				require.NoError(tb, store.Check(tb.Context()))
+				_, err = pool.Exec(tb.Context(), "INSERT INTO users (id) SELECT unnest($1::bigint[])", ids)
+				require.NoError(tb, err)
+				return store
+			})
+		})
+	}
+}
+
+// In each query mode, Seed and UpdateAll write UTC to a timestamp without time zone.
+func TestTimestampsWithoutTimeZone(t *testing.T) {
+	for name, mode := range queryModes() {
+		t.Run(name, func(t *testing.T) {
+			pool := poolWith(t, pgtest.Pool(t), func(cfg *pgxpool.Config) {
+				cfg.ConnConfig.DefaultQueryExecMode = mode
+				cfg.ConnConfig.RuntimeParams["datestyle"] = "German"
+				cfg.ConnConfig.RuntimeParams["timezone"] = "Asia/Kathmandu"
+			})
+			execSQL(t, pool, "CREATE TABLE users (id bigserial PRIMARY KEY, points int,"+
+				" inserted_at timestamp NOT NULL, updated_at timestamp NOT NULL)")
+			store, err := pgstore.New(pool, pgstore.Config{})
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			require.NoError(t, store.Seed(t.Context(), 100))
+			for _, key := range []uint64{1, 1 << 63} {
+				n, err := store.UpdateAll(t.Context(), key)
+				require.NoError(t, err)
+				assert.EqualValues(t, 100, n)
+				assert.Zero(t, missed(t, pool, key))
+			}
+			users, err := store.UsersAbove(t.Context(), -1, 2)
+			require.NoError(t, err)
+			require.Len(t, users, 2)
+			assert.WithinDuration(t, time.Now(), users[0].InsertedAt, time.Hour)
+			assert.WithinDuration(t, time.Now(), users[0].UpdatedAt, time.Hour)
+		})
+	}
+}
+
+// The types of the columns may change under a running store: no call fails.
+func TestColumnTypesChange(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, "CREATE TABLE users (id int PRIMARY KEY, points smallint, inserted_at timestamp NOT NULL,"+
+		" updated_at timestamp NOT NULL); INSERT INTO users SELECT i, 50, now(), now() FROM generate_series(1, 100) AS i")
+	one := poolWith(t, pool, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["timezone"] = "Asia/Kathmandu" })
+	store, err := pgstore.New(one, pgstore.Config{})
+	require.NoError(t, err)
+	use := func(key uint64) {
+		for _, above := range []int{-1, 10, 99} {
+			_, err := store.UsersAbove(t.Context(), above, 2)
+			require.NoError(t, err)
+		}
+		n, err := store.UpdateAll(t.Context(), key)
+		require.NoError(t, err)
+		assert.EqualValues(t, 100, n)
+	}
+	use(1)
+	execSQL(t, pool, "ALTER TABLE users ALTER id TYPE bigint, ALTER points TYPE int,"+
+		" ALTER inserted_at TYPE timestamptz USING inserted_at AT TIME ZONE 'UTC',"+
+		" ALTER updated_at TYPE timestamptz USING updated_at AT TIME ZONE 'UTC'")
+	use(2)
+	execSQL(t, pool, "ALTER TABLE users ALTER updated_at TYPE timestamp USING updated_at AT TIME ZONE 'UTC'")
+	use(3)
+	users, err := store.UsersAbove(t.Context(), -1, 1)
+	require.NoError(t, err)
+	assert.WithinDuration(t, time.Now(), users[0].UpdatedAt, time.Hour)
+}
+
+// A standby is refused, and so are reads that a balancer sends to one. A connection to it leaves the pool.
+func TestStandbyIsRefused(t *testing.T) {
+	t.Parallel()
+	primary := pgtest.NewServer(t)
+	standby := primary.Standby()
+	pool, err := pgxpool.New(t.Context(), primary.URL)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(t.Context(), 100))
+
+	behind, err := pgxpool.New(t.Context(), standby.URL)
+	require.NoError(t, err)
+	t.Cleanup(behind.Close)
+	require.Eventually(t, func() bool {
+		var n int
+		err := behind.QueryRow(t.Context(), "SELECT count(*) FROM users").Scan(&n)
+		return err == nil && n == 100
+	}, 3*time.Minute, 20*time.Millisecond)
+	const refused = "use the primary; if the connection string has several hosts, add target_session_attrs=read-write"
+	for _, shared := range []bool{false, true} {
+		store, err := pgstore.New(behind, pgstore.Config{Shared: shared})
+		require.NoError(t, err)
+		for name, call := range map[string]func(context.Context) error{
+			"Ping":    store.Ping,
+			"Migrate": store.Migrate,
+			"Check":   store.Check,
+			"read":    func(ctx context.Context) error { _, err := store.UsersAbove(ctx, -1, 2); return err },
+			"no user": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 99, 2); return err },
+		} {
+			require.ErrorContains(t, call(t.Context()), refused, name)
+			assert.Zero(t, behind.Stat().TotalConns(), name)
+		}
+	}
+}

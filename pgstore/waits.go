@@ -1,0 +1,110 @@
+package pgstore
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// defaultWaitReport is how often Migrate and Seed log what they wait for.
+const defaultWaitReport = 5 * time.Second
+
+// waitsQuery returns what sessions wait for, and the sessions and prepared transactions that hold it. %s is a condition
+// for the sessions. The role sees the state of other roles' sessions only if it has pg_read_all_stats.
+const waitsQuery = `
+	SELECT coalesce(waiting.wait_event = 'SyncRep', false), coalesce(blocker, 0), coalesce(other.usename::text, ''),
+		coalesce(other.application_name, ''), coalesce(other.state, ''), coalesce(other.xact_start::text, ''),
+		coalesce((SELECT string_agg(DISTINCT prepared.gid, ', ') FROM pg_locks AS wanted
+			JOIN pg_locks AS held ON held.pid IS NULL AND held.granted AND held.locktype = wanted.locktype
+				AND (held.relation, held.transactionid) IS NOT DISTINCT FROM (wanted.relation, wanted.transactionid)
+			JOIN pg_locks AS own ON own.pid IS NULL AND own.virtualtransaction = held.virtualtransaction
+			JOIN pg_prepared_xacts AS prepared ON prepared.transaction = own.transactionid
+			WHERE wanted.pid = waiting.pid AND NOT wanted.granted AND blocker = 0), '')
+	FROM pg_stat_activity AS waiting LEFT JOIN LATERAL unnest(pg_blocking_pids(waiting.pid)) AS blocker ON true
+		LEFT JOIN pg_stat_activity AS other ON other.pid = blocker
+	WHERE waiting.pid <> pg_backend_pid() AND waiting.pid IN (%s)
+		AND (blocker IS NOT NULL OR waiting.wait_event = 'SyncRep')
+	LIMIT 1`
+
+// Conditions of waitsQuery: a session, or those that hold or await the advisory lock with this upper and lower half.
+const (
+	thisSession  = "$1::integer"
+	lockSessions = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1" +
+		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())" +
+		" AND classid = $1::bigint::oid AND objid = $2::bigint::oid"
+)
+
+// waits returns what one of the sessions waits for and how that ends, or "" if none waits or that cannot be found out.
+func (s *Store) waits(ctx context.Context, condition string, args ...any) string {
+	ctx, cancel := context.WithTimeout(ctx, s.waitReport)
+	defer cancel()
+	var standby bool
+	var blocker int
+	var role, application, state, since, prepared string
+	err := s.withConn(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, fmt.Sprintf(waitsQuery, condition), args...).
+			Scan(&standby, &blocker, &role, &application, &state, &since, &prepared)
+	})
+	switch {
+	case err != nil:
+		return ""
+	case standby:
+		return "its commit waits for a synchronous standby: start it, or change synchronous_standby_names"
+	case prepared != "":
+		return fmt.Sprintf("it waits for a lock of prepared transaction %s: COMMIT PREPARED or ROLLBACK PREPARED it",
+			prepared)
+	case blocker == 0:
+		return "it waits for a lock of a prepared transaction: see pg_prepared_xacts"
+	}
+	return fmt.Sprintf("it waits for a lock of session %d (role %s, application %q, %s): end its transaction, or "+
+		"call pg_terminate_backend(%d)", blocker, role, application, strings.TrimSpace(state+" since "+since), blocker)
+}
+
+// watchWaits calls report at intervals with what the sessions wait for, if they do, until stop is called.
+func (s *Store) watchWaits(
+	ctx context.Context, interval time.Duration, report func(string), condition string, args ...any,
+) (stop func()) {
+	watching, cancel := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for sleep(watching, interval) == nil {
+			if reason := s.waits(watching, condition, args...); reason != "" {
+				report(reason)
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-stopped
+	}
+}
+
+// logWaits logs at intervals what the transaction waits for, until stop is called.
+func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (stop func(), err error) {
+	var pid int32
+	if err := tx.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		return func() {}, err
+	}
+	return s.watchWaits(ctx, s.waitReport, func(reason string) {
+		s.cfg.Logger.WarnContext(ctx, doing+" takes long", "table", s.name, "reason", reason)
+	}, thisSession, pid), nil
+}
+
+// explainTimeout calls do. If ctx ends before do, it adds to the error what the batches of the table wait for, or the
+// lease for them.
+func (l *lease) explainTimeout(ctx context.Context, do func(context.Context) error) error {
+	var reason string          // of the last report
+	key := uint64(l.batchLock) //nolint:gosec // the same bits
+	stop := l.watchWaits(ctx, l.cfg.RetryTimeout*3/4, func(text string) { reason = text },
+		lockSessions, int64(key>>32), int64(uint32(key))) //nolint:gosec // the same bits
+	err := do(ctx)
+	stop()
+	if err != nil && ctx.Err() != nil && reason != "" {
+		return fmt.Errorf("%w: %s", err, reason)
+	}
+	return err
+}
