@@ -81,6 +81,7 @@ func habits() map[string][]habit {
 
 // TestHabits runs each command with loadtest in the place of the other program.
 func TestHabits(t *testing.T) {
+	t.Parallel()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
 	server, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	t.Cleanup(server.Close)

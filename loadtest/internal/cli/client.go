@@ -22,7 +22,7 @@ func (r *run) offered() float64 {
 // reachedOffered reports whether an open loop reached the offered rate. One response may arrive after the end.
 func (r *run) reachedOffered() bool { return r.reachesOffered(1) }
 
-// reachesOffered reports whether an open loop would reach the offered rate with the given number of additional responses.
+// reachesOffered reports whether an open loop would reach the offered rate with a number of additional responses.
 func (r *run) reachesOffered(additional float64) bool {
 	window := r.schedule.Duration() - r.warmUp
 	return r.rate()+additional/window.Seconds() >= minShare*r.offered()

@@ -44,7 +44,7 @@ func varied(slots int, service, stallAt, stall time.Duration) *simulatedServer {
 
 // scramble returns a number that looks random.
 func scramble(n int64) uint64 {
-	x := uint64(n) * 0x9e3779b97f4a7c15 //nolint:gosec // a positive number
+	x := uint64(n) * 0x9e3779b97f4a7c15
 	x ^= x >> 29
 	x *= 0xbf58476d1ce4e5b9
 	return x >> 32

@@ -49,10 +49,12 @@ func TestHabits(t *testing.T) {
 			return c.Method == http.MethodPost && c.Header.Get("Content-Type") == "text/plain"
 		},
 		"-pf -Ta/b -mPATCH x": func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
-		"-d {} x":             func(c *Config) bool { return string(c.Body) == "{}" && c.Method == "POST" && len(c.Ignored) == 0 },
-		"-qd {} -n 5 x":       func(c *Config) bool { return string(c.Body) == "{}" && c.Requests == 5 && c.Quiet },
-		"-d={} -m PUT x":      func(c *Config) bool { return string(c.Body) == "{}" && c.Method == "PUT" },
-		"-data {} -Ta/b x":    func(c *Config) bool { return string(c.Body) == "{}" && c.Header.Get("Content-Type") == "a/b" },
+		"-d {} x": func(c *Config) bool {
+			return string(c.Body) == "{}" && c.Method == http.MethodPost && len(c.Ignored) == 0
+		},
+		"-qd {} -n 5 x":    func(c *Config) bool { return string(c.Body) == "{}" && c.Requests == 5 && c.Quiet },
+		"-d={} -m PUT x":   func(c *Config) bool { return string(c.Body) == "{}" && c.Method == http.MethodPut },
+		"-data {} -Ta/b x": func(c *Config) bool { return string(c.Body) == "{}" && c.Header.Get("Content-Type") == "a/b" },
 		"-n 5 -d x": func(c *Config) bool {
 			return c.Body == nil && c.URL.Host == "x" && slices.Equal(c.Ignored, []string{"-d"})
 		},

@@ -56,7 +56,7 @@ func (w *writeRead) writeThenRead(fd uintptr) (done bool) {
 	if !w.isWritten {
 		if w.checkIdle {
 			// Nothing can be readable now, except the end of the stream or a response to no request.
-			_, err := retryInterrupted(syscall.Read, int(fd), w.buf)
+			_, err := retryInterrupted(rawRead, int(fd), w.buf)
 			if err != syscall.EAGAIN { //nolint:errorlint // a bare errno
 				w.err = errIdleClosed
 				return true
@@ -67,13 +67,13 @@ func (w *writeRead) writeThenRead(fd uintptr) (done bool) {
 		w.conn.wrote()
 		return w.err != nil
 	}
-	w.n, w.err = retryInterrupted(syscall.Read, int(fd), w.buf)
+	w.n, w.err = retryInterrupted(rawRead, int(fd), w.buf)
 	return w.err != syscall.EAGAIN //nolint:errorlint // a bare errno
 }
 
 // write writes what the socket's buffer accepts, normally everything, and leaves the rest to conn.
 func (w *writeRead) write(fd int) error {
-	n, err := retryInterrupted(syscall.Write, fd, w.request)
+	n, err := retryInterrupted(rawWrite, fd, w.request)
 	if err != nil && err != syscall.EAGAIN { //nolint:errorlint // a bare errno
 		return err
 	}
