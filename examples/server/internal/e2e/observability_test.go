@@ -65,3 +65,57 @@ func TestObservability(t *testing.T) {
 		}
 	}
 }
+
+// On the Grafana dashboard the data source can be chosen, each server has a series of its own, and a database that is down
+// is red.
+func TestGrafanaDashboard(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../observability/grafana/dashboard.json")
+	require.NoError(t, err)
+	for _, uid := range regexp.MustCompile(`"uid": "([^"]*)"`).FindAllStringSubmatch(string(text), -1)[1:] {
+		assert.Equal(t, "${datasource}", uid[1])
+	}
+	type step struct {
+		Color string   `json:"color"`
+		Value *float64 `json:"value"`
+	}
+	var dashboard struct {
+		Panels []struct {
+			ID      int    `json:"id"`
+			Title   string `json:"title"`
+			Type    string `json:"type"`
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct {
+				Expr         string `json:"expr"`
+				LegendFormat string `json:"legendFormat"`
+			} `json:"targets"`
+			FieldConfig struct {
+				Defaults struct {
+					Thresholds struct {
+						Steps []step `json:"steps"`
+					} `json:"thresholds"`
+				} `json:"defaults"`
+			} `json:"fieldConfig"`
+		} `json:"panels"`
+	}
+	require.NoError(t, json.Unmarshal(text, &dashboard))
+	allServers := regexp.MustCompile(`^(max|sum|count)\(`) // one series for all of them
+	ids, places := make(map[int]bool), make(map[struct{ X, Y, W, H int }]bool)
+	var reds []string
+	for _, panel := range dashboard.Panels {
+		assert.False(t, ids[panel.ID], "two panels have the id %d", panel.ID)
+		assert.False(t, places[panel.GridPos], "two panels are at the place of %s", panel.Title)
+		ids[panel.ID], places[panel.GridPos] = true, true
+		for _, target := range panel.Targets {
+			if panel.Type != "table" && !allServers.MatchString(target.Expr) {
+				assert.Contains(t, target.LegendFormat, "{{instance}}", panel.Title)
+			}
+			for _, step := range panel.FieldConfig.Defaults.Thresholds.Steps {
+				if step.Color == "red" && step.Value != nil && *step.Value == 1 {
+					reds = append(reds, panel.Title)
+				}
+			}
+		}
+	}
+	assert.Equal(t, []string{"Database", "Circuit breaker of updates"}, reds)
+}
