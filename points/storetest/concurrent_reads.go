@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -74,7 +75,8 @@ next:
 }
 
 // readsAreConsistent reads all users concurrently with an update, and compares which users the update had reached in
-// each read.
+// each read. Reads while the update reports its progress see the users as each batch leaves them. Without these, reads
+// that are torn in the same way each time, such as those of two servers one after the other, would agree.
 func readsAreConsistent(t tester, open opener) {
 	const readers = 3
 	ids := upTo(many)
@@ -89,14 +91,16 @@ func readsAreConsistent(t tester, open opener) {
 		for reader := range seen {
 			wg.Go(func() { seen[reader] = snapshots(t, store, ids, before, key, &done) })
 		}
-		n, err := store.UpdateAll(t.Context(), key)
+		reported := &reportedSnapshots{read: func() (snapshot, bool) { return takeSnapshot(t, store, ids, before, key) }}
+		n, err := store.UpdateAll(points.WithProgress(t.Context(), reported.report), key)
 		done.Store(true)
 		wg.Wait()
+		reported.reads.Wait()
 		require.NoError(t, err, "an update during reads")
 		require.EqualValues(t, len(ids), n, "UpdateAll must return the number of users that it updated")
 
 		after := all(t, store, ids)
-		for _, snapshots := range seen {
+		for _, snapshots := range append(seen[:], reported.seen) {
 			for i, s := range snapshots {
 				requireUpdatedOnce(t, s, after)
 				if i > 0 {
@@ -104,7 +108,7 @@ func readsAreConsistent(t tester, open opener) {
 				}
 			}
 		}
-		ordered := slices.Concat(seen[:]...)
+		ordered := slices.Concat(append(seen[:], reported.seen)...)
 		slices.SortFunc(ordered, func(a, b snapshot) int { return cmp.Compare(a.count, b.count) })
 		for i := 1; i < len(ordered); i++ {
 			requireIncluded(t, ordered[i-1], ordered[i], ids, "a read that saw no more users updated saw updated")
@@ -123,33 +127,73 @@ type snapshot struct {
 func snapshots(
 	t tester, store points.Store, ids []int64, before []points.User, key uint64, done *atomic.Bool,
 ) (seen []snapshot) {
-	const enough = 20
-	for !done.Load() && len(seen) < enough {
-		users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
-		if !assert.NoError(t, err, "a read during an update") {
+	for !done.Load() && len(seen) < enoughSnapshots {
+		s, ok := takeSnapshot(t, store, ids, before, key)
+		if !ok {
 			return nil
-		}
-		if why := sortAll(users, ids); why != "" {
-			assert.Fail(t, "users with more than -1 points are all users, each once, also during an update", why)
-			return nil
-		}
-		s := snapshot{updated: make([]int64, len(users))}
-		for i, u := range users {
-			want, when := before[i].Points, "before"
-			if !u.UpdatedAt.Equal(before[i].UpdatedAt) {
-				want, when = points.Draw(u.ID, key), "after"
-				s.updated[i] = u.UpdatedAt.UnixMicro()
-				s.count++
-			}
-			if u.Points != want {
-				assert.Failf(t, "a user's points and updated_at must change together",
-					"user %d had its updated_at from %s the update, but %d points instead of %d", u.ID, when, u.Points, want)
-				return nil
-			}
 		}
 		seen = append(seen, s)
 	}
 	return seen
+}
+
+// enoughSnapshots is the maximum number of reads of all users by one reader of an update.
+const enoughSnapshots = 20
+
+func takeSnapshot(t tester, store points.Store, ids []int64, before []points.User, key uint64) (s snapshot, ok bool) {
+	users, err := store.UsersAbove(t.Context(), -1, len(ids)+1)
+	if !assert.NoError(t, err, "a read during an update") {
+		return snapshot{}, false
+	}
+	if why := sortAll(users, ids); why != "" {
+		assert.Fail(t, "users with more than -1 points are all users, each once, also during an update", why)
+		return snapshot{}, false
+	}
+	s.updated = make([]int64, len(users))
+	for i, u := range users {
+		want, when := before[i].Points, "before"
+		if !u.UpdatedAt.Equal(before[i].UpdatedAt) {
+			want, when = points.Draw(u.ID, key), "after"
+			s.updated[i] = u.UpdatedAt.UnixMicro()
+			s.count++
+		}
+		if u.Points != want {
+			assert.Failf(t, "a user's points and updated_at must change together",
+				"user %d had its updated_at from %s the update, but %d points instead of %d", u.ID, when, u.Points, want)
+			return snapshot{}, false
+		}
+	}
+	return s, true
+}
+
+// A reportedSnapshots takes a snapshot in each report of an update's progress. A store may hold a lock during a report,
+// so that a read waits for its end; then no more snapshots are taken.
+type reportedSnapshots struct {
+	read    func() (s snapshot, ok bool)
+	reads   sync.WaitGroup
+	seen    []snapshot
+	blocked bool
+}
+
+func (r *reportedSnapshots) report(_, _ int64) {
+	if r.blocked || len(r.seen) == enoughSnapshots {
+		return
+	}
+	taken := make(chan snapshot, 1)
+	r.reads.Go(func() {
+		defer close(taken)
+		if s, ok := r.read(); ok {
+			taken <- s
+		}
+	})
+	select {
+	case s, ok := <-taken:
+		if ok {
+			r.seen = append(r.seen, s)
+		}
+	case <-time.After(readTimeout):
+		r.blocked = true
+	}
 }
 
 // requireUpdatedOnce checks that the users updated in s were not updated again.

@@ -315,6 +315,59 @@ func tearsReads(p *refStore) points.Store {
 	})
 }
 
+// tearsReadsAlike returns the users with even ids as they were two batches before the others, as a table on two servers
+// does that is read on one after the other. If the update waits, the users do not change meanwhile.
+func tearsReadsAlike(p *refStore) points.Store {
+	var mu sync.Mutex
+	var history [][]points.User // after each batch of the running update
+	var reports atomic.Int64    // begun and ended: odd during a report
+	record := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		history = append(history, slices.Clone(p.users))
+	}
+	p.between = func(int) {
+		record()
+		p.awaitReads(5)
+	}
+	return overridden{
+		read: func(ctx context.Context, minimum, limit int) ([]points.User, error) {
+			report := reports.Load()
+			users, err := p.UsersAbove(ctx, minimum, limit)
+			if report%2 != 0 {
+				<-time.After(time.Millisecond)
+				if reports.Load() == report {
+					return users, err
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if last := len(history) - 1; last >= 0 {
+				users = slices.Clone(history[last])
+				for i, u := range history[max(last-2, 0)] {
+					if u.ID%2 == 0 {
+						users[i] = u
+					}
+				}
+			}
+			return users, err
+		},
+		update: func(ctx context.Context, key uint64) (int64, error) {
+			record()
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				history = nil
+			}()
+			return p.UpdateAll(points.WithProgress(ctx, func(done, total int64) {
+				reports.Add(1)
+				points.ReportProgress(ctx, done, total)
+				reports.Add(1)
+			}), key)
+		},
+	}
+}
+
 // tearsRows sets points first and updated_at later.
 func tearsRows(p *refStore) points.Store {
 	return withUpdates(p, func(_ context.Context, key uint64) (int64, error) {

@@ -99,6 +99,7 @@ func TestMutantsFail(t *testing.T) {
 		{"users are missing during an update", "reads during updates", "user 20000 is missing, got 19999 users of 20000", deletesAndInserts},
 		{"reads fail during an update", "reads during updates", "a read during an update", failsReads},
 		{"torn reads", "reads are consistent", "a read must be of one moment", tearsReads},
+		{"torn reads, all alike", "reads are consistent", "a read must be of one moment", tearsReadsAlike},
 		{"torn rows", "reads are consistent", "a user's points and updated_at must change together", tearsRows},
 		{"rolled back and repeated", "reads are consistent", "an earlier read saw updated", rollsBack},
 		{"rejects without ErrUpdateRunning", "concurrent updates", "UpdateAll while another update is running", rejectsWithoutErrUpdateRunning},
