@@ -21,6 +21,9 @@ import (
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
 // client still waits for its answer. (With net/http alone, it ends in both cases.)
 //
+// Serve also answers what no handler sees, such as a request that is not valid HTTP, with a problem. net/http alone
+// answers in text/plain.
+//
 // On operating systems other than Linux, Serve is server.Serve.
 func Serve(server *http.Server, listener net.Listener) error {
 	if !tcppeer.Known {
@@ -100,6 +103,18 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		c.timer.Stop()
 	}
 	return c.TCPConn.Read(p)
+}
+
+// Write writes to the connection: a problem in place of a response that net/http makes without a handler.
+func (c *watchedConn) Write(p []byte) (int, error) {
+	replaced := protocolProblem(p)
+	if replaced == nil {
+		return c.TCPConn.Write(p)
+	}
+	if _, err := c.TCPConn.Write(replaced); err != nil {
+		return 0, err //nolint:wrapcheck // net/http compares it
+	}
+	return len(p), nil
 }
 
 // check cancels the requests of a connection that has been reset, or schedules the next check.

@@ -16,8 +16,10 @@ func NewServer(handler http.Handler, queryTimeout time.Duration, logger *slog.Lo
 		logger = slog.Default()
 	}
 	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
+		Handler: handler,
+		// "OPTIONS *" is for the handler, too.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            5 * time.Second,
 		// Both run while the query does.
 		ReadTimeout:    queryTimeout + margin,
 		WriteTimeout:   queryTimeout + margin,

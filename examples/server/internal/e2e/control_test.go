@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -86,7 +88,7 @@ func TestControlNeedsItsToken(t *testing.T) {
 	for _, action := range []string{"pause", "resume", "update", "interval"} {
 		path := "/control/" + action
 		for _, authorization := range []string{
-			"", "Bearer", "Bearer ", "Bearer " + token[1:], "Bearer " + token + "x", "Basic " + token, token, "bearer " + token,
+			"", "Bearer", "Bearer ", "Bearer " + token[1:], "Bearer " + token + "x", "Basic " + token, token, "bearer" + token, "Bearer\t" + token,
 		} {
 			a := r.post(t, path, authorization, "")
 			assertProblem(t, a, http.StatusUnauthorized, "This needs the control token: Authorization: Bearer TOKEN.")
@@ -101,6 +103,48 @@ func TestControlNeedsItsToken(t *testing.T) {
 		}
 	}
 	assert.Contains(t, string(r.get(t, "/readyz").body), "next_tick", "it was not paused")
+}
+
+// The scheme of the token is case-insensitive, and more than one space may follow it.
+func TestControlTokenForms(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users, cfg.ControlToken = 10, token
+	r := startReady(t, cfg)
+	for _, authorization := range []string{"Bearer " + token, "bearer " + token, "BEARER  " + token} {
+		assert.Equal(t, http.StatusNoContent, r.post(t, "/control/pause", authorization, "").status, authorization)
+	}
+	for _, body := range []string{`{"interval":5000}`, `{"interval":5e3}`, `{"interval":5000.0}`} {
+		assert.Equal(t, http.StatusNoContent, r.control(t, "interval", body).status, body)
+	}
+}
+
+// Of concurrent requests for an update, one starts it.
+func TestOneUpdateOfConcurrentRequests(t *testing.T) {
+	t.Parallel()
+	connection := pgtest.URL(t)
+	cfg := configFor(connection)
+	cfg.ControlToken, cfg.UpdateOnStart, cfg.Interval = token, false, config.Duration(time.Hour)
+	r := startReady(t, cfg)
+	tx, err := connect(t, connection).Begin(t.Context())
+	require.NoError(t, err)
+	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	var requests sync.WaitGroup
+	var accepted, conflicts atomic.Int64
+	for range 8 {
+		requests.Go(func() {
+			switch r.control(t, "update", "").status {
+			case http.StatusAccepted:
+				accepted.Add(1)
+			case http.StatusConflict:
+				conflicts.Add(1)
+			}
+		})
+	}
+	requests.Wait()
+	require.NoError(t, tx.Rollback(t.Context()))
+	assert.EqualValues(t, 1, accepted.Load())
+	assert.EqualValues(t, 7, conflicts.Load())
 }
 
 // POST /control/update says why it starts no update.

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,7 +56,9 @@ func (c *control) handlers() map[string]http.Handler {
 
 // hasToken reports whether a request has the token. The time it takes depends neither on the token nor on its length.
 func (c *control) hasToken(r *http.Request) bool {
-	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, given, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	ok = ok && strings.EqualFold(scheme, "Bearer")
+	given = strings.TrimLeft(given, " ")
 	want, got := sha256.Sum256([]byte(c.token)), sha256.Sum256([]byte(given))
 	return ok && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
@@ -65,17 +69,45 @@ func (c *control) update(w http.ResponseWriter, r *http.Request) {
 	switch phase := c.queries.Phase(); {
 	case phase != "":
 		c.reject(w, r, http.StatusServiceUnavailable, "The server is "+phase+".")
-	case !state.Updater.RunningSince.IsZero():
-		c.reject(w, r, http.StatusConflict, "An update is already running.")
 	case runsElsewhere(state):
 		c.reject(w, r, http.StatusConflict, "An update is already running, on another server.")
-	case state.Updater.Breaker == points.BreakerOpen:
+	default:
+		c.startUpdate(w, r)
+	}
+}
+
+func (c *control) startUpdate(w http.ResponseWriter, r *http.Request) {
+	started, failed := make(chan struct{}), make(chan error, 1)
+	ctx := context.WithValue(context.WithoutCancel(r.Context()), updateStartedKey{}, func() { close(started) })
+	go func() {
+		_, err := c.engine.Update(ctx) // the engine logs its error
+		failed <- err
+	}()
+	var err error
+	select {
+	case <-started:
+	case err = <-failed: // without a start, or after it
+	}
+	switch {
+	case errors.Is(err, points.ErrUpdateRunning):
+		c.reject(w, r, http.StatusConflict, "An update is already running.")
+	case errors.Is(err, points.ErrBreakerOpen):
 		c.reject(w, r, http.StatusServiceUnavailable,
 			"The circuit breaker is open, because too many updates in a row have failed.")
 	default:
-		go c.engine.Update(context.WithoutCancel(r.Context())) //nolint:errcheck // the engine logs it
 		c.accept(w, r, http.StatusAccepted)
 	}
+}
+
+// updateStartedKey is the key of a func() in the context of an update: updateStarted calls it.
+type updateStartedKey struct{}
+
+// updateStarted is for points.Hooks.UpdateStart.
+func updateStarted(ctx context.Context, _ points.UpdateInfo) context.Context {
+	if started, ok := ctx.Value(updateStartedKey{}).(func()); ok {
+		started()
+	}
+	return ctx
 }
 
 // runsElsewhere reports whether another server with the same state runs an update, as of the latest status.
@@ -132,6 +164,9 @@ func (d *jsonDuration) UnmarshalJSON(value []byte) error {
 	var text string
 	if json.Unmarshal(value, &text) != nil {
 		text = string(value)
+		if number, err := strconv.ParseFloat(text, 64); err == nil && number == math.Trunc(number) { // 5e3 or 5000.0
+			text = strconv.FormatFloat(number, 'f', -1, 64)
+		}
 	}
 	return d.UnmarshalText([]byte(text))
 }

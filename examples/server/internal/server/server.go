@@ -119,6 +119,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 	hooks = append(hooks, points.Hooks{
 		BatchEnd: newReads(s.logger).ended, UpdateStart: long.started, UpdateProgress: long.progress,
 	})
+	hooks = append(hooks, points.Hooks{UpdateStart: updateStarted})
 	if !s.shared() { // otherwise work watches the updates of all servers
 		hooks = append(hooks, points.Hooks{UpdateStart: s.updates.started, UpdateEnd: s.updates.ended})
 	}
