@@ -21,6 +21,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/server"
 	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry/otlp"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 )
 
@@ -181,6 +182,7 @@ func TestPushedMetrics(t *testing.T) {
 	require.NoError(t, r.stop())
 	assert.Equal(t, "points-server", pushed.server["service.name"])
 	assert.Equal(t, "one", pushed.server["service.instance.id"])
+	assert.Equal(t, version.Module(), pushed.server["service.version"])
 	requests := pushed.metrics["http_server_request_duration_seconds"].GetHistogram().GetDataPoints()
 	queries := slices.IndexFunc(requests, func(point *metricsv1.HistogramDataPoint) bool {
 		return slices.ContainsFunc(point.GetAttributes(), func(a *commonv1.KeyValue) bool {
@@ -214,7 +216,7 @@ func TestMetrics(t *testing.T) {
 		`points_update_duration_seconds_count{outcome="success"} 1`, `points_update_users_total 1000`,
 		`points_update_running 0`, `points_update_progress_ratio 0`, `points_update_failures 0`,
 		`points_batch_lock_wait_seconds_count 2`, `points_batches_in_flight 0`, `points_shared_instances 1`,
-		`points_instance_info{service_instance_id="one"} 1`,
+		`points_instance_info{service_instance_id="one",service_version="` + version.Module() + `"} 1`,
 		`points_update_breaker{state="closed"} 1`, `points_update_breaker{state="open"} 0`,
 	} {
 		assert.Contains(t, metrics, "\n"+line+"\n")

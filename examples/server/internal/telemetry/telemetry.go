@@ -12,12 +12,14 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -34,8 +36,8 @@ type Telemetry struct {
 // concurrent use.
 type Exporter interface {
 	// StartRequest starts a request's span and returns the request with the span in its context. The function ends the
-	// span, with the status of the response; it is nil if the request is not sampled.
-	StartRequest(r *http.Request, method, route string) (*http.Request, func(status int))
+	// span, with the status of the response, and returns the trace ID; it is nil if the request is not sampled.
+	StartRequest(r *http.Request, method, route string) (*http.Request, func(status int) (traceID string))
 
 	// Hooks returns the hooks that trace an engine's batches and updates.
 	Hooks() points.Hooks
@@ -67,8 +69,8 @@ func New(ctx context.Context, instance string, newExporter NewExporter, logger *
 	t := &Telemetry{registry: prometheus.NewRegistry(), runtime: prometheus.NewRegistry()}
 	t.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	t.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "points_instance_info", Help: "Always 1. The label is the name of the server (-instance).",
-		ConstLabels: prometheus.Labels{"service_instance_id": instance},
+		Name: "points_instance_info", Help: "Always 1. The labels are the name (-instance) and the version of the server.",
+		ConstLabels: prometheus.Labels{"service_instance_id": instance, "service_version": version.Module()},
 	}, func() float64 { return 1 }))
 	t.requests.register(t.registry)
 	t.engine.register(t.registry)
@@ -95,6 +97,9 @@ func New(ctx context.Context, instance string, newExporter NewExporter, logger *
 
 // exportVariable returns the environment variable that asks to export a signal, TRACES or METRICS, or "" if none does.
 func exportVariable(signal string) string {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+		return ""
+	}
 	for _, name := range []string{
 		"OTEL_" + signal + "_EXPORTER", "OTEL_EXPORTER_OTLP_" + signal + "_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT",
 	} {
@@ -109,9 +114,9 @@ func exportVariable(signal string) string {
 	return ""
 }
 
-// Metrics returns a handler that serves all metrics in Prometheus' formats.
+// Metrics returns a handler that serves all metrics in Prometheus' formats and in OpenMetrics, which has exemplars.
 func (t *Telemetry) Metrics() http.Handler {
-	return promhttp.HandlerFor(t.all(), promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return promhttp.HandlerFor(t.all(), promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 }
 
 // all returns all metrics.

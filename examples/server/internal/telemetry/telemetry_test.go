@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 	"github.com/pointsapp/pointsapp/internal/sharedtest"
 	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
@@ -116,6 +117,11 @@ func TestExportWithoutExporter(t *testing.T) {
 			require.EqualError(t, err, name+" is set, but this program cannot export: build it with -tags otlp, or unset it")
 		})
 	}
+	t.Run("disabled", func(t *testing.T) {
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+		t.Setenv("OTEL_SDK_DISABLED", "TRUE")
+		newTelemetry(t)
+	})
 	t.Run("none", func(t *testing.T) {
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 		t.Setenv("OTEL_TRACES_EXPORTER", "none")
@@ -153,7 +159,7 @@ func TestSharedState(t *testing.T) {
 		for name, tele := range map[string]*Telemetry{"one": one, "two": two} {
 			metrics := metricsOf(t, tele)
 			for _, line := range []string{
-				"points_instance_info{service_instance_id=\"" + name + "\"} 1", "points_shared_instances 2",
+				"points_instance_info{service_instance_id=\"" + name + "\",service_version=\"" + version.Module() + "\"} 1", "points_shared_instances 2",
 				"points_shared_ticks_total 1", "points_shared_ticks_skipped_total 0", "points_batches_in_flight 0",
 				"points_batch_lock_wait_seconds_count 1", "points_min_number_age_seconds 30",
 			} {

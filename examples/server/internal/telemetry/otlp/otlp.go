@@ -27,6 +27,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+	"github.com/pointsapp/pointsapp/examples/server/internal/version"
 )
 
 // scope is the instrumentation scope of the spans.
@@ -49,7 +50,8 @@ func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter,
 	}))
 	res, err := resource.Merge(
 		resource.NewSchemaless(
-			attribute.String("service.name", "points-server"), attribute.String("service.instance.id", cfg.Instance)),
+			attribute.String("service.name", "points-server"), attribute.String("service.version", version.Module()),
+			attribute.String("service.instance.id", cfg.Instance)),
 		resource.Environment(),
 	)
 	if err != nil {

@@ -52,7 +52,7 @@ type query struct {
 type queryKey struct{}
 
 // StartRequest implements telemetry.Exporter. A request with a traceparent (W3C Trace Context) belongs to that trace.
-func (e *exporter) StartRequest(r *http.Request, method, route string) (*http.Request, func(status int)) {
+func (e *exporter) StartRequest(r *http.Request, method, route string) (*http.Request, func(status int) string) {
 	if e.traces == nil {
 		return r, nil
 	}
@@ -81,8 +81,8 @@ func (e *exporter) StartRequest(r *http.Request, method, route string) (*http.Re
 	return r.WithContext(context.WithValue(ctx, queryKey{}, q)), q.end
 }
 
-// end ends the spans of a request.
-func (q *query) end(status int) {
+// end ends the spans of a request, and returns the trace ID.
+func (q *query) end(status int) string {
 	if q.wait != nil {
 		q.wait.End() // for a query that got no batch; otherwise it has ended, and this does nothing
 	}
@@ -92,6 +92,7 @@ func (q *query) end(status int) {
 		q.span.SetStatus(codes.Error, "")
 	}
 	q.span.End()
+	return q.span.SpanContext().TraceID().String()
 }
 
 // Hooks implements telemetry.Exporter.

@@ -1,0 +1,74 @@
+package otlp
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/examples/server/internal/telemetry"
+)
+
+// In OpenMetrics the duration of a traced request has its trace as an exemplar; other formats have none.
+func TestExemplar(t *testing.T) {
+	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // the exporter may give up
+	}))
+	defer sink.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", sink.URL)
+	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+	tele, err := telemetry.New(t.Context(), "one", New, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tele.Shutdown(t.Context())) }()
+	handler := tele.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []string{"/"})
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	handler.ServeHTTP(httptest.NewRecorder(), r)
+	metrics := func(accept string) (contentType, text string) {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		tele.Metrics().ServeHTTP(w, r)
+		return w.Header().Get("Content-Type"), w.Body.String()
+	}
+	const openMetrics = "application/openmetrics-text;version=1.0.0"
+	contentType, text := metrics(openMetrics)
+	assert.Contains(t, contentType, "application/openmetrics-text")
+	assert.NotContains(t, text, "trace_id", "the request is not traced")
+
+	r.Header.Set("Traceparent", "00-"+trace+"-b7ad6b7169203331-01")
+	handler.ServeHTTP(httptest.NewRecorder(), r)
+	_, text = metrics(openMetrics)
+	assert.Regexp(t, regexp.MustCompile(`http_server_request_duration_seconds_bucket\{.*\} [12] # \{trace_id="`+trace+`"\} `), text)
+	contentType, text = metrics("")
+	assert.Contains(t, contentType, "text/plain")
+	assert.NotContains(t, text, trace)
+}
+
+// Requests in memory take microseconds: the buckets tell them apart.
+func TestBucketsOfMicroseconds(t *testing.T) {
+	tele, err := telemetry.New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	tele.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []string{"/"}).
+		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	families, err := tele.Registry().Gather()
+	require.NoError(t, err)
+	below := 0
+	for _, family := range families {
+		if family.GetName() != "http_server_request_duration_seconds" {
+			continue
+		}
+		for _, bucket := range family.GetMetric()[0].GetHistogram().GetBucket() {
+			if bucket.GetUpperBound() < (100 * time.Microsecond).Seconds() {
+				below++
+			}
+		}
+	}
+	assert.Equal(t, 6, below, "buckets below 100 µs")
+}
