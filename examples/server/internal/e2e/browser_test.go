@@ -437,6 +437,8 @@ func TestScreenshots(t *testing.T) {
 	stale.until(textOf("level") + ` === "Stale" && performance.now() - received > 12000`)
 	stale.pictures("live-stale")
 
+	p = openTab(t, r.url+"/dashboard") // a tab lasts for two minutes
+	p.until(present("OK"))
 	pgtest.Toxic(t, proxy, "reset_peer", "downstream", map[string]int{"timeout": 0})
 	p.until(present("Down") + ` && serverNow() - new Date(last.since) > 12000`)
 	p.pictures("live-down")

@@ -78,6 +78,7 @@ function showFigures(s) {
   const errors = failed.filter(([status]) => status.startsWith("5")).reduce((sum, [, rate]) => sum + rate, 0);
   const share = s.rate_per_second > 0 ? errors / s.rate_per_second : 0;
   const limit = (id, text, beyond) => {
+    beyond &&= s.level !== "ok"; // the limits are for a minute, these figures of 10 seconds
     put(id + "-limit", text + (beyond ? ", exceeded" : ""));
     for (const element of [find(id), find(id + "-limit")]) element.classList.toggle("bad", beyond);
   };
