@@ -105,6 +105,8 @@
 // Everything works in transaction mode: locks and settings belong to transactions, and no statement relies on its
 // session. PgBouncer 1.21 and later tracks prepared statements if max_prepared_statements is above 0 (the default since
 // 1.24). For an earlier one, or if it is 0, add default_query_exec_mode=exec to the connection string, so that pgx does
-// not prepare statements. A shared state calls its functions in READ COMMITTED, whatever default_transaction_isolation
-// is.
+// not prepare statements. It must allow Config.Workers + 2 connections to the database. A shared state calls its
+// functions in READ COMMITTED, whatever default_transaction_isolation is.
+//
+// docs/postgres.md lists more set-ups: what works, what is refused or slow, and what to set.
 package pgstore

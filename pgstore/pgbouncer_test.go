@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // Everything works behind PgBouncer in transaction mode, which gives each transaction of a client any of several
@@ -27,6 +29,57 @@ func TestBehindPgBouncer(t *testing.T) {
 		url := pgtest.PgBouncer(t, pgtest.URL(t), "max_prepared_statements = 200")
 		testBehindPgBouncer(t, url+"?pool_max_conns=8")
 	})
+}
+
+// Transactions do not work in statement mode: the error names the setting.
+func TestPgBouncerInStatementMode(t *testing.T) {
+	pool, err := pgxpool.New(t.Context(), pgtest.PgBouncer(t, pgtest.URL(t), "pool_mode = statement")+
+		"?default_query_exec_mode=exec")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.ErrorContains(t, store.Migrate(t.Context()), "set pool_mode = transaction in PgBouncer")
+}
+
+// An update holds one connection to the database and needs others: with a single one, its error names the setting.
+func TestPgBouncerWithOneConnection(t *testing.T) {
+	pool, err := pgxpool.New(t.Context(), pgtest.PgBouncer(t, pgtest.URL(t), "default_pool_size = 1")+
+		"?default_query_exec_mode=exec&pool_max_conns=8")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{RetryTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(t.Context(), 100))
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.ErrorContains(t, err, "a pooler must allow Config.Workers + 2 = 4 connections to it (default_pool_size of PgBouncer)")
+	users, err := store.UsersAbove(t.Context(), -1, 2)
+	require.NoError(t, err)
+	assert.Len(t, users, 2)
+}
+
+// PgBouncer ends transactions that are idle for longer than idle_transaction_timeout. The lease of an update is never
+// idle for a second.
+func TestPgBouncerWithIdleTransactionTimeout(t *testing.T) {
+	direct := pgtest.Pool(t)
+	pool, err := pgxpool.New(t.Context(), pgtest.PgBouncer(t, direct.Config().ConnString(), "idle_transaction_timeout = 2")+
+		"?default_query_exec_mode=exec&pool_max_conns=8")
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	store, err := pgstore.New(pool, pgstore.Config{Workers: 1})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Seed(t.Context(), 3_000))
+	slept := false
+	n, err := store.UpdateAll(points.WithProgress(t.Context(), func(_, _ int64) {
+		if !slept {
+			slept = true
+			execSQL(t, direct, "SELECT pg_sleep(5)")
+		}
+	}), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3_000, n)
 }
 
 func testBehindPgBouncer(t *testing.T, url string) {

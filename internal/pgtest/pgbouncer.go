@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
-// PgBouncer starts one in transaction mode in front of a database, with fewer connections to it than clients may have,
-// and with one more line of configuration. It is stopped at the end of the test. Without the program, the test is
+// PgBouncer starts one in front of a database, in transaction mode and with fewer connections to it than clients may
+// have, unless a further line of configuration, "name = value", changes that. It is stopped at the end of the test. Without the program, the test is
 // skipped, or fails where CI is set.
 func PgBouncer(t testing.TB, database, setting string) (url string) {
 	t.Helper()
@@ -61,9 +62,12 @@ func PgBouncerPrepares(t testing.TB) bool {
 	return major > 1 || minor >= 21
 }
 
-// pgBouncer returns the path of the program.
+// pgBouncer returns the path of the program: POINTS_TEST_PGBOUNCER, or else the one that is installed.
 func pgBouncer(t testing.TB) string {
 	t.Helper()
+	if path := os.Getenv("POINTS_TEST_PGBOUNCER"); path != "" {
+		return path
+	}
 	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} { // Debian's is not on every PATH
 		if path, err := exec.LookPath(name); err == nil {
 			return path
@@ -90,11 +94,20 @@ points = host=%s port=%s dbname=%s user=%s%s
 listen_addr = 127.0.0.1
 listen_port = %s
 auth_type = any
-pool_mode = transaction
-default_pool_size = 5
 unix_socket_dir =
 %s
-`, conn.Host, strconv.Itoa(int(conn.Port)), conn.Database, conn.User, password, port, setting), conn.User, nil
+`, conn.Host, strconv.Itoa(int(conn.Port)), conn.Database, conn.User, password, port, withDefaults(setting)), conn.User, nil
+}
+
+// withDefaults returns a setting after those that it does not replace.
+func withDefaults(setting string) string {
+	lines := ""
+	for _, line := range []string{"pool_mode = transaction", "default_pool_size = 5"} {
+		if name, _, _ := strings.Cut(line, " "); !strings.HasPrefix(setting, name+" ") {
+			lines += line + "\n"
+		}
+	}
+	return lines + setting
 }
 
 // awaitListener waits until a program listens at the address.

@@ -1,0 +1,57 @@
+package bench
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/pgstore"
+)
+
+// BenchmarkWAL reports how much WAL an update of 1,000,000 users writes, in MB: without a checkpoint before it, and
+// directly after one, when the first change of each page writes the whole page, with each method of wal_compression;
+// and on an unlogged table.
+func BenchmarkWAL(b *testing.B) {
+	if testing.Short() {
+		b.Skip("it takes half a minute and more")
+	}
+	server := pgtest.NewServer(b)
+	pool, err := pgxpool.New(b.Context(), server.URL)
+	require.NoError(b, err)
+	defer pool.Close()
+	exec := func(statements ...string) {
+		for _, statement := range statements {
+			_, err := pool.Exec(b.Context(), statement)
+			require.NoError(b, err)
+		}
+	}
+	exec("ALTER SYSTEM SET max_wal_size = '8GB'", "ALTER SYSTEM SET checkpoint_timeout = '1h'", "SELECT pg_reload_conf()")
+	likePgstores(b, pool, "users")
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(b, err)
+	key := uint64(0)
+	update := func(settings ...string) (megabytes float64) {
+		exec(settings...)
+		var before string
+		require.NoError(b, pool.QueryRow(b.Context(), "SELECT pg_current_wal_insert_lsn()::text").Scan(&before))
+		key++
+		_, err := store.UpdateAll(b.Context(), key)
+		require.NoError(b, err)
+		require.NoError(b, pool.QueryRow(b.Context(),
+			"SELECT (pg_current_wal_insert_lsn() - $1::text::pg_lsn)::float8 / 1e6", before).Scan(&megabytes))
+		return megabytes
+	}
+	update()
+	update() // from here on, updates are alike
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(update(), "without-checkpoint-MB")
+	for _, method := range []string{"off", "pglz", "lz4", "zstd"} {
+		exec("ALTER SYSTEM SET wal_compression = "+method, "SELECT pg_reload_conf()")
+		pool.Reset() // new connections have it
+		b.ReportMetric(update("CHECKPOINT"), "checkpoint-"+method+"-MB")
+	}
+	exec("ALTER TABLE users SET UNLOGGED")
+	b.ReportMetric(update("CHECKPOINT"), "unlogged-MB")
+}
