@@ -25,7 +25,7 @@ LABEL org.opencontainers.image.title="PointsApp" \
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /server /server
 USER 65532:65532
-ENV ADDR=0.0.0.0:4000
+ENV PORT=4000
 EXPOSE 4000
 # The start period covers filling the table.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=5m CMD ["/server", "-healthcheck"]

@@ -3,8 +3,8 @@
 //	server                                                # in memory, 1,000,000 users
 //	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
 //
-// It logs to standard error; only -version and -print-config write to standard output. Exit codes: 0 after SIGTERM
-// or an interrupt; 2 if a flag or its environment variable is invalid; 1 if it cannot start or continue, also
+// It logs to standard error; only -h, -version and -print-config write to standard output. Exit codes: 0 after SIGTERM,
+// SIGHUP or an interrupt; 2 if a flag or its environment variable is invalid; 1 if it cannot start or continue, also
 // because of an OpenTelemetry variable.
 package main
 
@@ -32,7 +32,7 @@ func main() {
 // run runs the command and returns its exit code. newExporter exports traces and metrics; nil if the program is built
 // without that.
 func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
-	cfg, action, err := config.Parse(args, environ, stderr)
+	cfg, action, err := config.Parse(args, environ, stdout)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -55,13 +55,18 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 		}
 		return 0
 	default:
+		for _, name := range config.Misspelt(environ) {
+			server.NewLogger(cfg, stderr).Warn("unknown environment variable", "name", name)
+		}
 		return serve(cfg, stderr, newExporter)
 	}
 }
 
 // serve serves until a signal comes.
 func serve(cfg config.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// Without this, a log that cannot be written any more, because its reader has ended, would end the process.
+	signal.Ignore(syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -62,7 +63,6 @@ func TestExitCodes(t *testing.T) {
 		code          int
 		stderr        string
 	}{
-		"help":           {[]string{"-h"}, nil, 0, `(?s)^Usage: server \[flags\]\n.*-addr HOST:PORT.*`},
 		"unknown flag":   {[]string{"-nonsense"}, nil, 2, `server: flag provided but not defined: -nonsense \(-h explains all flags\)\n`},
 		"stray argument": {[]string{"-update-on-start", "false"}, nil, 2, `server: unexpected argument false: .*\n`},
 		"bad flag":       {[]string{"-users=-1"}, nil, 2, `server: -users must be at least 0, got -1 \(-h explains all flags\)\n`},
@@ -101,8 +101,9 @@ func TestActions(t *testing.T) {
 	t.Parallel()
 	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points", "USERS=7"}
 	for action, want := range map[string]string{
+		"-h":            `(?s)Usage: server \[flags\]\n.*-addr HOST:PORT.*`,
 		"-version":      `pointsapp \S+, revision .+, go1\.\S+\n`,
-		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nCONTROL_TOKEN=\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
+		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nCONTROL_TOKEN=\nCORS_ORIGINS=\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
 	} {
 		server, stdout := command(t, []string{action}, environ...)
 		var stderr bytes.Buffer
@@ -169,21 +170,28 @@ func TestHealthcheck(t *testing.T) {
 // startServer starts the server on a free port and waits until it serves. It returns its address, and the log from there.
 func startServer(t *testing.T, server *exec.Cmd) (address string, log *bufio.Reader) {
 	t.Helper()
+	address, stderr := startServerWith(t, server)
+	return address, bufio.NewReader(stderr)
+}
+
+// startServerWith is startServer with the pipe of the log. It has read one line of it, a byte at a time.
+func startServerWith(t *testing.T, server *exec.Cmd) (address string, stderr io.ReadCloser) {
+	t.Helper()
 	stderr, err := server.StderrPipe()
 	require.NoError(t, err)
 	require.NoError(t, server.Start())
-	log = bufio.NewReader(stderr)
+	log := bufio.NewReaderSize(iotest.OneByteReader(stderr), 16)
 	line, err := log.ReadString('\n')
 	require.NoError(t, err)
 	match := regexp.MustCompile(`msg=serving users=10 url=http://(\S+)/ store=memory interval=1m0s instance=\S+ shared=false\n`).FindStringSubmatch(line)
 	require.Len(t, match, 2, line)
-	return match[1], log
+	return match[1], stderr
 }
 
 // Either signal ends it gracefully.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			server, stdout := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
@@ -196,6 +204,43 @@ func TestSignals(t *testing.T) {
 			assert.Empty(t, stdout.String())
 		})
 	}
+}
+
+// A log that nobody reads any more does not end the server.
+func TestClosedLog(t *testing.T) {
+	t.Parallel()
+	const token = "sixteen letters!"
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"}, "CONTROL_TOKEN="+token)
+	address, stderr := startServerWith(t, server)
+	require.NoError(t, stderr.Close())
+	for range 3 { // each logs a line
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/control/pause", nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer "+token)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusNoContent, response.StatusCode)
+	}
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, server.Wait())
+}
+
+// Variables that look like settings are reported.
+func TestMisspeltVariable(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-addr=127.0.0.1:x"}, "TIMER_INTERVALL=1s")
+	var stderr bytes.Buffer
+	server.Stderr = &stderr
+	require.Error(t, server.Run())
+	assert.NotContains(t, stderr.String(), "TIMER", "nothing runs")
+
+	server, _ = command(t, []string{"-addr=192.0.2.1:4000"}, "TIMER_INTERVALL=1s", "USER=me", "USERS=7")
+	stderr.Reset()
+	server.Stderr = &stderr
+	require.Error(t, server.Run())
+	assert.Contains(t, stderr.String(), `level=WARN msg="unknown environment variable" name="TIMER_INTERVALL (is TIMER_INTERVAL meant?)"`)
+	assert.Equal(t, 1, strings.Count(stderr.String(), "WARN"))
 }
 
 // While it waits for a client that does not end its request, a second signal ends it at once.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/caarlos0/env/v11"
 )
 
@@ -35,6 +37,11 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 		return Config{}, ActionServe, argumentError(flags)
 	case envErr != nil:
 		return Config{}, ActionServe, envErr
+	}
+	if port := env.ToMap(environ)["PORT"]; port != "" && setBy("addr", flags, environ) == "" {
+		if err := cfg.Addr.UnmarshalText([]byte(":" + port)); err != nil {
+			return Config{}, ActionServe, settingError("PORT", port, "must be a number from 0 to 65535")
+		}
 	}
 	if cfg.DatabaseURL == "" {
 		for setting, wanted := range map[string]bool{
@@ -64,6 +71,26 @@ func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) 
 		}
 	})
 	return name
+}
+
+// Misspelt returns the environment variables that differ from one of a setting by a letter or two, as "X (is Y meant?)".
+// Short names are left out: USER is not meant to be USERS.
+func Misspelt(environ []string) []string {
+	const short, near = 8, 2
+	var known, misspelt []string
+	cfg := Defaults()
+	cfg.flags().VisitAll(func(f *flag.Flag) { known = append(known, variable(f)) })
+	for _, given := range slices.Sorted(maps.Keys(env.ToMap(environ))) {
+		if len(given) < short || slices.Contains(known, given) {
+			continue
+		}
+		for _, name := range known {
+			if len(name) >= short && levenshtein.ComputeDistance(given, name) <= near {
+				misspelt = append(misspelt, given+" (is "+name+" meant?)")
+			}
+		}
+	}
+	return misspelt
 }
 
 // setFromEnvironment sets the fields whose variables environ has.

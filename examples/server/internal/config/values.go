@@ -167,8 +167,13 @@ type Secret string
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Secret) UnmarshalText(text []byte) error {
 	const least = 16
-	if len(text) > 0 && len(text) < least {
+	sendable := func(r rune) bool { return r >= ' ' && r <= '~' }
+	switch {
+	case len(text) > 0 && len(text) < least:
 		return errors.New("must have at least 16 characters")
+	case strings.ContainsFunc(string(text), func(r rune) bool { return !sendable(r) }),
+		strings.TrimSpace(string(text)) != string(text): // a header could not have it
+		return errors.New("must have printable ASCII characters only, and no space or newline at either end")
 	}
 	*s = Secret(text)
 	return nil
@@ -188,7 +193,10 @@ func (s Secret) String() string {
 // GoString returns what String does, for %#v.
 func (s Secret) GoString() string { return s.String() }
 
-// A Duration is a time.Duration of at least a millisecond. It is written as Go does (1m30s) or in whole milliseconds
+// maxDuration is the most that a setting can be: ten years. Multiples of it do not overflow.
+const maxDuration = 10 * 365 * 24 * time.Hour
+
+// A Duration is a time.Duration of at least a millisecond and at most ten years. It is written as Go does (1m30s) or in whole milliseconds
 // (90000).
 type Duration time.Duration
 
@@ -210,8 +218,11 @@ func parseDuration(text []byte) (time.Duration, error) {
 		unit = "ms"
 	}
 	value, err := time.ParseDuration(string(text) + unit)
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, errors.New("must be a duration such as 1m30s, or a number of milliseconds")
+	case value > maxDuration:
+		return 0, fmt.Errorf("must be at most %v", maxDuration)
 	}
 	return value, nil
 }
