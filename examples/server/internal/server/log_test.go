@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -64,20 +67,35 @@ func TestDebugLogsReads(t *testing.T) {
 		"one line, without line breaks")
 }
 
-// Equal warnings in a row are logged once, and then counted, whatever the log level.
+// Equal warnings are logged once a minute, and then counted, whatever comes between them.
 func TestRepeatsAreCounted(t *testing.T) {
 	t.Parallel()
-	for _, level := range []slog.Level{slog.LevelInfo, slog.LevelWarn} {
+	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
-		last := slog.NewTextHandler(&text, &slog.HandlerOptions{Level: level})
-		logger := slog.New(repeatsHandler{last, new(lastWarning)})
-		for range 2 {
-			for range 400 {
-				logger.Warn("skipped")
-			}
+		handler := collapseRepeats(slog.NewTextHandler(&text, nil))
+		logger, other := slog.New(handler), slog.New(handler).With("part", "other")
+		for range 120 {
+			logger.Warn("skipped")
+			other.Warn("skipped")
 			logger.Info("update done")
+			logger.Error("update failed")
+			<-time.After(time.Second)
 		}
-		assert.Equal(t, 2, strings.Count(text.String(), "msg=skipped"), "%s", &text)
-		assert.Equal(t, 2, strings.Count(text.String(), `warning=skipped times=399`))
-	}
+		<-time.After(3 * repeatsWindow)
+		logger.Warn("skipped")
+		<-time.After(2 * repeatsWindow)
+		synctest.Wait()
+		assert.Equal(t, 2, strings.Count(text.String(), "msg=skipped"), "at the beginning, and after a pause")
+		repeats := regexp.MustCompile(`msg="the same warning was repeated" warning=skipped times=(\d+)`).
+			FindAllStringSubmatch(text.String(), -1)
+		require.Len(t, repeats, 2)
+		total := 0
+		for _, match := range repeats {
+			n, err := strconv.Atoi(match[1])
+			require.NoError(t, err)
+			total += n
+		}
+		assert.Equal(t, 239, total)
+		assert.Equal(t, 120, strings.Count(text.String(), "update failed"), "errors are not collapsed")
+	})
 }

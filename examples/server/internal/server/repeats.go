@@ -4,56 +4,86 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 )
 
-// A repeatsHandler passes records to another handler, except for warnings with the message of the record before. It
-// counts those, and logs the count before the next other record. With a short interval, each tick during an update is
-// such a warning.
+// repeatsWindow is how long a warning is counted rather than logged again.
+const repeatsWindow = time.Minute
+
+// A repeatsHandler passes records to another handler, except for warnings with the message of one of the last minute. It
+// counts those, and logs the count when the minute is over. With a short interval, each tick during an update is such a
+// warning; so is each failed export while a collector is down.
 type repeatsHandler struct {
-	next slog.Handler
-	last *lastWarning // shared with the handlers of WithAttrs and WithGroup
+	next     slog.Handler
+	warnings *warnings // shared with the handlers of WithAttrs and WithGroup
 }
 
-type lastWarning struct {
+// warnings counts the repeats of each warning of the last minute, by message. Messages are constants: there are few.
+type warnings struct {
 	mu      sync.Mutex
-	message string // "" if the latest record was no warning
-	repeats int
+	repeats map[string]int
 }
 
-// Enabled implements slog.Handler. Records that next does not log end a series of warnings, too.
-func (h repeatsHandler) Enabled(context.Context, slog.Level) bool { return true }
+// collapseRepeats returns a handler that collapses warnings that repeat.
+func collapseRepeats(next slog.Handler) slog.Handler {
+	return repeatsHandler{next, &warnings{repeats: make(map[string]int)}}
+}
+
+// Enabled implements slog.Handler.
+func (h repeatsHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
 
 // Handle implements slog.Handler.
 func (h repeatsHandler) Handle(ctx context.Context, r slog.Record) error {
-	h.last.mu.Lock()
-	defer h.last.mu.Unlock()
-	if r.Level == slog.LevelWarn && r.Message == h.last.message {
-		h.last.repeats++
+	if r.Level == slog.LevelWarn && h.warnings.isRepeat(r.Message) {
 		return nil
 	}
-	if h.last.repeats > 0 && h.next.Enabled(ctx, slog.LevelWarn) {
-		count := slog.NewRecord(r.Time, slog.LevelWarn, "the same warning was repeated", 0)
-		count.AddAttrs(slog.String("warning", h.last.message), slog.Int("times", h.last.repeats))
-		if err := h.next.Handle(ctx, count); err != nil {
-			return err
-		}
-	}
-	h.last.message, h.last.repeats = "", 0
 	if r.Level == slog.LevelWarn {
-		h.last.message = r.Message
-	}
-	if !h.next.Enabled(ctx, r.Level) {
-		return nil
+		h.countFor(context.WithoutCancel(ctx), r.Message)
 	}
 	return h.next.Handle(ctx, r)
 }
 
+// isRepeat reports whether a warning is one of the last minute, and counts it then. Otherwise the minute begins.
+func (w *warnings) isRepeat(message string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, ok := w.repeats[message]
+	if ok {
+		n++
+	}
+	w.repeats[message] = n
+	return ok
+}
+
+// countFor logs how often a warning was repeated when its minute is over. If it was, another minute begins.
+func (h repeatsHandler) countFor(ctx context.Context, message string) {
+	time.AfterFunc(repeatsWindow, func() {
+		h.warnings.mu.Lock()
+		n := h.warnings.repeats[message]
+		if n == 0 {
+			delete(h.warnings.repeats, message)
+		} else {
+			h.warnings.repeats[message] = 0
+		}
+		h.warnings.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		h.countFor(ctx, message)
+		count := slog.NewRecord(time.Now(), slog.LevelWarn, "the same warning was repeated", 0)
+		count.AddAttrs(slog.String("warning", message), slog.Int("times", n))
+		h.next.Handle(ctx, count) //nolint:errcheck // as package slog does
+	})
+}
+
 // WithAttrs implements slog.Handler.
 func (h repeatsHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return repeatsHandler{h.next.WithAttrs(attrs), h.last}
+	return repeatsHandler{h.next.WithAttrs(attrs), h.warnings}
 }
 
 // WithGroup implements slog.Handler.
 func (h repeatsHandler) WithGroup(name string) slog.Handler {
-	return repeatsHandler{h.next.WithGroup(name), h.last}
+	return repeatsHandler{h.next.WithGroup(name), h.warnings}
 }

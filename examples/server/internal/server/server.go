@@ -55,7 +55,7 @@ type Server struct {
 func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {
 	cfg.Instance = cfg.Instance.OrDefault()
 	s := &Server{
-		cfg: cfg, stderr: stderr, logger: NewLogger(cfg, stderr), updates: new(updates), ready: make(chan struct{}),
+		cfg: cfg, stderr: stderr, logger: slog.New(collapseRepeats(NewLogger(cfg, stderr).Handler())), updates: new(updates), ready: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -130,7 +130,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		UpdateOnStart: s.cfg.UpdateOnStart,
 		Instance:      string(s.cfg.Instance),
 		StopTimeout:   s.answerTimeout(),
-		Logger:        slog.New(repeatsHandler{s.logger.Handler(), new(lastWarning)}),
+		Logger:        s.logger,
 		Hooks:         points.JoinHooks(hooks...),
 	})
 }
