@@ -183,8 +183,8 @@ func TestPushedMetrics(t *testing.T) {
 	assert.Equal(t, "points-server", pushed.server["service.name"])
 	assert.Equal(t, "one", pushed.server["service.instance.id"])
 	assert.Equal(t, version.Module(), pushed.server["service.version"])
-	requests := pushed.metrics["http_server_request_duration_seconds"].GetHistogram().GetDataPoints()
-	queries := slices.IndexFunc(requests, func(point *metricsv1.HistogramDataPoint) bool {
+	requests := pushed.metrics["http_server_request_duration_seconds"].GetExponentialHistogram().GetDataPoints()
+	queries := slices.IndexFunc(requests, func(point *metricsv1.ExponentialHistogramDataPoint) bool {
 		return slices.ContainsFunc(point.GetAttributes(), func(a *commonv1.KeyValue) bool {
 			return a.GetKey() == "http_route" && a.GetValue().GetStringValue() == "/"
 		})

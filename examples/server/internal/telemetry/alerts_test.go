@@ -58,7 +58,7 @@ func scenarios() []scenario {
 	return []scenario{
 		{name: "healthy, with the default interval"},
 		{name: "healthy, with an interval of an hour", interval: time.Hour},
-		{name: "healthy, with an interval of a second", interval: time.Second},
+		{name: "healthy, with an interval of 10 seconds", interval: 10 * time.Second},
 		{name: "each update fails, with the default interval", failing: true, fires: []string{"PointsUpdatesFail", "PointsUpdatesSuspended"}},
 		{name: "each update fails, with an interval of 5 minutes", interval: 5 * time.Minute, failing: true, fires: []string{"PointsUpdatesFail", "PointsUpdatesSuspended"}},
 		{name: "no ticks", stopped: true, fires: []string{"PointsNoTicks"}},

@@ -35,26 +35,17 @@ type engine struct {
 }
 
 func (e *engine) register(registry *prometheus.Registry) {
-	e.batchSize = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "points_batch_size", Help: "Queries answered from one read of the store.",
-		Buckets: []float64{1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000, 10_000},
-	})
-	e.batchDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "points_batch_duration_seconds", Help: "Duration of one read of the store.", Buckets: durationBuckets,
-	}, []string{"outcome"})
-	e.batchWait = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "points_batch_wait_seconds", Help: "Time from the arrival of a batch's first query to the start of its read.",
-		Buckets: durationBuckets,
-	})
-	e.batchLockWait = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "points_batch_lock_wait_seconds",
-		Help:    "Part of a read's duration: its wait for the order lock, which reads and ticks of all servers take.",
-		Buckets: durationBuckets,
-	})
-	e.updateDuration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "points_update_duration_seconds", Help: "Duration of an update of all users.",
-		Buckets: []float64{.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600},
-	}, []string{"outcome"})
+	e.batchSize = prometheus.NewHistogram(histogram("points_batch_size", "Queries answered from one read of the store.",
+		[]float64{1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000, 10_000}))
+	e.batchDuration = prometheus.NewHistogramVec(histogram("points_batch_duration_seconds",
+		"Duration of one read of the store.", durationBuckets), []string{"outcome"})
+	e.batchWait = prometheus.NewHistogram(histogram("points_batch_wait_seconds",
+		"Time from the arrival of a batch's first query to the start of its read.", durationBuckets))
+	e.batchLockWait = prometheus.NewHistogram(histogram("points_batch_lock_wait_seconds",
+		"Part of a read's duration: its wait for the order lock, which reads and ticks of all servers take.", durationBuckets))
+	e.updateDuration = prometheus.NewHistogramVec(histogram("points_update_duration_seconds",
+		"Duration of an update of all users.",
+		[]float64{.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600}), []string{"outcome"})
 	e.users = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "points_update_users_total", Help: "Users that updates have given new points.",
 	})

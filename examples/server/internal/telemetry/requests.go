@@ -18,6 +18,15 @@ var durationBuckets = []float64{
 	.01, .015, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 7, 10,
 }
 
+// histogram returns the options of a histogram that has classic buckets, and also Prometheus' native ones, each at most
+// 1.1 times as wide as the one before. Prometheus gets both, and text formats have the classic ones.
+func histogram(name, help string, classic []float64) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{
+		Name: name, Help: help, Buckets: classic,
+		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
+	}
+}
+
 // requests measures HTTP requests.
 type requests struct {
 	duration *prometheus.HistogramVec
@@ -35,14 +44,11 @@ type labels struct {
 
 func (r *requests) register(registry *prometheus.Registry) {
 	r.known = make(map[labels]prometheus.Observer)
-	r.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "http_server_request_duration_seconds",
-		Help: "Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection before it " +
-			"had the response.",
-		Buckets: durationBuckets,
-		// The names and this label are those of OpenTelemetry's semantic conventions.
-		ConstLabels: prometheus.Labels{"url_scheme": "http"},
-	}, []string{"http_request_method", "http_response_status_code", "http_route"})
+	opts := histogram("http_server_request_duration_seconds",
+		"Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection before it had the response.",
+		durationBuckets)
+	opts.ConstLabels = prometheus.Labels{"url_scheme": "http"} // as the names, of OpenTelemetry's semantic conventions
+	r.duration = prometheus.NewHistogramVec(opts, []string{"http_request_method", "http_response_status_code", "http_route"})
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{ // from 0 on, so that increase() counts the first one
 		Name: "points_panics_total", Help: "Requests whose handler panicked: those with status 500.",
 	})

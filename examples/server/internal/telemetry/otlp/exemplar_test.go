@@ -51,6 +51,24 @@ func TestExemplar(t *testing.T) {
 	assert.NotContains(t, text, trace)
 }
 
+// Prometheus gets native histograms beside the classic ones.
+func TestNativeHistograms(t *testing.T) {
+	tele, err := telemetry.New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	tele.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []string{"/"}).
+		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	families, err := tele.Registry().Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if histogram := metric.GetHistogram(); histogram != nil {
+				assert.NotNil(t, histogram.Schema, family.GetName())
+				assert.NotEmpty(t, histogram.GetBucket(), family.GetName())
+			}
+		}
+	}
+}
+
 // Requests in memory take microseconds: the buckets tell them apart.
 func TestBucketsOfMicroseconds(t *testing.T) {
 	tele, err := telemetry.New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
