@@ -100,6 +100,15 @@
 //	CREATE INDEX ON users USING brin (points) WITH (pages_per_range = 512);  -- since PostgreSQL 16
 //	VACUUM (FULL, ANALYZE) users;
 //
+// # Partitions and Citus
+//
+// A read of a partitioned table looks at one partition first, if the role may SELECT from it, because a statement on the
+// table costs time and locks for each partition. Each partition needs its own fillfactor.
+//
+// A table that Citus has distributed over shards has no snapshot of all of them. A read looks at users of one shard first,
+// and else at all shards while no batch of an update commits. All processes must connect to the coordinator. A shared
+// state is not possible.
+//
 // # PgBouncer
 //
 // Everything works in transaction mode: locks and settings belong to transactions, and no statement relies on its

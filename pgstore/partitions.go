@@ -28,16 +28,20 @@ func (p *partitions) readSome(ctx context.Context, conn *pgx.Conn, t *table, min
 			return nil, err
 		}
 	}
-	leaf := p.leaf.Load()
-	if leaf == nil {
+	if leaf := p.leaf.Load(); leaf != nil {
+		users, err := p.heap.readSome(ctx, conn, leaf, min, limit)
+		if isGone(err) {
+			p.chosen.CompareAndSwap(true, false)
+			users, err = nil, nil
+		}
+		if err != nil || len(users) == limit {
+			return users, err
+		}
+	}
+	if t.hint.fewMatches.Load() {
 		return nil, nil
 	}
-	users, err := p.heap.readSome(ctx, conn, leaf, min, limit)
-	if isGone(err) {
-		p.chosen.CompareAndSwap(true, false)
-		return nil, nil
-	}
-	return users, err
+	return t.readPages(ctx, conn, min, limit) // of all partitions, one after the other until there are enough users
 }
 
 // readAll makes the partition where it has found users the next leaf.
@@ -48,6 +52,7 @@ func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min,
 	if err != nil {
 		return nil, err
 	}
+	t.hint.fewMatches.Store(len(users) < limit)
 	leaf := p.leaf.Load()
 	if leaf != nil {
 		leaf.hint.fewMatches.Store(len(users) < limit)

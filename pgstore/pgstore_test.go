@@ -32,6 +32,7 @@ func openAs(tb testing.TB, create string, cfg pgstore.Config, ids []int64) (*pgs
 	require.NoError(tb, err)
 	require.NoError(tb, store.Migrate(tb.Context()))
 	pgtest.Distribute(tb, pool)
+	require.NoError(tb, store.Check(tb.Context()))
 	_, err = pool.CopyFrom(tb.Context(), pgx.Identifier{"users"}, []string{"id"},
 		pgx.CopyFromSlice(len(ids), func(i int) ([]any, error) { return []any{ids[i]}, nil }))
 	require.NoError(tb, err)
