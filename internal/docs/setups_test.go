@@ -29,7 +29,8 @@ func TestSetups(t *testing.T) {
 		}
 	}
 	for _, path := range []string{ // their tests are about set-ups
-		"pgstore/modes_test.go", "pgstore/pgbouncer_test.go", "pgstore/unlogged_test.go", "pgstore/waits_test.go",
+		"pgstore/citus_test.go", "pgstore/layout_test.go", "pgstore/modes_test.go", "pgstore/pgbouncer_test.go",
+		"pgstore/unlogged_test.go", "pgstore/waits_test.go",
 	} {
 		for _, test := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(sources[path], -1) {
 			assert.True(t, named[test[1]], "the table in docs/postgres.md needs a row for %s of %s", test[1], path)
