@@ -31,8 +31,8 @@
 //	503  the engine is overloaded, the store is down, or the program is starting; with Retry-After
 //	504  the query took longer than the engine's QueryTimeout
 //
-// With [Serve], a request that no handler sees, because it is not valid HTTP or its headers are too large, is answered with
-// a problem, too (on Linux; in text/plain elsewhere).
+// With [Serve], a request that no handler sees, because it is not valid HTTP or its headers are too large, is answered
+// with a problem, too (on Linux; in text/plain elsewhere).
 //
 // No answer may be cached. Answers contain no errors of the store: the engine's hooks get those.
 package pointshttp

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// protocolProblem returns the problem that replaces a raw response of net/http to a request that no handler has seen; nil
-// if p is another response. Such a response is written at once, and only it has no other header.
+// protocolProblem returns the problem that replaces a raw response of net/http to a request that no handler has seen;
+// nil if p is another response. Such a response is written at once, and only it has no other header.
 func protocolProblem(p []byte) []byte {
 	const version, plain = "HTTP/1.1 ", "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
 	const status = len("400")

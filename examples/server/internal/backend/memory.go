@@ -14,7 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// memory is the backend of users in memory, and its store: Prepare creates the users, which takes long if they are many.
+// memory is the backend of users in memory, and its store: Prepare creates the users, which takes long if they are
+// many.
 type memory struct {
 	want  config.Users
 	users atomic.Pointer[memstore.Store] // nil before Prepare
@@ -46,7 +47,8 @@ func (m *memory) Prepare(ctx context.Context, progress func(done, total int64)) 
 // fits returns an error unless the memory, in bytes, suffices for the users.
 func fits(users config.Users, available uint64) error {
 	const mega = 1_000_000
-	if need := memstore.Memory(int64(min(users, math.MaxInt32))); uint64(need) > available { //nolint:gosec // it is not negative
+	need := memstore.Memory(int64(min(users, math.MaxInt32)))
+	if uint64(need) > available { //nolint:gosec // it is not negative
 		return fmt.Errorf("-users (USERS): %d users need %d MB of memory, and there are %d MB: set fewer, or a database, "+
 			"see -database-url (DATABASE_URL)", users, need/mega, available/mega)
 	}

@@ -46,8 +46,8 @@ type Config struct {
 	// MaxWaiting limits the wait queue of queries to a database; further ones get 503. The default is 10,000.
 	MaxWaiting MaxWaiting `env:"MAX_WAITING"`
 
-	// MaxConnections limits the open connections. For a further one, the connection that has been idle for the longest time
-	// is closed; if none has been idle for a second, the new one gets 503. The default is 10,000.
+	// MaxConnections limits the open connections. For a further one, the connection that has been idle for the longest
+	// time is closed; if none has been idle for a second, the new one gets 503. The default is 10,000.
 	MaxConnections MaxConnections `env:"MAX_CONNECTIONS"`
 
 	// IdleTimeout limits how long a connection may be idle between two requests. The default is 2 minutes.

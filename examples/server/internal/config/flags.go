@@ -39,9 +39,9 @@ func (c *Config) flags() *flag.FlagSet {
 		"replace idle ones, or get 503 and are closed (env MAX_CONNECTIONS)")
 	flags.TextVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "close connections that have been idle for this\n"+
 		"`DURATION`; longer than the load balancer keeps them (env IDLE_TIMEOUT)")
-	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, still answer queries for this\n"+
-		"`DURATION` while /readyz answers 503, so that load balancers notice (env SHUTDOWN_DELAY)")
-	flags.TextVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "time limit of a shutdown, as a `DURATION`;\n"+
+	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, still answer queries for\n"+
+		"this `DURATION` while /readyz answers 503, so that load balancers notice (env SHUTDOWN_DELAY)")
+	flags.TextVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "time limit of a shutdown, a `DURATION`;\n"+
 		"it includes -shutdown-delay, which is at most half of it (env SHUTDOWN_TIMEOUT)")
 	flags.BoolVar(&c.Telemetry, "telemetry", c.Telemetry, "serve /metrics and /dashboard, and export traces if\n"+
 		"OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp (env TELEMETRY)")

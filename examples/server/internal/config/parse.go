@@ -54,8 +54,8 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 		cfg.Shared = false
 	}
 	if limit := time.Duration(cfg.ShutdownTimeout) / 2; time.Duration(cfg.ShutdownDelay) > limit {
-		return Config{}, ActionServe, fmt.Errorf("-shutdown-delay (SHUTDOWN_DELAY) must be at most half of -shutdown-timeout "+
-			"(SHUTDOWN_TIMEOUT), %v, got %v", limit, time.Duration(cfg.ShutdownDelay))
+		return Config{}, ActionServe, fmt.Errorf("-shutdown-delay (SHUTDOWN_DELAY) must be at most half of "+
+			"-shutdown-timeout (SHUTDOWN_TIMEOUT), %v, got %v", limit, time.Duration(cfg.ShutdownDelay))
 	}
 	return cfg, *action, nil
 }
@@ -73,8 +73,8 @@ func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) 
 	return name
 }
 
-// Misspelt returns the environment variables that differ from one of a setting by a letter or two, as "X (is Y meant?)".
-// Short names are left out: USER is not meant to be USERS.
+// Misspelt returns the environment variables that differ from one of a setting by a letter or two, as "X (is Y
+// meant?)". Short names are left out: USER is not meant to be USERS.
 func Misspelt(environ []string) []string {
 	const short, near = 8, 2
 	var known, misspelt []string

@@ -196,8 +196,8 @@ func (s Secret) GoString() string { return s.String() }
 // maxDuration is the most that a setting can be: ten years. Multiples of it do not overflow.
 const maxDuration = 10 * 365 * 24 * time.Hour
 
-// A Duration is a time.Duration of at least a millisecond and at most ten years. It is written as Go does (1m30s) or in whole milliseconds
-// (90000).
+// A Duration is a time.Duration of at least a millisecond and at most ten years. It is written as Go does (1m30s) or in
+// whole milliseconds (90000).
 type Duration time.Duration
 
 // UnmarshalText implements encoding.TextUnmarshaler.

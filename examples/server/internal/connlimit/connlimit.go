@@ -12,9 +12,9 @@ import (
 	"github.com/pointsapp/pointsapp/internal/tcppeer"
 )
 
-// A Listener accepts connections while fewer than limit are open. For each further one it closes the connection that has
-// been idle for the longest time, or, if none is idle, answers with 503 and closes it. Without a limit, more connections
-// than the processor can serve in time would all be answered too late.
+// A Listener accepts connections while fewer than limit are open. For each further one it closes the connection that
+// has been idle for the longest time, or, if none is idle, answers with 503 and closes it. Without a limit, more
+// connections than the processor can serve in time would all be answered too late.
 type Listener struct {
 	net.Listener
 
@@ -28,8 +28,8 @@ type Listener struct {
 	lastRejection time.Time // for Accept alone, which has one caller
 }
 
-// New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's. It
-// calls atLimit for each connection beyond the limit: whether it was rejected, or an idle one was closed instead.
+// New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's.
+// It calls atLimit for each connection beyond the limit: whether it was rejected, or an idle one was closed instead.
 func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listener {
 	const maxLingering = 4096
 	return &Listener{

@@ -59,8 +59,8 @@ func (i *idleConns) load(c net.Conn) *idleConn {
 	return nil
 }
 
-// closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle for
-// minIdle; then it does not look again for a tenth of that, as looking takes time.
+// closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle
+// for minIdle; then it does not look again for a tenth of that, as looking takes time.
 func (i *idleConns) closeLongest() bool {
 	now := time.Now()
 	if now.Before(i.noneUntil) {

@@ -17,8 +17,8 @@ func (s *Server) atConnectionLimit(limit int64) func(rejected bool) {
 	}
 }
 
-// connectionEpisodes logs when the limit of connections is reached, and when it has not been for a while: a line for each
-// connection could be thousands a second.
+// connectionEpisodes logs when the limit of connections is reached, and when it has not been for a while: a line for
+// each connection could be thousands a second.
 type connectionEpisodes struct {
 	logger *slog.Logger
 	limit  int64

@@ -10,9 +10,9 @@ import (
 // repeatsWindow is how long a warning is counted rather than logged again.
 const repeatsWindow = time.Minute
 
-// A repeatsHandler passes records to another handler, except for warnings with the message of one of the last minute. It
-// counts those, and logs the count when the minute is over. With a short interval, each tick during an update is such a
-// warning; so is each failed export while a collector is down.
+// A repeatsHandler passes records to another handler, except for warnings with the message of one of the last minute.
+// It counts those, and logs the count when the minute is over. With a short interval, each tick during an update is
+// such a warning; so is each failed export while a collector is down.
 type repeatsHandler struct {
 	next     slog.Handler
 	warnings *warnings // shared with the handlers of WithAttrs and WithGroup

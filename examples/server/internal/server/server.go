@@ -55,7 +55,8 @@ type Server struct {
 func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, error) {
 	cfg.Instance = cfg.Instance.OrDefault()
 	s := &Server{
-		cfg: cfg, stderr: stderr, logger: slog.New(collapseRepeats(NewLogger(cfg, stderr).Handler())), updates: new(updates), ready: make(chan struct{}),
+		cfg: cfg, stderr: stderr, logger: slog.New(collapseRepeats(NewLogger(cfg, stderr).Handler())),
+		updates: new(updates), ready: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -198,8 +199,8 @@ func (s *Server) Close() error {
 
 // Run creates and seeds the table if it does not exist, and then answers queries and runs the engine until ctx ends.
 // Then it cancels a running update, and answers further queries for cfg.ShutdownDelay. After that it stops listening,
-// answers the waiting queries, closes everything and returns nil, all within cfg.ShutdownTimeout. It returns an error if
-// the table cannot be used or listening fails. It may be called once.
+// answers the waiting queries, closes everything and returns nil, all within cfg.ShutdownTimeout. It returns an error
+// if the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(s.serve)

@@ -34,8 +34,8 @@ func (s *Server) stop(ctx context.Context) {
 	s.shutdown(shutdown)
 }
 
-// delayShutdown gives load balancers the time to notice that the server is not ready any more. They send no queries to a
-// server that never was.
+// delayShutdown gives load balancers the time to notice that the server is not ready any more. They send no queries to
+// a server that never was.
 func (s *Server) delayShutdown() {
 	delay := time.Duration(s.cfg.ShutdownDelay)
 	select {

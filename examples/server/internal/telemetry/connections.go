@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// MeasureConnections adds the number of open connections, its limit and the number of rejected ones to the metrics. It may
-// be called once.
+// MeasureConnections adds the number of open connections, its limit and the number of rejected ones to the metrics. It
+// may be called once.
 func (t *Telemetry) MeasureConnections(limit int64, open, rejected func() int64) {
 	limits := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "points_connections_limit", Help: "Limit of the open client connections (-max-connections).",
