@@ -87,7 +87,8 @@ func serving(s *snapshot, w window) []reason {
 		add(levelDown, "Reads of the database fail: queries are rejected with status 503.")
 	}
 	if w.syncAge > maxSyncAge {
-		add(levelDegraded, "The shared state has not been read for %s: the database does not answer. No ticks here meanwhile.",
+		add(levelDegraded,
+			"The shared state has not been read for %s: the database does not answer. No ticks here meanwhile.",
 			w.syncAge.Round(time.Second))
 	}
 	if w.errorShare > maxErrorShare && !s.Down {

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Problems keeps warnings and errors of a log for the page, grouped by level and message. It is safe for concurrent use.
+// Problems keeps warnings and errors of a log for the page, grouped by level and message. It is safe for concurrent
+// use.
 type Problems struct {
 	mu     sync.Mutex
 	groups []Problem
