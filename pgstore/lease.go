@@ -122,7 +122,7 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 		}
 		// If ctx ended in the middle of a statement, pgx would close the connection instead of releasing the lock.
 		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RetryTimeout)
-		_, err := tx.Exec(sending, "SELECT")
+		_, err := tx.Exec(sending, withoutSnapshot)
 		cancel()
 		if err != nil {
 			return err
@@ -151,8 +151,15 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 		" (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM pg_advisory_xact_lock(CAST($3 AS bigint))",
 		t.oid, -updateLock, l.nonce).Scan(&l.batchLock, &at)
 	l.at = fromMicros(&at)
+	if err == nil {
+		// PostgreSQL keeps the snapshot of a statement with parameters until the next statement.
+		_, err = tx.Exec(ctx, withoutSnapshot)
+	}
 	return l, err
 }
+
+// withoutSnapshot is a statement after which a transaction has no snapshot, as it has no parameters.
+const withoutSnapshot = "SELECT"
 
 // tryLock tries to acquire one of the table's locks for the transaction.
 func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired bool, err error) {

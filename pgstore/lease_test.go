@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/pgstore"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // A batch whose client is gone may still run in the database. The next update waits for it, as it would overwrite points
@@ -50,6 +51,21 @@ func TestUpdateWaitsForRunningBatches(t *testing.T) {
 	require.NoError(t, row.Commit(t.Context()))
 	require.NoError(t, <-next)
 	assert.Zero(t, missed(t, pool, 4))
+}
+
+// Otherwise vacuum could not remove rows that were deleted during an update, from any table of the database.
+func TestLeaseHasNoSnapshot(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{Workers: 1}, 1_000)
+	var holders, snapshots int
+	ctx := points.WithProgress(t.Context(), func(int64, int64) {
+		err := pool.QueryRow(t.Context(), "SELECT count(*), count(backend_xmin) FROM pg_stat_activity"+
+			" WHERE datname = current_database() AND state = 'idle in transaction'").Scan(&holders, &snapshots)
+		assert.NoError(t, err)
+	})
+	_, err := store.UpdateAll(ctx, 1)
+	require.NoError(t, err)
+	assert.Equal(t, 1, holders)
+	assert.Zero(t, snapshots)
 }
 
 // cutOffStore returns a store of the same table on a pool of its own. Once cutOff has been called, it cannot connect, so
