@@ -11,9 +11,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// A shards is the layout of a table that Citus has distributed over shards on other servers. There is no snapshot of all
-// of them: a statement sees each shard as it is when the statement comes to it. So a read either looks at one shard,
-// which has a snapshot, or keeps batches from committing while it looks at all.
+// A shards is the layout of a table that Citus has distributed over shards on other servers. There is no snapshot of
+// all of them: a statement sees each shard as it is when the statement comes to it. So a read either looks at one
+// shard, which has a snapshot, or keeps batches from committing while it looks at all.
 type shards struct {
 	// head has some users of one shard. The layout of a table is looked up before each update, so an update ends a head
 	// whose users have been deleted.
@@ -116,7 +116,7 @@ func findHead(ctx context.Context, conn *pgx.Conn, t *table) (*shardHead, error)
 			FROM (SELECT id FROM `+t.qualified+` LIMIT 4 * $2::bigint) AS some_users OFFSET 0
 		) AS sharded GROUP BY shard ORDER BY count(*) DESC LIMIT 1`, t.qualified, headUsers).Scan(&head.shard, &head.ids)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // an empty table is not an error
 	}
 	head.ids = head.ids[:min(len(head.ids), headUsers)]
 	return head, err
@@ -166,7 +166,8 @@ func (s *shards) endBatch(t *table) []step {
 
 // estimate adds up what the workers' statistics say of the shards.
 func (s *shards) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
-	err = q.QueryRow(ctx, `SELECT coalesce(sum(result::float8), 0)::bigint FROM run_command_on_shards($1::text::regclass, $$
+	err = q.QueryRow(ctx, `
+		SELECT coalesce(sum(result::float8), 0)::bigint FROM run_command_on_shards($1::text::regclass, $$
 		SELECT coalesce(sum(greatest(reltuples, 0)), 0) FROM pg_class
 		WHERE oid = '%1$s'::regclass OR oid IN (SELECT relid FROM pg_partition_tree('%1$s') WHERE isleaf) $$) WHERE success`,
 		t.qualified).Scan(&n)

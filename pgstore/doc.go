@@ -102,12 +102,12 @@
 //
 // # Partitions and Citus
 //
-// A read of a partitioned table looks at one partition first, if the role may SELECT from it, because a statement on the
-// table costs time and locks for each partition. Each partition needs its own fillfactor.
+// A read of a partitioned table looks at one partition first, if the role may SELECT from it, because a statement on
+// the table costs time and locks for each partition. Each partition needs its own fillfactor.
 //
-// A table that Citus has distributed over shards has no snapshot of all of them. A read looks at users of one shard first,
-// and else at all shards while no batch of an update commits. All processes must connect to the coordinator. A shared
-// state is not possible.
+// A table that Citus has distributed over shards has no snapshot of all of them. A read looks at users of one shard
+// first, and else at all shards while no batch of an update commits. All processes must connect to the coordinator. A
+// shared state is not possible.
 //
 // # PgBouncer
 //

@@ -41,6 +41,7 @@ func poolWith(tb testing.TB, pool *pgxpool.Pool, change func(*pgxpool.Config)) *
 // The query modes of pgx without prepared statements pass the suite, also where dates are not written in ISO 8601 and
 // the time zone is not UTC. The default mode passes it in TestStore.
 func TestQueryModes(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"exec", "simple_protocol"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -144,7 +144,8 @@ func (t *table) tableQuery(p readParams) string {
 	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit
 }
 
-// readTable sends the settings and a query of the whole table as one batch, which is one transaction and one round trip.
+// readTable sends the settings and a query of the whole table as one batch, which is one transaction and one round
+// trip.
 func readTable(
 	ctx context.Context, conn *pgx.Conn, query string, min, limit int,
 ) (users []points.User, first place, err error) {

@@ -93,8 +93,8 @@ const (
 //
 // known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
 // are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is where the
-// users are from. found_users has userValues numbers for each user. lock_wait is how long the batch waited for the order
-// lock. A batch of 0 queries reads the state and the users, but changes nothing.
+// users are from. found_users has userValues numbers for each user. lock_wait is how long the batch waited for the
+// order lock. A batch of 0 queries reads the state and the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
@@ -300,7 +300,8 @@ const statusQuery = `SELECT jsonb_build_object(
 		'instances', (SELECT jsonb_agg(to_jsonb(server) ORDER BY instance COLLATE "C", started)
 			FROM {servers} AS server WHERE seen >= {now} - {instance_timeout} AND NOT stopped),
 		'updates', (SELECT jsonb_agg(to_jsonb(recent) ORDER BY started DESC, id DESC)
-			FROM (SELECT * FROM {updates} WHERE outcome <> {skipped}
+			FROM (SELECT id, instance_id, instance, started, duration, users, outcome, error
+				FROM {updates} WHERE outcome <> {skipped}
 				ORDER BY started DESC, id DESC LIMIT {max_updates}) AS recent),
 		'last_success', (SELECT to_jsonb(success) FROM {updates} AS success WHERE outcome = {succeeded}
 			ORDER BY started DESC, id DESC LIMIT 1),

@@ -89,7 +89,8 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, inte
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).Scan(&low, &high); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).
+			Scan(&low, &high); err != nil {
 			return err
 		}
 		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || low == nil {

@@ -73,6 +73,8 @@ func TestUpdateNamesBlockingSession(t *testing.T) {
 }
 
 // An own server, because the test changes settings: prepared transactions, and a standby that is missing.
+//
+//nolint:tparallel // the subtests are steps of one scenario
 func TestWaitsOfServer(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t)
