@@ -55,7 +55,7 @@ func home(w http.ResponseWriter, _ *http.Request) {
 }
 
 func run(ctx context.Context, addr string, chi bool) error {
-	store, err := memstore.New(1_000_000)
+	store, err := memstore.NewContext(ctx, 1_000_000)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func startReferenceServer(ctx context.Context) (*referenceServer, error) {
 
 func newReferenceServer(ctx context.Context) (*referenceServer, error) {
 	const users = 1_000_000
-	store, err := memstore.New(users)
+	store, err := memstore.NewContext(ctx, users)
 	if err != nil {
 		return nil, err
 	}
