@@ -58,10 +58,11 @@ func HasUnread(c syscall.Conn) bool {
 		return false
 	}
 	var unread int32
+	var errno syscall.Errno
 	err = raw.Control(func(fd uintptr) {
 		const siocinq = 0x541b
 		//nolint:gosec // the kernel writes an int to this address
-		syscall.Syscall(syscall.SYS_IOCTL, fd, siocinq, uintptr(unsafe.Pointer(&unread)))
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, siocinq, uintptr(unsafe.Pointer(&unread)))
 	})
-	return err == nil && unread > 0
+	return err == nil && errno == 0 && unread > 0
 }
