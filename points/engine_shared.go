@@ -40,8 +40,8 @@ type shared struct {
 
 func newShared(state SharedState, cfg Config) *shared {
 	return &shared{
-		state: state, instance: cfg.Instance, id: rand.Uint64(), interval: cfg.Interval, timeout: cfg.QueryTimeout, logger: cfg.Logger,
-		wake: make(chan struct{}, 1),
+		state: state, instance: cfg.Instance, id: rand.Uint64(), interval: cfg.Interval, timeout: cfg.QueryTimeout,
+		logger: cfg.Logger, wake: make(chan struct{}, 1),
 	}
 }
 

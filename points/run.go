@@ -127,7 +127,10 @@ func (e *Engine) Update(ctx context.Context) (UpdateInfo, error) {
 // State returns a snapshot of the engine. It does not wait for the store.
 func (e *Engine) State() State {
 	e.mu.Lock()
-	state := State{Waiting: e.queriesWaiting(), Batches: e.batches, InFlight: e.reading, Down: e.downErr != nil, ReadFailed: e.readFailed}
+	state := State{
+		Waiting: e.queriesWaiting(), Batches: e.batches, InFlight: e.reading,
+		Down: e.downErr != nil, ReadFailed: e.readFailed,
+	}
 	e.mu.Unlock()
 	if e.shared != nil {
 		e.shared.addState(&state)

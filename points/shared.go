@@ -96,7 +96,7 @@ type SharedStatus struct {
 	NextTick  time.Time        // zero while the ticks are paused
 	Ticks     uint64           // since the shared state was created
 	Skipped   uint64           // ticks whose update was skipped; see UpdateSkipped
-	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, in order of Instance and Started
+	Instances []SharedInstance // engines whose latest Sync is at most InstanceTimeout ago, ordered by Instance and Started
 	Updates   []SharedUpdate   // the latest updates that were not skipped, latest start first, at most MaxSharedUpdates
 	Failures  int              // consecutive failed updates up to now
 

@@ -16,8 +16,8 @@ import (
 )
 
 // PgBouncer starts one in front of a database, in transaction mode and with fewer connections to it than clients may
-// have, unless a further line of configuration, "name = value", changes that. It is stopped at the end of the test. Without the program, the test is
-// skipped, or fails where CI is set.
+// have, unless a further line of configuration, "name = value", changes that. It is stopped at the end of the test.
+// Without the program, the test is skipped, or fails where CI is set.
 func PgBouncer(t testing.TB, database, setting string) (url string) {
 	t.Helper()
 	command := exec.Command(pgBouncer(t), "pgbouncer.ini") //nolint:noctx // the test's end stops it
@@ -88,7 +88,7 @@ func pgBouncerConfig(database, port, setting string) (config, user string, err e
 	if conn.Password != "" { // an empty one is a syntax error
 		password = " password='" + conn.Password + "'"
 	}
-	return fmt.Sprintf(`[databases]
+	config = fmt.Sprintf(`[databases]
 points = host=%s port=%s dbname=%s user=%s%s
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -96,18 +96,19 @@ listen_port = %s
 auth_type = any
 unix_socket_dir =
 %s
-`, conn.Host, strconv.Itoa(int(conn.Port)), conn.Database, conn.User, password, port, withDefaults(setting)), conn.User, nil
+`, conn.Host, strconv.Itoa(int(conn.Port)), conn.Database, conn.User, password, port, withDefaults(setting))
+	return config, conn.User, nil
 }
 
 // withDefaults returns a setting after those that it does not replace.
 func withDefaults(setting string) string {
-	lines := ""
+	var lines strings.Builder
 	for _, line := range []string{"pool_mode = transaction", "default_pool_size = 5"} {
 		if name, _, _ := strings.Cut(line, " "); !strings.HasPrefix(setting, name+" ") {
-			lines += line + "\n"
+			lines.WriteString(line + "\n")
 		}
 	}
-	return lines + setting
+	return lines.String() + setting
 }
 
 // awaitListener waits until a program listens at the address.

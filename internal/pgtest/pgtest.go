@@ -15,8 +15,8 @@
 //  2. a container of the image POINTS_TEST_POSTGRES_IMAGE (the default is postgres:17), if there is Docker;
 //  3. a throwaway cluster made by the newest PostgreSQL binaries of this machine.
 //
-// If POINTS_TEST_DISTRIBUTE is set, the first one is a coordinator of Citus. Its value is the statement that distributes
-// the table users, and Distribute executes it.
+// If POINTS_TEST_DISTRIBUTE is set, the first one is a coordinator of Citus. Its value is the statement that
+// distributes the table users, and Distribute executes it.
 //
 // With none of them a test is skipped with a message that says how to get one, or fails where CI is set. The second and
 // third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings. They

@@ -1,5 +1,5 @@
-// Package uplot has the chart library uPlot, version 1.6.32 (github.com/leeoniya/uPlot, MIT), for pages that load nothing
-// from other hosts.
+// Package uplot has the chart library uPlot, version 1.6.32 (github.com/leeoniya/uPlot, MIT), for pages that load
+// nothing from other hosts.
 package uplot
 
 import _ "embed"

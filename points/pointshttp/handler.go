@@ -22,8 +22,8 @@ type Config struct {
 }
 
 // A Handler answers GET / with the result of a query to its engine, GET /healthz with 200 while the program runs, and
-// GET /readyz with 200 if it can answer queries: it is serving, its latest read did not fail within the last second, and
-// Config.Ping succeeds. The package documentation shows the answers.
+// GET /readyz with 200 if it can answer queries: it is serving, its latest read did not fail within the last second,
+// and Config.Ping succeeds. The package documentation shows the answers.
 //
 // A query ends when its client resets the connection or the request's deadline passes. It does not end when the client
 // closes only the sending side of the connection, although net/http then cancels the request's context: such a client

@@ -91,10 +91,11 @@ func (s sharedState) sync(request points.SyncRequest) points.SyncResult {
 	return result
 }
 
-// instanceID returns the InstanceID of the engine with this name, where names are unique. Most are above those of int64.
+// instanceID returns the InstanceID of the engine with this name, where names are unique. Most are above those of
+// int64.
 func instanceID(name string) uint64 {
 	hash := fnv.New64a()
-	hash.Write([]byte(name)) //nolint:errcheck // it never fails
+	hash.Write([]byte(name))
 	return hash.Sum64()
 }
 

@@ -32,8 +32,8 @@ func ticksAreClaimedOnce(t tester, open sharedOpener) {
 		wg.Go(func() {
 			for ticks.Load() < enough && time.Now().Before(deadline) {
 				result, err := states[i%stores].Sync(t.Context(), points.SyncRequest{
-					Instance: strconv.Itoa(i), InstanceID: uint64(i), Interval: interval,
-					MinNumber: rand.IntN(points.MaxPoints + 1),
+					Instance: strconv.Itoa(i), InstanceID: uint64(i), //nolint:gosec // not negative
+					Interval: interval, MinNumber: rand.IntN(points.MaxPoints + 1),
 				})
 				if !assert.NoError(t, err, "Sync") {
 					return

@@ -89,8 +89,8 @@ type etagWriter struct {
 
 func (w *etagWriter) WriteHeader(status int) {
 	w.wroteHeader = true
-	if tag := w.Header().Get("Etag"); tag != "" {
-		w.Header().Set("Etag", `"`+tag+`"`)
+	if tag := w.Header().Get("ETag"); tag != "" {
+		w.Header().Set("ETag", `"`+tag+`"`)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }

@@ -17,8 +17,9 @@ func (c *Config) flags() *flag.FlagSet {
 		"postgres://user:password@host:5432/database; its table is created and seeded\n"+
 		"if it does not exist; in user and password, percent-encode % @ / ? # and spaces\n"+
 		"(%25 %40 %2F %3F %23 %20); empty keeps the users in memory (env DATABASE_URL)")
-	flags.TextVar(&c.Schema, "schema", c.Schema, "`NAME` of the table's schema; empty: the database's search_path decides\n"+
-		"(env SCHEMA)")
+	flags.TextVar(&c.Schema, "schema", c.Schema,
+		"`NAME` of the table's schema; empty: the database's search_path decides\n"+
+			"(env SCHEMA)")
 	flags.TextVar(&c.Table, "table", c.Table, "`NAME` of the table (env TABLE)")
 	flags.BoolVar(&c.Shared, "shared", c.Shared, "act as one with all servers that use the same database: one order of\n"+
 		"queries, one tick per interval, one update per tick; all of them must set it alike; in memory\n"+

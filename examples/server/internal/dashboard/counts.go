@@ -31,7 +31,7 @@ type difference struct {
 }
 
 // since returns the difference to earlier counts.
-func (c counts) since(earlier counts) difference {
+func (c *counts) since(earlier counts) difference {
 	d := difference{seconds: c.at.Sub(earlier.at).Seconds()}
 	d.statuses = make(map[string]float64)
 	for status, n := range c.statuses {

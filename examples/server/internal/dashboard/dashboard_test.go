@@ -276,7 +276,8 @@ func TestEvents(t *testing.T) {
 	defer second.Body.Close()
 	lines := bufio.NewScanner(second.Body)
 	events := 0
-	require.True(t, lines.Scan() && lines.Scan())
+	require.True(t, lines.Scan())
+	require.True(t, lines.Scan())
 	assert.Equal(t, "event: history", lines.Text())
 	require.True(t, lines.Scan())
 	for lines.Scan() {

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -169,9 +170,9 @@ func (s *sampler) window(now counts, state points.State) window {
 
 // before returns the latest counts that are at least as old as d, or else the oldest ones: now, if there are none.
 func (s *sampler) before(now counts, d time.Duration) counts {
-	for i := len(s.past) - 1; i >= 0; i-- {
-		if i == 0 || now.at.Sub(s.past[i].at) >= d {
-			return s.past[i]
+	for i, earlier := range slices.Backward(s.past) {
+		if i == 0 || now.at.Sub(earlier.at) >= d {
+			return earlier
 		}
 	}
 	return now

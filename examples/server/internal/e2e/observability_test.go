@@ -79,6 +79,7 @@ func TestGrafanaDashboard(t *testing.T) {
 		Color string   `json:"color"`
 		Value *float64 `json:"value"`
 	}
+	//nolint:tagliatelle // Grafana's names
 	var dashboard struct {
 		Panels []struct {
 			ID      int    `json:"id"`
@@ -98,7 +99,7 @@ func TestGrafanaDashboard(t *testing.T) {
 			} `json:"fieldConfig"`
 		} `json:"panels"`
 	}
-	require.NoError(t, json.Unmarshal(text, &dashboard))
+	require.NoError(t, json.Unmarshal(text, &dashboard))   //nolint:musttag // the fields have Grafana's names
 	allServers := regexp.MustCompile(`^(max|sum|count)\(`) // one series for all of them
 	ids, places := make(map[int]bool), make(map[struct{ X, Y, W, H int }]bool)
 	var reds []string

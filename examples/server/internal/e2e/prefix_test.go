@@ -86,7 +86,7 @@ func TestDocETags(t *testing.T) {
 			require.NoError(t, response.Body.Close())
 			assert.Equal(t, status, response.StatusCode, encoding)
 			if status == http.StatusOK {
-				tag = response.Header.Get("Etag")
+				tag = response.Header.Get("ETag")
 				assert.Regexp(t, `^"[^"]+"$`, tag, encoding)
 			}
 		}

@@ -154,11 +154,12 @@ func gather(t *testing.T, tele *Telemetry, series map[string][]float64, i int) {
 }
 
 func seriesName(name string, metric *dto.Metric) string {
-	text := name + `{job="points",instance="one"`
+	var text strings.Builder
+	text.WriteString(name + `{job="points",instance="one"`)
 	for _, label := range metric.GetLabel() {
-		text += fmt.Sprintf(",%s=%q", label.GetName(), label.GetValue())
+		fmt.Fprintf(&text, ",%s=%q", label.GetName(), label.GetValue())
 	}
-	return text + "}"
+	return text.String() + "}"
 }
 
 // write writes the scenario as a test of promtool.

@@ -42,10 +42,12 @@ func (e *engine) register(registry *prometheus.Registry) {
 	e.batchWait = prometheus.NewHistogram(histogram("points_batch_wait_seconds",
 		"Time from the arrival of a batch's first query to the start of its read.", durationBuckets))
 	e.batchLockWait = prometheus.NewHistogram(histogram("points_batch_lock_wait_seconds",
-		"Part of a read's duration: its wait for the order lock, which reads and ticks of all servers take.", durationBuckets))
+		"Part of a read's duration: its wait for the order lock, which reads and ticks of all servers take.",
+		durationBuckets))
 	e.updateDuration = prometheus.NewHistogramVec(histogram("points_update_duration_seconds",
 		"Duration of an update of all users.",
-		[]float64{.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600}), []string{"outcome"})
+		[]float64{.001, .003, .01, .03, .1, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600}),
+		[]string{"outcome"})
 	e.users = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "points_update_users_total", Help: "Users that updates have given new points.",
 	})

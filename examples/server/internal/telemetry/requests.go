@@ -9,13 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// durationBuckets are the bounds of all duration histograms, in seconds: from 10 µs to 10 s, each about 1.4 times the one
-// before, so that a percentile is exact to about a fifth.
+// durationBuckets are the bounds of all duration histograms, in seconds: from 10 µs to 10 s, each about 1.4 times
+// the one before, so that a percentile is exact to about a fifth.
 //
 //nolint:gochecknoglobals // Go has no constant slices
 var durationBuckets = []float64{
-	.00001, .000015, .00002, .00003, .00005, .00007, .0001, .00015, .0002, .0003, .0005, .0007, .001, .0015, .002, .003, .005, .007,
-	.01, .015, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 7, 10,
+	.00001, .000015, .00002, .00003, .00005, .00007, .0001, .00015, .0002, .0003, .0005, .0007,
+	.001, .0015, .002, .003, .005, .007, .01, .015, .02, .03, .05, .07, .1, .15, .2, .3, .5, .7, 1, 1.5, 2, 3, 5, 7, 10,
 }
 
 // histogram returns the options of a histogram that has classic buckets, and also Prometheus' native ones, each at most
@@ -45,10 +45,12 @@ type labels struct {
 func (r *requests) register(registry *prometheus.Registry) {
 	r.known = make(map[labels]prometheus.Observer)
 	opts := histogram("http_server_request_duration_seconds",
-		"Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection before it had the response.",
+		"Duration of HTTP requests. Status 500 is a panic; 499, a client that closed its connection "+
+			"before it had the response.",
 		durationBuckets)
 	opts.ConstLabels = prometheus.Labels{"url_scheme": "http"} // as the names, of OpenTelemetry's semantic conventions
-	r.duration = prometheus.NewHistogramVec(opts, []string{"http_request_method", "http_response_status_code", "http_route"})
+	r.duration = prometheus.NewHistogramVec(opts,
+		[]string{"http_request_method", "http_response_status_code", "http_route"})
 	r.panics = prometheus.NewCounter(prometheus.CounterOpts{ // from 0 on, so that increase() counts the first one
 		Name: "points_panics_total", Help: "Requests whose handler panicked: those with status 500.",
 	})

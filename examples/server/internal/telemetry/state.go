@@ -38,7 +38,9 @@ type stateCollector struct {
 	minNumber *minNumberTime
 
 	waiting, inFlight, down, paused, interval, running, progress, failures, breaker, age *prometheus.Desc
-	servers, ticks, skipped                                                              *prometheus.Desc // of a shared state
+
+	// Of a shared state.
+	servers, ticks, skipped *prometheus.Desc
 }
 
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
