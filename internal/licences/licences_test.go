@@ -88,7 +88,7 @@ func modulesOf(t *testing.T, of string) map[string]string {
 // licenceOf returns the SPDX identifier of the licence in a module's folder.
 func licenceOf(t *testing.T, folder string) string {
 	t.Helper()
-	for _, pattern := range []string{"LICEN[SC]E*", "licen[sc]e*", "COPYING*"} {
+	for _, pattern := range []string{"LICEN[SC]E*", "[Ll]icen[sc]e*", "COPYING*"} {
 		files, err := filepath.Glob(filepath.Join(folder, pattern))
 		require.NoError(t, err)
 		for _, file := range files {

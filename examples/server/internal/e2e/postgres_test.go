@@ -131,6 +131,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	const queries = 10
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
+	cfg.Shared = false // the shared state lets no query wait for a table for more than 2 seconds
 	cfg.UpdateOnStart = false
 	cfg.Interval = config.Duration(10 * time.Millisecond)
 	r := startReady(t, cfg)
@@ -158,8 +159,9 @@ func TestStopsWhileBusy(t *testing.T) {
 		})
 	}
 	require.Eventually(t, func() bool {
-		ready := string(r.get(t, "/readyz").body)
-		return strings.Contains(ready, fmt.Sprintf(`"waiting":%d,`, queries)) && strings.Contains(ready, `"running_since"`)
+		metrics := string(r.get(t, "/metrics").body)
+		return strings.Contains(metrics, fmt.Sprintf("\npoints_queries_waiting %d\n", queries)) &&
+			strings.Contains(metrics, "\npoints_update_running 1\n")
 	}, patience, pollInterval)
 	allWait.Store(true)
 
