@@ -110,6 +110,31 @@ func TestWindows(t *testing.T) {
 	})
 }
 
+// The database is down while reads fail, however quickly they do.
+func TestReadsFail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		source := newFakeSource().source()
+		var state points.State
+		source.State = func() points.State { return state }
+		s := sampler{source: source}
+		levelAfter := func(d time.Duration) level {
+			<-time.After(d)
+			return s.next().Level
+		}
+		assert.Equal(t, levelOK, levelAfter(time.Second))
+		state.ReadFailed = time.Now()
+		assert.Equal(t, levelDown, levelAfter(9*time.Second))
+		assert.Equal(t, levelOK, levelAfter(time.Second), "no query shows whether reads still fail")
+		state.ReadFailed = time.Now()
+		assert.Equal(t, levelDown, levelAfter(0))
+		state.ReadFailed = time.Time{}
+		assert.Equal(t, levelOK, levelAfter(0), "a read has succeeded")
+		state.Down = true
+		assert.Equal(t, levelDown, levelAfter(time.Minute))
+	})
+}
+
 // BenchmarkSample measures what the dashboard costs a server once a second.
 func BenchmarkSample(b *testing.B) {
 	f := newFakeSource()
