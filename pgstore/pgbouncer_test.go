@@ -23,9 +23,7 @@ func TestBehindPgBouncer(t *testing.T) {
 		testBehindPgBouncer(t, url+"?default_query_exec_mode=exec&pool_max_conns=8")
 	})
 	t.Run("prepared statements", func(t *testing.T) {
-		if !pgtest.PgBouncerPrepares(t) {
-			t.Skip("this PgBouncer does not track prepared statements: install 1.21 or later")
-		}
+		pgtest.NeedPreparingPgBouncer(t)
 		url := pgtest.PgBouncer(t, pgtest.URL(t), "max_prepared_statements = 200")
 		testBehindPgBouncer(t, url+"?pool_max_conns=8")
 	})

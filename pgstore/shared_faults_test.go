@@ -560,8 +560,8 @@ func TestSharedBehindPgBouncer(t *testing.T) {
 		"prepared statements": {"read committed", "max_prepared_statements = 200", "?pool_max_conns=8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if test.setting != "" && !pgtest.PgBouncerPrepares(t) {
-				t.Skip("this PgBouncer does not track prepared statements: install 1.21 or later")
+			if test.setting != "" {
+				pgtest.NeedPreparingPgBouncer(t)
 			}
 			_, direct := sharedUsers(t)
 			setIsolation(t, direct, test.level)

@@ -48,8 +48,9 @@ func PgBouncer(t testing.TB, database, setting string) (url string) {
 	return "postgres://" + user + "@" + address + "/points"
 }
 
-// PgBouncerPrepares reports whether PgBouncer knows prepared statements, as it does since 1.21.
-func PgBouncerPrepares(t testing.TB) bool {
+// NeedPreparingPgBouncer skips the test if PgBouncer cannot keep the prepared statements of its
+// clients, as 1.21 and later can.
+func NeedPreparingPgBouncer(t testing.TB) {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), pgBouncer(t), "--version").Output()
 	if err != nil {
@@ -59,7 +60,10 @@ func PgBouncerPrepares(t testing.TB) bool {
 	if _, err := fmt.Sscanf(string(output), "PgBouncer %d.%d", &major, &minor); err != nil {
 		t.Fatalf("pgtest: the version of PgBouncer in %q: %v", output, err)
 	}
-	return major > 1 || minor >= 21
+	if major == 1 && minor < 21 {
+		t.Skipf("prepared statements need PgBouncer 1.21 or later, this is %d.%d: set POINTS_TEST_PGBOUNCER to the path of "+
+			"a newer one, as .ci/run test does", major, minor)
+	}
 }
 
 // pgBouncer returns the path of the program: POINTS_TEST_PGBOUNCER, or else the one that is installed.
