@@ -190,8 +190,8 @@ func (s *Store) checkConstraints(ctx context.Context, q querier, t *table) error
 	}
 	for _, c := range constraints {
 		if c.Others {
-			s.warn(ctx, t, fmt.Sprintf("constraint %s of %s is on points and other columns: updates fail for users for whom "+
-				"it does not allow all of 0..%d", c.Name, c.Relation, points.MaxPoints))
+			s.warn(ctx, t, fmt.Sprintf("constraint %s of %s is on points and other columns: an update fails if it gives a "+
+				"user points in 0..%d that the constraint forbids", c.Name, c.Relation, points.MaxPoints))
 			continue
 		}
 		var forbidden *int
