@@ -223,7 +223,7 @@ func testClusterBehindPgBouncer(t *testing.T) {
 // Servers whose clocks are hours apart use the clock of the database.
 func testClocksApart(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it compiles the standard library")
+		t.Skip("-short: a server with a clock of its own needs a standard library compiled for it, which takes a minute")
 	}
 	skew := clockSkewVariable + "="
 	startCluster(t, clusterOptions{

@@ -75,20 +75,21 @@ func TestNoPieceOfAPasswordIsPrinted(t *testing.T) {
 	}
 }
 
-// The same for any password of at least four characters that the fuzzer finds, but for those that name a setting.
+// The same for any password of at least four characters that the fuzzer finds. It has no space and no =, because
+// "password=x y=z" has another setting after the password.
 func FuzzPasswords(f *testing.F) {
 	for _, password := range []string{"s3cr/et12", "1234/s3cr", "a@b@c@d@", "%zz%00", "'; -- ", "p&sslmode=q", "x y=zzzz"} {
 		f.Add(password)
 	}
-	f.Fuzz(func(t *testing.T, password string) {
-		if len(password) < 4 || strings.ContainsAny(password, "\x00= ") {
-			t.Skip("with a space, password=... is followed by another setting")
-		}
+	unusable := strings.NewReplacer("\x00", "", "=", "", " ", "")
+	f.Fuzz(func(t *testing.T, found string) {
+		password := unusable.Replace(found)
 		for _, form := range passwordForms() {
 			given := strings.ReplaceAll(form, "PW", password)
 			nothing := printed(t, nil, []string{"DATABASE_URL=" + strings.ReplaceAll(form, "PW", "")}) + printed(t, nil, nil) +
 				printed(t, nil, []string{"DATABASE_URL=postgres://a@b@c"}) + printed(t, nil, []string{"DATABASE_URL=x y"}) +
-				printed(t, nil, []string{"DATABASE_URL=postgres://a:%zz@b"})
+				printed(t, nil, []string{"DATABASE_URL=postgres://a:%zz@b"}) +
+				printed(t, nil, []string{"DATABASE_URL=postgres://b?sslmode=c"})
 			out := printed(t, nil, []string{"DATABASE_URL=" + given})
 			for i := 0; i+4 <= len(password); i++ {
 				if piece := password[i : i+4]; !strings.Contains(nothing, piece) {
