@@ -127,10 +127,10 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 	case open && !given["c"]:
 		cfg.Clients = openClients
 	case !open && cfg.Reference && !given["c"]:
-		cfg.Clients = originalClients
 		if !given["n"] {
 			cfg.Requests = originalRequests
 		}
+		cfg.Clients = int(min(originalClients, cfg.Requests))
 	}
 	switch {
 	case given["n"]:
@@ -287,7 +287,7 @@ func validateRequest(given map[string]bool) error {
 	case given["p"] && given["u"]:
 		return errors.New("-p and -u cannot be used together: one is POST, the other PUT")
 	case given["data"] && (given["p"] || given["u"]):
-		return errors.New("-data cannot be used with -p or -u: each of them is the body")
+		return errors.New("-data cannot be used with -p or -u: each of them sets the body")
 	case given["i"] && (given["p"] || given["u"] || given["data"]):
 		return errors.New("-i cannot be used with -p, -u or -data: HEAD has no body")
 	case given["targets"] && (given["i"] || given["m"] || given["p"] || given["u"] || given["data"]):

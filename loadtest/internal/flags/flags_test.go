@@ -31,6 +31,26 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// TestReferenceDefaults has command lines without a URL.
+func TestReferenceDefaults(t *testing.T) {
+	for line, want := range map[string]struct {
+		requests int64
+		clients  int
+	}{
+		"":           {10_000, 100},
+		"-n 500":     {500, 100},
+		"-n 10":      {10, 10},
+		"-n 10 -c 5": {10, 5},
+		"-t 1":       {50_000, 100},
+	} {
+		cfg, err := Parse(strings.Fields(line))
+		require.NoError(t, err, line)
+		assert.True(t, cfg.Reference, line)
+		assert.Equal(t, want.requests, cfg.Requests, line)
+		assert.Equal(t, want.clients, cfg.Clients, line)
+	}
+}
+
 // TestHabits has command lines as users of ab and of Go programs write them.
 func TestHabits(t *testing.T) {
 	for line, check := range map[string]func(*Config) bool{
@@ -90,7 +110,7 @@ func TestUsageErrors(t *testing.T) {
 		"-c 10 -d 30s x":          `-d must be a body, got "30s": use -duration 30s`,
 		"-i -d {} x":              "-i cannot be used with -p, -u or -data: HEAD has no body",
 		"-d {} -n 500":            "-unix-socket, -X, -targets and bodies need a URL",
-		"-p a -data {} x":         "-data cannot be used with -p or -u: each of them is the body",
+		"-p a -data {} x":         "-data cannot be used with -p or -u: each of them sets the body",
 		"-p a -u b x":             "-p and -u cannot be used together: one is POST, the other PUT",
 		"-ip a x":                 "-i cannot be used with -p, -u or -data: HEAD has no body",
 		"-X https://p x":          `-X must have the form HOST:PORT, got "https://p"`,
