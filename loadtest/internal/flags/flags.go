@@ -93,7 +93,7 @@ func (p *parser) parseFlags(args []string) error {
 	switch {
 	case errors.As(err, &unknown):
 		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
-		if err := p.setData(name); p.bareD && err != nil { // -d30s
+		if err := checkData(name); p.bareD && err != nil { // -d30s
 			return fmt.Errorf("-d %w", err)
 		}
 		if instead := hint(unknown.GetSpecifiedName()); instead != "" {

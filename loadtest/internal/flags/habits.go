@@ -18,7 +18,8 @@ func (p *parser) parse(args []string) error {
 		if !p.bareD || len(rest) < 2 {
 			return nil
 		}
-		// hey's and oha's -d, with the body as its value: after ab's, which has no value and no effect, comes only the URL.
+		// Two arguments are left: -d is that of hey and oha, and the first one is the body. After ab's -d, which has no value
+		// and no effect, only the URL is left.
 		p.cfg.Ignored = p.cfg.Ignored[:len(p.cfg.Ignored)-1]
 		p.cfg.Command = append(p.cfg.Command, redacted)
 		if err := p.setData(rest[0]); err != nil {
@@ -39,12 +40,20 @@ func (p *parser) setD(value string) error {
 
 // setData sets the body of each request.
 func (p *parser) setData(text string) error {
-	if _, err := time.ParseDuration(text); err == nil && text != "0" { // -d of wrk and k6
-		return fmt.Errorf("must be a body, got %q: use -duration %s", text, text)
+	if err := checkData(text); err != nil {
+		return err
 	}
 	p.given["data"] = true
 	p.cfg.Body = []byte(text)
 	return nil
+}
+
+// checkData returns an error for a duration, which is the value of -d in wrk and k6.
+func checkData(text string) error {
+	if _, err := time.ParseDuration(text); err != nil || text == "0" {
+		return nil
+	}
+	return fmt.Errorf("must be a body, got %q: use -duration %s", text, text)
 }
 
 // isProxy reports whether the value of -x is the address of a proxy, as in hey and oha, and not ab's table attributes.
