@@ -22,7 +22,7 @@ func (r *run) offered() float64 {
 // reachedOffered reports whether an open loop reached the offered rate. One response may arrive after the end.
 func (r *run) reachedOffered() bool { return r.reachesOffered(1) }
 
-// reachesOffered reports whether an open loop would reach the offered rate with a number of additional responses.
+// reachesOffered reports whether an open loop would reach the offered rate with that many additional responses.
 func (r *run) reachesOffered(additional float64) bool {
 	window := r.schedule.Duration() - r.warmUp
 	return r.rate()+additional/window.Seconds() >= minShare*r.offered()
@@ -83,7 +83,8 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 // missedByDelays reports whether an open loop would meet the clauses without the delays that the client itself caused.
 func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
-	// A request that is sent late is answered after the end only if it was due at most that long before it.
+	// The client's delays moved at most those responses past the end whose requests were due within the longest delay
+	// before it. Unsent requests have no response at all.
 	late := r.offered()*r.summary.ClientDelay.Max().Seconds() + float64(r.unsent)
 	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || r.reachesOffered(1+late))
 }

@@ -7,11 +7,11 @@ import (
 	"unsafe"
 )
 
-// rawRead is syscall.Read for a socket that does not block, without telling the scheduler: the call is short, and a
-// scheduler that takes the CPU away from it wakes another thread.
+// rawRead is syscall.Read for a non-blocking socket, but does not notify Go's scheduler. The call never blocks, so the
+// scheduler need not hand the processor to another thread, which it would have to wake.
 func rawRead(fd int, b []byte) (int, error) { return rawIO(syscall.SYS_READ, fd, b) }
 
-// rawWrite is rawRead for syscall.Write.
+// rawWrite is syscall.Write, as rawRead is syscall.Read.
 func rawWrite(fd int, b []byte) (int, error) { return rawIO(syscall.SYS_WRITE, fd, b) }
 
 func rawIO(call uintptr, fd int, b []byte) (int, error) {

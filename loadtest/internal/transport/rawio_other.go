@@ -4,7 +4,7 @@ package transport
 
 import "syscall"
 
-// The race detector sees synchronization through sockets only in these functions.
+// The race detector needs these functions: they record that a write to a socket happens before the read from it.
 
 func rawRead(fd int, b []byte) (int, error) { return syscall.Read(fd, b) }
 
