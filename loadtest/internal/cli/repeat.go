@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -78,7 +79,7 @@ func combine(runs []*run) *run {
 	all := *runs[0]
 	all.repeats = len(runs)
 	all.unsent = 0
-	all.contract.Responses, all.contract.Violations, all.contract.Examples = 0, 0, nil
+	all.contract = contract.Result{}
 	summaries := make([]record.Summary, 0, len(runs))
 	for _, r := range runs {
 		summaries = append(summaries, r.summary)
@@ -87,10 +88,7 @@ func combine(runs []*run) *run {
 		if r.cpu.Used+r.cpu.Waited > all.cpu.Used+all.cpu.Waited {
 			all.cpu = r.cpu
 		}
-		all.contract.Checked = all.contract.Checked || r.contract.Checked
-		all.contract.Responses += r.contract.Responses
-		all.contract.Violations += r.contract.Violations
-		all.contract.Examples = append(all.contract.Examples, r.contract.Examples...)
+		all.contract.Add(&r.contract)
 	}
 	all.summary = record.Concat(summaries)
 	return &all

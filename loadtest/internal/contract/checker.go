@@ -47,6 +47,15 @@ type Result struct {
 	Examples   []string `json:"examples,omitempty"`
 }
 
+// Add adds the result of another run: a repeated one, or that of another machine.
+func (r *Result) Add(other *Result) {
+	r.Required = r.Required || other.Required
+	r.Checked = r.Checked || other.Checked
+	r.Responses += other.Responses
+	r.Violations += other.Violations
+	r.Examples = append(r.Examples, other.Examples...)
+}
+
 // New returns a checker of responses whose times count from start. sameClock means that the server runs on this
 // machine: only then can its timestamps be compared with the time of arrival.
 func New(mode Mode, start time.Time, sameClock bool) *Checker {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
@@ -107,12 +106,7 @@ func (r *Run) addLoads(runs []*Run) {
 		r.Client.CPU.Waited = max(r.Client.CPU.Waited, one.Client.CPU.Waited)
 		r.Interrupted = r.Interrupted || one.Interrupted
 		r.Client.Limit = cmp.Or(r.Client.Limit, one.Client.Limit)
-		r.Contract = contract.Result{
-			Required: r.Contract.Required || one.Contract.Required,
-			Checked:  r.Contract.Checked || one.Contract.Checked, Responses: r.Contract.Responses + one.Contract.Responses,
-			Violations: r.Contract.Violations + one.Contract.Violations,
-			Examples:   append(r.Contract.Examples, one.Contract.Examples...),
-		}
+		r.Contract.Add(&one.Contract)
 	}
 	if r.IsOpen() {
 		rates := make([]string, 0, len(runs))
