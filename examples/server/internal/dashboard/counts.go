@@ -21,6 +21,8 @@ type counts struct {
 	shared   bool   // whether those are the ticks of all servers
 
 	connections, poolInUse, poolMax float64
+
+	down bool // reads of the store fail
 }
 
 // A difference is that of the counts at two times.
@@ -96,6 +98,8 @@ func (c *counts) add(name string, metric *dto.Metric) {
 		c.queries, c.reads = histogram.GetSampleSum(), float64(histogram.GetSampleCount())
 	case "points_connections_open":
 		c.connections = metric.GetGauge().GetValue()
+	case "points_store_down":
+		c.down = metric.GetGauge().GetValue() > 0
 	case "pgxpool_acquired_connections":
 		c.poolInUse = metric.GetGauge().GetValue()
 	case "pgxpool_max_connections":

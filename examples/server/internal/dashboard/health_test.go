@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/pointsapp/pointsapp/points"
@@ -110,29 +111,19 @@ func TestWindows(t *testing.T) {
 	})
 }
 
-// The database is down while reads fail, however quickly they do.
-func TestReadsFail(t *testing.T) {
+// The database is down while the metric of alerts.yml says so.
+func TestStoreDown(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		source := newFakeSource().source()
-		var state points.State
-		source.State = func() points.State { return state }
-		s := sampler{source: source}
-		levelAfter := func(d time.Duration) level {
-			<-time.After(d)
-			return s.next().Level
-		}
-		assert.Equal(t, levelOK, levelAfter(time.Second))
-		state.ReadFailed = time.Now()
-		assert.Equal(t, levelDown, levelAfter(9*time.Second))
-		assert.Equal(t, levelOK, levelAfter(time.Second), "no query shows whether reads still fail")
-		state.ReadFailed = time.Now()
-		assert.Equal(t, levelDown, levelAfter(0))
-		state.ReadFailed = time.Time{}
-		assert.Equal(t, levelOK, levelAfter(0), "a read has succeeded")
-		state.Down = true
-		assert.Equal(t, levelDown, levelAfter(time.Minute))
-	})
+	f := newFakeSource()
+	down := prometheus.NewGauge(prometheus.GaugeOpts{Name: "points_store_down", Help: "As in package telemetry."})
+	f.registry.MustRegister(down)
+	s := sampler{source: f.source()}
+	for _, want := range []level{levelOK, levelDown, levelOK} {
+		down.Set(map[level]float64{levelDown: 1}[want])
+		current := s.next()
+		assert.Equal(t, want, current.Level)
+		assert.Equal(t, want == levelDown, current.Down)
+	}
 }
 
 // BenchmarkSample measures what the dashboard costs a server once a second.

@@ -112,7 +112,7 @@ func (s *sampler) next() snapshot {
 		Server: s.source.Server, Limits: limits{P99: 1000 * maxP99.Seconds(), ErrorShare: maxErrorShare},
 		Time: now.at.UTC(), Phase: s.source.Phase(), Statuses: make(map[string]float64),
 		Connections: int64(now.connections), PoolInUse: int64(now.poolInUse), PoolMax: int64(now.poolMax),
-		Waiting: state.Waiting, InFlight: state.InFlight, Down: down(state, now.at), Servers: servers(state),
+		Waiting: state.Waiting, InFlight: state.InFlight, Down: now.down, Servers: servers(state),
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
 		Failures: state.Updater.Failures, Breaker: state.Updater.Breaker.String(),
@@ -131,12 +131,6 @@ func (s *sampler) next() snapshot {
 	}
 	s.keep(now)
 	return current
-}
-
-// down reports whether reads of the store fail. One that fails quickly, as when nothing listens at the database's port,
-// does not set State.Down. A failed read counts until another one succeeds, for at most 10 seconds without queries.
-func down(state points.State, now time.Time) bool {
-	return state.Down || !state.ReadFailed.IsZero() && now.Sub(state.ReadFailed) < figuresWindow
 }
 
 func (s *snapshot) addFigures(d difference) {

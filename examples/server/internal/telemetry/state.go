@@ -18,7 +18,7 @@ func (t *Telemetry) MeasureEngine(engine *points.Engine) {
 		state: engine.State, minNumber: &t.engine.minNumber,
 		waiting:  desc("points_queries_waiting", "Queries in the wait queue."),
 		inFlight: desc("points_batches_in_flight", "Reads of the store in progress."),
-		down:     desc("points_store_down", "1 while reads of the store fail and queries are rejected."),
+		down:     desc("points_store_down", "1 while reads of the store fail."),
 		paused:   desc("points_ticks_paused", "1 while ticks are paused."),
 		interval: desc("points_tick_interval_seconds", "Time between two ticks."),
 		running:  desc("points_update_running", "1 while an update is running."),
@@ -52,7 +52,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	state := c.state()
 	gauge(c.waiting, float64(state.Waiting))
 	gauge(c.inFlight, float64(state.InFlight))
-	gauge(c.down, boolValue(state.Down))
+	gauge(c.down, boolValue(readsFail(state)))
 	gauge(c.paused, boolValue(state.Paused))
 	gauge(c.interval, state.Interval.Seconds())
 	gauge(c.running, boolValue(!state.Updater.RunningSince.IsZero()))
@@ -68,6 +68,14 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.servers, float64(len(state.Shared.Instances)))
 	ch <- prometheus.MustNewConstMetric(c.ticks, prometheus.CounterValue, float64(state.Ticks))
 	ch <- prometheus.MustNewConstMetric(c.skipped, prometheus.CounterValue, float64(state.Skipped))
+}
+
+// readsFail reports whether reads of the store fail. State.Down alone would not do: a read that fails at once, as when
+// nothing listens at the database's port, does not set it. Without queries nothing shows whether reads still fail: then
+// the latest failure counts for 10 seconds.
+func readsFail(state points.State) bool {
+	const counts = 10 * time.Second
+	return state.Down || !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < counts
 }
 
 // A minNumberTime is when the min number was set. It is safe for concurrent use.

@@ -130,6 +130,51 @@ func TestExportWithoutExporter(t *testing.T) {
 	})
 }
 
+// The store is down while reads of it fail, however quickly they do.
+func TestStoreDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &unreadableStore{Store: newStore(t), fails: true}
+		tele := newTelemetry(t)
+		engine, err := points.New(store, points.Config{Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		tele.MeasureEngine(engine)
+		requireDown := func(want int, message string) {
+			t.Helper()
+			require.Contains(t, metricsOf(t, tele), fmt.Sprintf("\npoints_store_down %d\n", want), message)
+		}
+		requireDown(0, "no read has failed")
+		_, err = engine.Query(t.Context())
+		require.Error(t, err)
+		<-time.After(9 * time.Second)
+		requireDown(1, "the latest read has failed")
+		<-time.After(time.Second)
+		requireDown(0, "no query shows whether reads still fail")
+		_, err = engine.Query(t.Context())
+		require.Error(t, err)
+		requireDown(1, "another read has failed")
+		store.fails = false
+		_, err = engine.Query(t.Context())
+		require.NoError(t, err)
+		requireDown(0, "a read has succeeded")
+	})
+	assert.True(t, readsFail(points.State{Down: true}), "queries are rejected without a read")
+}
+
+// An unreadableStore is a store whose reads may fail at once.
+type unreadableStore struct {
+	points.Store
+
+	fails bool
+}
+
+func (s *unreadableStore) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) {
+	if s.fails {
+		return nil, errors.New("connection refused")
+	}
+	return s.Store.UsersAbove(ctx, min, limit)
+}
+
 // With a shared state the metrics have the servers, the ticks of all of them and the wait for the order lock, in a fixed
 // number of series.
 func TestSharedState(t *testing.T) {
