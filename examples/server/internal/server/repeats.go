@@ -36,11 +36,11 @@ func (h repeatsHandler) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h repeatsHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level == slog.LevelWarn && h.warnings.isRepeat(r.Message) {
-		return nil
-	}
 	if r.Level == slog.LevelWarn {
-		h.countFor(context.WithoutCancel(ctx), r.Message)
+		if h.warnings.isRepeat(r.Message) {
+			return nil
+		}
+		h.logRepeats(context.WithoutCancel(ctx), r.Message)
 	}
 	return h.next.Handle(ctx, r)
 }
@@ -49,29 +49,35 @@ func (h repeatsHandler) Handle(ctx context.Context, r slog.Record) error {
 func (w *warnings) isRepeat(message string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	n, ok := w.repeats[message]
-	if ok {
-		n++
+	if _, ok := w.repeats[message]; !ok {
+		w.repeats[message] = 0
+		return false
 	}
-	w.repeats[message] = n
-	return ok
+	w.repeats[message]++
+	return true
 }
 
-// countFor logs how often a warning was repeated when its minute is over. If it was, another minute begins.
-func (h repeatsHandler) countFor(ctx context.Context, message string) {
+// endMinute returns how often a warning was repeated in its minute. If it was, another minute begins.
+func (w *warnings) endMinute(message string) (repeats int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	repeats = w.repeats[message]
+	if repeats == 0 {
+		delete(w.repeats, message)
+	} else {
+		w.repeats[message] = 0
+	}
+	return repeats
+}
+
+// logRepeats logs how often a warning was repeated when its minute is over. If it was, another minute begins.
+func (h repeatsHandler) logRepeats(ctx context.Context, message string) {
 	time.AfterFunc(repeatsWindow, func() {
-		h.warnings.mu.Lock()
-		n := h.warnings.repeats[message]
-		if n == 0 {
-			delete(h.warnings.repeats, message)
-		} else {
-			h.warnings.repeats[message] = 0
-		}
-		h.warnings.mu.Unlock()
+		n := h.warnings.endMinute(message)
 		if n == 0 {
 			return
 		}
-		h.countFor(ctx, message)
+		h.logRepeats(ctx, message)
 		count := slog.NewRecord(time.Now(), slog.LevelWarn, "the same warning was repeated", 0)
 		count.AddAttrs(slog.String("warning", message), slog.Int("times", n))
 		h.next.Handle(ctx, count) //nolint:errcheck // as package slog does

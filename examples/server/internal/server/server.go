@@ -79,7 +79,7 @@ func WithExporter(newExporter telemetry.NewExporter) Option {
 
 func (s *Server) open() (err error) {
 	problems := new(dashboard.Problems)
-	if s.cfg.Telemetry {
+	if s.cfg.Telemetry { // problems gets all records: it counts those that repeat
 		s.logger = slog.New(slog.NewMultiHandler(s.logger.Handler(), problems.Handler()))
 		s.telemetry, err = telemetry.New(context.Background(), string(s.cfg.Instance), s.newExporter, s.logger)
 		if err != nil {
