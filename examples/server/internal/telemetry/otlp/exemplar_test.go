@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,44 +47,4 @@ func TestExemplar(t *testing.T) {
 	contentType, text = metrics("")
 	assert.Contains(t, contentType, "text/plain")
 	assert.NotContains(t, text, trace)
-}
-
-// Prometheus gets native histograms beside the classic ones.
-func TestNativeHistograms(t *testing.T) {
-	tele, err := telemetry.New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	tele.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []string{"/"}).
-		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-	families, err := tele.Registry().Gather()
-	require.NoError(t, err)
-	for _, family := range families {
-		for _, metric := range family.GetMetric() {
-			if histogram := metric.GetHistogram(); histogram != nil {
-				assert.NotNil(t, histogram.Schema, family.GetName())
-				assert.NotEmpty(t, histogram.GetBucket(), family.GetName())
-			}
-		}
-	}
-}
-
-// Requests in memory take microseconds: the buckets tell them apart.
-func TestBucketsOfMicroseconds(t *testing.T) {
-	tele, err := telemetry.New(t.Context(), "one", nil, slog.New(slog.DiscardHandler))
-	require.NoError(t, err)
-	tele.Middleware(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), []string{"/"}).
-		ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
-	families, err := tele.Registry().Gather()
-	require.NoError(t, err)
-	below := 0
-	for _, family := range families {
-		if family.GetName() != "http_server_request_duration_seconds" {
-			continue
-		}
-		for _, bucket := range family.GetMetric()[0].GetHistogram().GetBucket() {
-			if bucket.GetUpperBound() < (100 * time.Microsecond).Seconds() {
-				below++
-			}
-		}
-	}
-	assert.Equal(t, 6, below, "buckets below 100 µs")
 }
