@@ -125,18 +125,11 @@ func startNginx(t *testing.T, servers [3]*server) (url string) {
 // replacements, and returns its path.
 func balancerConfig(t *testing.T, name string, servers [3]*server, replacements ...string) (path string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "examples/server/cluster", name))
-	require.NoError(t, err)
 	for i, s := range servers {
 		host := "server" + strings.TrimSuffix(strconv.Itoa(i+1), "1") + ":4000"
 		replacements = append(replacements, " "+host, " "+s.address())
 	}
-	for i := 0; i < len(replacements); i += 2 {
-		require.Contains(t, string(text), replacements[i])
-	}
-	path = filepath.Join(t.TempDir(), name)
-	require.NoError(t, os.WriteFile(path, []byte(strings.NewReplacer(replacements...).Replace(string(text))), 0o600))
-	return path
+	return copyWith(t, "cluster/"+name, replacements...)
 }
 
 // startBalancer starts a load balancer and returns its URL once it answers.

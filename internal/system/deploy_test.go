@@ -34,18 +34,25 @@ func TestDeploymentFiles(t *testing.T) {
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			need(t, test.command[0])
-			text, err := os.ReadFile(filepath.Join(root, "examples/server", test.file))
-			require.NoError(t, err)
-			for i := 0; i < len(test.replace); i += 2 {
-				require.Contains(t, string(text), test.replace[i])
-			}
-			path := filepath.Join(t.TempDir(), filepath.Base(test.file))
-			require.NoError(t, os.WriteFile(path, []byte(strings.NewReplacer(test.replace...).Replace(string(text))), 0o600))
+			path := copyWith(t, test.file, test.replace...)
 			output, err := command(test.command[0], append(test.command[1:], path)...).CombinedOutput()
 			require.NoError(t, err, "%s", output)
 			assert.NotContains(t, string(output), "Unknown", "systemd-analyze only warns")
 		})
 	}
+}
+
+// copyWith writes a copy of a file of examples/server with replacements, in pairs of old and new, and returns its path.
+func copyWith(t *testing.T, file string, replacements ...string) (path string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "examples/server", file))
+	require.NoError(t, err)
+	for i := 0; i < len(replacements); i += 2 {
+		require.Contains(t, string(text), replacements[i])
+	}
+	path = filepath.Join(t.TempDir(), filepath.Base(file))
+	require.NoError(t, os.WriteFile(path, []byte(strings.NewReplacer(replacements...).Replace(string(text))), 0o600))
+	return path
 }
 
 // A deployment is what the test needs of a Deployment of Kubernetes.
