@@ -4,8 +4,6 @@ import (
 	"context"
 	"flag"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -348,13 +346,7 @@ func TestDashboardBelowPrefix(t *testing.T) {
 	cfg := config.Defaults()
 	cfg.Users, cfg.ControlToken = 1000, token
 	r := startReady(t, cfg)
-	target, err := url.Parse(r.url)
-	require.NoError(t, err)
-	mux := http.NewServeMux()
-	mux.Handle("/points/", http.StripPrefix("/points", httputil.NewSingleHostReverseProxy(target)))
-	proxy := httptest.NewServer(mux)
-	t.Cleanup(proxy.Close)
-	t.Cleanup(proxy.CloseClientConnections)
+	proxy := r.behindPrefix(t)
 	p := openTab(t, proxy.URL+"/points/dashboard")
 	p.until(present("OK") + ` && ` + drawn + ` === 2`)
 	p.run(chromedp.SetValue(chromedp.CSS("#token"), token), chromedp.Click(chromedp.CSS("#toggle")))

@@ -15,6 +15,28 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
+// dial opens a connection to the server, which is closed at the end of the test.
+func (r *testServer) dial(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// queryOn sends a query on a connection, and returns the answer.
+func queryOn(t *testing.T, c net.Conn) answer {
+	t.Helper()
+	_, err := c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return answer{response.StatusCode, response.Header, body}
+}
+
 // Connections beyond the limit get 503, and are accepted again once another one has been closed.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
@@ -22,24 +44,6 @@ func TestTooManyConnections(t *testing.T) {
 	cfg := config.Defaults()
 	cfg.Users, cfg.MaxConnections = 1000, most
 	r := startReady(t, cfg)
-	address := strings.TrimPrefix(r.url, "http://")
-	ask := func(c net.Conn) answer {
-		t.Helper()
-		_, err := c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
-		require.NoError(t, err)
-		response, err := http.ReadResponse(bufio.NewReader(c), nil)
-		require.NoError(t, err)
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		return answer{response.StatusCode, response.Header, body}
-	}
-	dial := func() net.Conn {
-		c, err := net.Dial("tcp", address)
-		require.NoError(t, err)
-		t.Cleanup(func() { c.Close() })
-		return c
-	}
 	open, streams := make([]net.Conn, most), make([]*bufio.Reader, most) // of events: they are not idle
 	nextEvent := func(i int) {
 		for line := ""; !strings.HasPrefix(line, "data: "); {
@@ -49,7 +53,7 @@ func TestTooManyConnections(t *testing.T) {
 		}
 	}
 	for i := range open {
-		open[i] = dial()
+		open[i] = r.dial(t)
 		_, err := open[i].Write([]byte("GET /dashboard/events HTTP/1.1\r\nHost: x\r\n\r\n"))
 		require.NoError(t, err)
 		streams[i] = bufio.NewReader(open[i])
@@ -58,7 +62,7 @@ func TestTooManyConnections(t *testing.T) {
 	var others sync.WaitGroup
 	for range 50 {
 		others.Go(func() {
-			c, err := net.Dial("tcp", address)
+			c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 			if !assert.NoError(t, err) {
 				return
 			}
@@ -72,7 +76,7 @@ func TestTooManyConnections(t *testing.T) {
 		})
 	}
 	others.Wait()
-	assertProblem(t, ask(dial()), http.StatusServiceUnavailable, "Too many connections are open. Try again later.")
+	assertProblem(t, queryOn(t, r.dial(t)), http.StatusServiceUnavailable, "Too many connections are open. Try again later.")
 	for i := range open {
 		nextEvent(i) // those that are open are served
 	}
@@ -103,15 +107,7 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	cfg.Users, cfg.MaxConnections = 10, most
 	r := startReady(t, cfg)
 	for range most {
-		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
-		require.NoError(t, err)
-		t.Cleanup(func() { c.Close() })
-		_, err = c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
-		require.NoError(t, err)
-		response, err := http.ReadResponse(bufio.NewReader(c), nil)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		require.False(t, response.Close)
+		require.Equal(t, http.StatusOK, queryOn(t, r.dial(t)).status)
 	}
 	require.Eventually(t, func() bool {
 		a, err := r.do(http.MethodGet, "/readyz")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -119,16 +120,29 @@ func TestControlTokenForms(t *testing.T) {
 	}
 }
 
-// Of concurrent requests for an update, one starts it.
-func TestOneUpdateOfConcurrentRequests(t *testing.T) {
-	t.Parallel()
+// startWithoutUpdates starts a server that updates only by /control, and returns a connection to its database.
+func startWithoutUpdates(t *testing.T) (*testServer, *pgx.Conn) {
+	t.Helper()
 	connection := pgtest.URL(t)
 	cfg := configFor(connection)
 	cfg.ControlToken, cfg.UpdateOnStart, cfg.Interval = token, false, config.Duration(time.Hour)
-	r := startReady(t, cfg)
-	tx, err := connect(t, connection).Begin(t.Context())
+	return startReady(t, cfg), connect(t, connection)
+}
+
+// lockUsers makes updates wait until unlock is called.
+func lockUsers(t *testing.T, conn *pgx.Conn) (unlock func()) {
+	t.Helper()
+	tx, err := conn.Begin(t.Context())
 	require.NoError(t, err)
-	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	exec(t, conn, "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	return func() { require.NoError(t, tx.Rollback(t.Context())) }
+}
+
+// Of concurrent requests for an update, one starts it.
+func TestOneUpdateOfConcurrentRequests(t *testing.T) {
+	t.Parallel()
+	r, admin := startWithoutUpdates(t)
+	unlock := lockUsers(t, admin)
 	var requests sync.WaitGroup
 	var accepted, conflicts atomic.Int64
 	for range 8 {
@@ -142,7 +156,7 @@ func TestOneUpdateOfConcurrentRequests(t *testing.T) {
 		})
 	}
 	requests.Wait()
-	require.NoError(t, tx.Rollback(t.Context()))
+	unlock()
 	assert.EqualValues(t, 1, accepted.Load())
 	assert.EqualValues(t, 7, conflicts.Load())
 }
@@ -150,18 +164,12 @@ func TestOneUpdateOfConcurrentRequests(t *testing.T) {
 // POST /control/update says why it starts no update.
 func TestUpdateIsRejected(t *testing.T) {
 	t.Parallel()
-	connection := pgtest.URL(t)
-	cfg := configFor(connection)
-	cfg.ControlToken, cfg.UpdateOnStart, cfg.Interval = token, false, config.Duration(time.Hour)
-	r := startReady(t, cfg)
-	admin := connect(t, connection)
+	r, admin := startWithoutUpdates(t)
 	exec(t, admin, "ALTER TABLE users ADD CHECK (points = 0)") // which no update keeps
-	tx, err := admin.Begin(t.Context())
-	require.NoError(t, err)
-	exec(t, tx.Conn(), "LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+	unlock := lockUsers(t, admin)
 	assert.Equal(t, http.StatusAccepted, r.control(t, "update", "").status)
 	require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusConflict }, patience, pollInterval)
-	require.NoError(t, tx.Rollback(t.Context()))
+	unlock()
 	for range 2 {
 		require.Eventually(t, func() bool { return r.control(t, "update", "").status == http.StatusAccepted }, patience, pollInterval)
 	}

@@ -16,6 +16,19 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
+// behindPrefix starts a reverse proxy that serves the server under /points/ and nothing else.
+func (r *testServer) behindPrefix(t *testing.T) *httptest.Server {
+	t.Helper()
+	target, err := url.Parse(r.url)
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/points/", http.StripPrefix("/points", httputil.NewSingleHostReverseProxy(target)))
+	proxy := httptest.NewServer(mux)
+	t.Cleanup(proxy.Close)
+	t.Cleanup(proxy.CloseClientConnections)
+	return proxy
+}
+
 // Behind a reverse proxy that serves it under a prefix, /doc loads all of its files, and the description has the URL of
 // the server.
 func TestDocUnderPrefix(t *testing.T) {
@@ -23,12 +36,7 @@ func TestDocUnderPrefix(t *testing.T) {
 	cfg := config.Defaults()
 	cfg.Users = 10
 	r := startReady(t, cfg)
-	target, err := url.Parse(r.url)
-	require.NoError(t, err)
-	mux := http.NewServeMux() // "/" is 404
-	mux.Handle("/points/", http.StripPrefix("/points", httputil.NewSingleHostReverseProxy(target)))
-	proxy := httptest.NewServer(mux)
-	t.Cleanup(proxy.Close)
+	proxy := r.behindPrefix(t)
 	get := func(from *url.URL, reference string) (*url.URL, string) {
 		t.Helper()
 		at, err := from.Parse(reference)
