@@ -177,7 +177,7 @@ func TestStopsWhileBusy(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 	waiting.Wait()
 	require.NoError(t, <-stopped)
-	assert.NotContains(t, r.log.String(), "not answered in time")
+	assert.NotContains(t, r.log.String(), "were not answered")
 }
 
 // During an outage of the database queries get 503; afterwards they get users again. Each change is logged once.
