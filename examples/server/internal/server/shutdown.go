@@ -21,8 +21,8 @@ func (s *Server) answerTimeout() time.Duration {
 	return time.Duration(s.cfg.ShutdownTimeout) - 2*s.closeTimeout()
 }
 
-// stop makes the server not ready, answers queries for the shutdown delay, and ends serving. There is no delay if the
-// server has failed rather than ctx has ended.
+// stop makes the server not ready, answers queries for the shutdown delay, and ends serving. If it stops because it
+// failed, not because ctx ended, there is no delay.
 func (s *Server) stop(ctx context.Context) {
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
 	defer cancel()
@@ -34,8 +34,8 @@ func (s *Server) stop(ctx context.Context) {
 	s.shutdown(shutdown)
 }
 
-// delayShutdown gives load balancers the time to notice that the server is not ready any more. They send no queries to
-// a server that never was.
+// delayShutdown waits until load balancers have noticed that the server is not ready. If it never was ready, they have
+// sent it no queries, and there is no delay.
 func (s *Server) delayShutdown() {
 	delay := time.Duration(s.cfg.ShutdownDelay)
 	select {
@@ -72,6 +72,6 @@ func (s *Server) closeInTime(ended context.Context) {
 	select {
 	case <-closed:
 	case <-time.After(timeout + timeout/4):
-		s.logger.Warn("database connections were not closed in time", "timeout", timeout)
+		s.logger.Warn("closing the database connections and exporting the latest telemetry took too long", "timeout", timeout)
 	}
 }
