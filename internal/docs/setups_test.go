@@ -23,26 +23,27 @@ func TestSetups(t *testing.T) {
 		tests := regexp.MustCompile("`(Test\\w+)(?:/([^`]+))?`").FindAllStringSubmatch(cells[4], -1)
 		assert.NotEmpty(t, tests, "the row names no test: %s", row)
 		for _, test := range tests {
-			name, of := test[1], test[2]
+			name, subtest := test[1], test[2]
 			named[name] = true
-			assert.True(t, hasTest(sources, name, of), "there is no test %s: %s", test[0], row)
+			assert.True(t, hasTest(sources, name, subtest), "there is no test %s: %s", test[0], row)
 		}
 	}
 	for _, path := range []string{ // their tests are about set-ups
 		"pgstore/citus_test.go", "pgstore/layout_test.go", "pgstore/modes_test.go", "pgstore/pgbouncer_test.go",
 		"pgstore/unlogged_test.go", "pgstore/waits_test.go",
 	} {
+		require.Contains(t, sources, path)
 		for _, test := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(sources[path], -1) {
 			assert.True(t, named[test[1]], "the table in docs/postgres.md needs a row for %s of %s", test[1], path)
 		}
 	}
 }
 
-// hasTest reports whether a file has the test, and its case if one is named.
-func hasTest(sources map[string]string, name, of string) bool {
+// hasTest reports whether a file has the test, and also the subtest unless it is "".
+func hasTest(sources map[string]string, name, subtest string) bool {
 	for path, source := range sources {
 		if strings.HasSuffix(path, "_test.go") && strings.Contains(source, "\nfunc "+name+"(") {
-			return of == "" || strings.Contains(source, `"`+of+`":`)
+			return subtest == "" || strings.Contains(source, `"`+subtest+`":`)
 		}
 	}
 	return false
