@@ -50,10 +50,10 @@ func (p *parser) setData(text string) error {
 
 // checkData returns an error for a duration, which is the value of -d in wrk and k6.
 func checkData(text string) error {
-	if _, err := time.ParseDuration(text); err != nil || text == "0" {
-		return nil
+	if _, err := time.ParseDuration(text); err == nil && text != "0" {
+		return fmt.Errorf("must be a body, got %q: use -duration %s", text, text)
 	}
-	return fmt.Errorf("must be a body, got %q: use -duration %s", text, text)
+	return nil
 }
 
 // isProxy reports whether the value of -x is the address of a proxy, as in hey and oha, and not ab's table attributes.

@@ -43,8 +43,8 @@ func (o Options) withRequests() (Options, error) {
 	return o, nil
 }
 
-// canonical returns a copy of h with canonical names. It joins the values of names that differ only in case in the order
-// of the names, because a map's order would differ from request to request.
+// canonical returns a copy of h with canonical names. It joins the values of names that differ only in case in the
+// order of the names, because a map's order would differ from request to request.
 func canonical(h http.Header) http.Header {
 	header := http.Header{}
 	for _, name := range slices.Sorted(maps.Keys(h)) {
