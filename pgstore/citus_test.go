@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -43,19 +44,32 @@ const createStandInShards = `
 // commitLock is the key of the lock under which batches of a table over shards commit.
 const commitLock = "hashtextextended('users'::regclass::oid::text, 4)"
 
+// lockCommits takes that lock, shared as a read of all shards does or not as a batch does, until the transaction ends.
+func lockCommits(t *testing.T, pool *pgxpool.Pool, function string) pgx.Tx {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { tx.Rollback(context.Background()) }) //nolint:errcheck // after a test that failed
+	_, err = tx.Exec(t.Context(), "SELECT "+function+"("+commitLock+")")
+	require.NoError(t, err)
+	return tx
+}
+
+// seedShards fills the table with 3,000 users, which have the points of the update 1.
+func seedShards(t *testing.T, store *pgstore.Store) {
+	t.Helper()
+	require.NoError(t, store.Seed(t.Context(), 3_000))
+	_, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+}
+
 // A read of all shards waits for a batch that commits, and a batch does not commit during such a read. A read that finds
 // enough users in one shard does not wait.
 func TestReadsOfShards(t *testing.T) {
 	store, pool := openAs(t, createStandInShards, pgstore.Config{Workers: 1}, nil)
-	require.NoError(t, store.Seed(t.Context(), 3_000))
-	_, err := store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
+	seedShards(t, store)
 
-	committing, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer committing.Rollback(context.Background()) //nolint:errcheck // also if the test fails
-	_, err = committing.Exec(t.Context(), "SELECT pg_advisory_xact_lock("+commitLock+")")
-	require.NoError(t, err)
+	committing := lockCommits(t, pool, "pg_advisory_xact_lock")
 	users, err := store.UsersAbove(t.Context(), 50, 2)
 	require.NoError(t, err)
 	assert.Len(t, users, 2)
@@ -69,11 +83,7 @@ func TestReadsOfShards(t *testing.T) {
 	require.NoError(t, committing.Commit(t.Context()))
 	assert.Equal(t, 3_000, <-read)
 
-	reading, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer reading.Rollback(context.Background()) //nolint:errcheck // also if the test fails
-	_, err = reading.Exec(t.Context(), "SELECT pg_advisory_xact_lock_shared("+commitLock+")")
-	require.NoError(t, err)
+	reading := lockCommits(t, pool, "pg_advisory_xact_lock_shared")
 	updated := make(chan error, 1)
 	go func() { _, err := store.UpdateAll(t.Context(), 2); updated <- err }()
 	requireWaiting(t, pool, "advisory")
@@ -96,18 +106,12 @@ func sameDraws(n int64, a, b uint64) (same int64) {
 // The users of a head that is no longer one shard are not read without the lock.
 func TestReadAfterShardSplit(t *testing.T) {
 	store, pool := openAs(t, createStandInShards, pgstore.Config{}, nil)
-	require.NoError(t, store.Seed(t.Context(), 3_000))
-	_, err := store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
-	_, err = store.UsersAbove(t.Context(), 50, 2) // finds a head
+	seedShards(t, store)
+	_, err := store.UsersAbove(t.Context(), 50, 2) // finds a head
 	require.NoError(t, err)
 
 	execSQL(t, pool, "UPDATE pg_catalog.pg_dist_shard SET shardid = shardid + 1")
-	committing, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer committing.Rollback(context.Background()) //nolint:errcheck // also if the test fails
-	_, err = committing.Exec(t.Context(), "SELECT pg_advisory_xact_lock("+commitLock+")")
-	require.NoError(t, err)
+	committing := lockCommits(t, pool, "pg_advisory_xact_lock")
 	read := make(chan int, 1)
 	go func() {
 		users, err := store.UsersAbove(t.Context(), 50, 2)
@@ -121,14 +125,11 @@ func TestReadAfterShardSplit(t *testing.T) {
 
 // A table that Citus distributes under a running store has its new layout from the next update on.
 func TestDistributedLater(t *testing.T) {
-	store, pool := openAs(t, createStandInShards+"; UPDATE pg_catalog.pg_dist_partition SET partmethod = 'n'", pgstore.Config{Workers: 1}, nil)
+	setup := createStandInShards + "; UPDATE pg_catalog.pg_dist_partition SET partmethod = 'n'"
+	store, pool := openAs(t, setup, pgstore.Config{Workers: 1}, nil)
 	require.NoError(t, store.Seed(t.Context(), 3_000))
 	execSQL(t, pool, "UPDATE pg_catalog.pg_dist_partition SET partmethod = 'h'")
-	reading, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer reading.Rollback(context.Background()) //nolint:errcheck // also if the test fails
-	_, err = reading.Exec(t.Context(), "SELECT pg_advisory_xact_lock_shared("+commitLock+")")
-	require.NoError(t, err)
+	reading := lockCommits(t, pool, "pg_advisory_xact_lock_shared")
 	updated := make(chan error, 1)
 	go func() { _, err := store.UpdateAll(t.Context(), 2); updated <- err }()
 	requireWaiting(t, pool, "advisory")
