@@ -99,11 +99,11 @@ func TestExitCodes(t *testing.T) {
 // Actions write only their output to standard output, and start no server.
 func TestActions(t *testing.T) {
 	t.Parallel()
-	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points", "USERS=7"}
+	environ := []string{"DATABASE_URL=postgres://me:s3cret@db/points?sslmode=require", "USERS=7"}
 	for action, want := range map[string]string{
 		"-h":            `(?s)Usage: server \[flags\]\n.*-addr HOST:PORT.*`,
 		"-version":      `pointsapp \S+, revision .+, go1\.\S+\n`,
-		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nCONTROL_TOKEN=\nCORS_ORIGINS=\nDATABASE_URL=postgres://me@db:5432/points\n.*\nUSERS=7\n`,
+		"-print-config": `(?s)ADDR=127\.0\.0\.1:4000\nCONTROL_TOKEN=\nCORS_ORIGINS=\n# DATABASE_URL has a password that is not shown: set PGPASSWORD\nDATABASE_URL=postgres://me@db/points\?sslmode=require\n.*\nUSERS=7\n`,
 	} {
 		server, stdout := command(t, []string{action}, environ...)
 		var stderr bytes.Buffer

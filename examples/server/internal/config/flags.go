@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"strings"
 )
 
 // flags returns the flags that set c. Their defaults are the values in c now. The usage of a flag ends with its
@@ -65,7 +66,7 @@ func addActions(flags *flag.FlagSet) *Action {
 		usage string
 	}{
 		{ActionVersion, "print the version, and exit"},
-		{ActionPrintConfig, "print all settings as NAME=value, without passwords, and exit"},
+		{ActionPrintConfig, "print all settings as NAME=value, which an env file can have, without secrets, and exit"},
 		{ActionHealthcheck, "ask the server at -addr whether it is ready; exit with 0 if it is, otherwise with 1"},
 	} {
 		flags.BoolFunc(string(a.asked), a.usage, func(string) error {
@@ -77,14 +78,26 @@ func addActions(flags *flag.FlagSet) *Action {
 }
 
 // Print writes the settings to w, one NAME=value a line, as an env file has them. The names are those of the
-// environment variables. A secret that is set is a comment; the database URL has no password.
+// environment variables. Read back, they give the same configuration, but without secrets: comments name those.
 func (c *Config) Print(w io.Writer) {
 	c.flags().VisitAll(func(f *flag.Flag) {
-		if variable(f) == "CONTROL_TOKEN" && c.ControlToken != "" {
+		name, value := variable(f), f.Value.String()
+		switch {
+		case name == "CONTROL_TOKEN" && c.ControlToken != "":
 			fmt.Fprintln(w, "# CONTROL_TOKEN is set and not shown")
 			return
+		case name == "DATABASE_URL" && c.DatabaseURL != "":
+			var hidden []string
+			value, hidden = c.DatabaseURL.withoutSecrets()
+			for _, parameter := range hidden {
+				fmt.Fprintf(w, "# DATABASE_URL has a %s that is not shown", parameter)
+				if parameter == "password" || parameter == "sslpassword" {
+					fmt.Fprintf(w, ": set PG%s", strings.ToUpper(parameter))
+				}
+				fmt.Fprintln(w)
+			}
 		}
-		fmt.Fprintf(w, "%s=%s\n", variable(f), f.Value)
+		fmt.Fprintf(w, "%s=%s\n", name, value)
 	})
 }
 

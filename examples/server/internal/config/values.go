@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Each setting has a type that validates its values, as a flag.TextVar and as a field of package env.
@@ -25,12 +26,14 @@ func (a *Address) UnmarshalText(text []byte) error {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil {
+	if err != nil || strings.ContainsFunc(string(text), isSpaceOrControl) {
 		return errors.New("must be host:port, such as 127.0.0.1:4000 or :4000")
 	}
 	*a = Address(text)
 	return nil
 }
+
+func isSpaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // MarshalText implements encoding.TextMarshaler.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a), nil }
