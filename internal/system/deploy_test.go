@@ -40,6 +40,7 @@ func TestDeploymentFiles(t *testing.T) {
 			assert.NotContains(t, string(output), "Unknown", "systemd-analyze only warns")
 		})
 	}
+	t.Run("Unix socket", testUnixSocket)
 }
 
 // copyWith writes a copy of a file of examples/server with replacements, in pairs of old and new, and returns its path.

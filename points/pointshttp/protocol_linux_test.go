@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,8 +18,18 @@ import (
 // Responses that net/http makes without a handler are problems, too.
 func TestProtocolProblems(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			listener, err := net.Listen(network, address)
+			require.NoError(t, err)
+			testProtocolProblems(t, listener)
+		})
+	}
+}
+
+func testProtocolProblems(t *testing.T, listener net.Listener) {
+	t.Helper()
 	server := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		WriteProblem(w, http.StatusNotFound, "There is nothing at this path.")
 	}), time.Second, nil)
@@ -43,7 +54,7 @@ func TestProtocolProblems(t *testing.T) {
 		},
 		"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n": {Status: 404, Detail: "There is nothing at this path."},
 	} {
-		c, err := net.Dial("tcp", listener.Addr().String())
+		c, err := net.Dial(listener.Addr().Network(), listener.Addr().String())
 		require.NoError(t, err)
 		defer c.Close()
 		_, err = io.WriteString(c, request)

@@ -24,7 +24,8 @@ import (
 // Serve also answers what no handler sees, such as a request that is not valid HTTP, with a problem. net/http alone
 // answers in text/plain.
 //
-// On operating systems other than Linux, Serve is server.Serve.
+// Connections that are not TCP are not checked: there net/http reads as usual. On operating systems other than Linux,
+// Serve is server.Serve.
 func Serve(server *http.Server, listener net.Listener) error {
 	if !tcppeer.Known {
 		return server.Serve(listener)
@@ -74,6 +75,9 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if unix, ok := c.(*net.UnixConn); ok {
+		return unixConn{unix}, nil
+	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return c, nil
@@ -105,14 +109,23 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return c.TCPConn.Read(p)
 }
 
-// Write writes to the connection: a problem in place of a response that net/http makes without a handler.
-func (c *watchedConn) Write(p []byte) (int, error) {
+// Write writes to the connection, as writeResponse does.
+func (c *watchedConn) Write(p []byte) (int, error) { return writeResponse(c.TCPConn, p) }
+
+// A unixConn is a connection to a Unix socket.
+type unixConn struct{ *net.UnixConn }
+
+// Write writes to the connection, as writeResponse does.
+func (c unixConn) Write(p []byte) (int, error) { return writeResponse(c.UnixConn, p) }
+
+// writeResponse writes to a connection: a problem in place of a response that net/http makes without a handler.
+func writeResponse(c net.Conn, p []byte) (int, error) {
 	replaced := protocolProblem(p)
 	if replaced == nil {
-		return c.TCPConn.Write(p)
+		return c.Write(p)
 	}
-	if _, err := c.TCPConn.Write(replaced); err != nil {
-		return 0, err //nolint:wrapcheck // net/http compares it
+	if _, err := c.Write(replaced); err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }

@@ -9,7 +9,7 @@ import (
 
 // Config has the server's settings. [Defaults] returns the default of each.
 type Config struct {
-	// Addr is where to listen. The default is 127.0.0.1:4000.
+	// Addr is where to listen: host:port, or a Unix socket. The default is 127.0.0.1:4000.
 	Addr Address `env:"ADDR"`
 
 	// DatabaseURL is the PostgreSQL database to serve. The default is empty: users in memory.

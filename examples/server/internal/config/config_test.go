@@ -124,7 +124,8 @@ func TestParseConfigActions(t *testing.T) {
 func TestParseConfigErrors(t *testing.T) {
 	t.Parallel()
 	const (
-		address  = "must be host:port, such as 127.0.0.1:4000 or :4000"
+		address  = "must be host:port, such as 127.0.0.1:4000 or :4000, or a Unix socket, such as unix:/run/points.sock"
+		mode     = "must end with the mode of the socket in octal digits, such as unix:/run/points.sock|0660"
 		duration = "must be a duration such as 1m30s, or a number of milliseconds"
 		database = "must look like postgres://user:password@host:5432/database: "
 	)
@@ -138,6 +139,12 @@ func TestParseConfigErrors(t *testing.T) {
 		"-addr=a b:1":                 `-addr ` + address + `, got "a b:1"`,
 		"-addr=a\n:1":                 `-addr ` + address + `, got "a\n:1"`,
 		"-addr=a b":                   `-addr ` + address + `, got "a b"`,
+		"-addr=unix:":                 `-addr ` + address + `, got unix:`,
+		"-addr=unix:a.sock":           `-addr ` + address + `, got unix:a.sock`,
+		"-addr=unix:/a|":              `-addr ` + mode + `, got unix:/a|`,
+		"-addr=unix:/a|0888":          `-addr ` + mode + `, got unix:/a|0888`,
+		"-addr=unix:/a|1777":          `-addr ` + mode + `, got unix:/a|1777`,
+		"ADDR=unix:/a|0":              `ADDR ` + mode + `, got unix:/a|0`,
 		"-addr=postgres://me@db":      `-addr ` + address + `, got a text that may hold a password`,
 		"ADDR=4000":                   `ADDR ` + address + `, got 4000`,
 		"-users=-1":                   `-users must be at least 0, got -1`,

@@ -13,7 +13,8 @@ import (
 func (c *Config) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("server", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // Parse returns the error and writes the help
-	flags.TextVar(&c.Addr, "addr", c.Addr, "`HOST:PORT` to listen on; port 0 is any free port (env ADDR)")
+	flags.TextVar(&c.Addr, "addr", c.Addr, "`HOST:PORT` to listen on; port 0 is any free port;\n"+
+		"or unix:/PATH, a Unix socket, whose mode can follow: unix:/PATH|0660, the default (env ADDR)")
 	flags.TextVar(&c.DatabaseURL, "database-url", c.DatabaseURL, "PostgreSQL database, a `URL` such as\n"+
 		"postgres://user:password@host:5432/database; its table is created and seeded\n"+
 		"if it does not exist; in user and password, percent-encode % @ / ? # and spaces\n"+

@@ -80,7 +80,7 @@ func TestPrintedConfigIsTheSame(t *testing.T) {
 		number := rapid.Map(rapid.IntRange(1, 1_000_000), strconv.Itoa)
 		truth := rapid.SampledFrom([]string{"true", "false", "1", "F"})
 		name := rapid.StringMatching(`[A-Za-z_äÖ$-]{1,20}`)
-		maybe("ADDR", rapid.SampledFrom([]string{":0", "[::1]:80", "[fe80::1%eth0]:1", "db.example:65535", "0.0.0.0:4000"}))
+		maybe("ADDR", rapid.SampledFrom([]string{":0", "[::1]:80", "[fe80::1%eth0]:1", "db.example:65535", "0.0.0.0:4000", "unix:/run/points.sock", "unix:/run/points.sock|0666"}))
 		maybe("PORT", rapid.SampledFrom([]string{"0", "8080"}))
 		maybe("INSTANCE", rapid.StringMatching(`[A-Za-z0-9._-]{1,100}`))
 		maybe("USERS", number)

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -17,21 +18,54 @@ import (
 
 // Each setting has a type that validates its values, as a flag.TextVar and as a field of package env.
 
-// An Address is the host:port to listen on. An empty host means all interfaces, port 0 any free port.
+// An Address is where to listen: a host:port, in which an empty host means all interfaces and port 0 any free port, or
+// unix: and the path of a Unix socket, to which | and the mode of the socket can be added.
 type Address string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (a *Address) UnmarshalText(text []byte) error {
+	const rule = "must be host:port, such as 127.0.0.1:4000 or :4000, or a Unix socket, such as unix:/run/points.sock"
+	if strings.ContainsFunc(string(text), isSpaceOrControl) {
+		return errors.New(rule)
+	}
+	if path, mode, ok := Address(text).Unix(); ok {
+		switch {
+		case !strings.HasPrefix(path, "/"):
+			return errors.New(rule)
+		case mode == 0:
+			return errors.New("must end with the mode of the socket in octal digits, such as unix:/run/points.sock|0660")
+		}
+		*a = Address(text)
+		return nil
+	}
 	_, port, err := net.SplitHostPort(string(text))
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil || strings.ContainsFunc(string(text), isSpaceOrControl) {
-		return errors.New("must be host:port, such as 127.0.0.1:4000 or :4000")
+	if err != nil {
+		return errors.New(rule)
 	}
 	*a = Address(text)
 	return nil
 }
+
+// Unix returns the path and the permissions of the Unix socket to listen on; the permissions are 0 if they are invalid.
+// ok is false if the address is a host:port.
+func (a Address) Unix() (path string, mode fs.FileMode, ok bool) {
+	path, ok = strings.CutPrefix(string(a), "unix:")
+	path, digits, given := strings.Cut(path, "|")
+	if !given {
+		return path, defaultSocketMode, ok
+	}
+	bits, err := strconv.ParseUint(digits, 8, 32)
+	if err != nil || bits > uint64(fs.ModePerm) {
+		bits = 0
+	}
+	return path, fs.FileMode(bits), ok
+}
+
+// defaultSocketMode lets the user and the group of the server connect.
+const defaultSocketMode fs.FileMode = 0o660
 
 func isSpaceOrControl(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,6 +40,34 @@ func TestHealthcheck(t *testing.T) {
 			assert.ErrorContains(t, server.Healthcheck(t.Context(), addr), ":"+port+": nothing listens there: start the server, or give its address, see -addr (ADDR)")
 		})
 	}
+}
+
+// All of a server can be reached through a Unix socket, which is gone when it has ended.
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	cfg := config.Defaults()
+	cfg.Users = 10
+	path := filepath.Join(t.TempDir(), "socket")
+	cfg.Addr = config.Address("unix:" + path)
+	require.ErrorContains(t, server.Healthcheck(t.Context(), cfg.Addr), path+": nothing listens there: ")
+	r := startReady(t, cfg)
+	require.NoError(t, server.Healthcheck(t.Context(), cfg.Addr))
+	client := http.Client{Timeout: patience, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}
+	for _, target := range []string{"/", "/metrics", "/updates", "/dashboard"} {
+		response, err := client.Get("http://localhost" + target)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusOK, response.StatusCode, target)
+	}
+	client.CloseIdleConnections()
+	require.NoError(t, r.stop())
+	assert.Contains(t, r.log.String(), "msg=serving users=10 url=unix:"+path+" ")
+	assert.NoFileExists(t, path)
+	require.ErrorContains(t, server.Healthcheck(t.Context(), cfg.Addr), path+": nothing listens there: ")
 }
 
 // A server on [::] of a machine without IPv6 listens on IPv4 alone, and one on :port of a machine without IPv4 on IPv6.

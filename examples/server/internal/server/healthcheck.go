@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -22,34 +23,24 @@ func Healthcheck(ctx context.Context, addr config.Address) error {
 	const timeout = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	host, other, err := reachable(addr)
+	host, dial, err := dialer(addr)
 	if err != nil {
 		return err
 	}
-	readyz := url.URL{Scheme: "http", Host: host, Path: "/readyz"}
+	readyz := url.URL{Scheme: "http", Host: "localhost", Path: "/readyz"}
+	if _, _, ok := addr.Unix(); !ok {
+		readyz.Host = host
+	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, readyz.String(), nil)
 	if err != nil {
 		return fmt.Errorf("%s: %w", host, err)
 	}
 	// http.DefaultTransport would use the proxy that the environment names.
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			var dialer net.Dialer
-			c, err := dialer.DialContext(ctx, network, address)
-			if err == nil || other == "" || ctx.Err() != nil {
-				return c, err
-			}
-			if c, otherErr := dialer.DialContext(ctx, network, other); otherErr == nil {
-				return c, nil
-			}
-			return nil, err
-		},
-	}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dial}}
 	response, err := client.Do(request)
 	switch {
 	case err == nil:
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%s: nothing listens there: start the server, or give its address, see -addr (ADDR)", host)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: no answer within %s", host, timeout)
@@ -67,6 +58,28 @@ func Healthcheck(ctx context.Context, addr config.Address) error {
 		return fmt.Errorf("%s: %s: another program listens there, see -addr (ADDR)", host, response.Status)
 	}
 	return fmt.Errorf("%s: %s: %s", host, response.Status, p.Detail)
+}
+
+// dialer returns a function for http.Transport that connects to the server that listens on addr, and the address or
+// path that it connects to.
+func dialer(addr config.Address) (
+	address string, dial func(ctx context.Context, network, address string) (net.Conn, error), err error,
+) {
+	var d net.Dialer
+	if path, _, ok := addr.Unix(); ok {
+		return path, func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }, nil
+	}
+	address, other, err := reachable(addr)
+	return address, func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := d.DialContext(ctx, network, address)
+		if err == nil || other == "" || ctx.Err() != nil {
+			return c, err
+		}
+		if c, otherErr := d.DialContext(ctx, network, other); otherErr == nil {
+			return c, nil
+		}
+		return nil, err
+	}, err
 }
 
 // reachable returns where a server that listens on addr can be reached from its own machine. If it listens on every

@@ -233,7 +233,7 @@ func (s *Server) shared() bool { return s.backend.Store().Capabilities().SharedS
 
 func (s *Server) serve() error {
 	if err := pointshttp.Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("listening on %s failed: %w", s.Addr(), err)
+		return fmt.Errorf("listening on %s failed: %w", displayURL(s.Addr()), err)
 	}
 	return nil
 }
@@ -250,7 +250,7 @@ func (s *Server) work(ctx context.Context) error {
 	if users >= 0 {
 		logger = logger.With("users", users)
 	}
-	logger.Info("serving", "url", "http://"+s.Addr().String()+"/", "store", s.backend.Name(),
+	logger.Info("serving", "url", displayURL(s.Addr()), "store", s.backend.Name(),
 		"interval", time.Duration(s.cfg.Interval), "instance", string(s.cfg.Instance), "shared", s.shared())
 	if interval := time.Duration(s.cfg.Interval); interval < time.Second {
 		s.logger.Warn("the interval is below 1 second: ticks are skipped while an update runs, see -interval "+
