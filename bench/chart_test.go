@@ -43,8 +43,8 @@ var (
 	faint  = color.RGBA{228, 228, 228, 255}
 )
 
-// draw plots requests/s and the 99th percentile side by side.
-func draw(file string, x axis, curves []curve) error {
+// drawLoad plots requests/s and the 99th percentile side by side.
+func drawLoad(file string, x axis, curves []curve) error {
 	throughput, err := panel("requests/s", x, curves, func(m measured) float64 { return m.rate })
 	if err != nil {
 		return err
@@ -56,8 +56,13 @@ func draw(file string, x axis, curves []curve) error {
 	throughput.Y.Min, throughput.Y.Max = 0, 1.25*throughput.Y.Max // room for the legend above the curves
 	throughput.Y.Tick.Marker = ticks(0, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 140_000)
 	latency.Y.Scale, latency.Y.Tick.Marker = plot.LogScale{}, ticks(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+	return draw(file, curves, throughput, latency)
+}
+
+// draw writes two plots side by side; the left one has the legend.
+func draw(file string, curves []curve, left, right *plot.Plot) error {
 	for _, c := range curves {
-		throughput.Legend.Add(c.name, &plotter.Line{LineStyle: canvas.LineStyle{Color: c.color, Width: 2}})
+		left.Legend.Add(c.name, &plotter.Line{LineStyle: canvas.LineStyle{Color: c.color, Width: 2}})
 	}
 
 	picture := vgsvg.New(24*vg.Centimeter, 10*vg.Centimeter)
@@ -66,8 +71,8 @@ func draw(file string, x axis, curves []curve) error {
 	whole.Fill(whole.Path())
 	tiles := canvas.Tiles{Rows: 1, Cols: 2, PadX: vg.Centimeter, PadTop: vg.Millimeter * 4, PadBottom: vg.Millimeter * 4,
 		PadLeft: vg.Millimeter * 4, PadRight: vg.Millimeter * 4}
-	for i, cell := range plot.Align([][]*plot.Plot{{throughput, latency}}, tiles, whole)[0] {
-		[]*plot.Plot{throughput, latency}[i].Draw(cell)
+	for i, cell := range plot.Align([][]*plot.Plot{{left, right}}, tiles, whole)[0] {
+		[]*plot.Plot{left, right}[i].Draw(cell)
 	}
 	f, err := os.Create(file)
 	if err != nil {

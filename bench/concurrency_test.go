@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var chart = flag.String("chart", "", "draw what BenchmarkConcurrency or BenchmarkShared measures into this `FILE`, an SVG")
+var chart = flag.String("chart", "", "draw what BenchmarkConcurrency, BenchmarkShared or BenchmarkSizes measures into this `FILE`, an SVG")
 
 // updating labels the reference server while updates run back to back.
 const updating = "updating"
@@ -51,7 +51,7 @@ func BenchmarkConcurrency(b *testing.B) {
 			fmt.Sprintf("rate/fixed@%d", n))
 	}
 	if *chart != "" {
-		require.NoError(b, draw(*chart, connectionsAxis(), curves))
+		require.NoError(b, drawLoad(*chart, connectionsAxis(), curves))
 	}
 }
 

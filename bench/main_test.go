@@ -12,5 +12,8 @@ func TestMain(m *testing.M) {
 	if database := os.Getenv(serverEnv); database != "" {
 		os.Exit(runServer(database))
 	}
+	if os.Getenv(plainEnv) != "" {
+		os.Exit(runPlain())
+	}
 	os.Exit(pgtest.Main(m).Run())
 }

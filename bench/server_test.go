@@ -23,9 +23,12 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// serverEnv holds a database URL. If it is set, this program is the measured server: a process of its own, so that its
+// If one of these environment variables is set, this program is a measured server: a process of its own, so that its
 // CPU time can be measured.
-const serverEnv = "POINTS_BENCH_SERVER"
+const (
+	serverEnv = "POINTS_BENCH_SERVER" // a database URL: the server of the paths below
+	plainEnv  = "POINTS_BENCH_PLAIN"  // any text: a server of net/http with its defaults and fixed bytes
+)
 
 // The paths of the measured server.
 const (
@@ -47,6 +50,16 @@ func runServer(database string) int {
 		return 1
 	}
 	return 0
+}
+
+// runPlain serves fixed bytes until its standard input ends.
+func runPlain() int {
+	listener, err := listen()
+	if err == nil {
+		err = http.Serve(listener, http.HandlerFunc(fixed)) // with the defaults: no timeouts
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 // newPool returns a pool with as many connections as the reference server's.
@@ -96,16 +109,25 @@ func serve(pool *pgxpool.Pool) error {
 	server := pointshttp.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mux[r.URL.Path].ServeHTTP(w, r)
 	}), 5*time.Second, slog.New(slog.DiscardHandler))
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen()
 	if err != nil {
 		return err
+	}
+	return pointshttp.Serve(server, listener)
+}
+
+// listen returns a listener, prints its address, and ends this program when its standard input ends.
+func listen() (net.Listener, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
 	}
 	fmt.Fprintln(os.Stdout, listener.Addr())
 	go func() {
 		bufio.NewReader(os.Stdin).ReadByte() //nolint:errcheck // it waits for the end of the input
 		os.Exit(0)
 	}()
-	return pointshttp.Serve(server, listener)
+	return listener, nil
 }
 
 // atRoot makes a handler answer as for /.
@@ -191,8 +213,14 @@ func usage(w http.ResponseWriter, _ *http.Request) {
 // startServer starts the server on a seeded database and returns its address.
 func startServer(b *testing.B, database string) (address string) {
 	b.Helper()
+	return startSelf(b, serverEnv+"="+database).address
+}
+
+// startSelf starts this program as one of its servers, and stops it when the benchmark ends.
+func startSelf(b *testing.B, environ string) *process {
+	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), serverEnv+"="+database)
+	cmd.Env = append(os.Environ(), environ)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(b, err)
@@ -205,7 +233,7 @@ func startServer(b *testing.B, database string) (address string) {
 	})
 	line, err := bufio.NewReader(stdout).ReadString('\n')
 	require.NoError(b, err)
-	return line[:len(line)-1]
+	return &process{pid: cmd.Process.Pid, address: line[:len(line)-1]}
 }
 
 // get returns the numbers in the server's answer to a path.

@@ -81,7 +81,7 @@ func BenchmarkShared(b *testing.B) {
 				curves[i].points = append(curves[i].points, point{n, medians(rounds[fmt.Sprintf("%d %s", n, names[path])])})
 			}
 		}
-		require.NoError(b, draw(*chart, serversAxis(), curves))
+		require.NoError(b, drawLoad(*chart, serversAxis(), curves))
 	}
 }
 

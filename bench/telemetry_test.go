@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"testing"
@@ -24,10 +23,7 @@ func BenchmarkTelemetry(b *testing.B) {
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // the server may have been stopped
 	}))
 	defer sink.Close()
-	program := filepath.Join(b.TempDir(), "server")
-	output, err := exec.CommandContext(b.Context(), "go", "build", "-tags", "otlp", "-o", program, "../examples/server").CombinedOutput()
-	require.NoError(b, err, string(output))
-
+	program := buildServer(b, "-tags", "otlp")
 	database := "DATABASE_URL=" + database(b)
 	variants := []struct {
 		name string
