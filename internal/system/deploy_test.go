@@ -18,6 +18,7 @@ func TestDeploymentFiles(t *testing.T) {
 	needFlag(t)
 	// Names that only exist where the files are used.
 	addresses := []string{" server:4000", " 127.0.0.1:4001", " server2:4000", " 127.0.0.1:4002", " server3:4000", " 127.0.0.1:4003"}
+	unit := []string{"/usr/local/bin/points-server", "/bin/true", "/etc/points.env", "/dev/null"}
 	for _, test := range []struct {
 		file    string
 		replace []string
@@ -26,11 +27,8 @@ func TestDeploymentFiles(t *testing.T) {
 		{"cluster/haproxy.cfg", addresses, []string{"haproxy", "-c", "-f"}},
 		{"cluster/nginx.conf", addresses, []string{"nginx", "-t", "-e", "stderr", "-g", "pid /dev/null;", "-c"}},
 		{"cluster/Caddyfile", addresses, []string{"caddy", "validate", "--adapter", "caddyfile", "--config"}},
-		{
-			"deploy/points.service",
-			[]string{"/usr/local/bin/points-server", "/bin/true", "/etc/points.env", "/dev/null"},
-			[]string{"systemd-analyze", "verify", "--man=no"},
-		},
+		{"deploy/points.service", unit, []string{"systemd-analyze", "verify", "--man=no"}},
+		{"deploy/points.socket", nil, []string{"systemd-analyze", "verify", "--man=no", copyWith(t, "deploy/points.service", unit...)}},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			need(t, test.command[0])

@@ -84,6 +84,9 @@ func (l *Listener) Limit() int64 { return l.limit }
 // Open returns the number of open connections.
 func (l *Listener) Open() int64 { return l.open.Load() }
 
+// Busy returns the number of open connections that are not idle: their request is on its way, or is being answered.
+func (l *Listener) Busy() int { return l.idle.busy() }
+
 // Rejected returns the number of connections that were answered with 503.
 func (l *Listener) Rejected() int64 { return l.rejected.Load() }
 

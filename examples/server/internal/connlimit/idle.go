@@ -59,6 +59,17 @@ func (i *idleConns) load(c net.Conn) *idleConn {
 	return nil
 }
 
+// busy returns how many of the open connections are not idle.
+func (i *idleConns) busy() (n int) {
+	i.conns.Range(func(_, value any) bool {
+		if value.(*idleConn).since.Load() == 0 { //nolint:forcetypeassert // there are no others
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle
 // for minIdle; then it does not look again for a tenth of that, as looking takes time.
 func (i *idleConns) closeLongest() bool {

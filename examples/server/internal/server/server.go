@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/apidoc"
@@ -44,10 +45,13 @@ type Server struct {
 	routes      *routes
 	http        *http.Server
 	listener    *connlimit.Listener
+	activated   bool // systemd listens, too
 	ready       chan struct{}
+	served      chan struct{} // closed when serve ends
 }
 
-// Open listens on cfg.Addr and does nothing else: so the address is known early, and a port in use is reported at once.
+// Open listens on cfg.Addr, or on the socket that systemd has passed, and does nothing else: so the address is known
+// early, and a port in use is reported at once.
 // The server logs to stderr, and shows a progress bar there while it seeds a table if stderr is a terminal. Run or
 // Close must be called.
 //
@@ -56,7 +60,7 @@ func Open(cfg config.Config, stderr io.Writer, options ...Option) (*Server, erro
 	cfg.Instance = cfg.Instance.OrDefault()
 	s := &Server{
 		cfg: cfg, stderr: stderr, logger: slog.New(collapseRepeats(NewLogger(cfg, stderr).Handler())),
-		updates: new(updates), ready: make(chan struct{}),
+		updates: new(updates), ready: make(chan struct{}), served: make(chan struct{}),
 	}
 	for _, option := range options {
 		option(s)
@@ -99,9 +103,14 @@ func (s *Server) open() (err error) {
 	if err := s.handle(problems); err != nil {
 		return err
 	}
-	listener, err := listen(s.cfg.Addr)
+	listener, err := activated()
 	if err != nil {
 		return err
+	}
+	if s.activated = listener != nil; !s.activated {
+		if listener, err = listen(s.cfg.Addr); err != nil {
+			return err
+		}
 	}
 	s.listener = connlimit.New(listener, int(s.cfg.MaxConnections), s.atConnectionLimit(int64(s.cfg.MaxConnections)))
 	s.http.ConnState = s.listener.ConnState
@@ -167,7 +176,6 @@ func (s *Server) handle(problems *dashboard.Problems) error {
 	s.routes.addReadOnly(pages)
 	s.routes.addReadOnly(map[string]http.Handler{"/metrics": s.telemetry.Metrics()})
 	s.http.Handler = s.telemetry.Middleware(handler, s.routes.paths())
-	s.http.RegisterOnShutdown(s.page.Close) // otherwise Shutdown would wait for open pages
 	return nil
 }
 
@@ -203,7 +211,7 @@ func (s *Server) Close() error {
 // if the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
-	group.Go(s.serve)
+	group.Go(func() error { return s.serve(running) })
 	group.Go(func() error { return s.work(running) })
 	if s.shared() {
 		group.Go(func() error { s.updates.watch(running); return nil })
@@ -231,8 +239,18 @@ func (s *Server) Run(ctx context.Context) error {
 // shared reports whether other servers can have the same engine state.
 func (s *Server) shared() bool { return s.backend.Store().Capabilities().SharedState != nil }
 
-func (s *Server) serve() error {
-	if err := pointshttp.Serve(s.http, s.listener); !errors.Is(err, http.ErrServerClosed) {
+// serve serves connections, also before the server is ready, so that /healthz and /readyz answer. With a socket of
+// systemd it waits until the server is ready: what clients sent while no server ran is answered then, and not with 503.
+func (s *Server) serve(ctx context.Context) error {
+	if s.activated {
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+		}
+	}
+	defer close(s.served)
+	err := pointshttp.Serve(s.http, s.listener)
+	if stopping := ctx.Err() != nil && errors.Is(err, net.ErrClosed); !stopping {
 		return fmt.Errorf("listening on %s failed: %w", displayURL(s.Addr()), err)
 	}
 	return nil
@@ -258,5 +276,6 @@ func (s *Server) work(ctx context.Context) error {
 	}
 	s.queries.SetServing()
 	close(s.ready)
+	s.notify(daemon.SdNotifyReady)
 	return s.engine.Run(ctx)
 }

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 )
 
 // The parts of a shutdown: it answers queries until the shutdown delay is over (stop), stops listening and answers the
@@ -26,6 +28,7 @@ func (s *Server) answerTimeout() time.Duration {
 func (s *Server) stop(ctx context.Context) {
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
 	defer cancel()
+	s.notify(daemon.SdNotifyStopping)
 	s.routes.stop()
 	s.queries.SetStopping()
 	if ctx.Err() != nil {
@@ -55,9 +58,32 @@ func (s *Server) delayShutdown() {
 
 // shutdown stops listening and waits until all queries are answered or ctx has ended.
 func (s *Server) shutdown(ctx context.Context) {
+	s.listener.Close() //nolint:errcheck // serve returns its error
+	<-s.served
+	if s.page != nil {
+		s.page.Close() // otherwise its event streams would be waited for
+	}
+	s.awaitRequests(ctx)
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.logger.Warn("some queries were not answered before the shutdown", "timeout", time.Duration(s.cfg.ShutdownTimeout))
 		s.http.Close() //nolint:errcheck // nothing is left to do about it
+	}
+}
+
+// awaitRequests waits, for a second at most, until all requests on accepted connections are answered. After the start
+// of http.Server.Shutdown, net/http closes a connection when it has read the request, without an answer.
+func (s *Server) awaitRequests(ctx context.Context) {
+	const limit, often = time.Second, 5 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	ticker := time.NewTicker(often)
+	defer ticker.Stop()
+	for s.listener.Busy() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

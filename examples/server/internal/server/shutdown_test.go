@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
+	"github.com/pointsapp/pointsapp/examples/server/internal/connlimit"
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
@@ -37,19 +39,20 @@ func TestShutdownTimeout(t *testing.T) {
 				began, answer := make(chan struct{}), make(chan struct{})
 				queries := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { close(began); <-answer })
 				s := &Server{
-					cfg: cfg, logger: logger, ready: make(chan struct{}),
+					cfg: cfg, logger: logger, ready: make(chan struct{}), served: make(chan struct{}),
 					queries: pointshttp.NewHandler(nil, pointshttp.Config{Logger: logger}),
 					routes:  newRoutes(queries, logger),
 				}
 				close(s.ready)
-				s.http = &http.Server{Handler: s.routes}
 				client, listener := pipe()
-				go s.http.Serve(listener) //nolint:errcheck // it ends with the test
+				s.listener = connlimit.New(listener, 1, func(bool) {})
+				s.http = &http.Server{Handler: s.routes, ConnState: s.listener.ConnState}
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() { assert.NoError(t, s.serve(ctx)) }()
 				_, err := client.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 				require.NoError(t, err)
 				<-began
 
-				ctx, cancel := context.WithCancel(t.Context())
 				cancel()
 				start := time.Now()
 				s.stop(ctx)
@@ -68,7 +71,10 @@ func pipe() (net.Conn, net.Listener) {
 	return client, l
 }
 
-type pipeListener struct{ conns chan net.Conn }
+type pipeListener struct {
+	conns chan net.Conn
+	close sync.Once
+}
 
 func (l *pipeListener) Accept() (net.Conn, error) {
 	c, ok := <-l.conns
@@ -79,7 +85,7 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 }
 
 func (l *pipeListener) Close() error {
-	close(l.conns)
+	l.close.Do(func() { close(l.conns) })
 	return nil
 }
 

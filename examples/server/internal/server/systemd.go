@@ -1,0 +1,36 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// activated returns the socket that systemd listens on for this process, or nil if there is none. systemd listens also
+// while no process runs, and clients wait.
+func activated() (net.Listener, error) {
+	listeners, err := activation.Listeners()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot use the socket that systemd passes: %w", err)
+	case len(listeners) == 0:
+		return nil, nil //nolint:nilnil // there is none, which is no error
+	case len(listeners) > 1:
+		return nil, fmt.Errorf("systemd passes %d sockets, but the server uses one: see the unit's ListenStream=",
+			len(listeners))
+	case listeners[0] == nil:
+		return nil, errors.New("the socket that systemd passes is not a stream socket: it must come from a " +
+			"ListenStream= line")
+	}
+	return listeners[0], nil
+}
+
+// notify tells systemd the state of the service, for Type=notify. Elsewhere it does nothing.
+func (s *Server) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		s.logger.Warn("systemd could not be notified", "state", state, "error", err)
+	}
+}
