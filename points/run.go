@@ -102,7 +102,7 @@ func (e *Engine) Resume() error {
 
 // SetInterval changes the time between two ticks; the next one comes after a whole interval from now. An interval of
 // less than 1 ms fails with [ErrInvalidInterval] and changes nothing; otherwise it fails as Pause does. It may be
-// called at any time.
+// called at any time. With a [SharedState], Run of each of its engines logs the change.
 func (e *Engine) SetInterval(interval time.Duration) error {
 	if interval < minInterval {
 		return fmt.Errorf("%w, got %v", ErrInvalidInterval, interval)

@@ -20,16 +20,17 @@ const (
 type sharedRun struct {
 	*Engine
 
-	starting  bool // no Sync has succeeded yet
-	failing   bool // the latest Sync has failed
-	minNumber int  // for the next tick that this engine claims
-	hasNumber bool // minNumber is drawn, and cannot be the min number already
-	namesake  bool // another engine with the same name runs, which has been logged
+	starting  bool          // no Sync has succeeded yet
+	failing   bool          // the latest Sync has failed
+	interval  time.Duration // between two ticks, as it was logged
+	minNumber int           // for the next tick that this engine claims
+	hasNumber bool          // minNumber is drawn, and cannot be the min number already
+	namesake  bool          // another engine with the same name runs, which has been logged
 }
 
 // runShared calls Sync until ctx ends, and then stops a running update.
 func (e *Engine) runShared(ctx context.Context) error {
-	r := sharedRun{Engine: e, starting: true}
+	r := sharedRun{Engine: e, starting: true, interval: e.cfg.Interval}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -73,10 +74,20 @@ func (r *sharedRun) sync(ctx context.Context) {
 		r.cfg.Logger.Info("sync of the shared state succeeds again")
 	}
 	r.starting, r.failing = false, false
+	r.logInterval()
 	r.warnOfNamesake()
 	if claimed {
 		r.hasNumber = false
 		r.startTickUpdate(ctx, began)
+	}
+}
+
+// logInterval logs when the interval has changed: another engine may have changed it, or it may have done so before this
+// one was started.
+func (r *sharedRun) logInterval() {
+	if interval := r.shared.currentInterval(); interval != r.interval {
+		r.cfg.Logger.Info("the interval has changed", "interval", interval, "before", r.interval)
+		r.interval = interval
 	}
 }
 

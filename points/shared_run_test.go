@@ -297,8 +297,17 @@ func TestSharedNamesakes(t *testing.T) {
 func TestSharedControls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		database := newDatabase()
-		first := newEngine(t, database.Open(), points.Config{})
-		second := newEngine(t, database.Open(), points.Config{})
+		var logs [4]lines // of each engine
+		intervals := func(i int) (changes []string) {
+			for _, line := range logs[i].read() {
+				if _, change, ok := strings.Cut(line, `level=INFO msg="the interval has changed" `); ok {
+					changes = append(changes, change)
+				}
+			}
+			return changes
+		}
+		first := newEngine(t, database.Open(), points.Config{Logger: logs[0].logger()})
+		second := newEngine(t, database.Open(), points.Config{Logger: logs[1].logger()})
 		for _, e := range []*points.Engine{first, second} {
 			_, stop := run(t.Context(), e)
 			defer stop()
@@ -335,14 +344,22 @@ func TestSharedControls(t *testing.T) {
 		require.ErrorIs(t, first.SetInterval(0), points.ErrInvalidInterval)
 
 		// A restart with the same configuration keeps the interval, and another configuration sets it.
-		third := newEngine(t, database.Open(), points.Config{})
+		third := newEngine(t, database.Open(), points.Config{Logger: logs[2].logger()})
 		_, stop := run(t.Context(), third)
 		assert.Equal(t, 2*time.Second, third.State().Interval)
 		stop()
-		third = newEngine(t, database.Open(), points.Config{Interval: time.Hour})
+		third = newEngine(t, database.Open(), points.Config{Interval: time.Hour, Logger: logs[3].logger()})
 		_, stop = run(t.Context(), third)
 		defer stop()
 		assert.Equal(t, time.Hour, third.State().Interval)
+
+		// Each engine logs a change once, whoever has made it.
+		pass(time.Minute)
+		const soon, late = "interval=2s before=1m0s", "interval=1h0m0s before=2s"
+		assert.Equal(t, []string{soon, late}, intervals(0))
+		assert.Equal(t, []string{soon, late}, intervals(1))
+		assert.Equal(t, []string{soon}, intervals(2))
+		assert.Empty(t, intervals(3), "it has set its own")
 	})
 }
 

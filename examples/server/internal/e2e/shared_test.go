@@ -97,6 +97,9 @@ func TestTwoServers(t *testing.T) {
 	// The ticks of both, then of none.
 	require.Equal(t, http.StatusNoContent, one.control(t, "interval", `{"interval":"50ms"}`).status)
 	require.Eventually(t, func() bool { return two.ready(t).Shared.Ticks > 10 }, patience, pollInterval)
+	for _, r := range []*testServer{one, two} {
+		assert.Contains(t, r.log.String(), `msg="the interval has changed" interval=50ms before=`)
+	}
 	require.Equal(t, http.StatusNoContent, one.control(t, "pause", "").status)
 	require.Eventually(t, func() bool { return two.ready(t).Paused }, patience, pollInterval)
 	ticks := one.ready(t).Shared.Ticks
