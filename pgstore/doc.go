@@ -69,7 +69,8 @@
 // reached its timestamps.
 //
 // An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
-// again. With synchronous_standby_names it does not.
+// again. With synchronous_standby_names it does not, and a primary that has lost its synchronous standbys stops
+// answering after 3 seconds at most.
 //
 // To end it, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared must not
 // run at the same time: those without have their own order.

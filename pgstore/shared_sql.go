@@ -138,13 +138,11 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 	IF queries > 0 THEN
 		IF newest > durable THEN
-			SELECT reserved INTO STRICT bound FROM {bound};
-			IF newest > bound THEN
-				IF current_setting('synchronous_commit') = 'off' THEN
-					PERFORM set_config('synchronous_commit', 'on', true);
-				END IF;
-				UPDATE {bound} SET reserved = greatest(reserved, newest + {bound_ahead}) RETURNING reserved INTO STRICT bound;
+			-- Also if another server has moved the bound: only a commit of one's own waits until the bound is durable.
+			IF current_setting('synchronous_commit') = 'off' THEN
+				PERFORM set_config('synchronous_commit', 'on', true);
 			END IF;
+			UPDATE {bound} SET reserved = greatest(reserved, newest + {bound_ahead}) RETURNING reserved INTO STRICT bound;
 		END IF;
 		newest := setval({clock_name}, newest);
 	END IF;
@@ -171,7 +169,7 @@ BEGIN` + requireReadCommitted + `
 END`
 )
 
-// The function behind Sync. bound is a durable bound of the timestamps.
+// The function behind Sync. bound is a durable bound of the timestamps, or NULL if none is known.
 const (
 	syncParameters = "instance text, instance_id bigint, starting boolean, tick_interval bigint, tick_now boolean, " +
 		"min_number integer, update_id bigint, duration bigint, users bigint, outcome integer, error text, " +
@@ -235,12 +233,14 @@ BEGIN` + requireReadCommitted + `
 			SELECT instance_id FROM {servers} WHERE seen < clock_now - {forget_server_after} FOR UPDATE SKIP LOCKED);
 	END IF;
 	SELECT reserved INTO STRICT bound FROM {bound};
-	IF bound < clock_now + {bound_margin}
-		AND (SELECT last_value > clock_now - {bound_margin} FROM {clock}) THEN
-		UPDATE {bound} SET reserved = greatest(reserved, clock_now + {bound_ahead}) RETURNING reserved INTO STRICT bound;
-		changes := true;
+	IF (SELECT last_value > clock_now - {bound_margin} FROM {clock}) THEN -- queries are being answered
+		IF bound < clock_now + {bound_margin} THEN
+			UPDATE {bound} SET reserved = greatest(reserved, clock_now + {bound_ahead}) RETURNING reserved INTO STRICT bound;
+		END IF;
+		changes := true; -- the commit waits until the bound is durable, whoever has moved it
 	END IF;
 	IF NOT changes THEN
+		bound := NULL;
 		PERFORM set_config('synchronous_commit', 'off', true); -- that the server was seen may be lost
 	ELSIF current_setting('synchronous_commit') = 'off' THEN
 		PERFORM set_config('synchronous_commit', 'on', true);

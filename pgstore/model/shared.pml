@@ -163,7 +163,8 @@ end_query:
 
 		/*
 		 * UPDATE users_bound SET reserved = …, if the new timestamp exceeds it. (A server passes the bound that it knows from
-		 * earlier calls. That saves reading the row, but decides nothing: a flushed bound never becomes lower.)
+		 * earlier calls, and the row is updated if the timestamp exceeds that one. A flushed bound never becomes lower, so
+		 * that is more often than here.)
 		 * SELECT … FROM users WHERE points > min_number, with a new snapshot;
 		 * COMMIT, which flushes if a row has changed
 		 *
