@@ -51,6 +51,11 @@ faults: ## Run the tests of faults, overload and kills 20 times under the race d
 overload: ## Send a server three times the load it can handle for three minutes; print the results
 	OVERLOAD=3m .ci/run overload
 
+.PHONY: ha
+ha: ## Change the primary of a cluster of Patroni in all ways, under load, 3 times (40 minutes); print what clients see
+	.ci/patroni-image
+	go test ./examples/server -run 'TestPatroni$$' -patroni -count 3 -v -timeout 3h | grep -v '^=== \|^ *time='
+
 .PHONY: compose
 compose: ## Build and start the containers under a name of their own, test them, and remove them
 	.ci/run compose

@@ -70,6 +70,7 @@ type audit struct {
 	lastTick, lastUser int64
 
 	mu      sync.Mutex
+	rows    []audited // all of them
 	claimed []audited // ticks
 	updates []update
 	latest  error // of the latest reading
@@ -138,12 +139,18 @@ func (a *audit) read(ctx context.Context, conn **pgx.Conn) error {
 	rows, err := (*conn).Query(ctx, `SELECT n, at, server, step::text::bigint, ticks, min_number, due, next, tick_interval,
 		id, points, updated_at FROM audit WHERE n > CASE WHEN ticks IS NULL THEN $1::bigint ELSE $2::bigint END ORDER BY n`,
 		a.lastUser, a.lastTick)
+	var found []audited
 	if err == nil {
-		var found []audited
-		if found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audited]); err == nil {
-			a.add(found, time.Now())
-			return nil
-		}
+		found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audited])
+	}
+	if err == nil && len(found) > 0 {
+		// A transaction that waits for a synchronous standby becomes visible when its session ends. This statement waits
+		// until the standby has all that was visible.
+		_, err = (*conn).Exec(ctx, "SELECT pg_logical_emit_message(true, 'audit', '')")
+	}
+	if err == nil {
+		a.add(found, time.Now())
+		return nil
 	}
 	_ = (*conn).Close(ctx)
 	*conn = nil
@@ -167,6 +174,7 @@ func (a *audit) add(rows []audited, seen time.Time) {
 // addStep adds the rows of one transaction.
 func (a *audit) addStep(rows []audited, seen time.Time) {
 	var users []points.User
+	a.rows = append(a.rows, rows...)
 	for _, row := range rows {
 		if row.Ticks != nil {
 			a.claimed, a.lastTick = append(a.claimed, row), row.N
@@ -192,6 +200,13 @@ func (a *audit) failure() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.latest
+}
+
+// seen returns the rows so far.
+func (a *audit) seen() []audited {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.rows)
 }
 
 // ticks returns the ticks so far.

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,6 +31,7 @@ type clusterLoad struct {
 	latest   time.Time            // answer
 	gap      time.Duration        // longest time without an answer
 	slowest  time.Duration        // answer
+	failures map[string]int       // by kind
 	byServer map[string]time.Time // the latest answer of each server
 }
 
@@ -38,7 +40,7 @@ func startClusterLoad(t *testing.T, url string, history *linearizability.ClientH
 	transport := &http.Transport{MaxIdleConnsPerHost: clusterClients}
 	l := &clusterLoad{
 		url: url, client: &http.Client{Transport: transport, Timeout: 20 * time.Second}, history: history,
-		byServer: make(map[string]time.Time),
+		failures: make(map[string]int), byServer: make(map[string]time.Time),
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var clients sync.WaitGroup
@@ -73,12 +75,13 @@ func (l *clusterLoad) query(ctx context.Context) bool {
 	for range sent - 1 {
 		l.history.Failed(called)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err != nil {
+		l.failures[failureKind(err)]++
 		return false
 	}
 	l.history.Answered(called, returned, result)
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.answers++; l.answers > 1 {
 		l.gap = max(l.gap, returned.Sub(l.latest))
 	}
@@ -109,7 +112,7 @@ func (l *clusterLoad) get(ctx context.Context) (result points.Result, server str
 		return result, "", 0, err
 	}
 	if response.StatusCode != http.StatusOK {
-		return result, "", 0, fmt.Errorf("status %d: %s", response.StatusCode, body)
+		return result, "", 0, statusError{response.StatusCode, body}
 	}
 	var answer struct {
 		Users     []points.User `json:"users"`
@@ -123,6 +126,26 @@ func (l *clusterLoad) get(ctx context.Context) (result points.Result, server str
 		result.PreviousTimestamp = *answer.Timestamp
 	}
 	return result, response.Header.Get("X-Server"), 0, nil
+}
+
+// A statusError is a response without an answer.
+type statusError struct {
+	status int
+	body   []byte
+}
+
+func (e statusError) Error() string { return fmt.Sprintf("status %d: %s", e.status, e.body) }
+
+// failureKind returns what a client saw of a failed query: a status, with the type of the problem if a server sent it.
+func failureKind(err error) string {
+	var status statusError
+	if !errors.As(err, &status) {
+		return "no response"
+	}
+	if json.Valid(status.body) {
+		return fmt.Sprintf("%d of a server", status.status)
+	}
+	return fmt.Sprintf("%d of HAProxy", status.status)
 }
 
 // answered returns the number of answers.
@@ -148,6 +171,6 @@ func (l *clusterLoad) serversSince(since time.Time) (names []string) {
 func (l *clusterLoad) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("slowest answer %v, longest time without an answer %v",
-		l.slowest.Round(time.Millisecond), l.gap.Round(time.Millisecond))
+	return fmt.Sprintf("slowest answer %v, longest time without an answer %v, failures %v",
+		l.slowest.Round(time.Millisecond), l.gap.Round(time.Millisecond), l.failures)
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -116,11 +117,21 @@ func (c *cluster) prepareDatabase() (users []points.User, minNumber int) {
 	require.NoError(t, store.Seed(t.Context(), clusterUsers))
 	_, err = pool.Exec(t.Context(), createAudit, pgx.QueryExecModeSimpleProtocol)
 	require.NoError(t, err)
-	rows, err := pool.Query(t.Context(), "SELECT id, points, inserted_at, updated_at FROM users ORDER BY id")
+	return readState(t, pool)
+}
+
+// readState reads the users and the min number.
+func readState(t *testing.T, db interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+},
+) (users []points.User, minNumber int) {
+	t.Helper()
+	rows, err := db.Query(t.Context(), "SELECT id, points, inserted_at, updated_at FROM users ORDER BY id")
 	require.NoError(t, err)
 	users, err = pgx.CollectRows(rows, pgx.RowToStructByPos[points.User])
 	require.NoError(t, err)
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT min_number FROM users_state").Scan(&minNumber))
+	require.NoError(t, db.QueryRow(t.Context(), "SELECT min_number FROM users_state").Scan(&minNumber))
 	return users, minNumber
 }
 
@@ -132,7 +143,9 @@ func (c *cluster) start(i int) {
 	require.NoError(c.t, err)
 	query := u.Query()
 	query.Set("application_name", s.name)
-	query.Set("connect_timeout", "10") // a server that gets no connection when it starts, ends
+	if !query.Has("connect_timeout") {
+		query.Set("connect_timeout", "10") // a server that gets no connection when it starts, ends
+	}
 	u.RawQuery = query.Encode()
 	args := append([]string{
 		"-addr=" + s.address, "-users=8", "-interval=1s", "-query-timeout=10s", "-instance=" + s.name, "-database-url=" + u.String(),
@@ -197,7 +210,7 @@ func (c *cluster) untilUpdated() {
 	n := len(c.audit.ticks())
 	c.until("update", func() bool {
 		ticks, updated := c.audit.ticks(), c.audit.updated()
-		return len(ticks) > n && updated[len(updated)-1].at.After(ticks[n].At)
+		return len(ticks) > n && len(updated) > 0 && updated[len(updated)-1].at.After(ticks[n].At)
 	})
 }
 
