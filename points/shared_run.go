@@ -82,8 +82,8 @@ func (r *sharedRun) sync(ctx context.Context) {
 	}
 }
 
-// logInterval logs when the interval has changed: another engine may have changed it, or it may have done so before this
-// one was started.
+// logInterval logs when the interval has changed. Another engine may have changed it, perhaps before this one was
+// started.
 func (r *sharedRun) logInterval() {
 	if interval := r.shared.currentInterval(); interval != r.interval {
 		r.cfg.Logger.Info("the interval has changed", "interval", interval, "before", r.interval)

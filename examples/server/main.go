@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
@@ -32,10 +33,11 @@ func main() {
 // run runs the command and returns its exit code. newExporter exports traces and metrics; nil if the program is built
 // without that.
 func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
-	cfg, action, err := config.Parse(args, environ, stdout)
+	var text strings.Builder // for stdout
+	cfg, action, err := config.Parse(args, environ, &text)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		return 0
+		return write(text.String(), stdout, stderr)
 	case err != nil:
 		fmt.Fprintf(stderr, "server: %v (-h explains all flags)\n", err)
 		return 2
@@ -43,11 +45,10 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 	switch action {
 	case config.ActionVersion:
 		info, _ := debug.ReadBuildInfo()
-		fmt.Fprintln(stdout, version.Describe(info))
-		return 0
+		return write(version.Describe(info)+"\n", stdout, stderr)
 	case config.ActionPrintConfig:
-		cfg.Print(stdout)
-		return 0
+		cfg.Print(&text)
+		return write(text.String(), stdout, stderr)
 	case config.ActionHealthcheck:
 		if err := server.Healthcheck(context.Background(), cfg.Addr); err != nil {
 			fmt.Fprintf(stderr, "server: %v\n", err)
@@ -60,6 +61,15 @@ func run(args, environ []string, stdout, stderr io.Writer, newExporter telemetry
 		}
 		return serve(cfg, stderr, newExporter)
 	}
+}
+
+// write writes to standard output and returns the exit code.
+func write(text string, stdout, stderr io.Writer) (code int) {
+	if _, err := io.WriteString(stdout, text); err != nil {
+		fmt.Fprintf(stderr, "server: %v\n", err)
+		return 1
+	}
+	return 0
 }
 
 // serve serves until a signal comes.

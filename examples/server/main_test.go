@@ -114,6 +114,24 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// An action whose output cannot be written fails: an empty env file would set nothing.
+func TestActionsOnFullDisk(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skipf("this machine has no /dev/full: %v", err)
+	}
+	defer full.Close()
+	for _, action := range []string{"-h", "-version", "-print-config"} {
+		server, _ := command(t, []string{action})
+		var stderr bytes.Buffer
+		server.Stdout, server.Stderr = full, &stderr
+		require.Error(t, server.Run())
+		assert.Equal(t, 1, server.ProcessState.ExitCode())
+		assert.Regexp(t, `^server: .*no space left on device\n$`, stderr.String())
+	}
+}
+
 // The OpenAPI description has the version that -version prints.
 func TestDescriptionHasVersion(t *testing.T) {
 	t.Parallel()

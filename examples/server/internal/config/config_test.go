@@ -318,3 +318,15 @@ func TestDefaultInstance(t *testing.T) {
 	_, _, err = config.Parse([]string{"-instance=" + strings.Repeat("x", 101)}, nil, io.Discard)
 	assert.ErrorContains(t, err, "-instance must have at most 100 letters")
 }
+
+// Names that are nearly those of settings are reported, with the setting.
+func TestMisspelt(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, []string{
+		"CONTROLTOKEN (is CONTROL_TOKEN meant?)", "DATABASE_URI (is DATABASE_URL meant?)",
+		"TIMER_INTERVALL (is TIMER_INTERVAL meant?)", "timer_interval (is TIMER_INTERVAL meant?)",
+	}, config.Misspelt([]string{
+		"TIMER_INTERVAL=1s", "TIMER_INTERVALL=1s", "timer_interval=1s", "CONTROLTOKEN=x", "DATABASE_URI=x", "USER=me", "PORT=1", "http_proxy=x",
+		"POINTS_PORT=tcp://10.0.0.1:80", "LISTEN_FDS=1", "NOTIFY_SOCKET=/run/x", "HOSTNAME=x",
+	}))
+}
