@@ -73,8 +73,8 @@ func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) 
 	return name
 }
 
-// Misspelt returns the environment variables that differ from one of a setting by a letter or two, or are in lower case,
-// as "X (is Y meant?)". Short names are left out: USER is not meant to be USERS.
+// Misspelt returns the environment variables that differ from one of a setting by a letter or two, or are in lower
+// case, as "X (is Y meant?)". Short names are left out: USER is not meant to be USERS.
 func Misspelt(environ []string) []string {
 	const short, near = 8, 2
 	var known, misspelt []string

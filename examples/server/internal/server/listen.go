@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
@@ -43,6 +44,16 @@ func listen(addr config.Address) (net.Listener, error) {
 // listenUnix creates a Unix socket and listens on it. It replaces a socket that a killed server has left. Closing the
 // listener removes the socket.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
+	folder, err := lockFolder(filepath.Dir(path)) // so that no other server takes the new socket for one that was left
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("its folder does not exist")
+	case errors.Is(err, fs.ErrPermission):
+		return nil, errors.New("permission denied: the server must be able to read its folder")
+	case err != nil:
+		return nil, err
+	}
+	defer folder.Close() //nolint:errcheck // it was only locked
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -50,8 +61,6 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EINVAL):
 		return nil, errors.New("the path is too long for a socket")
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, errors.New("its folder does not exist")
 	case errors.Is(err, fs.ErrPermission):
 		return nil, errors.New("permission denied: the server must be able to write to its folder")
 	case err != nil:

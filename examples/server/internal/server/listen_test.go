@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -60,6 +61,30 @@ func TestReplaceStaleSocket(t *testing.T) {
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "precious", string(content))
+}
+
+// Of servers that start at the same moment, one replaces a stale socket.
+func TestReplaceStaleSocketOnce(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "socket")
+	for range 200 {
+		left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+		require.NoError(t, err)
+		left.SetUnlinkOnClose(false)
+		require.NoError(t, left.Close())
+		var servers sync.WaitGroup
+		listeners := make(chan net.Listener, 4)
+		for range cap(listeners) {
+			servers.Go(func() {
+				if listener, err := listen(config.Address("unix:" + path)); err == nil {
+					listeners <- listener
+				}
+			})
+		}
+		servers.Wait()
+		require.Len(t, listeners, 1)
+		require.NoError(t, (<-listeners).Close())
+	}
 }
 
 func TestListenOnUnixSocketErrors(t *testing.T) {
