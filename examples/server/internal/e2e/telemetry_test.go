@@ -183,6 +183,7 @@ func TestPushedMetrics(t *testing.T) {
 	assert.Equal(t, "points-server", pushed.server["service.name"])
 	assert.Equal(t, "one", pushed.server["service.instance.id"])
 	assert.Equal(t, version.Module(), pushed.server["service.version"])
+	assert.Equal(t, "go", pushed.server["telemetry.sdk.language"])
 	requests := pushed.metrics["http_server_request_duration_seconds"].GetExponentialHistogram().GetDataPoints()
 	queries := slices.IndexFunc(requests, func(point *metricsv1.ExponentialHistogramDataPoint) bool {
 		return slices.ContainsFunc(point.GetAttributes(), func(a *commonv1.KeyValue) bool {
@@ -195,6 +196,25 @@ func TestPushedMetrics(t *testing.T) {
 	require.Len(t, users.GetDataPoints(), 1)
 	assert.True(t, users.GetIsMonotonic())
 	assert.InDelta(t, 1000, users.GetDataPoints()[0].GetAsDouble(), 0)
+}
+
+// OpenTelemetry's variables override the attributes of the server, and add others.
+func TestResourceAttributes(t *testing.T) {
+	pushed := startCollector(t)
+	t.Setenv("OTEL_SERVICE_NAME", "scores")
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=two,deployment.environment.name=test")
+	cfg := config.Defaults()
+	cfg.Users, cfg.Instance = 10, "one"
+	require.NoError(t, startReady(t, cfg, server.WithExporter(otlp.New)).stop())
+	assert.Equal(t, "scores", pushed.server["service.name"])
+	assert.Equal(t, "two", pushed.server["service.instance.id"])
+	assert.Equal(t, "test", pushed.server["deployment.environment.name"])
+	assert.Equal(t, version.Module(), pushed.server["service.version"])
+
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "nonsense")
+	_, err := server.Open(cfg, io.Discard, server.WithExporter(otlp.New))
+	require.ErrorContains(t, err, "invalid OTEL_RESOURCE_ATTRIBUTES: ")
+	assert.NotContains(t, err.Error(), "\n")
 }
 
 // /metrics has what an operator needs, by the names that the dashboard and the alerts in ../observability use.

@@ -48,11 +48,12 @@ func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter,
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		cfg.Logger.Warn("export of telemetry failed", "error", err)
 	}))
-	res, err := resource.Merge(
-		resource.NewSchemaless(
+	res, err := resource.New(ctx, // a later option overrides an earlier one
+		resource.WithTelemetrySDK(),
+		resource.WithAttributes(
 			attribute.String("service.name", "points-server"), attribute.String("service.version", version.Module()),
 			attribute.String("service.instance.id", cfg.Instance)),
-		resource.Environment(),
+		resource.WithFromEnv(),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("invalid OTEL_RESOURCE_ATTRIBUTES: %w", err)
