@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// memory is the backend of users in memory, and its store: Prepare creates the users, which takes long if they are
-// many.
+// memory is the backend of users in memory, and also its store. Prepare creates the users, which takes seconds for a
+// billion users.
 type memory struct {
 	want  config.Users
 	users atomic.Pointer[memstore.Store] // nil before Prepare
@@ -32,7 +32,7 @@ func (m *memory) Prepare(ctx context.Context, progress func(done, total int64)) 
 	if err := fits(m.want, availableMemory()); err != nil {
 		return 0, err
 	}
-	const many = 10_000_000 // they take longer than the start of the process
+	const many = 10_000_000 // fewer are created within the start of the process
 	if m.want > many {
 		ctx = points.WithProgress(ctx, progress)
 	}
@@ -44,7 +44,7 @@ func (m *memory) Prepare(ctx context.Context, progress func(done, total int64)) 
 	return int64(users.Len()), nil
 }
 
-// fits returns an error unless the memory, in bytes, suffices for the users.
+// fits returns an error if the users need more than the available bytes of memory.
 func fits(users config.Users, available uint64) error {
 	const mega = 1_000_000
 	need := memstore.Memory(int64(min(users, math.MaxInt32)))

@@ -11,8 +11,8 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// Opening the backend creates no users, so that the server can listen and heed a signal first. Preparing it does, tells
-// the progress, and ends with its context.
+// Open creates no users, so that the server can listen and handle signals first. Prepare creates them, reports its
+// progress, and stops when its context ends.
 func TestMemoryIsPrepared(t *testing.T) {
 	t.Parallel()
 	open := func(users config.Users) Backend {

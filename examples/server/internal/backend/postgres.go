@@ -109,10 +109,10 @@ func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (
 	return n, err
 }
 
-// A seedError says why the table cannot be seeded.
+// A seedError is an error of Seed.
 type seedError struct{ error }
 
-// Unwrap returns the error of Seed.
+// Unwrap returns the wrapped error.
 func (e seedError) Unwrap() error { return e.error }
 
 // An unfitError says why the table cannot be used as it is.

@@ -53,7 +53,7 @@ type Config struct {
 	// IdleTimeout limits how long a connection may be idle between two requests. The default is 2 minutes.
 	IdleTimeout Duration `env:"IDLE_TIMEOUT"`
 
-	// ShutdownDelay is how long a server that is shutting down still answers queries while /readyz answers 503, so that
+	// ShutdownDelay is how long a server that is shutting down keeps answering queries while /readyz answers 503, so that
 	// load balancers notice. The default is 2 seconds.
 	ShutdownDelay Delay `env:"SHUTDOWN_DELAY"`
 

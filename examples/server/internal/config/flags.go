@@ -42,7 +42,7 @@ func (c *Config) flags() *flag.FlagSet {
 		"replace idle ones, or get 503 and are closed (env MAX_CONNECTIONS)")
 	flags.TextVar(&c.IdleTimeout, "idle-timeout", c.IdleTimeout, "close connections that have been idle for this\n"+
 		"`DURATION`; longer than the load balancer keeps them (env IDLE_TIMEOUT)")
-	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, still answer queries for\n"+
+	flags.TextVar(&c.ShutdownDelay, "shutdown-delay", c.ShutdownDelay, "during a shutdown, keep answering queries for\n"+
 		"this `DURATION` while /readyz answers 503, so that load balancers notice (env SHUTDOWN_DELAY)")
 	flags.TextVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "time limit of a shutdown, a `DURATION`;\n"+
 		"it includes -shutdown-delay, which is at most half of it (env SHUTDOWN_TIMEOUT)")
@@ -67,7 +67,7 @@ func addActions(flags *flag.FlagSet) *Action {
 		usage string
 	}{
 		{ActionVersion, "print the version, and exit"},
-		{ActionPrintConfig, "print all settings as NAME=value, which an env file can have, without secrets, and exit"},
+		{ActionPrintConfig, "print all settings except secrets as an env file (NAME=value), and exit"},
 		{ActionHealthcheck, "ask the server at -addr whether it is ready; exit with 0 if it is, otherwise with 1"},
 	} {
 		flags.BoolFunc(string(a.asked), a.usage, func(string) error {
@@ -78,8 +78,8 @@ func addActions(flags *flag.FlagSet) *Action {
 	return &action
 }
 
-// Print writes the settings to w, one NAME=value a line, as an env file has them. The names are those of the
-// environment variables. Read back, they give the same configuration, but without secrets: comments name those.
+// Print writes the settings to w as an env file: one NAME=value per line, with the names of the environment variables.
+// Parsing them gives the same configuration without the secrets, which comments replace.
 func (c *Config) Print(w io.Writer) {
 	c.flags().VisitAll(func(f *flag.Flag) {
 		name, value := variable(f), f.Value.String()

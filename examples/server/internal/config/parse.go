@@ -60,7 +60,7 @@ func Parse(args, environ []string, help io.Writer) (Config, Action, error) {
 	return cfg, *action, nil
 }
 
-// setBy returns what sets a setting, the flag or the variable of this name; "" if it has its default.
+// setBy returns the flag or the environment variable that sets a setting; "" if it has its default.
 func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) {
 	if variable := strings.ToUpper(setting); env.ToMap(environ)[variable] != "" {
 		name = variable
@@ -73,8 +73,8 @@ func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) 
 	return name
 }
 
-// Misspelt returns the environment variables that differ from one of a setting by a letter or two, or are in lower
-// case, as "X (is Y meant?)". Short names are left out: USER is not meant to be USERS.
+// Misspelt returns the environment variables whose names are within two edits of a setting's variable, in any case, as
+// "X (is Y meant?)". Names of fewer than 8 letters do not count: USER is not a misspelt USERS.
 func Misspelt(environ []string) []string {
 	const short, near = 8, 2
 	var known, misspelt []string

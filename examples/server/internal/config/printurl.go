@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// withoutSecrets returns the connection string as a URL that has everything but the values of secret parameters, and
-// the names of those. u must be valid.
+// withoutSecrets returns the connection string as a URL without its secret parameters, and the names of these. u must
+// be valid.
 func (u DatabaseURL) withoutSecrets() (shown string, hidden []string) {
 	scheme, rest, ok := strings.Cut(string(u), "://")
 	if !ok || scheme != "postgres" && scheme != "postgresql" {
@@ -51,13 +51,13 @@ func (u DatabaseURL) fromKeywords() (shown string, hidden []string) {
 			hidden = append(hidden, name)
 		case name == "user" && value == "": // pgx ignores it here, but not in a URL
 		default:
-			// A + is no space in a URL of PostgreSQL.
+			// PostgreSQL does not decode + as a space.
 			parameters = append(parameters, name+"="+strings.ReplaceAll(url.QueryEscape(value), "+", "%20"))
 		}
 	}
 }
 
-// joinURL returns a URL with parameters. A line of an env file can have it.
+// joinURL returns a URL with parameters. Control characters are escaped, so that it fits on a line of an env file.
 func joinURL(base string, parameters []string) string {
 	if len(parameters) > 0 {
 		base += "?" + strings.Join(parameters, "&")
@@ -66,8 +66,8 @@ func joinURL(base string, parameters []string) string {
 }
 
 var (
-	// secretName matches the names of parameters that are secrets, password and sslpassword, or may be meant to be. It
-	// does not match passfile, which is the path of a file.
+	// secretName matches the names of secret parameters, password and sslpassword, and similar ones, which may be
+	// misspelt. It does not match passfile, the path of a file.
 	secretName = regexp.MustCompile(`(?i)pass?w|^pass$|pwd|secret|token`)
 
 	// keyword matches a keyword, and its value in quotes or without, at the start of a connection string.

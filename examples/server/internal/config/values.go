@@ -106,8 +106,7 @@ func (i Instance) OrDefault() Instance {
 	return name + Instance(suffix)
 }
 
-// A Schema is the name of a schema, or empty. Like the name of a table, it cannot be a connection string that was given
-// by mistake.
+// A Schema is the name of a schema, or empty. Its characters exclude a connection string that was given by mistake.
 type Schema string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -204,12 +203,12 @@ type Secret string
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *Secret) UnmarshalText(text []byte) error {
 	const least = 16
-	sendable := func(r rune) bool { return r >= ' ' && r <= '~' }
+	unprintable := func(r rune) bool { return r < ' ' || r > '~' }
 	switch {
 	case len(text) > 0 && len(text) < least:
 		return errors.New("must have at least 16 characters")
-	case strings.ContainsFunc(string(text), func(r rune) bool { return !sendable(r) }),
-		strings.TrimSpace(string(text)) != string(text): // a header could not have it
+	case strings.ContainsFunc(string(text), unprintable),
+		strings.TrimSpace(string(text)) != string(text): // invalid in a header
 		return errors.New("must have printable ASCII characters only, and no space or newline at either end")
 	}
 	*s = Secret(text)
@@ -230,7 +229,7 @@ func (s Secret) String() string {
 // GoString returns what String does, for %#v.
 func (s Secret) GoString() string { return s.String() }
 
-// maxDuration is the most that a setting can be: ten years. Multiples of it do not overflow.
+// maxDuration is the maximum of all durations, ten years. Small multiples of it do not overflow.
 const maxDuration = 10 * 365 * 24 * time.Hour
 
 // A Duration is a time.Duration of at least a millisecond and at most ten years. It is written as Go does (1m30s) or in
@@ -285,7 +284,7 @@ func (d *Delay) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (d Delay) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
 
-// Origins are origins of web pages, separated by commas, or * for all.
+// Origins is a comma-separated list of the origins of web pages, such as https://a.example, or * for all.
 type Origins string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -306,7 +305,7 @@ func (o *Origins) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (o Origins) MarshalText() ([]byte, error) { return []byte(o), nil }
 
-// List returns the origins.
+// List returns the origins; nil if there are none.
 func (o Origins) List() []string {
 	if o == "" {
 		return nil
