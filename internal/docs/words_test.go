@@ -14,7 +14,7 @@ func TestWords(t *testing.T) {
 	const allowed = 10
 	avoided := regexp.MustCompile(`(?i)\b(told|tells of|whom|nobody may|who has it)\b`)
 	var found []string
-	for _, extension := range []string{".go", ".md", ".html", ".yaml"} {
+	for _, extension := range []string{".go", ".md", ".html", ".js", ".yaml", ".yml", ".example"} {
 		for path, text := range files(t, extension) {
 			if path == "internal/docs/words_test.go" {
 				continue
