@@ -52,7 +52,7 @@ overload: ## Send a server three times the load it can handle for three minutes;
 	OVERLOAD=3m .ci/run overload
 
 .PHONY: ha
-ha: ## Change the primary of a cluster of Patroni in all ways, under load, 3 times (40 minutes); print what clients see
+ha: ## Switch over, kill and partition the primary of a Patroni cluster under load, 3 times (40 minutes); print the outages
 	.ci/patroni-image
 	go test ./examples/server -run 'TestPatroni$$' -patroni -count 3 -v -timeout 3h | grep -v '^=== \|^ *time='
 
