@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// systemd learns when the server is ready, and when it stops.
+// systemd learns when the server is ready, that it still runs, and when it stops.
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "notify")
@@ -33,15 +33,23 @@ func TestNotify(t *testing.T) {
 		require.NoError(t, err)
 		return string(message[:n])
 	}
-	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"}, "NOTIFY_SOCKET="+socket)
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"}, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=30000")
 	address, log := startServer(t, server)
-	require.Equal(t, "READY=1", receive())
+	message := receive()
+	for ; message == "WATCHDOG=1"; message = receive() { // allowed before it is ready
+	}
+	require.Equal(t, "READY=1", message)
 	response, err := http.Get("http://" + address)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	assert.Equal(t, http.StatusOK, response.StatusCode)
+	for range 3 {
+		require.Equal(t, "WATCHDOG=1", receive())
+	}
 	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
-	require.Equal(t, "STOPPING=1", receive())
+	for message := receive(); message != "STOPPING=1"; message = receive() {
+		require.Equal(t, "WATCHDOG=1", message)
+	}
 	_, err = io.ReadAll(log)
 	require.NoError(t, err)
 	require.NoError(t, server.Wait())

@@ -213,6 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.serve(running) })
 	group.Go(func() error { return s.work(running) })
+	group.Go(func() error { s.watchdog(running); return nil })
 	if s.shared() {
 		group.Go(func() error { s.updates.watch(running); return nil })
 	}

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -32,5 +34,29 @@ func activated() (net.Listener, error) {
 func (s *Server) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		s.logger.Warn("systemd could not be notified", "state", state, "error", err)
+	}
+}
+
+// watchdog tells systemd that the server runs, until ctx ends, if the unit has WatchdogSec=. It takes the engine's
+// locks before, so a deadlock would be noticed.
+func (s *Server) watchdog(ctx context.Context) {
+	const perTimeout = 3
+	timeout, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		s.logger.Warn("systemd's watchdog is not served", "error", err)
+	}
+	if timeout == 0 {
+		return
+	}
+	ticker := time.NewTicker(timeout / perTimeout)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.engine.State()
+			s.notify(daemon.SdNotifyWatchdog)
+		case <-ctx.Done():
+			return
+		}
 	}
 }
