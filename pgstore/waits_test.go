@@ -1,11 +1,9 @@
 package pgstore
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,33 +11,19 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
-// A warnings is a log that tests read while it is written.
-type warnings struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (w *warnings) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-func (w *warnings) requireContains(t *testing.T, text string) {
+// requireLogged waits until the text is logged.
+func requireLogged(t *testing.T, log *testenv.Log, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return bytes.Contains(w.text.Bytes(), []byte(text))
-	}, time.Minute, 10*time.Millisecond, text)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), text) }, time.Minute, 10*time.Millisecond, text)
 }
 
 // impatientStore returns a store that reports early what it waits for.
-func impatientStore(t *testing.T, pool *pgxpool.Pool) (*Store, *warnings) {
+func impatientStore(t *testing.T, pool *pgxpool.Pool) (*Store, *testenv.Log) {
 	t.Helper()
-	log := &warnings{}
+	log := new(testenv.Log)
 	store, err := New(pool, Config{RetryTimeout: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	require.NoError(t, err)
 	store.waitReport = 500 * time.Millisecond
@@ -97,7 +81,7 @@ func TestWaitsOfServer(t *testing.T) {
 		prepare("INSERT INTO users (points) VALUES (1)")
 		seeded := make(chan error, 1)
 		go func() { seeded <- store.Seed(t.Context(), 100) }()
-		log.requireContains(t, forgotten)
+		requireLogged(t, log, forgotten)
 		exec(t, pool, "ROLLBACK PREPARED 'forgotten'")
 		require.NoError(t, <-seeded)
 	})
@@ -124,8 +108,8 @@ func TestWaitsOfServer(t *testing.T) {
 	t.Run("Migrate without its synchronous standby", func(t *testing.T) {
 		migrated := make(chan error, 1)
 		go func() { migrated <- other.Migrate(t.Context()) }()
-		log.requireContains(t, "migrating takes long")
-		log.requireContains(t, missing)
+		requireLogged(t, log, "migrating takes long")
+		requireLogged(t, log, missing)
 		exec(t, pool, "ALTER SYSTEM RESET synchronous_standby_names")
 		exec(t, pool, "SELECT pg_reload_conf()")
 		require.NoError(t, <-migrated)
@@ -166,7 +150,7 @@ func TestMigrateBesideCreateTable(t *testing.T) {
 			require.NoError(t, err)
 			migrated := make(chan error, 1)
 			go func() { migrated <- store.Migrate(t.Context()) }()
-			log.requireContains(t, "it waits for a lock of session ")
+			requireLogged(t, log, "it waits for a lock of session ")
 			require.NoError(t, tx.Commit(t.Context()))
 			if err := <-migrated; name == "fit" {
 				require.NoError(t, err)

@@ -1,7 +1,6 @@
 package points_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/internal/testenv"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -40,23 +40,11 @@ func failingUpdates() *fake {
 }
 
 // lines records the lines of a log, without their time.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
+type lines struct{ testenv.Log }
 
 // read returns the lines since the last read.
 func (l *lines) read() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	defer l.text.Reset()
-	return strings.Split(strings.TrimSpace(l.text.String()), "\n")
+	return strings.Split(strings.TrimSpace(l.Drain()), "\n")
 }
 
 func (l *lines) logger() *slog.Logger {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // TestRollingRestart restarts three servers behind a load balancer, one after the other, while queries come on kept and
@@ -135,7 +136,7 @@ func balancerConfig(t *testing.T, name string, servers [3]*server, replacements 
 // startBalancer starts a load balancer and returns its URL once it answers.
 func startBalancer(t *testing.T, address string, cmd *exec.Cmd) (url string) {
 	t.Helper()
-	messages := new(log)
+	messages := new(testenv.Log)
 	cmd.Stdout, cmd.Stderr = messages, messages
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
@@ -154,13 +155,13 @@ func startBalancer(t *testing.T, address string, cmd *exec.Cmd) (url string) {
 type load struct {
 	t       *testing.T
 	command *exec.Cmd
-	output  *log
+	output  *testenv.Log
 	results string // path of the JSON
 }
 
 func startLoad(t *testing.T, program string, args ...string) *load {
 	t.Helper()
-	l := &load{t: t, output: new(log), results: filepath.Join(t.TempDir(), "results.json")}
+	l := &load{t: t, output: new(testenv.Log), results: filepath.Join(t.TempDir(), "results.json")}
 	l.command = command(program, append([]string{"-q", "-l", "-c=10", "-duration=1h", "-json=" + l.results}, args...)...)
 	l.command.Stdout, l.command.Stderr = l.output, l.output
 	require.NoError(t, l.command.Start())

@@ -1,12 +1,10 @@
 package system
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // TestSmoke checks the server's first answer, and that no request of ab's fails before, during and after updates.
@@ -67,7 +66,7 @@ type server struct {
 	t       *testing.T
 	command *exec.Cmd
 	url     string
-	log     *log
+	log     *testenv.Log
 	ended   chan error
 }
 
@@ -76,7 +75,7 @@ func startServer(t *testing.T, program, env string, args ...string) *server {
 	t.Helper()
 	cmd := command(program, append([]string{"-addr=127.0.0.1:0"}, args...)...)
 	cmd.Env = append(os.Environ(), env)
-	s := &server{t: t, command: cmd, log: new(log), ended: make(chan error, 1)}
+	s := &server{t: t, command: cmd, log: new(testenv.Log), ended: make(chan error, 1)}
 	cmd.Stderr = s.log
 	require.NoError(t, cmd.Start())
 	go func() { s.ended <- cmd.Wait() }()
@@ -119,22 +118,4 @@ func (s *server) load(when string) {
 	assert.Regexp(s.t, `(?m)^Failed requests: +0$`, report, when)
 	assert.NotRegexp(s.t, `(?m)^Non-2xx responses:`, report, when)
 	s.t.Logf("%s: %s", when, regexp.MustCompile(`(?m)^Requests per second:.*`).FindString(report))
-}
-
-// A log collects what a process writes. It is safe for concurrent use.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(text []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(text)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // testUnixSocket is a part of TestDeploymentFiles. It starts the server on a Unix socket, and before it load balancers with
@@ -19,7 +21,7 @@ func testUnixSocket(t *testing.T) {
 	socket := filepath.Join(folder, "socket")
 	program, loadtest := build(t, "examples/server"), build(t, "loadtest")
 	server := command(program, "-addr=unix:"+socket, "-users=1000", "-shutdown-delay=0")
-	logged := new(log)
+	logged := new(testenv.Log)
 	server.Stderr = logged
 	require.NoError(t, server.Start())
 	t.Cleanup(func() { _ = server.Process.Kill() })

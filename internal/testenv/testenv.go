@@ -1,5 +1,5 @@
-// Package testenv has what tests need of the machine: free ports, programs that end with the test, and a decision what
-// happens when something is missing.
+// Package testenv has helpers of tests: free ports, programs that end with the test, logs, and what happens when a
+// requirement of a test is missing.
 package testenv
 
 import (

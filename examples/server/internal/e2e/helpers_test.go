@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/server"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // patience is how long a test waits for an event: longer than any takes on a busy machine.
@@ -27,36 +27,11 @@ const patience = time.Minute
 // pollInterval is the time between two looks.
 const pollInterval = 10 * time.Millisecond
 
-// A log is what a server writes to standard error.
-type log struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *log) Write(text []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(text)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-// clear drops the text, and frees its memory.
-func (l *log) clear() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = bytes.Buffer{}
-}
-
 // A testServer is a running server.
 type testServer struct {
 	server   *server.Server
-	url      string // without a slash at its end
-	log      *log
+	url      string       // without a slash at its end
+	log      *testenv.Log // its standard error
 	client   *http.Client
 	requests atomic.Int64
 	ended    <-chan struct{}
@@ -73,7 +48,7 @@ func start(t testing.TB, cfg config.Config, options ...server.Option) *testServe
 	if cfg.ShutdownDelay == config.Defaults().ShutdownDelay {
 		cfg.ShutdownDelay = 0
 	}
-	log := new(log)
+	log := new(testenv.Log)
 	server, err := server.Open(cfg, log, options...)
 	require.NoError(t, err)
 

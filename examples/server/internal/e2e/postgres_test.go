@@ -21,6 +21,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/examples/server/internal/server"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // connect opens a connection that is closed at the end of the test.
@@ -73,7 +74,7 @@ func configFor(connection string) config.Config {
 func runError(t *testing.T, cfg config.Config) (message, logged string) {
 	t.Helper()
 	cfg.Addr = "127.0.0.1:0"
-	log := new(log)
+	log := new(testenv.Log)
 	server, err := server.Open(cfg, log)
 	require.NoError(t, err)
 	err = server.Run(t.Context())

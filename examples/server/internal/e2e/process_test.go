@@ -36,7 +36,7 @@ func startProcess(t *testing.T, cfg config.Config) *process {
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	p := &process{
 		testServer: &testServer{
-			url: "http://" + address, log: new(log), client: &http.Client{Transport: transport, Timeout: patience},
+			url: "http://" + address, log: new(testenv.Log), client: &http.Client{Transport: transport, Timeout: patience},
 		},
 		name: string(cfg.Instance),
 		args: []string{
@@ -91,5 +91,5 @@ func (p *process) end(t *testing.T, signal syscall.Signal) {
 func (p *process) checkLog(t *testing.T) {
 	t.Helper()
 	assert.NotContains(t, p.log.String(), "DATA RACE")
-	p.log.clear()
+	p.log.Drain()
 }
