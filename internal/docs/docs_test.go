@@ -93,19 +93,26 @@ func unindented(text string) string {
 	return regexp.MustCompile(`(?m)^[\t ]+`).ReplaceAllString(text, "")
 }
 
-// The tests that documents name exist.
+// The tests that documents and comments name exist.
 func TestNamedTestsExist(t *testing.T) {
 	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)[A-Z]\w*)\(`)
+	sources := files(t, ".go")
 	exist := map[string]bool{}
-	for _, source := range files(t, ".go") {
+	for _, source := range sources {
 		for _, name := range declaration.FindAllStringSubmatch(source, -1) {
 			exist[name[1]] = true
 		}
 	}
-	for path, text := range files(t, ".md") {
-		for _, name := range regexp.MustCompile("`((Test|Fuzz|Benchmark)[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+	check := func(path, text, pattern string) {
+		for _, name := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 			assert.True(t, exist[name[1]], "%s names a test that does not exist: %s", path, name[1])
 		}
+	}
+	for path, text := range files(t, ".md") {
+		check(path, text, "`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`")
+	}
+	for path, source := range sources {
+		check(path, source, `(?m)// .*\b((?:Test|Fuzz|Benchmark)[A-Z]\w*)`)
 	}
 }
 
