@@ -15,18 +15,18 @@ var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a 
 // errSkipped reports that a trigger, a rule or a policy made the database skip users.
 var errSkipped = errors.New("the database skips users")
 
-// drawnPoints is points.Draw in SQL: the points of a user in the update with key $1. CAST, because the simple protocol
+// drawSQL is points.Draw in SQL: the points of a user in the update with key $1. CAST, because the simple protocol
 // replaces $1 by a number, and -9223372036854775808::bigint is out of range.
-const drawnPoints = "(hashint8extended(id::bigint, CAST($1 AS bigint)) & 9223372036854775807) % 101"
+const drawSQL = "(hashint8extended(id::bigint, CAST($1 AS bigint)) & 9223372036854775807) % 101"
 
 // updateStatement returns the statement that gives the users with ids $3..$4 new points, at the time $2.
 func (t *table) updateStatement() string {
-	return "UPDATE " + t.qualified + " SET points = " + drawnPoints + ", updated_at = $2" +
+	return "UPDATE " + t.qualified + " SET points = " + drawSQL + ", updated_at = $2" +
 		" WHERE id >= CAST($3 AS bigint) AND id <= CAST($4 AS bigint)"
 }
 
 // enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
-// if the transaction is idle for more than $2 ms, and makes UTC what a timestamp without time zone gets.
+// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC.
 const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
 	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)"
 
@@ -90,9 +90,9 @@ func identityError(err error) error {
 
 // updateRest looks for users with ids low..high that do not have their new points. There are two reasons. Users were
 // inserted into gaps between the ids, or their ids changed: they get their points. Or the database made the update skip
-// users: that is an error. Without verify, it takes users with the time of the update for updated.
+// users: that is an error. Without verify, users whose updated_at is the time of the update count as updated.
 func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
-	stale := " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawnPoints
+	stale := " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
 	args := []any{u.key, low, high}
 	if !verify { // a trigger could set updated_at and keep the points
 		stale += " AND updated_at <> $4"
@@ -117,7 +117,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 		if err := execSteps(ctx, tx, u.enter()); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawnPoints+", updated_at = $4"+stale,
+		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawSQL+", updated_at = $4"+stale,
 			u.key, low, high, u.at)
 		if err != nil {
 			return err

@@ -179,7 +179,7 @@ func TestUpdateBesideInsertsAndDeletes(t *testing.T) {
 			break
 		}
 		assert.GreaterOrEqual(t, n, int64(len(ids)))
-		assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id % 2 = 1 AND points <> "+drawn, int64(key)))
+		assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id % 2 = 1 AND points <> "+drawSQL, int64(key)))
 	}
 	stop.Store(true)
 	others.Wait()

@@ -31,7 +31,7 @@ import (
 //
 // The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
 // logged as a warning: indexes that prevent heap-only updates, and triggers, rules and CHECK constraints whose effect
-// the catalog does not tell. Each warning says what to do. Other columns and indexes do not matter.
+// the catalog does not show. Each warning says what to do. Other columns and indexes do not matter.
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table.
@@ -255,7 +255,7 @@ func checkRules(ctx context.Context, q querier, t *table) error {
 	return err
 }
 
-// checkUpdate makes PostgreSQL plan the statement of an update, which checks what the catalog says about it.
+// checkUpdate makes PostgreSQL plan the statement of an update, so that PostgreSQL checks it against the catalog.
 func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	err := pgx.BeginFunc(ctx, q, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT set_config('row_security', 'off', true), set_config('lock_timeout', '2s', true)")

@@ -12,11 +12,11 @@ import (
 )
 
 // A shards is the layout of a table that Citus has distributed over shards on other servers. There is no snapshot of
-// all of them: a statement sees each shard as it is when the statement comes to it. So a read either looks at one
-// shard, which has a snapshot, or keeps batches from committing while it looks at all.
+// all of them: a statement takes a snapshot of each shard at another moment. So a read either uses one shard, or reads
+// all shards while no batch can commit.
 type shards struct {
-	// head has some users of one shard. The layout of a table is looked up before each update, so an update ends a head
-	// whose users have been deleted.
+	// head has some users of one shard; nil if none is known. The layout of a table is looked up before each update, so a
+	// head whose users have been deleted is dropped at the next one.
 	head atomic.Pointer[shardHead]
 }
 
@@ -30,16 +30,16 @@ type shardHead struct {
 // an index lookup.
 const headUsers = 256
 
-// commitLock is the number of the lock of a table that readers of all shards share. A batch takes it alone as its last
-// statement. Citus has committed on all workers when it releases local locks.
+// commitLock is the number of a table's lock that reads of all shards hold shared. A batch takes it exclusively as its
+// last statement. Citus releases local locks only after it has committed on all workers.
 const commitLock = 4
 
 func commitLockKey(t *table) string {
 	return "hashtextextended('" + strconv.FormatUint(uint64(t.oid), 10) + "', " + strconv.Itoa(commitLock) + ")"
 }
 
-// One connection to each worker, which Citus keeps open, instead of one for each shard. And batches need not wait for
-// each other to avoid a deadlock: no two of them have a user in common.
+// citusSettings makes Citus use one connection to each worker, which it keeps open, instead of one for each shard. It
+// also lets batches run concurrently: they cannot deadlock, because no two of them have a user in common.
 const citusSettings = "SELECT set_config('citus.max_adaptive_executor_pool_size', '1', true)," +
 	" set_config('citus.enable_deadlock_prevention', 'off', true)"
 
@@ -62,7 +62,7 @@ func isDistributed(ctx context.Context, q querier, oid uint32) (distributed bool
 	return distributed, nil
 }
 
-// shardColumns are the columns that collect needs. In a query of a subquery, Citus would copy the users first.
+// shardColumns are the columns that collect needs. They are in no outer query: Citus would materialize the subquery.
 const shardColumns = fixedColumns + ", false"
 
 // readSome looks at the users of the head.
@@ -164,7 +164,7 @@ func (s *shards) endBatch(t *table) []step {
 	return []step{{sql: "SELECT pg_advisory_xact_lock(" + commitLockKey(t) + ")"}}
 }
 
-// estimate adds up what the workers' statistics say of the shards.
+// estimate returns the sum of the workers' statistics of the shards.
 func (s *shards) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
 	err = q.QueryRow(ctx, `
 		SELECT coalesce(sum(result::float8), 0)::bigint FROM run_command_on_shards($1::text::regclass, $$

@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// createStandInShards creates a table, and what Citus adds to the catalog when it distributes that, on a server without
-// Citus. The one shard is the table itself.
+// createStandInShards creates a table, and the catalog objects with which Citus would describe it as distributed, on a
+// server without Citus. The only shard is the table itself.
 const createStandInShards = `
 	CREATE TABLE users (
 		id          bigserial   PRIMARY KEY,
@@ -44,7 +44,8 @@ const createStandInShards = `
 // commitLock is the key of the lock under which batches of a table over shards commit.
 const commitLock = "hashtextextended('users'::regclass::oid::text, 4)"
 
-// lockCommits takes that lock, shared as a read of all shards does or not as a batch does, until the transaction ends.
+// lockCommits takes that lock until the transaction ends: with the shared function as a read of all shards does, or
+// exclusively as a batch does.
 func lockCommits(t *testing.T, pool *pgxpool.Pool, function string) pgx.Tx {
 	t.Helper()
 	tx, err := pool.Begin(t.Context())
@@ -87,17 +88,17 @@ func TestReadsOfShards(t *testing.T) {
 	updated := make(chan error, 1)
 	go func() { _, err := store.UpdateAll(t.Context(), 2); updated <- err }()
 	requireWaiting(t, pool, "advisory")
-	assert.EqualValues(t, 3_000, missed(t, pool, 2)-sameDraws(3_000, 1, 2), "nothing is committed")
+	assert.Equal(t, 3_000-sameDraws(3_000, 1, 2), missed(t, pool, 2), "nothing is committed")
 	require.NoError(t, reading.Commit(t.Context()))
 	require.NoError(t, <-updated)
 	assert.Zero(t, missed(t, pool, 2))
 }
 
-// sameDraws returns minus the number of users 1..n that have the same points in both updates.
+// sameDraws returns how many of the users 1..n get the same points in the updates a and b.
 func sameDraws(n int64, a, b uint64) (same int64) {
 	for id := range n {
 		if points.Draw(id+1, a) == points.Draw(id+1, b) {
-			same--
+			same++
 		}
 	}
 	return same

@@ -11,11 +11,10 @@ import (
 // A layout is how a table keeps its users: in one heap, in partitions, or in shards on other servers. It is safe for
 // concurrent use.
 type layout interface {
-	// readSome looks for users at a few places, where an earlier read has found some or where users are likely to be. It
-	// may find fewer than there are.
+	// readSome reads only where an earlier read found users, and a small sample. It may return fewer users than match.
 	readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error)
 
-	// readAll reads the whole table. The next readSome begins where it has found users.
+	// readAll reads the whole table. The next readSome starts where readAll found users.
 	readAll(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error)
 
 	// beginBatch and endBatch return the first and the last steps of a transaction that updates users, in addition to

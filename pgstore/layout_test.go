@@ -218,7 +218,7 @@ func TestPartitionsComeAndGoDuringUpdate(t *testing.T) {
 	}), 1)
 	require.NoError(t, err)
 	assert.Empty(t, changes, "all were made")
-	assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id <= 10000 AND points <> "+drawn, int64(1)))
+	assert.Zero(t, queryOne[int](t, pool, "SELECT count(*)::int FROM users WHERE id <= 10000 AND points <> "+drawSQL, int64(1)))
 
 	n, err := store.UpdateAll(t.Context(), 2)
 	require.NoError(t, err)

@@ -16,8 +16,8 @@ import (
 type partitions struct {
 	heap
 
-	// leaf is the partition that a read looks at first, nil if there is none that the role may read. A user found there
-	// belongs to the table at that moment: see table.guard.
+	// leaf is the partition that a read uses first; nil if there is none that the role may read. table.guard ensures that
+	// it still belongs to the table.
 	leaf   atomic.Pointer[table]
 	chosen atomic.Bool // a leaf has been looked for
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // UsersAbove implements [points.Store]. It fails on a standby. It runs a few statements, and returns the users of the
-// first one that finds enough. The first ones look at a few places, the last one at the whole table. Each has one
+// first one that finds enough. The first ones read a few pages or users, the last one the whole table. Each has one
 // snapshot of the users.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
@@ -68,9 +68,9 @@ func (t *table) pagesQuery(columns string, p readParams) string {
 		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
-// readStatement returns a query of users and the columns of their places as collect needs it.
-func readStatement(query, places string) string {
-	return "SELECT " + fixedColumns + ", pg_is_in_recovery(), " + places + " FROM (" + query + ") AS found"
+// readStatement returns a query of users with the columns that collect needs: location has those of rowLocation.
+func readStatement(query, location string) string {
+	return "SELECT " + fixedColumns + ", pg_is_in_recovery(), " + location + " FROM (" + query + ") AS found"
 }
 
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
@@ -125,10 +125,10 @@ func (t *table) sampleQuery(p readParams) string {
 		") AS sample WHERE points > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
-func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, place, error) {
+func (t *table) readSample(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, rowLocation, error) {
 	rows, err := conn.Query(ctx, readStatement(t.sampleQuery(statementParams(limit)), "ctid"), min)
 	if err != nil {
-		return nil, place{}, err
+		return nil, rowLocation{}, err
 	}
 	return collect(rows, limit)
 }
@@ -148,7 +148,7 @@ func (t *table) tableQuery(p readParams) string {
 // trip.
 func readTable(
 	ctx context.Context, conn *pgx.Conn, query string, min, limit int,
-) (users []points.User, first place, err error) {
+) (users []points.User, first rowLocation, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(forceBitmapScan + ", pg_is_in_recovery()") // users may be missing on a standby
 	batch.Queue(query, min)
@@ -160,27 +160,27 @@ func readTable(
 	}()
 	var standby bool
 	if err := results.QueryRow().Scan(nil, nil, nil, nil, &standby); err != nil {
-		return nil, place{}, err
+		return nil, rowLocation{}, err
 	}
 	if standby {
-		return nil, place{}, ErrReadOnly
+		return nil, rowLocation{}, ErrReadOnly
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, place{}, err
+		return nil, rowLocation{}, err
 	}
 	return collect(rows, limit)
 }
 
-// The columns of a user, and those of its place.
+// The columns of a user, and with ctid.
 const (
 	userColumns = "id, points, inserted_at, updated_at"
 	columns     = userColumns + ", ctid"
 )
 
-// A place is where a user is.
-type place struct {
-	page      uint32
+// A rowLocation is where a row is stored.
+type rowLocation struct {
+	page      uint32 // block number
 	partition uint32 // oid of the table with the page
 }
 
@@ -190,9 +190,9 @@ type place struct {
 const fixedColumns = "id::bigint, points::integer, (extract(epoch FROM inserted_at) * 1000000)::bigint," +
 	" (extract(epoch FROM updated_at) * 1000000)::bigint"
 
-// collect returns the users, and the place of the first one as far as the columns tell it: after fixedColumns and
-// whether the server is a standby come those of the place, if any.
-func collect(rows pgx.Rows, limit int) (users []points.User, first place, err error) {
+// collect returns the users, and the location of the first one. The columns are fixedColumns, whether the server is a
+// standby, and optionally the ctid and then the oid of the partition.
+func collect(rows pgx.Rows, limit int) (users []points.User, first rowLocation, err error) {
 	defer rows.Close()
 	users = make([]points.User, 0, min(limit, 16))
 	var u points.User
@@ -204,13 +204,13 @@ func collect(rows pgx.Rows, limit int) (users []points.User, first place, err er
 	targets = targets[:min(len(targets), len(rows.FieldDescriptions()))]
 	for rows.Next() {
 		if err := rows.Scan(targets...); err != nil {
-			return nil, place{}, err
+			return nil, rowLocation{}, err
 		}
 		if standby { // it is behind the primary, so reads of both would go back in time
-			return nil, place{}, ErrReadOnly
+			return nil, rowLocation{}, ErrReadOnly
 		}
 		if len(users) == 0 {
-			first = place{tid.BlockNumber, partition}
+			first = rowLocation{tid.BlockNumber, partition}
 		}
 		u.InsertedAt, u.UpdatedAt = fromMicros(&inserted), fromMicros(&updated)
 		users = append(users, u)

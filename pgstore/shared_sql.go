@@ -138,7 +138,7 @@ BEGIN` + requireReadCommitted + `
 	END IF;
 	IF queries > 0 THEN
 		IF newest > durable THEN
-			-- Also if another server has moved the bound: only a commit of one's own waits until the bound is durable.
+			-- Even if another server has moved the bound: only this transaction's own commit waits until it is durable.
 			IF current_setting('synchronous_commit') = 'off' THEN
 				PERFORM set_config('synchronous_commit', 'on', true);
 			END IF;
@@ -237,7 +237,7 @@ BEGIN` + requireReadCommitted + `
 		IF bound < clock_now + {bound_margin} THEN
 			UPDATE {bound} SET reserved = greatest(reserved, clock_now + {bound_ahead}) RETURNING reserved INTO STRICT bound;
 		END IF;
-		changes := true; -- the commit waits until the bound is durable, whoever has moved it
+		changes := true; -- the commit waits until the bound is durable, even if another server has moved it
 	END IF;
 	IF NOT changes THEN
 		bound := NULL;

@@ -16,14 +16,14 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// drawn is points.Draw in SQL.
-const drawn = "(hashint8extended(id, $1) & 9223372036854775807) % 101"
+// drawSQL is points.Draw in SQL.
+const drawSQL = "(hashint8extended(id, $1) & 9223372036854775807) % 101"
 
 // missed returns how many users do not have the points of the update with this key, by PostgreSQL's own arithmetic.
 func missed(t *testing.T, pool *pgxpool.Pool, key uint64) (n int64) {
 	t.Helper()
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM users"+
-		" WHERE points IS DISTINCT FROM "+drawn, int64(key)).Scan(&n))
+		" WHERE points IS DISTINCT FROM "+drawSQL, int64(key)).Scan(&n))
 	return n
 }
 

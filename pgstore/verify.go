@@ -8,14 +8,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// batchesPerSpan is how many batches' users one statement of the check at the end of an update reads: a million by
-// default.
+// batchesPerSpan is the number of batches whose users one statement of the final check of an update reads: about a
+// million users by default.
 const batchesPerSpan = 40
 
-// updateMissed reads the points of all users after the last batch, and updates users without their new ones: those
-// whose id was changed to one that a batch had passed, or that is outside of the ids that the update began with. It
-// takes about 5% of the time of the batches. If a batch skips users, that batch fails; here, a trigger that was created
-// during the update is noticed.
+// updateMissed reads the points of all users after the last batch, and updates the users that no batch has reached:
+// their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the update. It
+// takes about 5% of the time of the batches. It also detects a trigger that was created during the update and makes
+// batches skip users.
 func (u *update) updateMissed(ctx context.Context) error {
 	checks, checking := errgroup.WithContext(ctx)
 	checks.SetLimit(u.cfg.Workers)

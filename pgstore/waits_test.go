@@ -56,7 +56,8 @@ func TestUpdateNamesBlockingSession(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// An own server, because the test changes settings: prepared transactions, and a standby that is missing.
+// Prepared transactions and a missing synchronous standby are reported. The test has its own server, because it changes
+// settings.
 //
 //nolint:tparallel // the subtests are steps of one scenario
 func TestWaitsOfServer(t *testing.T) {
