@@ -74,7 +74,7 @@ func write(text string, stdout, stderr io.Writer) (code int) {
 
 // serve serves until a signal comes.
 func serve(cfg config.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
-	// Without this, a log that cannot be written any more, because its reader has ended, would end the process.
+	// Otherwise the first write to a log whose reader has exited would kill the process.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()

@@ -224,7 +224,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// A log that nobody reads any more does not end the server.
+// The server survives a log whose reader has closed it.
 func TestClosedLog(t *testing.T) {
 	t.Parallel()
 	const token = "sixteen letters!"

@@ -71,7 +71,7 @@ func Handlers() (map[string]http.Handler, error) {
 	return handlers, nil
 }
 
-// quoteETags returns a handler that adds the quotes that statigz leaves out of entity tags.
+// quoteETags returns a handler that quotes the entity tags of next: those of statigz lack the quotes.
 func quoteETags(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if tag := r.Header.Get("If-None-Match"); tag != "" {
@@ -81,6 +81,7 @@ func quoteETags(next http.Handler) http.Handler {
 	})
 }
 
+// An etagWriter is a ResponseWriter that quotes the entity tag.
 type etagWriter struct {
 	http.ResponseWriter
 

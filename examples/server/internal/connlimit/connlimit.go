@@ -29,7 +29,7 @@ type Listener struct {
 }
 
 // New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's.
-// It calls atLimit for each connection beyond the limit: whether it was rejected, or an idle one was closed instead.
+// It calls atLimit for each connection beyond the limit; rejected is false if an idle connection was closed instead.
 func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listener {
 	const maxLingering = 4096
 	return &Listener{
@@ -78,20 +78,20 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// Limit returns how many connections may be open.
+// Limit returns the maximum number of open connections.
 func (l *Listener) Limit() int64 { return l.limit }
 
 // Open returns the number of open connections.
 func (l *Listener) Open() int64 { return l.open.Load() }
 
-// Busy returns the number of open connections that are not idle: their request is on its way, or is being answered.
+// Busy returns the number of open connections that are not idle: they are new, or have a request in progress.
 func (l *Listener) Busy() int { return l.idle.busy() }
 
 // Rejected returns the number of connections that were answered with 503.
 func (l *Listener) Rejected() int64 { return l.rejected.Load() }
 
 // ConnState is for the ConnState of the http.Server that serves the connections: it counts those that have ended, and
-// notes which are idle.
+// tracks which are idle.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 	if counted := l.idle.changed(c, state); counted && (state == http.StateClosed || state == http.StateHijacked) {
 		l.open.Add(-1)

@@ -15,12 +15,12 @@ import (
 // response often sends its next request at once.
 const minIdle = time.Second
 
-// idleConns knows which connections of an http.Server are idle, and since when.
+// idleConns tracks which connections of an http.Server are idle, and since when.
 type idleConns struct {
 	start time.Time
-	conns sync.Map // *idleConn by net.Conn: of those that are open
+	conns sync.Map // *idleConn by net.Conn, of open connections
 
-	noneUntil time.Time // closeLongest has found none that is idle for long enough; for its caller alone
+	noneUntil time.Time // until then closeLongest returns false without a search; only for closeLongest
 }
 
 // An idleConn is a connection: since is the time since idleConns.start at which it became idle, 0 while it is not idle,
@@ -29,7 +29,7 @@ type idleConn struct{ since atomic.Int64 }
 
 const closedIdle = -1
 
-// changed notes the state of a connection. It returns false for one that closeLongest has closed.
+// changed records the new state of a connection. It returns false for one that closeLongest has closed.
 func (i *idleConns) changed(c net.Conn, state http.ConnState) bool {
 	switch state {
 	case http.StateNew:
@@ -71,7 +71,7 @@ func (i *idleConns) busy() (n int) {
 }
 
 // closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle
-// for minIdle; then it does not look again for a tenth of that, as looking takes time.
+// for minIdle; then it does not search again for a tenth of that, because a search takes time.
 func (i *idleConns) closeLongest() bool {
 	now := time.Now()
 	if now.Before(i.noneUntil) {

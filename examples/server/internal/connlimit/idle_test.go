@@ -12,7 +12,7 @@ import (
 )
 
 // At the limit, the connection that has been idle for the longest time is closed, but none that has been idle for less
-// than minIdle, that serves a request, or that has yet to send one.
+// than minIdle, that serves a request, or that has not sent one yet.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -25,11 +25,11 @@ type counts struct {
 	down bool // reads of the store fail
 }
 
-// A difference is that of the counts at two times.
+// A difference is the change of the counts between two times.
 type difference struct {
 	counts
 
-	seconds float64 // between them
+	seconds float64 // between the two times
 }
 
 // since returns the difference to earlier counts.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A level says how well a server serves.
+// A level is the health of a server in one word.
 type level string
 
 const (
@@ -32,40 +32,40 @@ type reason struct {
 	text  string
 }
 
-// A judgement is the level of a server and the reasons for it.
-type judgement struct {
+// A health is the level of a server and the reasons for it.
+type health struct {
 	Level   level     `json:"level"`
 	Since   time.Time `json:"since"` // when the server got this level
 	Reasons []string  `json:"reasons"`
 }
 
-// judge returns the level of a server with this snapshot, and at least one reason.
-func judge(s *snapshot, w window) judgement {
+// healthOf returns the health of a server with this snapshot, with at least one reason. The caller sets Since.
+func healthOf(s *snapshot, w window) health {
 	switch {
 	case strings.HasPrefix(s.Phase, "starting"):
-		return judgement{Level: levelStarting, Reasons: []string{"Not ready: the server is " + s.Phase + "."}}
+		return health{Level: levelStarting, Reasons: []string{"Not ready: the server is " + s.Phase + "."}}
 	case s.Phase != "":
-		return judgement{Level: levelStopping, Reasons: []string{
+		return health{Level: levelStopping, Reasons: []string{
 			"The server is " + s.Phase + ": it still answers queries, and load balancers send no more.",
 		}}
 	}
-	j := judgement{Level: levelOK}
+	h := health{Level: levelOK}
 	for _, r := range append(serving(s, w), updating(s, w)...) {
 		if r.level == levelDown {
-			j.Level = levelDown
-		} else if j.Level == levelOK {
-			j.Level = levelDegraded
+			h.Level = levelDown
+		} else if h.Level == levelOK {
+			h.Level = levelDegraded
 		}
-		j.Reasons = append(j.Reasons, r.text)
+		h.Reasons = append(h.Reasons, r.text)
 	}
-	if j.Level == levelOK {
-		j.Reasons = []string{"Queries are answered, and updates succeed."}
+	if h.Level == levelOK {
+		h.Reasons = []string{"Queries are answered, and updates succeed."}
 	}
-	j.Reasons = append(j.Reasons, notes(s)...)
-	return j
+	h.Reasons = append(h.Reasons, notes(s)...)
+	return h
 }
 
-// notes returns what is worth knowing at each level.
+// notes returns what is shown at each level.
 func notes(s *snapshot) []string {
 	var notes []string
 	if !s.Running.IsZero() {
@@ -77,7 +77,7 @@ func notes(s *snapshot) []string {
 	return notes
 }
 
-// serving returns what is wrong with the answers to queries.
+// serving returns the problems of queries.
 func serving(s *snapshot, w window) []reason {
 	var reasons []reason
 	add := func(level level, text string, args ...any) {
@@ -88,7 +88,8 @@ func serving(s *snapshot, w window) []reason {
 	}
 	if w.syncAge > maxSyncAge {
 		add(levelDegraded,
-			"The shared state has not been read for %s: the database does not answer. No ticks here meanwhile.",
+			"The shared state has not been read for %s: the database does not answer. "+
+				"This server does not tick until it answers.",
 			w.syncAge.Round(time.Second))
 	}
 	if w.errorShare > maxErrorShare && !s.Down {
@@ -110,7 +111,7 @@ func serving(s *snapshot, w window) []reason {
 	return reasons
 }
 
-// updating returns what is wrong with the updates.
+// updating returns the problems of updates.
 func updating(s *snapshot, w window) []reason {
 	var reasons []reason
 	add := func(text string, args ...any) {

@@ -11,8 +11,8 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// Each level has a reason that says what is wrong, with the limit.
-func TestJudge(t *testing.T) {
+// Each level has its reasons, with the limits.
+func TestHealth(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		snapshot snapshot
@@ -32,7 +32,7 @@ func TestJudge(t *testing.T) {
 			"Reads of the database fail: queries are rejected with status 503.", "The latest update failed. Users keep their points.",
 		}},
 		"state not synced": {snapshot{}, window{syncAge: 6 * time.Second}, levelDegraded, []string{
-			"The shared state has not been read for 6s: the database does not answer. No ticks here meanwhile.",
+			"The shared state has not been read for 6s: the database does not answer. This server does not tick until it answers.",
 		}},
 		"errors": {snapshot{}, window{errorShare: .02}, levelDegraded, []string{
 			"2.0% of the queries of the last minute failed with status 5xx (limit 1%).",
@@ -61,7 +61,7 @@ func TestJudge(t *testing.T) {
 			if s.Breaker == "" {
 				s.Breaker = "closed"
 			}
-			got := judge(&s, tt.window)
+			got := healthOf(&s, tt.window)
 			assert.Equal(t, tt.want, got.Level)
 			assert.Equal(t, tt.reasons, got.Reasons)
 		})

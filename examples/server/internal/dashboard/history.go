@@ -8,7 +8,7 @@ const (
 	maxUpdates    = 1000 // in the history
 )
 
-// A sample is what the charts show of one interval.
+// A sample is one point of the charts: the figures of one interval.
 type sample struct {
 	Time   int64   `json:"time_ms"`           // its end, in ms since 1970
 	Rate   float64 `json:"rate_per_second"`   // responses to queries

@@ -28,7 +28,7 @@ type Problem struct {
 	Last    time.Time `json:"last"`
 }
 
-// maxProblems is the number of groups that are kept.
+// maxProblems limits the groups: a new one replaces the one without a record for the longest time.
 const maxProblems = 20
 
 // Handler returns a handler that keeps the records of level warning or above.

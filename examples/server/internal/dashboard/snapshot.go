@@ -22,7 +22,7 @@ type Source struct {
 	Watch    func(bool)             // called with true when the first page opens, with false when the last one closes
 }
 
-// A Server is what does not change while a server runs.
+// A Server has the properties of a server that do not change while it runs.
 type Server struct {
 	Instance       string    `json:"instance"`
 	Version        string    `json:"version"`
@@ -34,9 +34,9 @@ type Server struct {
 }
 
 // A snapshot is the state of a server. Its rates and percentiles are those of the last 10 seconds; Sample has those
-// since the snapshot before.
+// since the previous snapshot.
 type snapshot struct {
-	judgement
+	health
 
 	Server      Server             `json:"server"`
 	Limits      limits             `json:"limits"`
@@ -52,7 +52,6 @@ type snapshot struct {
 	PoolInUse   int64              `json:"pool_in_use"` // connections to the database
 	PoolMax     int64              `json:"pool_max"`    // 0 without a database
 	Waiting     int                `json:"waiting"`
-	InFlight    int                `json:"in_flight"`        // reads
 	LockWait    float64            `json:"lock_wait_p99_ms"` // with a shared state
 	Batch       float64            `json:"queries_per_read"` // mean
 	Reads       float64            `json:"reads_per_second"`
@@ -78,7 +77,7 @@ type limits struct {
 	ErrorShare float64 `json:"error_share"`
 }
 
-// A window is what judge needs beside a snapshot.
+// A window has what healthOf needs of the past.
 type window struct {
 	errorShare float64       // of the last minute
 	p99        time.Duration // of the last minute
@@ -99,7 +98,7 @@ type sampler struct {
 
 const (
 	figuresWindow = 10 * time.Second
-	judgeWindow   = time.Minute
+	healthWindow  = time.Minute
 	skippedWindow = 10 * time.Minute
 )
 
@@ -112,14 +111,14 @@ func (s *sampler) next() snapshot {
 		Server: s.source.Server, Limits: limits{P99: 1000 * maxP99.Seconds(), ErrorShare: maxErrorShare},
 		Time: now.at.UTC(), Phase: s.source.Phase(), Statuses: make(map[string]float64),
 		Connections: int64(now.connections), PoolInUse: int64(now.poolInUse), PoolMax: int64(now.poolMax),
-		Waiting: state.Waiting, InFlight: state.InFlight, Down: now.down, Servers: servers(state),
+		Waiting: state.Waiting, Down: now.down, Servers: servers(state),
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
 		Failures: state.Updater.Failures, Breaker: state.Updater.Breaker.String(),
 		Updates: s.source.Updates(20), Problems: s.source.Problems(), Latest: s.source.Latest(),
 	}
 	current.addFigures(now.since(s.before(now, figuresWindow)))
-	current.judgement = judge(&current, s.window(now, state))
+	current.health = healthOf(&current, s.window(now, state))
 	if current.Level != s.level {
 		s.level, s.since = current.Level, current.Time
 	}
@@ -147,10 +146,10 @@ func (s *snapshot) addFigures(d difference) {
 	s.LockWait = 1000 * d.lockWait.percentile(.99)
 }
 
-// window returns what judge needs of the past.
+// window returns what healthOf needs of the past.
 func (s *sampler) window(now counts, state points.State) window {
 	var w window
-	minute := now.since(s.before(now, judgeWindow))
+	minute := now.since(s.before(now, healthWindow))
 	if rate := minute.rate(); rate > 0 {
 		w.errorShare = minute.errors() / rate
 	}
@@ -184,7 +183,7 @@ func (s *sampler) keep(now counts) {
 	for len(s.past) > 1 && now.at.Sub(s.past[1].at) >= skippedWindow {
 		s.past = s.past[1:]
 	}
-	if i := len(s.past) - 1 - int(judgeWindow/interval) - 5; i >= 0 { // 5: ticks may be late
+	if i := len(s.past) - 1 - int(healthWindow/interval) - 5; i >= 0 { // 5: ticks may be late
 		s.past[i].requests, s.past[i].lockWait = nil, nil
 	}
 }

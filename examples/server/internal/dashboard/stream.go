@@ -11,7 +11,7 @@ import (
 
 const (
 	maxWatchers  = 100              // open pages; further ones are rejected
-	writeTimeout = 10 * time.Second // a page that does not read for so long is disconnected
+	writeTimeout = 10 * time.Second // a page that reads nothing for this time is disconnected
 )
 
 // events streams the history and then each snapshot to a page, until it disconnects.
@@ -56,8 +56,8 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// watch adds a watcher, a channel that gets each snapshot, the latest one at once. It also returns the history up to
-// that, in JSON. It returns false if there are too many watchers.
+// watch adds a watcher, a channel that receives the latest snapshot at once and then each new one, as JSON. past is the
+// history up to the latest snapshot, as JSON. ok is false if there are too many watchers.
 func (d *Dashboard) watch() (watcher chan []byte, past []byte, ok bool) {
 	updates := d.sampler.source.Updates(maxUpdates)
 	d.mu.Lock()

@@ -219,18 +219,18 @@ func queryContinuously(t *testing.T, r *testServer, clients int) {
 	t.Cleanup(func() { cancel(); all.Wait() })
 }
 
-// present is a JavaScript expression that is true while the page shows the present with a level: OK, Degraded, ...
+// present returns a JavaScript expression: whether the page has current data and shows a level: OK, Degraded, ...
 func present(level string) string {
 	return `document.getElementById("level").textContent === "` + level + `" && performance.now() - received < 5000`
 }
 
-// drawn is the number of charts that have lines.
+// drawn is a JavaScript expression: the number of charts that have lines.
 const drawn = `charts.filter(({chart}) => {
 	const canvas = chart.ctx.canvas, pixels = chart.ctx.getImageData(0, 0, canvas.width, canvas.height).data;
 	return pixels.some((alpha, i) => i % 4 === 3 && alpha > 0);
 }).length`
 
-// text is a JavaScript expression: the text of the element with an ID.
+// textOf returns a JavaScript expression: the text of the element with an ID.
 func textOf(id string) string { return `document.getElementById("` + id + `").textContent` }
 
 // The live page shows the figures of a load, the progress of an update, and the effects of the controls. It is
@@ -278,7 +278,7 @@ func TestDashboard(t *testing.T) {
 	p.until(textOf("history") + `.split("done").length === 3`)
 	assert.True(t, evaluate[bool](p, `document.getElementById("progress").hidden`))
 
-	// An interval needs a unit. The page says what has changed, and the button of the ticks does what is left to do.
+	// An interval needs a unit. The page reports each change, and the button toggles between pause and resume.
 	set := func(number, unit string) {
 		p.run(chromedp.SetValue(chromedp.CSS("#interval"), number), chromedp.SetValue(chromedp.CSS("#unit"), unit),
 			chromedp.Click(chromedp.CSS("#interval-form button")))
@@ -299,7 +299,7 @@ func TestDashboard(t *testing.T) {
 	p.run(chromedp.SetValue(chromedp.CSS("#token"), "a wrong token"), chromedp.Click(chromedp.CSS("#toggle")))
 	p.until(textOf("outcome") + `.startsWith("Nothing has changed. This needs the control token")`)
 
-	// A fresh page is full at once.
+	// A new page has the history.
 	seen := evaluate[int](p, `past.time.length`)
 	fresh := openTab(t, r.url+"/dashboard")
 	fresh.until(`last !== null`)
@@ -317,7 +317,7 @@ func TestDashboard(t *testing.T) {
 	p.requireClean()
 }
 
-// The live page says in words that the database is down, and since when; and that it is not anymore.
+// The live page reports that the database is down, and since when, and its recovery.
 func TestDashboardOfOutage(t *testing.T) {
 	t.Parallel()
 	proxied, proxy := proxiedDatabase(t)
@@ -339,8 +339,8 @@ func TestDashboardOfOutage(t *testing.T) {
 	p.requireClean()
 }
 
-// The live page and its controls work below a prefix of a proxy. It can be frozen, heeds reduced motion, and is light on
-// paper.
+// The live page and its controls work under a path prefix of a proxy. The page can be frozen, respects reduced motion, and
+// prints in light colors.
 func TestDashboardBelowPrefix(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
@@ -371,7 +371,7 @@ func TestDashboardBelowPrefix(t *testing.T) {
 	p.requireClean()
 }
 
-// A page beyond the limit says so.
+// A page beyond the limit shows the error.
 func TestTooManyDashboards(t *testing.T) {
 	t.Parallel()
 	cfg := config.Defaults()
@@ -393,7 +393,7 @@ func TestTooManyDashboards(t *testing.T) {
 	p.until(present("OK"))
 }
 
-// Takes the pictures of the documents, with -screenshots. The state can be read from each alone.
+// TestScreenshots takes the screenshots of the documents if -screenshots is set.
 func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Skip("-screenshots is not given")

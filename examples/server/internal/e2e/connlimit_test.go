@@ -99,7 +99,7 @@ func TestTooManyConnections(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(r.log.String(), "too many connections"))
 }
 
-// Idle connections lock nobody out: at the limit, the one that has been idle for the longest time is closed.
+// Idle connections do not block new clients: at the limit, the one that has been idle for the longest time is closed.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
 	t.Parallel()
 	const most = 3

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// atConnectionLimit returns what is to be called for each connection beyond the limit.
+// atConnectionLimit returns the callback of connlimit.New, which logs and measures.
 func (s *Server) atConnectionLimit(limit int64) func(rejected bool) {
 	episodes := &connectionEpisodes{logger: s.logger, limit: limit}
 	return func(rejected bool) {
@@ -17,8 +17,8 @@ func (s *Server) atConnectionLimit(limit int64) func(rejected bool) {
 	}
 }
 
-// connectionEpisodes logs when the limit of connections is reached, and when it has not been for a while: a line for
-// each connection could be thousands a second.
+// connectionEpisodes logs the start and the end of each episode in which the limit of connections is reached. A line
+// for each connection could be thousands per second.
 type connectionEpisodes struct {
 	logger *slog.Logger
 	limit  int64
@@ -28,10 +28,10 @@ type connectionEpisodes struct {
 	rejected, closed int       // in the episode
 }
 
-// episodeEnds is how long after its latest connection beyond the limit an episode ends.
-const episodeEnds = 10 * time.Second
+// episodeTimeout is the time from the latest connection beyond the limit to the end of its episode.
+const episodeTimeout = 10 * time.Second
 
-// add adds a connection beyond the limit, which was rejected, or for which an idle one was closed.
+// add records a connection beyond the limit: it was rejected, or an idle one was closed for it.
 func (e *connectionEpisodes) add(rejected bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -40,7 +40,7 @@ func (e *connectionEpisodes) add(rejected bool) {
 		e.began = e.latest
 		e.logger.Warn("too many connections: idle ones are closed, or new ones rejected, see -max-connections "+
 			"(MAX_CONNECTIONS)", "limit", e.limit)
-		time.AfterFunc(episodeEnds, e.end)
+		time.AfterFunc(episodeTimeout, e.end)
 	}
 	if rejected {
 		e.rejected++
@@ -49,15 +49,15 @@ func (e *connectionEpisodes) add(rejected bool) {
 	}
 }
 
-// end ends the episode, or looks again when it may have ended.
+// end ends the episode, or reschedules itself if there was another connection in the meantime.
 func (e *connectionEpisodes) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if left := episodeEnds - time.Since(e.latest); left > 0 {
+	if left := episodeTimeout - time.Since(e.latest); left > 0 {
 		time.AfterFunc(left, e.end)
 		return
 	}
-	e.logger.Info("no longer too many connections", "rejected", e.rejected, "idle_closed", e.closed,
+	e.logger.Info("connections are within the limit again", "rejected", e.rejected, "idle_closed", e.closed,
 		"after", e.latest.Sub(e.began))
 	e.began, e.rejected, e.closed = time.Time{}, 0, 0
 }

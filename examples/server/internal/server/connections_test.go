@@ -22,7 +22,7 @@ func TestConnectionEpisodes(t *testing.T) {
 				e.add(i%10 > 0)
 				<-time.After(10 * time.Millisecond)
 			}
-			<-time.After(2 * episodeEnds)
+			<-time.After(2 * episodeTimeout)
 			synctest.Wait()
 		}
 		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
@@ -31,7 +31,7 @@ func TestConnectionEpisodes(t *testing.T) {
 			if i%2 == 0 {
 				assert.Regexp(t, `level=WARN msg="too many connections: .*" limit=7$`, line)
 			} else {
-				assert.Regexp(t, `level=INFO msg="no longer too many connections" rejected=900 idle_closed=100 after=9.99s$`, line)
+				assert.Regexp(t, `level=INFO msg="connections are within the limit again" rejected=900 idle_closed=100 after=9.99s$`, line)
 			}
 		}
 	})

@@ -73,7 +73,7 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	return listener, nil
 }
 
-// removeStale removes a socket that nobody listens on.
+// removeStale removes a socket on which no process listens.
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -96,7 +96,7 @@ func removeStale(path string) error {
 	}
 }
 
-// displayURL returns where the server listens, as the log has it.
+// displayURL returns the URL of a listener for the log.
 func displayURL(addr net.Addr) string {
 	if addr.Network() == "unix" {
 		return "unix:" + addr.String()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// repeatsWindow is how long a warning is counted rather than logged again.
+// repeatsWindow is the time in which a repeated warning is counted instead of logged.
 const repeatsWindow = time.Minute
 
 // A repeatsHandler passes records to another handler, except for warnings with the message of one of the last minute.
@@ -45,7 +45,7 @@ func (h repeatsHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-// isRepeat reports whether a warning is one of the last minute, and counts it then. Otherwise the minute begins.
+// isRepeat reports whether a warning was logged within the last minute, and counts it. Otherwise it starts a minute.
 func (w *warnings) isRepeat(message string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (w *warnings) isRepeat(message string) bool {
 	return true
 }
 
-// endMinute returns how often a warning was repeated in its minute. If it was, another minute begins.
+// endMinute returns how often a warning was repeated in its minute. If that is not 0, it starts another minute.
 func (w *warnings) endMinute(message string) (repeats int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,7 +70,7 @@ func (w *warnings) endMinute(message string) (repeats int) {
 	return repeats
 }
 
-// logRepeats logs how often a warning was repeated when its minute is over. If it was, another minute begins.
+// logRepeats logs how often a warning was repeated, at the end of its minute and of each further minute with repeats.
 func (h repeatsHandler) logRepeats(ctx context.Context, message string) {
 	time.AfterFunc(repeatsWindow, func() {
 		n := h.warnings.endMinute(message)

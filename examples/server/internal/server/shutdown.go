@@ -23,8 +23,8 @@ func (s *Server) answerTimeout() time.Duration {
 	return time.Duration(s.cfg.ShutdownTimeout) - 2*s.closeTimeout()
 }
 
-// stop makes the server not ready, answers queries for the shutdown delay, and ends serving. If it stops because it
-// failed, not because ctx ended, there is no delay.
+// stop makes the server not ready, answers queries for the shutdown delay, and ends serving. There is no delay if the
+// server failed, so that ctx has not ended.
 func (s *Server) stop(ctx context.Context) {
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
 	defer cancel()
@@ -73,10 +73,10 @@ func (s *Server) shutdown(ctx context.Context) {
 // awaitRequests waits, for a second at most, until all requests on accepted connections are answered. After the start
 // of http.Server.Shutdown, net/http closes a connection when it has read the request, without an answer.
 func (s *Server) awaitRequests(ctx context.Context) {
-	const limit, often = time.Second, 5 * time.Millisecond
+	const limit, pollInterval = time.Second, 5 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	ticker := time.NewTicker(often)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for s.listener.Busy() > 0 {
 		select {

@@ -11,8 +11,8 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// activated returns the socket that systemd listens on for this process, or nil if there is none. systemd listens also
-// while no process runs, and clients wait.
+// activated returns the socket that systemd listens on for this process, or nil if there is none. systemd also listens
+// while no process runs; clients wait.
 func activated() (net.Listener, error) {
 	listeners, err := activation.Listeners()
 	switch {

@@ -20,7 +20,7 @@ func TestNativeHistograms(t *testing.T) {
 	}
 }
 
-// Requests in memory take microseconds: the buckets tell them apart.
+// The buckets distinguish requests that take microseconds, as with users in memory.
 func TestBucketsOfMicroseconds(t *testing.T) {
 	t.Parallel()
 	below := 0

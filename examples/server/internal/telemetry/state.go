@@ -70,12 +70,12 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.skipped, prometheus.CounterValue, float64(state.Skipped))
 }
 
-// readsFail reports whether reads of the store fail. State.Down alone would not do: a read that fails at once, as when
-// nothing listens at the database's port, does not set it. Without queries nothing shows whether reads still fail: then
-// the latest failure counts for 10 seconds.
+// readsFail reports whether reads of the store fail. State.Down does not suffice: a read that fails at once, as when
+// the database refuses the connection, does not set it. Without queries it is unknown whether reads still fail:
+// then the latest failure counts for 10 seconds.
 func readsFail(state points.State) bool {
-	const counts = 10 * time.Second
-	return state.Down || !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < counts
+	const window = 10 * time.Second
+	return state.Down || !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < window
 }
 
 // A minNumberTime is when the min number was set. It is safe for concurrent use.

@@ -25,8 +25,8 @@ import (
 
 // A Telemetry measures one server. It is safe for concurrent use.
 type Telemetry struct {
-	registry *prometheus.Registry // what the server measures
-	runtime  *prometheus.Registry // of Go and of the process, which cost more to gather
+	registry *prometheus.Registry // metrics of the server
+	runtime  *prometheus.Registry // metrics of Go and of the process, which take longer to gather
 	requests requests
 	engine   engine
 	exporter Exporter // nil if nothing is exported

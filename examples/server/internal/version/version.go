@@ -1,4 +1,4 @@
-// Package version says which version of this module a program was built from.
+// Package version returns the version of this module that a program was built from.
 package version
 
 import (

@@ -9,7 +9,7 @@ const charts = [];
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
-// addSample adds what the charts show of one second. A gap of several seconds interrupts the lines.
+// addSample adds the sample of one second to the charts. A gap of several seconds interrupts the lines.
 function addSample(s) {
   const time = s.time_ms / 1000;
   const before = past.time.at(-1);
@@ -48,7 +48,7 @@ function drawBackground(u) {
   const fill = (from, to, top, height) => u.ctx.fillRect(x(from), top, Math.max(x(to) - x(from), 1), height);
   u.ctx.fillStyle = color("update");
   for (const update of pastUpdates.values()) {
-    if (update.failed && !update.ended_at) continue; // its server died, nobody knows when
+    if (update.failed && !update.ended_at) continue; // its server died at an unknown time
     const end = update.ended_at ? new Date(update.ended_at) : serverNow();
     fill(new Date(update.started_at) / 1000, end / 1000, u.bbox.top, u.bbox.height);
   }
@@ -112,7 +112,7 @@ function addChart(id, options) {
   charts.push({ chart, at, columns: options.columns, resize: () => chart.setSize(size()) });
 }
 
-// readout tells the values below the pointer.
+// readout shows the values at the pointer.
 function readout(u) {
   const i = u.cursor.idx;
   if (i == null || past.time[i] === undefined || past.rate[i] === null) return put("readout", "");
@@ -140,7 +140,7 @@ function drawCharts() {
   for (const { chart, columns } of charts) chart.setData([past.time, ...columns.map((name) => past[name])]);
 }
 
-// describeCharts says to a screen reader what the charts show.
+// describeCharts sets the labels of the charts for screen readers.
 function describeCharts() {
   if (past.time.length === 0) return;
   const now = (name, write) => write(past[name].at(-1) ?? 0);

@@ -1,5 +1,5 @@
 "use strict";
-// The controls. They show the present values, and say what has changed.
+// The controls. They show the current values, and report each change.
 
 let present = null; // the latest snapshot
 let updateSince = 0; // when "Update now" was accepted, until its update has ended
@@ -24,7 +24,7 @@ function outcome(text, bad = false) {
   put("outcome", text);
 }
 
-// control sends a request, and then says what it has done.
+// control sends a request and reports the result.
 async function control(action, body, done) {
   const token = find("token");
   if (!token.reportValidity()) return;

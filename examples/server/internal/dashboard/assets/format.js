@@ -4,7 +4,7 @@
 const integers = new Intl.NumberFormat("en");
 const count = (n) => integers.format(Math.round(n));
 
-// perSecond keeps small rates apart from zero.
+// perSecond formats a rate; small ones keep two digits, so that they differ from zero.
 const perSecond = (n) => (n === 0 || n >= 10 ? count(n) : n.toPrecision(2).replace(/\.0$/, ""));
 
 // three returns a number with three significant digits at most, without zeros at its end.
@@ -69,7 +69,7 @@ function create(name, properties, ...children) {
   return element;
 }
 
-// relative returns an element that says how long ago a time was, and goes on saying it.
+// relative returns an element that shows how long ago a time was; refreshRelative updates it.
 const relative = (time) => create("time", { className: "relative", dateTime: time, title: zoned(time), textContent: ago(time) });
 
 function refreshRelative() {

@@ -1,16 +1,16 @@
 "use strict";
-// Shows the snapshots that the server sends, and says when they stop.
+// Shows the server's snapshots, and reports when they stop.
 
 const staleAfter = 5000; // ms without a snapshot
 const words = { ok: "OK", degraded: "Degraded", down: "Down", starting: "Starting", stopping: "Stopping", stale: "Stale", frozen: "Frozen", connecting: "Connecting", offline: "No connection" };
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 
 let last = null; // the latest snapshot
 let lost = ""; // why no snapshots come; "" while they do
 let frozen = false;
 let level = "connecting"; // the one that is shown
 
-// showLevel shows how the server is, or that this is not known.
+// showLevel shows the level of the server, or that it is unknown.
 function showLevel() {
   const silent = performance.now() - received;
   let reasons = last?.reasons ?? ["Waiting for the first data."];
@@ -177,7 +177,7 @@ function tick() {
   showTicks(last);
   refreshRelative();
   const now = performance.now();
-  if (now - charted >= (calm.matches ? 10000 : 900)) {
+  if (now - charted >= (reducedMotion.matches ? 10000 : 900)) {
     charted = now;
     drawCharts();
   }
@@ -204,13 +204,13 @@ function watch() {
   };
 }
 
-// reason returns why the server does not serve events, in its own words if it has some.
+// reason returns why the server does not serve events: the detail of its response if there is one.
 async function reason() {
   const abort = new AbortController();
   try {
     const response = await fetch("dashboard/events", { signal: abort.signal });
     if (!response.ok) return (await response.json()).detail + " Trying again.";
-  } catch { /* no server, or no words */ } finally {
+  } catch { /* no server, or a response without detail */ } finally {
     abort.abort();
   }
   return "There is no connection to the server. Trying again.";
@@ -226,8 +226,8 @@ find("freeze").addEventListener("click", (event) => {
   showLevel();
 });
 find("table-details").addEventListener("toggle", () => rows("minutes", minutes(), (row) => row));
-const place = Intl.DateTimeFormat().resolvedOptions().timeZone;
-put("zone", `Times are in ${zone}${place === zone ? "" : ` (${place})`}.`);
+const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+put("zone", `Times are in ${zone}${timeZone === zone ? "" : ` (${timeZone})`}.`);
 for (const element of document.querySelectorAll(".zone")) element.textContent = `(${zone})`;
 setInterval(tick, 1000);
 watch();
