@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var chart = flag.String("chart", "", "draw what BenchmarkConcurrency, BenchmarkShared or BenchmarkSizes measures into this `FILE`, an SVG")
+var chart = flag.String("chart", "", "SVG `FILE` for the chart of BenchmarkConcurrency, BenchmarkShared or BenchmarkSizes")
 
 // updating labels the reference server while updates run back to back.
 const updating = "updating"

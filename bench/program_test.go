@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
-// BenchmarkProgram compares what users run, the reference server's program with its defaults, with a program that
-// writes as many fixed bytes with net/http. wrk loads each of them over 100 keep-alive connections, one after the other
+// BenchmarkProgram compares the reference server's program with its default settings with a plain net/http program that
+// writes the same number of fixed bytes. wrk loads each of them over 100 keep-alive connections, one after the other
 // in each round. The ratios are medians over all rounds. The CPU time is that of the server, without the database's.
 func BenchmarkProgram(b *testing.B) {
 	if _, err := exec.LookPath("wrk"); err != nil {

@@ -16,8 +16,8 @@ type State struct {
 	InFlight int    // reads in progress: at most 1, or 2 with a SharedState; 0 for a store with ImmediateReads
 	Down     bool   // the store is down: queries fail with ErrStoreDown
 
-	// ReadFailed is when the latest read of the store ended, if it has failed; zero if it has not. It is a time of this
-	// process.
+	// ReadFailed is the end of the latest read of the store if it failed, by the clock of this process; zero if it
+	// succeeded.
 	ReadFailed time.Time
 
 	Interval time.Duration // between two ticks

@@ -9,8 +9,8 @@ import (
 )
 
 // distributeEnv names an SQL statement that distributes the table users over several servers. It makes tests use a new
-// schema in the database of POINTS_TEST_DATABASE_URL instead of a new database: on each new database, somebody would
-// have to set up the workers again.
+// schema in the database of POINTS_TEST_DATABASE_URL instead of a new database: each new database would need
+// its workers set up.
 const distributeEnv = "POINTS_TEST_DISTRIBUTE"
 
 // Distributed reports whether tests run on tables that are distributed over several servers.

@@ -151,7 +151,7 @@ func (d *Database) register(request points.SyncRequest) {
 	}
 }
 
-// identity returns what tells an engine from the others.
+// identity returns the key that distinguishes engines.
 func (d *Database) identity(request points.SyncRequest) any {
 	if d.Fault == NameIsIdentity {
 		return request.Instance

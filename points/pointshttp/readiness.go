@@ -39,9 +39,9 @@ func (h *Handler) Phase() string {
 	return ""
 }
 
-// failureCounts is how long after a failed read a program counts as not ready, unless a later read succeeds. It is
-// limited: a program that is not ready may get no queries.
-const failureCounts = time.Second
+// failureWindow is the time after a failed read in which the program is not ready, unless a later read succeeds. It is
+// limited because a program that is not ready may get no queries.
+const failureWindow = time.Second
 
 func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 	if name := h.Phase(); name != "" {
@@ -49,7 +49,7 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	state := h.engine.State()
-	if !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < failureCounts {
+	if !state.ReadFailed.IsZero() && time.Since(state.ReadFailed) < failureWindow {
 		WriteProblem(w, http.StatusServiceUnavailable, "Queries fail; see the server's log.")
 		return
 	}

@@ -315,8 +315,8 @@ func tearsReads(p *refStore) points.Store {
 	})
 }
 
-// tearsReadsAlike returns the users with even ids as they were two batches before the others, as a table on two servers
-// does that is read on one after the other. If the update waits, the users do not change meanwhile.
+// tearsReadsAlike returns the users with even ids in the state of two batches earlier, like a table on two servers that
+// are read one after the other. While the update waits, reads are consistent.
 func tearsReadsAlike(p *refStore) points.Store {
 	var mu sync.Mutex
 	var history [][]points.User // after each batch of the running update
