@@ -124,7 +124,7 @@ func TestParseConfigActions(t *testing.T) {
 func TestParseConfigErrors(t *testing.T) {
 	t.Parallel()
 	const (
-		address  = "must be host:port, such as 127.0.0.1:4000 or :4000, or a Unix socket, such as unix:/run/points.sock"
+		address  = "must be host:port, such as 127.0.0.1:4000 or :4000, or unix: and an absolute path, such as unix:/run/points.sock"
 		mode     = "must end with the mode of the socket in octal digits, such as unix:/run/points.sock|0660"
 		duration = "must be a duration such as 1m30s, or a number of milliseconds"
 		database = "must look like postgres://user:password@host:5432/database: "
@@ -235,6 +235,10 @@ func TestHelp(t *testing.T) {
 		require.NotEmpty(t, variable, field.Name)
 		assert.Regexp(t, `(?m)^  -[a-z-]+.*\n(    \t.*\n)*?    \t.*\(env `+variable+`\)`, help.String())
 	}
+	for line := range strings.Lines(help.String()) {
+		assert.LessOrEqual(t, len(line), 120)
+	}
+	assert.Regexp(t, `\n    \t[^\n]{60,} ticks?`, help.String(), "usages fill the lines")
 	for _, text := range []string{
 		"(default 127.0.0.1:4000)", "(default 1000000)", "(default 1m0s)", "(default true)", "(default 5s)",
 		"(default text)", "(default info)", "milliseconds", "SIGTERM", "/readyz",

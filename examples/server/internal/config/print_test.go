@@ -66,6 +66,19 @@ func TestPrint(t *testing.T) {
 	}
 }
 
+// A database that is added to the printed settings of a server with users in memory is shared, as by default.
+func TestPrintedSharedIsTheDefault(t *testing.T) {
+	t.Parallel()
+	cfg, _, err := config.Parse(nil, nil, io.Discard)
+	require.NoError(t, err)
+	var out strings.Builder
+	cfg.Print(&out)
+	environ := append(strings.Split(out.String(), "\n"), "DATABASE_URL=postgres://db/points")
+	again, _, err := config.Parse(nil, environ, io.Discard)
+	require.NoError(t, err)
+	assert.True(t, again.Shared)
+}
+
 // Any configuration that is printed and read back is the same, but for its secrets.
 func TestPrintedConfigIsTheSame(t *testing.T) {
 	t.Parallel()

@@ -24,7 +24,8 @@ type Address string
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (a *Address) UnmarshalText(text []byte) error {
-	const rule = "must be host:port, such as 127.0.0.1:4000 or :4000, or a Unix socket, such as unix:/run/points.sock"
+	const rule = "must be host:port, such as 127.0.0.1:4000 or :4000, or unix: and an absolute path, " +
+		"such as unix:/run/points.sock"
 	if strings.ContainsFunc(string(text), isSpaceOrControl) {
 		return errors.New(rule)
 	}
