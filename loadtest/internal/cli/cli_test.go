@@ -302,6 +302,8 @@ func TestErrors(t *testing.T) {
 		{[]string{"-cpus", "-1", url}, exitUsage, "-cpus must be at least 1"},
 		{[]string{"-verify=maybe", url}, exitUsage, `-verify must be true or false, got "maybe"`},
 		{[]string{"-jjj"}, exitUsage, "unknown flag -jjj (-h lists the flags)"},
+		{[]string{"-compare", "a.json", "b.json"}, exitUsage, "use loadtest merge -compare OLD.json NEW.json"},
+		{[]string{"compare", "a.json", "b.json"}, exitUsage, "use loadtest merge -compare OLD.json NEW.json"},
 		{[]string{url, "-n", "5"}, exitUsage, `the URL must be the last argument, got "-n" after it`},
 		{[]string{"ftp://x/"}, exitUsage, "the URL must have the form"},
 		{[]string{"http://x:99999/"}, exitUsage, "port must be from 1 to 65535"},

@@ -40,7 +40,10 @@ func TestMerge(t *testing.T) {
 			assert.FileExists(t, page)
 		})
 	}
-	_, _, code := call(t.Context(), "merge", "-assert", "rps<1", file, file)
+	out, errs, code := call(t.Context(), "merge", "-compare", file, file)
+	assert.Equal(t, exitOK, code, errs)
+	assert.NotContains(t, out, "merged.", "one run")
+	_, _, code = call(t.Context(), "merge", "-assert", "rps<1", file, file)
 	assert.Equal(t, exitFailed, code)
 }
 

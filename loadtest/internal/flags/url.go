@@ -26,6 +26,9 @@ func (cfg *Config) setURL(args []string) (err error) {
 	if _, err := strconv.ParseFloat(args[0], 64); err == nil && cfg.Quiet && len(args) > 1 {
 		return errors.New("-q has no value: use -rate for the rate of all clients together")
 	}
+	if isJSON(args[len(args)-1]) && (isJSON(cfg.Compare) || args[0] == "compare") {
+		return errors.New("to compare the runs of two -json files, use loadtest merge -compare OLD.json NEW.json")
+	}
 	if len(args) > 1 {
 		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
 	}
@@ -34,6 +37,10 @@ func (cfg *Config) setURL(args []string) (err error) {
 		cfg.CompareTarget = cfg.RequestTarget
 	}
 	return err
+}
+
+func isJSON(name string) bool {
+	return strings.HasSuffix(name, ".json") && !strings.Contains(name, "://")
 }
 
 // parseURL parses a URL. As in ab, http:// may be omitted, and the path and query are sent exactly as they are given.

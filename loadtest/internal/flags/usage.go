@@ -21,7 +21,8 @@ and contract checks. As in ab, one-letter flags can be bundled: -kc100. Longer n
   go run ./loadtest -find-max -slo 'p99<50ms' URL               the highest rate that meets an SLO
   go run ./loadtest merge a.json b.json                         one report for the -json files of several machines that
                                                                 generated load at the same time; with -assert, -json,
-                                                                -html, -compare and -e
+                                                                -html, -compare and -e; "merge -compare a.json b.json"
+                                                                compares two finished runs
 
 Closed loop (each client sends its next request after the response to the previous one):
   -n N              number of requests (default 1)

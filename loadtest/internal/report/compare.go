@@ -72,7 +72,10 @@ func rows(old, current *Run) []row {
 	add := func(label, unit string, figure func(*Run) float64) {
 		rows = append(rows, row{Label: label, Unit: unit, Old: figure(old), New: figure(current)})
 	}
-	add("Concurrency", "", func(r *Run) float64 { return float64(r.Load.Concurrency) })
+	bothOpen := old.IsOpen() && current.IsOpen()
+	if !bothOpen {
+		add("Concurrency", "", closedOnly(func(r *Run) float64 { return float64(r.Load.Concurrency) }))
+	}
 	add("Time taken", "s", func(r *Run) float64 { return r.Seconds })
 	add("Complete requests", "", func(r *Run) float64 { return float64(r.Counts.Complete) })
 	add("Failed (without Length)", "", func(r *Run) float64 { return float64(r.Counts.Failed()) })
@@ -83,7 +86,9 @@ func rows(old, current *Run) []row {
 	add("Total transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Received) })
 	add("HTML transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Body) })
 	add("Requests per second", "", func(r *Run) float64 { return r.RequestsPerSecond })
-	add("Time per request", "ms", func(r *Run) float64 { return r.PerRequestMS })
+	if !bothOpen {
+		add("Time per request", "ms", closedOnly(func(r *Run) float64 { return r.PerRequestMS }))
+	}
 	add("Time per request, across all", "ms", func(r *Run) float64 { return r.PerRequestAllMS })
 	add("Transfer rate", "Kbytes/s", func(r *Run) float64 { return r.KBytesPerSecond })
 	add("Connect, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Connect.Mean })
@@ -98,6 +103,16 @@ func rows(old, current *Run) []row {
 		add(percentLabel(percent), "ms", func(r *Run) float64 { return orNaN(at(r.LatencyPercentiles, percent)) })
 	}
 	return rows
+}
+
+// closedOnly returns the figure of a closed loop, and NaN for an open loop: its concurrency is only a limit.
+func closedOnly(figure func(*Run) float64) func(*Run) float64 {
+	return func(r *Run) float64 {
+		if r.IsOpen() {
+			return math.NaN()
+		}
+		return figure(r)
+	}
 }
 
 func percentLabel(p float64) string {

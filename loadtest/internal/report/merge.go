@@ -162,9 +162,9 @@ func (r *Run) shareIn(from, to time.Time) float64 {
 	return (inside / (last - first)) / (all / r.Seconds)
 }
 
-// Describe says what was merged; "" if nothing was.
+// Describe says what was merged; "" if there are not at least two runs.
 func (r *Run) Describe() string {
-	if r.Merged == 0 {
+	if r.Merged < 2 {
 		return ""
 	}
 	return fmt.Sprintf("%d runs merged. Rates are those of the %.1f seconds in which all of them ran.",

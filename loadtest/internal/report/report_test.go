@@ -166,6 +166,20 @@ func TestCompareGolden(t *testing.T) {
 	golden(t, "compare.txt", b.String())
 }
 
+// The concurrency of an open loop is only a limit, so a comparison has no figures that depend on it.
+func TestCompareOpenLoops(t *testing.T) {
+	compare := func(old, current string) string {
+		a, b := example(), example()
+		a.Load.Mode, b.Load.Mode = old, current
+		var text bytes.Buffer
+		require.NoError(t, Compare(&text, a, b))
+		return text.String()
+	}
+	assert.Regexp(t, `Concurrency +\d+ +\d+ +1x`, compare("closed", "closed"))
+	assert.Regexp(t, `Time per request \[ms\] +- +\d`, compare("open", "closed"))
+	assert.NotRegexp(t, `Concurrency|Time per request \[`, compare("open", "open"))
+}
+
 // TestRatiosNeedSameSetup compares the text and the page of comparable and other runs.
 func TestRatiosNeedSameSetup(t *testing.T) {
 	for _, tt := range []struct {

@@ -61,7 +61,9 @@ func (c *Clause) compare(runs *Comparison) Result {
 		return r
 	}
 	ratio, low, high := interval(logs(before), logs(after), runs.Interleaved && len(before) == len(after))
-	r.Measured = fmt.Sprintf("%.3g*old (%s, old %s", ratio, c.format(newMean), c.format(oldMean))
+	// The geometric means, because the ratio is theirs.
+	r.Measured = fmt.Sprintf("%.3g*old (%s, old %s", ratio,
+		c.format(stat.GeometricMean(after, nil)), c.format(stat.GeometricMean(before, nil)))
 	if math.IsNaN(low) {
 		r.Measured += "; single runs: no confidence interval, see -repeat)"
 		r.Met = c.holdsFor(ratio, c.limit)
