@@ -23,7 +23,7 @@ func TestBehindPgBouncer(t *testing.T) {
 		testBehindPgBouncer(t, url+"?default_query_exec_mode=exec&pool_max_conns=8")
 	})
 	t.Run("prepared statements", func(t *testing.T) {
-		pgtest.NeedPreparingPgBouncer(t)
+		pgtest.SkipWithoutPreparedStatements(t)
 		url := pgtest.PgBouncer(t, pgtest.URL(t), "max_prepared_statements = 200")
 		testBehindPgBouncer(t, url+"?pool_max_conns=8")
 	})

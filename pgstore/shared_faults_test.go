@@ -561,7 +561,7 @@ func TestSharedBehindPgBouncer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.setting != "" {
-				pgtest.NeedPreparingPgBouncer(t)
+				pgtest.SkipWithoutPreparedStatements(t)
 			}
 			_, direct := sharedUsers(t)
 			setIsolation(t, direct, test.level)

@@ -48,9 +48,8 @@ func PgBouncer(t testing.TB, database, setting string) (url string) {
 	return "postgres://" + user + "@" + address + "/points"
 }
 
-// NeedPreparingPgBouncer skips the test if PgBouncer cannot keep the prepared statements of its
-// clients, as 1.21 and later can.
-func NeedPreparingPgBouncer(t testing.TB) {
+// SkipWithoutPreparedStatements skips the test unless PgBouncer supports prepared statements, as 1.21 and later do.
+func SkipWithoutPreparedStatements(t testing.TB) {
 	t.Helper()
 	output, err := exec.CommandContext(t.Context(), pgBouncer(t), "--version").Output()
 	if err != nil {
