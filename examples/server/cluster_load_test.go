@@ -155,6 +155,13 @@ func (l *clusterLoad) answered() int {
 	return l.answers
 }
 
+// sinceAnswer returns the time since the latest answer.
+func (l *clusterLoad) sinceAnswer() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Since(l.latest)
+}
+
 // serversSince returns the servers that have answered since a time.
 func (l *clusterLoad) serversSince(since time.Time) (names []string) {
 	l.mu.Lock()

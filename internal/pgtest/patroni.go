@@ -32,14 +32,14 @@ const (
 // A Patroni is a cluster of three PostgreSQL servers that Patroni manages, with one etcd, and an HAProxy that connects
 // its clients to the primary. They are containers in a network of their own. It is not safe for concurrent use.
 type Patroni struct {
-	HAProxy   string // connection string of the superuser, through HAProxy
-	MultiHost string // the same with the addresses of all members
+	HAProxy string // connection string of the superuser, through HAProxy
 
 	t           testing.TB
 	synchronous bool
 	subnet      string // the first three bytes of its addresses
 	network     string // also the label of its containers and the prefix of their names
 	members     []string
+	password    string // of all roles
 }
 
 // guardPatroni is the guard script of a cluster.
@@ -106,26 +106,36 @@ func (p *Patroni) start(ctx context.Context) error {
 		"--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls="+etcd); err != nil {
 		return err
 	}
-	password := rand.Text()
-	var hosts, servers []string
+	p.password = rand.Text()
+	var servers strings.Builder
 	for i := range patroniSize {
 		name, address := fmt.Sprintf("pg%d", i+1), p.address(memberAddress+i)
 		p.members = append(p.members, name)
-		hosts = append(hosts, address+":5432")
-		servers = append(servers, fmt.Sprintf("\tserver %s %s:5432 check port 8008\n", name, address))
+		fmt.Fprintf(&servers, "\tserver %s %s:5432 check port 8008\n", name, address)
 		if err := p.run(ctx, name, memberAddress+i, []string{
 			"--user", "postgres", "--cap-add", "NET_ADMIN",
-			"--env", "PATRONI_CONFIGURATION=" + p.configuration(name, address, etcd, password),
+			"--env", "PATRONI_CONFIGURATION=" + p.configuration(name, address, etcd),
 		}, "patroni"); err != nil {
 			return err
 		}
 	}
-	p.HAProxy = connectionString(password, p.address(haproxyAddress), "5432")
-	p.MultiHost = fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable&target_session_attrs=read-write",
-		password, strings.Join(hosts, ","))
+	p.HAProxy = connectionString(p.password, p.address(haproxyAddress), "5432")
 	return p.run(ctx, "haproxy", haproxyAddress, []string{
-		"--user", "haproxy", "--env", "CONFIGURATION=" + patroniHAProxy + strings.Join(servers, ""),
+		"--user", "haproxy", "--env", "CONFIGURATION=" + patroniHAProxy + servers.String(),
 	}, "sh", "-c", `printf %s "$CONFIGURATION" >/tmp/haproxy.cfg && exec haproxy -db -f /tmp/haproxy.cfg`)
+}
+
+// MultiHost returns the connection string of the superuser with the addresses of all members. Clients try them in their
+// order, beginning with first.
+func (p *Patroni) MultiHost(first string) string {
+	hosts := []string{p.memberAddress(first) + ":5432"}
+	for _, name := range p.members {
+		if name != first {
+			hosts = append(hosts, p.memberAddress(name)+":5432")
+		}
+	}
+	return fmt.Sprintf("postgres://postgres:%s@%s/postgres?sslmode=disable&target_session_attrs=read-write",
+		p.password, strings.Join(hosts, ","))
 }
 
 // run runs a command in a new container.
@@ -140,9 +150,9 @@ func (p *Patroni) run(ctx context.Context, name string, address int, options []s
 func (p *Patroni) container(name string) string { return p.network + "-" + name }
 
 // configuration returns Patroni's settings for a member, as JSON, which is YAML.
-func (p *Patroni) configuration(name, address, etcd, password string) string {
+func (p *Patroni) configuration(name, address, etcd string) string {
 	type object = map[string]any
-	user := func(name string) object { return object{"username": name, "password": password} }
+	user := func(name string) object { return object{"username": name, "password": p.password} }
 	text, err := json.Marshal(object{
 		"scope": "points", "name": name,
 		"restapi": object{"listen": "0.0.0.0:8008", "connect_address": address + ":8008"},

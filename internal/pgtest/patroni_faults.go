@@ -150,6 +150,19 @@ func (p *Patroni) Reconnect(member string) {
 	p.docker("exec", "--user", "root", p.container(member), "iptables", "--wait", "--flush")
 }
 
+// Hang stops a member's Patroni, but not its PostgreSQL, which stays a primary if it is one.
+func (p *Patroni) Hang(member string) { p.signal(member, "STOP") }
+
+// Resume ends the effect of Hang.
+func (p *Patroni) Resume(member string) { p.signal(member, "CONT") }
+
+func (p *Patroni) signal(member, signal string) {
+	p.t.Helper()
+	p.docker("exec", p.container(member), "sh", "-c", `for process in /proc/[0-9]*; do
+		if [ "$(cat "$process/comm")" = patroni ]; then kill -`+signal+` "${process#/proc/}"; fi
+	done`)
+}
+
 // drop drops the packets that match.
 func (p *Patroni) drop(member, input, output string) {
 	p.t.Helper()
