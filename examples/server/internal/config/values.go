@@ -294,14 +294,38 @@ func (o *Origins) UnmarshalText(text []byte) error {
 		if origin == "*" {
 			continue
 		}
-		u, err := url.Parse(origin)
-		if err != nil || u.Scheme == "" || u.Host == "" || origin != u.Scheme+"://"+u.Host {
+		if !isOrigin(origin) {
 			return errors.New("must be origins such as https://a.example,https://b.example:8443, or *")
 		}
 	}
 	*o = Origins(text)
 	return nil
 }
+
+// isOrigin reports whether browsers can send an origin: they leave out the default port, and encode other characters
+// than ASCII. The package of the CORS handler would take a * in it as any text.
+func isOrigin(origin string) bool {
+	const defaultHTTP, defaultHTTPS = ":80", ":443"
+	u, err := url.Parse(origin)
+	if err != nil || u.Hostname() == "" || !originHost.MatchString(u.Host) || origin != u.Scheme+"://"+u.Host {
+		return false
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+			return false
+		}
+	}
+	switch u.Scheme {
+	case "http":
+		return !strings.HasSuffix(u.Host, defaultHTTP)
+	case "https":
+		return !strings.HasSuffix(u.Host, defaultHTTPS)
+	default: // such as chrome-extension
+		return u.Scheme != ""
+	}
+}
+
+var originHost = regexp.MustCompile(`^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?$`)
 
 // MarshalText implements encoding.TextMarshaler.
 func (o Origins) MarshalText() ([]byte, error) { return []byte(o), nil }
