@@ -4,8 +4,8 @@
 //	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
 //
 // It logs to standard error; only -h, -version and -print-config write to standard output. Exit codes: 0 after SIGTERM,
-// SIGHUP or an interrupt; 2 if a flag or its environment variable is invalid; 1 if it cannot start or continue, also
-// because of an OpenTelemetry variable.
+// an interrupt, or SIGHUP, which has no effect after nohup; 2 if a flag or its environment variable is invalid; 1 if it
+// cannot start or continue, also because of an OpenTelemetry variable.
 package main
 
 import (
@@ -76,7 +76,11 @@ func write(text string, stdout, stderr io.Writer) (code int) {
 func serve(cfg config.Config, stderr io.Writer, newExporter telemetry.NewExporter) (code int) {
 	// Otherwise the first write to a log whose reader has exited would kill the process.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup ignores it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 

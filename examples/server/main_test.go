@@ -224,6 +224,25 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// After nohup the end of a terminal's session does not end the server.
+func TestIgnoredHangup(t *testing.T) {
+	t.Parallel()
+	server, _ := command(t, []string{"-c", `trap "" HUP; exec "$0" "$@"`, "", "-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
+	server.Args[3], server.Path = server.Path, "/bin/sh"
+	address, log := startServer(t, server)
+	require.NoError(t, server.Process.Signal(syscall.SIGHUP))
+	for range 20 {
+		response, err := http.Get("http://" + address + "/readyz")
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusOK, response.StatusCode)
+	}
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	_, err := io.ReadAll(log)
+	require.NoError(t, err)
+	require.NoError(t, server.Wait())
+}
+
 // The server survives a log whose reader has closed it.
 func TestClosedLog(t *testing.T) {
 	t.Parallel()

@@ -42,7 +42,7 @@ func listen(addr config.Address) (net.Listener, error) {
 }
 
 // listenUnix creates a Unix socket and listens on it. It replaces a socket that a killed server has left. Closing the
-// listener removes the socket.
+// listener removes the socket, unless another program has replaced it.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	folder, err := lockFolder(filepath.Dir(path)) // so that no other server takes the new socket for one that was left
 	switch {
@@ -70,7 +70,30 @@ func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 		listener.Close() //nolint:errcheck // the first error counts
 		return nil, err
 	}
-	return listener, nil
+	created, err := os.Lstat(path)
+	if err != nil {
+		listener.Close() //nolint:errcheck // the first error counts
+		return nil, err
+	}
+	listener.(*net.UnixListener).SetUnlinkOnClose(false) //nolint:forcetypeassert // its network is unix
+	return &unixListener{Listener: listener, path: path, created: created}, nil
+}
+
+// A unixListener listens on a Unix socket that it created.
+type unixListener struct {
+	net.Listener
+
+	path    string
+	created fs.FileInfo
+}
+
+// Close removes the socket, and stops listening. It leaves the socket of a server that was started after somebody had
+// removed this one's; net.UnixListener would remove whatever has the path.
+func (l *unixListener) Close() error {
+	if there, err := os.Lstat(l.path); err == nil && os.SameFile(there, l.created) {
+		os.Remove(l.path) //nolint:errcheck // the next server replaces what is left
+	}
+	return l.Listener.Close()
 }
 
 // removeStale removes a socket on which no process listens.

@@ -87,6 +87,25 @@ func TestReplaceStaleSocketOnce(t *testing.T) {
 	}
 }
 
+// A listener that ends does not remove the socket of the next server, which was started after somebody had removed its
+// own.
+func TestSocketOfAnotherServerIsKept(t *testing.T) {
+	t.Parallel()
+	address := config.Address("unix:" + filepath.Join(t.TempDir(), "socket"))
+	path, _, _ := address.Unix()
+	old, err := listen(address)
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(path))
+	listener, err := listen(address)
+	require.NoError(t, err)
+	require.NoError(t, old.Close())
+	c, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+	require.NoError(t, listener.Close())
+	assert.NoFileExists(t, path)
+}
+
 func TestListenOnUnixSocketErrors(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
