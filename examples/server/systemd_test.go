@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -53,6 +55,42 @@ func TestNotify(t *testing.T) {
 	_, err = io.ReadAll(log)
 	require.NoError(t, err)
 	require.NoError(t, server.Wait())
+}
+
+// A systemd that does not read keeps the server neither from serving nor from stopping.
+func TestNotifyDoesNotWait(t *testing.T) {
+	t.Parallel()
+	socket := &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	systemd, err := net.ListenUnixgram("unixgram", socket)
+	require.NoError(t, err)
+	defer systemd.Close()
+	others, err := net.DialUnix("unixgram", nil, socket)
+	require.NoError(t, err)
+	defer others.Close()
+	fill(t, others)
+	server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false", "-shutdown-timeout=1s", "-shutdown-delay=0"}, "NOTIFY_SOCKET="+socket.Name)
+	_, log := startServer(t, server)
+	line, err := log.ReadString('\n')
+	require.NoError(t, err)
+	assert.Contains(t, line, `"systemd could not be notified" state="READY=1" error="it does not read its socket"`)
+	require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+	_, err = io.ReadAll(log)
+	require.NoError(t, err)
+	require.NoError(t, server.Wait())
+}
+
+// fill sends datagrams until the receiver takes no more.
+func fill(t *testing.T, c *net.UnixConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Write(func(fd uintptr) bool {
+		for err == nil {
+			_, err = syscall.Write(int(fd), []byte("X=1"))
+		}
+		return true
+	}))
+	require.ErrorIs(t, err, syscall.EAGAIN)
 }
 
 // activated returns the server as a command that systemd has passed the sockets of the listeners.
@@ -202,14 +240,30 @@ func TestSocketActivationErrors(t *testing.T) {
 	packets, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	defer packets.Close()
-	for want, server := range map[string]*exec.Cmd{
-		"systemd passes 2 sockets, but the server uses one: see the unit's ListenStream=":               activated(t, nil, listener, listener),
-		"the socket that systemd passes is not a stream socket: it must come from a ListenStream= line": activated(t, nil, packets),
+	unixPackets, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "socket"), Net: "unixgram"})
+	require.NoError(t, err)
+	defer unixPackets.Close()
+	accepted, err := net.DialTCP("tcp", nil, listener.Addr().(*net.TCPAddr)) // with Accept=yes
+	require.NoError(t, err)
+	defer accepted.Close()
+	const (
+		two = "systemd passes 2 sockets, but the server uses one: see the unit's ListenStream="
+		not = "the socket that systemd passes does not listen for streams: it must come from a ListenStream= line, without Accept=yes"
+	)
+	for _, test := range []struct {
+		server *exec.Cmd
+		want   string
+	}{
+		{activated(t, nil, listener, listener), two},
+		{activated(t, nil, packets), not},
+		{activated(t, nil, unixPackets), not},
+		{activated(t, nil, accepted), not},
 	} {
 		var stderr strings.Builder
-		server.Stderr = &stderr
-		require.Error(t, server.Run())
-		assert.Equal(t, 1, server.ProcessState.ExitCode())
-		assert.Contains(t, stderr.String(), want)
+		test.server.Stderr = &stderr
+		require.Error(t, test.server.Run())
+		assert.Equal(t, 1, test.server.ProcessState.ExitCode())
+		assert.Contains(t, stderr.String(), test.want)
+		assert.NotContains(t, stderr.String(), "serving")
 	}
 }

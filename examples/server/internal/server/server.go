@@ -242,14 +242,16 @@ func (s *Server) shared() bool { return s.backend.Store().Capabilities().SharedS
 
 // serve serves connections, also before the server is ready, so that /healthz and /readyz answer. With a socket of
 // systemd it waits until the server is ready: what clients sent while no server ran is answered then, and not with 503.
+// If the server stops before that, the clients are left to the next one.
 func (s *Server) serve(ctx context.Context) error {
+	defer close(s.served)
 	if s.activated {
 		select {
 		case <-s.ready:
 		case <-ctx.Done():
+			return nil
 		}
 	}
-	defer close(s.served)
 	err := pointshttp.Serve(s.http, s.listener)
 	if stopping := ctx.Err() != nil && errors.Is(err, net.ErrClosed); !stopping {
 		return fmt.Errorf("listening on %s failed: %w", displayURL(s.Addr()), err)

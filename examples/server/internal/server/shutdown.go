@@ -11,7 +11,7 @@ import (
 // waiting queries (shutdown), and closes the backend (closeInTime). All of them together take at most
 // config.Config.ShutdownTimeout.
 
-// closeTimeout limits the time to close the backend, and that to export the latest telemetry.
+// closeTimeout limits the time to close the backend, that to export the latest telemetry, and that to notify systemd.
 func (s *Server) closeTimeout() time.Duration {
 	const share, most = 10, time.Second
 	return min(most, time.Duration(s.cfg.ShutdownTimeout)/share)

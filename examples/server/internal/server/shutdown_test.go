@@ -63,6 +63,22 @@ func TestShutdownTimeout(t *testing.T) {
 	}
 }
 
+// A server with a socket of systemd that stops before it is ready leaves its clients to the next one.
+func TestStopBeforeReady(t *testing.T) {
+	t.Parallel()
+	_, listener := pipe()
+	s := &Server{
+		activated: true, ready: make(chan struct{}), served: make(chan struct{}),
+		listener: connlimit.New(listener, 1, func(bool) {}), http: new(http.Server),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, listener.Close())
+	require.NoError(t, s.serve(ctx))
+	<-s.served
+	assert.Len(t, listener.(*pipeListener).conns, 1, "no client was accepted")
+}
+
 // pipe returns a connection, and a listener whose only connection is its other end.
 func pipe() (net.Conn, net.Listener) {
 	client, server := net.Pipe()

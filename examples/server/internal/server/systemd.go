@@ -23,16 +23,35 @@ func activated() (net.Listener, error) {
 	case len(listeners) > 1:
 		return nil, fmt.Errorf("systemd passes %d sockets, but the server uses one: see the unit's ListenStream=",
 			len(listeners))
-	case listeners[0] == nil:
-		return nil, errors.New("the socket that systemd passes is not a stream socket: it must come from a " +
-			"ListenStream= line")
+	case listeners[0] == nil || !acceptsStreams(listeners[0]):
+		return nil, errors.New("the socket that systemd passes does not listen for streams: it must come from a " +
+			"ListenStream= line, without Accept=yes")
 	}
 	return listeners[0], nil
 }
 
-// notify tells systemd the state of the service, for Type=notify. Elsewhere it does nothing.
+// acceptsStreams reports whether connections can be accepted from a listener. net.FileListener also returns one for a
+// Unix socket of datagrams, and for the connection that systemd passes with Accept=yes.
+func acceptsStreams(listener net.Listener) bool {
+	network := listener.Addr().Network()
+	return (network == "tcp" || network == "unix") && isListening(listener)
+}
+
+// notify tells systemd the state of the service, for Type=notify. Elsewhere it does nothing. It does not wait for a
+// systemd that does not read: the message is sent when it does.
 func (s *Server) notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	sent := make(chan error, 1)
+	go func() {
+		_, err := daemon.SdNotify(false, state)
+		sent <- err
+	}()
+	var err error
+	select {
+	case err = <-sent:
+	case <-time.After(s.closeTimeout()):
+		err = errors.New("it does not read its socket")
+	}
+	if err != nil {
 		s.logger.Warn("systemd could not be notified", "state", state, "error", err)
 	}
 }
