@@ -54,6 +54,7 @@ func TestQueryModes(t *testing.T) {
 				})
 				store, err := pgstore.New(pool, pgstore.Config{BatchSize: 3000, Shared: true})
 				require.NoError(tb, err)
+				pgstore.TolerateBusyMachine(store)
 				require.NoError(tb, store.Migrate(tb.Context()))
 				require.NoError(tb, store.Check(tb.Context()))
 				_, err = pool.Exec(tb.Context(), "INSERT INTO users (id) SELECT unnest($1::bigint[])", ids)

@@ -52,6 +52,7 @@ func TestStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
 				store, _ := openAs(tb, create, pgstore.Config{BatchSize: 3000}, ids)
+				pgstore.TolerateBusyMachine(store)
 				return store
 			})
 		})

@@ -204,10 +204,15 @@ func (c *cluster) untilTick() {
 	c.until("tick", func() bool { return len(c.audit.ticks()) > n })
 }
 
-// untilUpdated waits for an update that begins from now on.
+// untilUpdated waits for an update of a tick from now on.
 func (c *cluster) untilUpdated() {
 	c.t.Helper()
-	n := len(c.audit.ticks())
+	c.untilUpdatedSince(len(c.audit.ticks()))
+}
+
+// untilUpdatedSince waits for an update that ends after tick n, counted from 0.
+func (c *cluster) untilUpdatedSince(n int) {
+	c.t.Helper()
 	c.until("update", func() bool {
 		ticks, updated := c.audit.ticks(), c.audit.updated()
 		return len(ticks) > n && len(updated) > 0 && updated[len(updated)-1].at.After(ticks[n].At)
