@@ -34,6 +34,7 @@ func TestChecker(t *testing.T) {
 		"0 points":           {bodies: []string{`{"users":[{"points":0}],"timestamp":null}`}, want: "0 points"},
 		"101 points":         {bodies: []string{`{"users":[{"points":5},{"points":101}],"timestamp":null}`}, want: "101 points"},
 		"no points":          {bodies: []string{`{"users":[{"id":1}],"timestamp":null}`}, want: "-1 points"},
+		"a user twice":       {bodies: []string{`{"users":[{"id":9,"points":5},{"points":6,"id":9}],"timestamp":null}`}, want: "two users with the id 9"},
 		"two nulls":          {bodies: []string{null, null}, want: "second null"},
 		"the same twice":     {bodies: []string{body(1000), body(2000), body(1000)}, want: "returned twice"},
 		"another nanosecond": {bodies: []string{body(1000), body(1999)}, want: "returned twice"},

@@ -16,8 +16,9 @@ const maxUsers = 2
 // A response is the part of a body that is checked.
 type response struct {
 	users     int
-	points    [maxUsers]int // of the first users
-	timestamp time.Time     // zero for null
+	ids       [maxUsers]string // of the first users, as JSON; "" if it is missing
+	points    [maxUsers]int    // of the first users
+	timestamp time.Time        // zero for null
 }
 
 // errShape is wrapped by the errors for bodies that do not have the form of a PointsApp response.
@@ -90,9 +91,9 @@ func parse(body []byte) (response, error) {
 func (r *response) parseUsers(in *jlexer.Lexer) {
 	in.Delim('[')
 	for in.Ok() && !in.IsDelim(']') {
-		p := parsePoints(in)
+		id, p := parseUser(in)
 		if r.users < maxUsers {
-			r.points[r.users] = p
+			r.ids[r.users], r.points[r.users] = id, p
 		}
 		r.users++
 		in.WantComma()
@@ -100,22 +101,25 @@ func (r *response) parseUsers(in *jlexer.Lexer) {
 	in.Delim(']')
 }
 
-// parsePoints parses a user and returns its points; -1 if it has none.
-func parsePoints(in *jlexer.Lexer) int {
-	p := -1
+// parseUser parses a user and returns its id as JSON, and its points; -1 if it has none.
+func parseUser(in *jlexer.Lexer) (id string, p int) {
+	p = -1
 	in.Delim('{')
 	for in.Ok() && !in.IsDelim('}') {
 		key := in.UnsafeFieldName(false)
 		in.WantColon()
-		if key == "points" {
+		switch key {
+		case "id":
+			id = string(in.Raw())
+		case "points":
 			p = in.Int()
-		} else {
+		default:
 			in.SkipRecursive()
 		}
 		in.WantComma()
 	}
 	in.Delim('}')
-	return p
+	return id, p
 }
 
 func (r *response) parseTimestamp(in *jlexer.Lexer) {
@@ -139,6 +143,9 @@ func (r *response) violation() string {
 		if p < 1 || p > points.MaxPoints {
 			return fmt.Sprintf("user with %d points, must be 1..%d", p, points.MaxPoints)
 		}
+	}
+	if r.users == maxUsers && r.ids[0] == r.ids[1] && r.ids[0] != "" {
+		return "two users with the id " + r.ids[0]
 	}
 	return ""
 }
