@@ -57,7 +57,7 @@ func (f *fakeSource) source() Source {
 		Phase:    func() string { return "" },
 		Updates:  func(int) any { return []int{} },
 		Problems: func() []Problem { return []Problem{{Message: "a problem"}} },
-		Latest:   func() json.RawMessage { return nil },
+		Latest:   func() Response { return Response{} },
 		Watch:    func(on bool) { f.watched = append(f.watched, on) },
 	}
 }
@@ -105,6 +105,8 @@ func TestSnapshot(t *testing.T) {
 		assert.InDelta(t, 50, second.Sample.Rate, 1e-9)
 		assert.InDelta(t, 5, second.Sample.Errors, 1e-9)
 		assert.InDelta(t, .99, second.Sample.P99, .001)
+		assert.InDelta(t, .99, second.Minute.P99, .001)
+		assert.InDelta(t, .1, second.Minute.ErrorShare, 1e-9)
 
 		<-time.After(2 * time.Second)
 		third := s.next()
@@ -136,6 +138,7 @@ func TestSnapshotOfSharedState(t *testing.T) {
 		{Instance: "two", Started: at(2), Seen: at(8)},
 	}, current.Servers)
 	assert.Zero(t, current.Running)
+	assert.Equal(t, at(1), current.Server.Started, "as in the list of servers")
 
 	state.Shared.Updates = []points.SharedUpdate{{ID: 1, Instance: "one", InstanceID: 1, Started: at(5)}}
 	current = (&sampler{source: source}).next()
@@ -149,6 +152,56 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	state.Shared = nil
 	current = (&sampler{source: source}).next()
 	assert.Nil(t, current.Servers)
+}
+
+// A server that no longer shares the state is shown as gone for some minutes, unless one of its name replaces it.
+func TestGoneServers(t *testing.T) {
+	t.Parallel()
+	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
+	one := points.SharedInstance{Instance: "one", ID: 1, Started: at(0), Seen: at(8)}
+	two := points.SharedInstance{Instance: "two", ID: 2, Started: at(1), Seen: at(9)}
+	three := points.SharedInstance{Instance: "three", ID: 3, Started: at(1), Seen: at(9)}
+	var state points.State
+	source := newFakeSource().source()
+	source.State = func() points.State { return state }
+	s := sampler{source: source}
+	serversAt := func(second int, instances ...points.SharedInstance) []server {
+		state = points.State{InstanceID: 1, Shared: &points.SharedStatus{Time: at(second), Instances: instances}}
+		return s.next().Servers
+	}
+	here := server{Instance: "one", Started: at(0), Seen: at(8), This: true}
+	goneTwo := server{Instance: "two", Started: at(1), Seen: at(9), Gone: true}
+	goneThree := server{Instance: "three", Started: at(1), Seen: at(9), Gone: true}
+	assert.Len(t, serversAt(9, one, three, two), 3)
+	assert.Equal(t, []server{here, goneThree, goneTwo}, serversAt(12, one))
+	again := points.SharedInstance{Instance: "two", ID: 4, Started: at(20), Seen: at(20)}
+	assert.Equal(t, []server{here, {Instance: "two", Started: at(20), Seen: at(20)}, goneThree}, serversAt(20, one, again))
+	assert.Len(t, serversAt(9+300, one, again), 3)
+	assert.Len(t, serversAt(9+301, one, again), 2)
+}
+
+// A running update has the time of its latest progress.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var state points.State
+		source := newFakeSource().source()
+		source.State = func() points.State { return state }
+		s := sampler{source: source}
+		after := func(d time.Duration, done int64) snapshot {
+			<-time.After(d)
+			state.Updater.Done = done
+			return s.next()
+		}
+		assert.Zero(t, after(time.Second, 500).Progressed, "no update runs")
+		state.Updater.RunningSince = time.Now()
+		assert.Zero(t, after(time.Second, 0).Progressed)
+		progressed := after(time.Second, 500)
+		assert.Equal(t, progressed.Time, progressed.Progressed)
+		assert.Equal(t, progressed.Time, after(10*time.Second, 500).Progressed)
+		latest := after(time.Second, 700)
+		assert.Equal(t, latest.Time, latest.Progressed)
+	})
 }
 
 // Samples are taken while no page is open, so that a page is full at once. All pages get the same snapshots.

@@ -86,11 +86,11 @@ func serving(s *snapshot, w window) []reason {
 	if s.Down {
 		add(levelDown, "Reads of the database fail: queries are rejected with status 503.")
 	}
-	if w.syncAge > maxSyncAge {
+	if w.unsynced() {
 		add(levelDegraded,
 			"The shared state has not been read for %s: the database does not answer. "+
 				"This server does not tick until it answers.",
-			w.syncAge.Round(time.Second))
+			spaced(w.syncAge.Round(time.Second)))
 	}
 	if w.errorShare > maxErrorShare && !s.Down {
 		add(levelDegraded, "%.1f%% of the queries of the last minute failed with status 5xx (limit %.0f%%).",
@@ -98,7 +98,7 @@ func serving(s *snapshot, w window) []reason {
 	}
 	if w.p99 > maxP99 {
 		add(levelDegraded, "Queries are slow: the 99th percentile of the last minute is %s (limit %s).",
-			w.p99.Round(time.Millisecond), maxP99)
+			spaced(w.p99), spaced(maxP99))
 	}
 	full := func(what string, n, limit int64, then string) {
 		if float64(n) >= maxFull*float64(limit) {
@@ -129,4 +129,17 @@ func updating(s *snapshot, w window) []reason {
 		add("Updates take longer than the interval: %d ticks of the last 10 minutes were skipped.", w.skipped)
 	}
 	return reasons
+}
+
+// spaced returns a duration as the page writes it: 320 ms, 1.25 s, 2 min 5 s, 1 h 15 min.
+func spaced(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.3g s", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+	}
+	return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
 }

@@ -32,13 +32,13 @@ func TestHealth(t *testing.T) {
 			"Reads of the database fail: queries are rejected with status 503.", "The latest update failed. Users keep their points.",
 		}},
 		"state not synced": {snapshot{}, window{syncAge: 6 * time.Second}, levelDegraded, []string{
-			"The shared state has not been read for 6s: the database does not answer. This server does not tick until it answers.",
+			"The shared state has not been read for 6 s: the database does not answer. This server does not tick until it answers.",
 		}},
 		"errors": {snapshot{}, window{errorShare: .02}, levelDegraded, []string{
 			"2.0% of the queries of the last minute failed with status 5xx (limit 1%).",
 		}},
 		"slow": {snapshot{}, window{p99: 501 * time.Millisecond}, levelDegraded, []string{
-			"Queries are slow: the 99th percentile of the last minute is 501ms (limit 500ms).",
+			"Queries are slow: the 99th percentile of the last minute is 501 ms (limit 500 ms).",
 		}},
 		"connections": {snapshot{Connections: 90}, window{}, levelDegraded, []string{
 			"Open connections: 90 of 100. At the limit idle ones are closed, and without any, new ones get status 503.",
@@ -104,11 +104,24 @@ func TestWindows(t *testing.T) {
 		assert.Equal(t, levelOK, current.Level)
 		seconds(2)
 		assert.Equal(t, levelDegraded, current.Level, "the shared state is not read")
+		assert.True(t, current.Unsynced)
 		state.Shared = &points.SharedStatus{Time: time.Now()}
 		seconds(1)
 		assert.Equal(t, levelOK, current.Level)
+		assert.False(t, current.Unsynced)
 		assert.LessOrEqual(t, len(s.past), 605)
 	})
+}
+
+// Durations are written as those of the page's scripts.
+func TestSpaced(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		501 * time.Millisecond: "501 ms", time.Second: "1 s", 1254 * time.Millisecond: "1.25 s", 20 * time.Second: "20 s",
+		119 * time.Second: "119 s", 125 * time.Second: "2 min 5 s", 75 * time.Minute: "1 h 15 min",
+	} {
+		assert.Equal(t, want, spaced(d))
+	}
 }
 
 // The database is down while the metric of alerts.yml says so.

@@ -13,13 +13,13 @@ import (
 // A Source has the data of a dashboard. Its functions must be safe for concurrent use.
 type Source struct {
 	Server   Server
-	Metrics  prometheus.Gatherer    // of package telemetry
-	State    func() points.State    // of the engine
-	Phase    func() string          // "starting: …" or "shutting down"; "" while the server serves queries
-	Updates  func(n int) any        // the latest n updates, newest last, as JSON values
-	Problems func() []Problem       // the latest warnings and errors
-	Latest   func() json.RawMessage // the latest response to a query since Watch(true); nil if there was none
-	Watch    func(bool)             // called with true when the first page opens, with false when the last one closes
+	Metrics  prometheus.Gatherer // of package telemetry
+	State    func() points.State // of the engine
+	Phase    func() string       // "starting: …" or "shutting down"; "" while the server serves queries
+	Updates  func(n int) any     // the latest n updates, newest last, as JSON values
+	Problems func() []Problem    // the latest warnings and errors
+	Latest   func() Response     // the responses to queries since Watch(true)
+	Watch    func(bool)          // called with true when the first page opens, with false when the last one closes
 }
 
 // A Server has the properties of a server that do not change while it runs.
@@ -31,6 +31,15 @@ type Server struct {
 	MaxConnections int64     `json:"max_connections"`
 	MaxWaiting     int64     `json:"max_waiting"`
 	Controls       bool      `json:"controls"` // whether /control is enabled
+}
+
+// A Response is the latest response to a query with status 200, and what became of the queries after it.
+type Response struct {
+	Body     json.RawMessage `json:"body"` // null if there was none
+	Time     time.Time       `json:"time,omitzero"`
+	Failures int64           `json:"failures"` // responses with status 5xx since
+	Failed   time.Time       `json:"failed_at,omitzero"`
+	Status   int             `json:"failed_status"` // of the latest one of these
 }
 
 // A snapshot is the state of a server. Its rates and percentiles are those of the last 10 seconds; Sample has those
@@ -55,12 +64,15 @@ type snapshot struct {
 	LockWait    float64            `json:"lock_wait_p99_ms"` // with a shared state
 	Batch       float64            `json:"queries_per_read"` // mean
 	Reads       float64            `json:"reads_per_second"`
+	Minute      minute             `json:"minute"`
+	Unsynced    bool               `json:"unsynced"` // the shared state cannot be read: no ticks here
 	Down        bool               `json:"down"`
 	Interval    float64            `json:"interval_seconds"`
 	Paused      bool               `json:"paused"`
 	NextTick    time.Time          `json:"next_tick,omitzero"`
 	Skipped     uint64             `json:"skipped"`
 	Running     time.Time          `json:"running_since,omitzero"`
+	Progressed  time.Time          `json:"progressed_at,omitzero"` // when Done last changed in the running update
 	Done        int64              `json:"done"`
 	Total       int64              `json:"total"`
 	Failures    int                `json:"failures"` // consecutive failed updates
@@ -68,11 +80,17 @@ type snapshot struct {
 	Servers     []server           `json:"servers"` // null if the state is not shared
 	Updates     any                `json:"updates"`
 	Problems    []Problem          `json:"problems"`
-	Latest      json.RawMessage    `json:"latest"`
+	Latest      Response           `json:"latest"`
 }
 
 // limits are the limits of health.go that the page shows.
 type limits struct {
+	P99        float64 `json:"p99_ms"`
+	ErrorShare float64 `json:"error_share"`
+}
+
+// A minute has the figures of the last minute that count for the limits.
+type minute struct {
 	P99        float64 `json:"p99_ms"`
 	ErrorShare float64 `json:"error_share"`
 }
@@ -85,6 +103,9 @@ type window struct {
 	syncAge    time.Duration // since the shared state was last read; 0 if there is none
 }
 
+// unsynced reports whether the shared state cannot be read, so that there are no ticks.
+func (w window) unsynced() bool { return w.syncAge > maxSyncAge }
+
 // A sampler takes the snapshots of a server. It is not safe for concurrent use.
 type sampler struct {
 	source Source
@@ -94,6 +115,11 @@ type sampler struct {
 
 	shared time.Time // of the shared state, by its clock
 	synced time.Time // when that last changed
+
+	done       int64     // of the running update
+	progressed time.Time // when that last changed
+
+	known map[uint64]server // those that shared the state, by ID
 }
 
 const (
@@ -111,14 +137,21 @@ func (s *sampler) next() snapshot {
 		Server: s.source.Server, Limits: limits{P99: 1000 * maxP99.Seconds(), ErrorShare: maxErrorShare},
 		Time: now.at.UTC(), Phase: s.source.Phase(), Statuses: make(map[string]float64),
 		Connections: int64(now.connections), PoolInUse: int64(now.poolInUse), PoolMax: int64(now.poolMax),
-		Waiting: state.Waiting, Down: now.down, Servers: servers(state),
+		Waiting: state.Waiting, Down: now.down, Servers: s.servers(state),
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
 		Failures: state.Updater.Failures, Breaker: state.Updater.Breaker.String(),
 		Updates: s.source.Updates(20), Problems: s.source.Problems(), Latest: s.source.Latest(),
 	}
+	if started, ok := startedHere(current.Servers); ok {
+		current.Server.Started = started
+	}
+	current.Progressed = s.progress(&current)
 	current.addFigures(now.since(s.before(now, figuresWindow)))
-	current.health = healthOf(&current, s.window(now, state))
+	w := s.window(now, state)
+	current.Unsynced = w.unsynced()
+	current.Minute = minute{P99: 1000 * w.p99.Seconds(), ErrorShare: w.errorShare}
+	current.health = healthOf(&current, w)
 	if current.Level != s.level {
 		s.level, s.since = current.Level, current.Time
 	}
@@ -130,6 +163,18 @@ func (s *sampler) next() snapshot {
 	}
 	s.keep(now)
 	return current
+}
+
+// progress returns when the running update of this server made its latest progress; zero if it has made none.
+func (s *sampler) progress(current *snapshot) time.Time {
+	switch {
+	case current.Running.IsZero() || current.Done == 0:
+		s.progressed = time.Time{}
+	case current.Done != s.done:
+		s.progressed = current.Time
+	}
+	s.done = current.Done
+	return s.progressed
 }
 
 func (s *snapshot) addFigures(d difference) {
@@ -149,11 +194,11 @@ func (s *snapshot) addFigures(d difference) {
 // window returns what healthOf needs of the past.
 func (s *sampler) window(now counts, state points.State) window {
 	var w window
-	minute := now.since(s.before(now, healthWindow))
-	if rate := minute.rate(); rate > 0 {
-		w.errorShare = minute.errors() / rate
+	last := now.since(s.before(now, healthWindow))
+	if rate := last.rate(); rate > 0 {
+		w.errorShare = last.errors() / rate
 	}
-	w.p99 = time.Duration(minute.requests.percentile(.99) * float64(time.Second))
+	w.p99 = time.Duration(last.requests.percentile(.99) * float64(time.Second))
 	if old := s.before(now, skippedWindow); old.shared == now.shared && now.skipped > old.skipped {
 		w.skipped = now.skipped - old.skipped
 	}

@@ -203,6 +203,46 @@ func (p *tab) requireKeyboard() {
 	assert.Len(p.t, reached, count)
 }
 
+// requireOld checks that texts say when they were true.
+func (p *tab) requireOld(ids ...string) {
+	p.t.Helper()
+	for _, id := range ids {
+		assert.Regexp(p.t, `^\s*At \d\d:\d\d:\d\d UTC: `, evaluate[string](p, textOf(id)), id)
+	}
+	assert.Zero(p.t, evaluate[int](p, `document.querySelectorAll("main > :not(#state) h2:not([data-old])").length`))
+}
+
+// requireWholeRows checks that no cell of a table is cut off, on a screen and on a phone.
+func (p *tab) requireWholeRows(id string) {
+	p.t.Helper()
+	for _, width := range []int64{1280, 360} {
+		p.run(chromedp.EmulateViewport(width, 900))
+		assert.Empty(p.t, evaluate[[]string](p, `(() => {
+			const body = document.getElementById("`+id+`"), frame = body.closest(".scroll").getBoundingClientRect();
+			return [...body.querySelectorAll("td")].filter((cell) => {
+				const box = cell.getBoundingClientRect();
+				return box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
+			}).map((cell) => cell.textContent);
+		})()`), "%s, %d wide", id, width)
+	}
+	p.run(chromedp.EmulateViewport(1280, 900))
+}
+
+// requireMarks checks how the page marks a percentile above its limit: of the last minute, or of the last 10 seconds.
+func (p *tab) requireMarks() {
+	p.t.Helper()
+	marks := func(seconds, minute string) string {
+		return evaluate[string](p, `(() => {
+			showFigures({...last, level: "ok", p99_ms: `+seconds+`, minute: {p99_ms: `+minute+`, error_share: 0}});
+			const mark = document.getElementById("p99-limit");
+			return mark.className + ": " + mark.textContent;
+		})()`)
+	}
+	assert.Equal(p.t, "limit: limit 500 ms over a minute", marks("320", "320"))
+	assert.Equal(p.t, "limit warning: ▲ above the limit of 500 ms, but not over the last minute: 320 ms", marks("582", "320"))
+	assert.Equal(p.t, "limit bad: ✗ limit 500 ms, exceeded: 582 ms over the last minute", marks("582", "582"))
+}
+
 // queryContinuously makes clients query a server until the test ends, even while it is down.
 func queryContinuously(t *testing.T, r *testServer, clients int) {
 	t.Helper()
@@ -263,6 +303,12 @@ func TestDashboard(t *testing.T) {
 
 	p.requireAccessible()
 	p.requireKeyboard()
+	p.requireWholeRows("history")
+	p.requireMarks()
+	// The charts show what there is, at least 2 minutes and at most 30.
+	p.until(`Math.abs(charts[0].chart.scales.x.max - charts[0].chart.scales.x.min - Math.max(120, serverNow() / 1000 - past.time[0])) < 5`)
+	assert.InDelta(t, 1800, evaluate[float64](p,
+		`(() => { const first = past.time[0]; past.time[0] -= 4000; const [a, b] = span(); past.time[0] = first; return b - a; })()`), 1)
 
 	// An update, by keyboard: its bar shows how far it is, here while it waits for a row.
 	tx, err := connect(t, proxied).Begin(t.Context())
@@ -273,6 +319,7 @@ func TestDashboard(t *testing.T) {
 	p.until(textOf("update-text") + `.startsWith("Running since")`)
 	const share = `document.getElementById("progress").value`
 	p.until(share + ` > 0 && ` + share + ` < 1`)
+	p.until(textOf("update-text") + `.includes("Latest progress at ")`)
 	require.NoError(t, tx.Rollback(t.Context()))
 	p.until(textOf("outcome") + `.startsWith("The update has succeeded: 200,000 users in ")`)
 	p.until(textOf("history") + `.split("done").length === 3`)
@@ -310,10 +357,19 @@ func TestDashboard(t *testing.T) {
 	p.until(textOf("level") + ` === "Stale"`)
 	assert.Contains(t, p.text("#reasons"), "There is no connection to the server.")
 	assert.Regexp(t, `^Stale – one – `, evaluate[string](p, `document.title`))
+	p.requireOld("update-text", "ticks", "problems")
+	assert.NotContains(t, p.text("#ticks"), "The next one is")
+	assert.Regexp(t, `, at \d\d:\d\d:\d\d UTC$`, evaluate[string](p, textOf("ticks-value")))
+	assert.Equal(t, "Disabled: no data comes from the server.", p.text("#disabled-note"))
+	assert.Empty(t, evaluate[[]string](p, `[...document.querySelectorAll("#controls button:enabled")].map((b) => b.textContent)`))
+	p.until(`lastGap()`)
+	p.until(`document.getElementById("rate-chart").ariaLabel.includes(", no data after ")`)
 	p.requireAccessible()
 	cfg.Addr = config.Address(strings.TrimPrefix(r.url, "http://"))
 	startReady(t, cfg)
 	p.until(rate + ` > 0 && ` + textOf("level") + ` !== "Stale"`)
+	p.until(`!document.querySelector("[data-old]") && !document.querySelector("#controls :disabled")`)
+	assert.NotRegexp(t, `^At `, p.text("#update-text"))
 	p.requireClean()
 }
 
@@ -321,11 +377,13 @@ func TestDashboard(t *testing.T) {
 func TestDashboardOfOutage(t *testing.T) {
 	t.Parallel()
 	proxied, proxy := proxiedDatabase(t)
-	r := startReady(t, configFor(proxied))
+	cfg := configFor(proxied)
+	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	queryContinuously(t, r, 1)
 	p := openTab(t, r.url+"/dashboard")
 	p.until(present("OK") + ` || ` + present("Degraded")) // a busy machine is slow
+	p.until(`last.latest.body !== null`)
 	undo := pgtest.Toxic(t, proxy, "reset_peer", "downstream", map[string]int{"timeout": 0})
 	p.until(present("Down"))
 	assert.Contains(t, p.text("#reasons"), "Reads of the database fail: queries are rejected with status 503.")
@@ -333,6 +391,15 @@ func TestDashboardOfOutage(t *testing.T) {
 	assert.Contains(t, p.text("#announcement"), "Down. Reads of the database fail")
 	p.until(textOf("problems") + `.includes("queries fail")`)
 	p.until(`past.level.at(-1) === "down"`)
+	p.until(textOf("latest-note") + `.includes("failed since, the latest with status 503 at ")`)
+	assert.Regexp(t, `^Of \d\d:\d\d:\d\d UTC \(`, p.text("#latest-note"))
+	if cfg.Shared {
+		// The state, the ticks and the controls say the same.
+		p.until(textOf("reasons") + `.includes("This server does not tick until it answers.")`)
+		p.until(textOf("ticks") + `.includes("This server does not tick until the database answers.")`)
+		assert.NotContains(t, p.text("#ticks"), "The next one is")
+		assert.Equal(t, "none here, the database does not answer", evaluate[string](p, textOf("ticks-value")))
+	}
 	p.requireAccessible()
 	undo()
 	p.until(textOf("reasons") + `.startsWith("Reads of the database fail") === false`)
@@ -426,7 +493,7 @@ func TestScreenshots(t *testing.T) {
 	p.until(`!last.running_since`)
 
 	stale := openTab(t, two.url+"/dashboard")
-	stale.until(present("OK"))
+	stale.until(present("OK") + ` && last.latest.body !== null`)
 	require.NoError(t, two.stop())
 	stale.until(textOf("level") + ` === "Stale" && performance.now() - received > 12000`)
 	stale.pictures("live-stale")
@@ -467,7 +534,11 @@ func TestDashboardOfTwoServers(t *testing.T) {
 	p.until(textOf("ticks") + `.includes("for all servers together. Ticks are paused")`)
 	require.Eventually(t, func() bool { return one.ready(t).Paused }, patience, pollInterval)
 	require.NoError(t, one.stop())
-	p.until(servers + ` === "two:this server"`)
+	p.until(servers + ` === "two:this server,one:✗ gone"`)
+	assert.Contains(t, p.text("#servers"), " ago")
+	assert.Equal(t, evaluate[string](p, `clock(last.server.started_at)`),
+		evaluate[string](p, `document.getElementById("servers").rows[0].cells[1].textContent`), "one start time")
+	p.requireWholeRows("servers")
 	p.requireClean()
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -42,47 +41,65 @@ func (s *Server) storeName() string {
 type latestAnswer struct {
 	queries http.Handler
 	watched atomic.Bool
-	body    atomic.Pointer[[]byte]
+	latest  atomic.Pointer[dashboard.Response]
 }
 
 // watch starts or stops keeping the latest answer.
 func (l *latestAnswer) watch(on bool) {
-	l.body.Store(nil) // that of an earlier watch is not the latest any more
+	l.latest.Store(nil) // that of an earlier watch is not the latest any more
 	l.watched.Store(on)
 }
 
-func (l *latestAnswer) read() json.RawMessage {
-	if body := l.body.Load(); body != nil {
-		return *body
+func (l *latestAnswer) read() dashboard.Response {
+	if latest := l.latest.Load(); latest != nil {
+		return *latest
 	}
-	return nil
+	return dashboard.Response{}
+}
+
+// failed adds a failure to the latest answer.
+func (l *latestAnswer) failed(status int) {
+	for {
+		old := l.latest.Load()
+		var latest dashboard.Response
+		if old != nil {
+			latest = *old
+		}
+		latest.Failures++
+		latest.Failed, latest.Status = time.Now().UTC(), status
+		if l.latest.CompareAndSwap(old, &latest) {
+			return
+		}
+	}
 }
 
 // ServeHTTP implements http.Handler.
 func (l *latestAnswer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.watched.Load() && r.URL.Path == "/" {
-		w = &keepingWriter{ResponseWriter: w, latest: l}
+		w = &keepingWriter{ResponseWriter: w, answers: l}
 	}
 	l.queries.ServeHTTP(w, r)
 }
 
-// A keepingWriter keeps the body of an answer with status 200.
+// A keepingWriter keeps the body of an answer with status 200, and counts those with status 5xx.
 type keepingWriter struct {
 	http.ResponseWriter
 
-	latest *latestAnswer
-	ok     bool
+	answers *latestAnswer
+	ok      bool
 }
 
 func (w *keepingWriter) WriteHeader(status int) {
 	w.ok = status == http.StatusOK
+	if status >= http.StatusInternalServerError {
+		w.answers.failed(status)
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *keepingWriter) Write(body []byte) (int, error) {
 	if w.ok { // the handler of queries writes the whole body at once
-		kept := bytes.Clone(body)
-		w.latest.body.Store(&kept)
+		w.answers.latest.Store(&dashboard.Response{Body: bytes.Clone(body), Time: time.Now().UTC()})
 	}
 	return w.ResponseWriter.Write(body)
 }

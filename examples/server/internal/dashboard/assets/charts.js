@@ -1,5 +1,5 @@
 "use strict";
-// The charts of the last half hour.
+// The charts of the last half hour, or of what there is of it.
 
 const shownMs = 30 * 60 * 1000;
 const past = { time: [], rate: [], errors: [], p50: [], p99: [], level: [] }; // times in s, as uPlot wants them
@@ -49,7 +49,7 @@ function drawBackground(u) {
   u.ctx.fillStyle = color("update");
   for (const update of pastUpdates.values()) {
     if (update.failed && !update.ended_at) continue; // its server died at an unknown time
-    const end = update.ended_at ? new Date(update.ended_at) : serverNow();
+    const end = update.ended_at ? new Date(update.ended_at) : Math.min(serverNow(), past.time.at(-1) * 1000);
     fill(new Date(update.started_at) / 1000, end / 1000, u.bbox.top, u.bbox.height);
   }
   const bar = 6 * devicePixelRatio;
@@ -60,9 +60,53 @@ function drawBackground(u) {
     if (level) {
       u.ctx.fillStyle = color(["ok", "degraded", "down"].includes(level) ? level : "none");
       fill(past.time[from] - 1, past.time[to - 1], u.bbox.top, bar);
+    } else {
+      drawGap(u, x(past.time[from] - 1), x(past.time[to] - 1));
     }
     from = to;
   }
+  if (lastGap()) drawGap(u, x(past.time.at(-1)), x(serverNow() / 1000));
+}
+
+// lastGap reports whether samples have been missing for some seconds.
+const lastGap = () => past.time.length > 0 && serverNow() / 1000 - past.time.at(-1) > 5;
+
+// Hatches a period without data, and names it if there is room.
+function drawGap(u, from, to) {
+  const { top, height } = u.bbox;
+  const ctx = u.ctx;
+  ctx.save();
+  ctx.fillStyle = color("none-back");
+  ctx.fillRect(from, top, to - from, height);
+  ctx.beginPath();
+  ctx.rect(from, top, to - from, height);
+  ctx.clip();
+  ctx.strokeStyle = color("none");
+  ctx.lineWidth = devicePixelRatio / 2;
+  ctx.beginPath();
+  for (let x = from - height; x < to; x += 8 * devicePixelRatio) {
+    ctx.moveTo(x, top + height);
+    ctx.lineTo(x + height, top);
+  }
+  ctx.stroke();
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  const width = ctx.measureText("no data").width + 8 * devicePixelRatio;
+  if (width <= to - from) {
+    const middle = (from + to) / 2;
+    ctx.fillStyle = color("none-back");
+    ctx.fillRect(middle - width / 2, top + height / 2 - 9 * devicePixelRatio, width, 18 * devicePixelRatio);
+    ctx.fillStyle = color("text");
+    ctx.textAlign = "center";
+    ctx.textBaseline = "middle";
+    ctx.fillText("no data", middle, top + height / 2);
+  }
+  ctx.restore();
+}
+
+// span returns the first and the last second of the charts: what there is, but at least 2 minutes.
+function span() {
+  const now = serverNow() / 1000;
+  return [Math.max(now - shownMs / 1000, Math.min(past.time[0] ?? now, now - 120)), now];
 }
 
 // Draws the limit of the latency, with its name.
@@ -104,8 +148,8 @@ function addChart(id, options) {
     legend: { show: false },
     cursor: { y: false, sync: { key: "time" }, points: { size: 6 } },
     ...options,
-    scales: { x: { range: () => [(serverNow() - shownMs) / 1000, serverNow() / 1000] }, ...options.scales },
-    axes: [axis({ space: 70, size: 28, values: (u, splits) => splits.map((s) => clock(s * 1000, false)) }), axis({ size: 64, ...options.axis })],
+    scales: { x: { range: span }, ...options.scales },
+    axes: [axis({ space: 70, size: 28, values: (u, splits, i, space, step) => splits.map((s) => clock(s * 1000, step < 60)) }), axis({ size: 64, ...options.axis })],
     series: [{}, ...options.series],
     hooks: { drawClear: [drawBackground], draw: options.draw ?? [], setCursor: [readout] },
   }, [[], [], []], at);
@@ -144,8 +188,9 @@ function drawCharts() {
 function describeCharts() {
   if (past.time.length === 0) return;
   const now = (name, write) => write(past[name].at(-1) ?? 0);
-  find("rate-chart").ariaLabel = `Requests per second over the last 30 minutes: now ${now("rate", perSecond)}, at most ${perSecond(highest(past.rate))}; failed: now ${now("errors", perSecond)}, at most ${perSecond(highest(past.errors))}.`;
-  find("latency-chart").ariaLabel = `Latency over the last 30 minutes: 99th percentile now ${now("p99", latency)}, at most ${latency(highest(past.p99))}; limit ${duration(p99Limit)}.`;
+  const over = compound(1000 * Math.round(serverNow() / 1000 - span()[0]), 2) + (lastGap() ? `, no data after ${zoned(past.time.at(-1) * 1000)}` : "");
+  find("rate-chart").ariaLabel = `Requests per second over the last ${over}: latest ${now("rate", perSecond)}, at most ${perSecond(highest(past.rate))}; failed: latest ${now("errors", perSecond)}, at most ${perSecond(highest(past.errors))}.`;
+  find("latency-chart").ariaLabel = `Latency over the last ${over}: 99th percentile latest ${now("p99", latency)}, at most ${latency(highest(past.p99))}; limit ${duration(p99Limit)}.`;
 }
 
 // minutes returns the rows of the table: the latest minute first.

@@ -7,11 +7,15 @@ let updateSince = 0; // when "Update now" was accepted, until its update has end
 function showControls(s) {
   present = s;
   find("controls").hidden = !s.server.controls;
-  put("ticks-value", s.paused ? "paused" : "running");
+  const at = old ? `, at ${zoned(s.time)}` : "";
+  put("ticks-value", (s.paused ? "paused" : s.unsynced ? "none here, the database does not answer" : "running") + at);
   put("toggle", s.paused ? "Resume ticks" : "Pause ticks");
   find("toggle").value = s.paused ? "resume" : "pause";
-  put("update-value", s.running_since ? "running" : "not running");
-  put("interval-value", compound(s.interval_seconds * 1000));
+  put("update-value", (s.running_since ? "running" : s.unsynced ? "not running here" : "not running") + at);
+  put("interval-value", compound(s.interval_seconds * 1000) + at);
+  for (const element of find("controls").querySelectorAll("button, select, #interval")) element.disabled = old;
+  find("disabled-note").hidden = !old;
+  put("disabled-note", !old ? "" : frozen ? "Disabled: this page is frozen." : "Disabled: no data comes from the server.");
   if (updateSince === 0) return;
   const update = s.updates.findLast((u) => new Date(u.started_at) >= updateSince && (u.ended_at || u.failed));
   if (!update) return;

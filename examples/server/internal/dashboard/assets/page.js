@@ -9,6 +9,10 @@ let last = null; // the latest snapshot
 let lost = ""; // why no snapshots come; "" while they do
 let frozen = false;
 let level = "connecting"; // the one that is shown
+let old = false; // whether what is shown is of the past
+
+// then says when a statement was true if that is not now.
+const then = (text) => (old ? `At ${zoned(last.time)}: ${text[0].toLowerCase()}${text.slice(1)}` : text);
 
 // showLevel shows the level of the server, or that it is unknown.
 function showLevel() {
@@ -36,11 +40,33 @@ function showLevel() {
     find("state").className = now;
     put("announcement", `${words[now]}. ${reasons.join(" ")}`);
     document.title = `${words[now]} – ${last ? last.server.instance + " – " : ""}PointsApp`;
-    document.querySelector("main").classList.toggle("old", now === "stale" || now === "frozen");
+    setOld(now === "stale" || now === "frozen");
   }
   put("level", words[now]);
   put("since", since);
   list("reasons", reasons, (text) => create("li", { textContent: text }));
+}
+
+// setOld makes everything below the state look and read as old, or as current.
+function setOld(now) {
+  if (now === old) return;
+  old = now;
+  document.querySelector("main").classList.toggle("old", old);
+  for (const title of document.querySelectorAll("main > :not(#state) h2")) {
+    if (old) title.dataset.old = `as of ${zoned(last.time)}`;
+    else delete title.dataset.old;
+  }
+  showTensed(last);
+}
+
+// showTensed shows what reads differently when it is old.
+function showTensed(s) {
+  showServers(s);
+  showUpdate(s);
+  showTicks(s);
+  showControls(s);
+  showProblems(s);
+  showLatest(s.latest);
 }
 
 function show(s) {
@@ -51,13 +77,10 @@ function show(s) {
   p99Limit = s.limits.p99_ms;
   addUpdates(s.updates);
   addSample(s.sample);
+  showLevel();
   showFacts(s);
   showFigures(s);
-  showServers(s);
-  showUpdate(s);
-  showControls(s);
-  showProblems(s);
-  if (s.latest) put("latest", JSON.stringify(s.latest, null, 2));
+  showTensed(s);
   tick();
 }
 
@@ -77,18 +100,28 @@ function showFigures(s) {
   const failed = Object.entries(s.statuses_per_second).filter(([status]) => status !== "200");
   const errors = failed.filter(([status]) => status.startsWith("5")).reduce((sum, [, rate]) => sum + rate, 0);
   const share = s.rate_per_second > 0 ? errors / s.rate_per_second : 0;
-  const limit = (id, text, beyond) => {
-    beyond &&= s.level !== "ok"; // the limits are for a minute, these figures of 10 seconds
-    put(id + "-limit", text + (beyond ? ", exceeded" : ""));
-    for (const element of [find(id), find(id + "-limit")]) element.classList.toggle("bad", beyond);
+  const mark = (id, text, bad, warning) => {
+    put(id + "-limit", text);
+    for (const element of [find(id), find(id + "-limit")]) {
+      element.classList.toggle("bad", bad);
+      element.classList.toggle("warning", warning);
+    }
   };
+  // The figures are of 10 seconds, and count once the last minute is beyond the limit, too.
+  const limit = (id, text, now, minute, max, write) => {
+    const bad = minute > max;
+    const warning = !bad && now > max;
+    mark(id, bad ? `✗ limit ${text}, exceeded: ${write(minute)} over the last minute` : warning ? `▲ above the limit of ${text}, but not over the last minute: ${write(minute)}` : `limit ${text} over a minute`, bad, warning);
+  };
+  const percent = (share) => `${+(100 * share).toPrecision(2)}%`;
   put("rate", perSecond(s.rate_per_second));
-  put("errors", s.rate_per_second > 0 ? `${+(100 * share).toPrecision(2)}%` : "–");
-  limit("errors", `limit ${100 * s.limits.error_share}%`, share > s.limits.error_share);
+  put("errors", s.rate_per_second > 0 ? percent(share) : "–");
+  limit("errors", percent(s.limits.error_share), share, s.minute.error_share, s.limits.error_share, percent);
   for (const p of ["p50", "p90", "p99"]) put(p, latency(s[p + "_ms"]));
-  limit("p99", `limit ${duration(s.limits.p99_ms)}`, s.p99_ms > s.limits.p99_ms);
+  limit("p99", duration(s.limits.p99_ms), s.p99_ms, s.minute.p99_ms, s.limits.p99_ms, latency);
   put("waiting", count(s.waiting));
-  limit("waiting", `at most ${count(s.server.max_waiting)}`, s.waiting >= s.server.max_waiting);
+  const full = s.waiting >= s.server.max_waiting;
+  mark("waiting", `queries in the queue, at most ${count(s.server.max_waiting)}${full ? ": full" : ""}`, full, false);
   put("batch", s.reads_per_second > 0 ? three(s.queries_per_read) : "–");
   put("reads", perSecond(s.reads_per_second));
   put("lock-wait", latency(s.lock_wait_p99_ms));
@@ -97,7 +130,7 @@ function showFigures(s) {
 
 function showServers(s) {
   rows("servers", s.servers ?? [], (server) => {
-    const roles = [server.this && "this server", server.updating && "updating"].filter(Boolean);
+    const roles = [server.gone && "✗ gone", server.this && "this server", server.updating && "updating"].filter(Boolean);
     return [server.instance, clock(server.started_at), { time: server.seen_at }, roles.join(", ") || "–"];
   });
 }
@@ -106,18 +139,20 @@ function showUpdate(s) {
   const updates = s.updates.toReversed();
   const bar = find("progress");
   const other = s.servers?.find((server) => server.updating && !server.this);
-  bar.hidden = !s.running_since;
+  bar.hidden = !s.running_since || (old && other); // without a value it would move
   if (s.running_since && other) {
     bar.removeAttribute("value"); // only that server knows how far it is
-    put("update-text", `Running on ${other.instance} since ${zoned(s.running_since)}.`);
+    put("update-text", then(`Running on ${other.instance} since ${zoned(s.running_since)}.`));
   } else if (s.running_since) {
     bar.value = s.total > 0 ? s.done / s.total : 0;
-    put("update-text", `Running since ${zoned(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * bar.value)}%.`);
+    const latest = s.progressed_at ? `Latest progress at ${zoned(s.progressed_at)} (${ago(s.progressed_at)}).` : "No progress yet.";
+    put("update-text", then(`Running since ${zoned(s.running_since)}: ${count(s.done)} of ${count(s.total)} users, ${Math.floor(100 * bar.value)}%. ${latest}`));
   } else {
     const u = updates.find((u) => u.ended_at !== null || u.failed); // the end of the latest one may be on its way
-    put("update-text", !u ? "Not running. There has been no update yet." : u.failed ? `Not running. The latest one, of ${zoned(u.started_at)}, failed.` : `Not running. The latest one succeeded: ${count(u.users)} users in ${took(u)}, at ${zoned(u.started_at)}.`);
+    const latest = !u ? "There has been no update yet." : u.failed ? `The latest one, of ${zoned(u.started_at)}, failed.` : `The latest one succeeded: ${count(u.users)} users in ${took(u)}, at ${zoned(u.started_at)}.`;
+    put("update-text", then(`Not running${s.unsynced ? " here" : ""}. ${latest}`));
   }
-  rows("history", updates, (u) => {
+  rows("history", updates.slice(0, 10), (u) => {
     const cells = [clock(u.started_at), { time: u.started_at }, u.ended_at ? took(u) : "–", u.ended_at ? count(u.users) : "–", result(u)];
     return s.servers ? [u.instance ?? "", ...cells] : cells;
   });
@@ -126,9 +161,13 @@ function showUpdate(s) {
 // showTicks has a countdown, so it is shown more often than snapshots come.
 function showTicks(s) {
   const all = s.servers ? ", for all servers together" : "";
-  const next = s.paused ? "Ticks are paused: no new min number and no updates." : s.next_tick ? `${Date.parse(s.next_tick) > serverNow() ? "The next one is" : "One was due"} ${ago(s.next_tick)} (${zoned(s.next_tick)}).` : "None is scheduled.";
+  let next = "None is scheduled.";
+  if (s.paused) next = "Ticks are paused: no new min number and no updates.";
+  else if (s.unsynced) next = "This server does not tick until the database answers.";
+  else if (s.next_tick && old) next = `The next one was planned for ${zoned(s.next_tick)}.`;
+  else if (s.next_tick) next = `${Date.parse(s.next_tick) > serverNow() ? "The next one is" : "One was due"} ${ago(s.next_tick)} (${zoned(s.next_tick)}).`;
   const skipped = s.skipped > 0 ? ` ${count(s.skipped)} started no update, because one was running.` : "";
-  put("ticks", `A tick every ${compound(s.interval_seconds * 1000)}${all}. ${next}${skipped}`);
+  put("ticks", then(`A tick every ${compound(s.interval_seconds * 1000)}${all}. ${next}${skipped}`));
 }
 
 const took = (u) => duration(new Date(u.ended_at) - new Date(u.started_at));
@@ -136,10 +175,15 @@ const result = (u) => (u.failed ? (u.ended_at ? "✗ failed" : "✗ lost") : u.e
 const resultClasses = { "✗": "bad", "✓": "good" };
 const shown = {}; // JSON by the ID of the element that shows it
 
-// rows fills the body of a table. A cell is a text or {time}, which is shown as how long ago that was.
+// rows fills the body of a table. On a phone each cell has its column's name. A cell is a text or {time}, which is shown as how long ago that was.
 function rows(id, items, cells) {
+  const labels = [...find(id).parentElement.querySelectorAll("th:not([hidden])")].map((th) => th.firstChild.textContent.trim());
   list(id, items.map(cells), (row) => {
-    const element = create("tr", {}, ...row.map((cell) => create("td", {}, cell.time ? relative(cell.time) : cell)));
+    const element = create("tr", { role: "row" }, ...row.map((cell, i) => {
+      const td = create("td", { role: "cell" }, cell.time ? relative(cell.time) : cell);
+      td.dataset.label = labels[i];
+      return td;
+    }));
     element.lastChild.className = resultClasses[element.lastChild.textContent[0]] ?? "";
     return element;
   });
@@ -154,8 +198,8 @@ function list(id, items, make) {
 }
 
 function showProblems(s) {
-  list("problems", s.problems.length > 0 ? s.problems : [null], (p) => {
-    if (p === null) return create("li", { textContent: "None since the start." });
+  list("problems", s.problems.length > 0 ? s.problems : [then("None since the start.")], (p) => {
+    if (typeof p === "string") return create("li", { textContent: p });
     const times = p.count > 1 ? [`${count(p.count)} times, first at ${zoned(p.first)}, latest `] : [];
     return create("li", {},
       create("b", { className: p.level === "ERROR" ? "bad" : "warning", textContent: p.level === "ERROR" ? "✗ Error" : "▲ Warning" }),
@@ -163,6 +207,15 @@ function showProblems(s) {
       create("span", { className: "note" }, ...times, relative(p.last), ` (${zoned(p.last)})`),
       ...(p.detail ? [create("code", { textContent: p.detail })] : []));
   });
+}
+
+function showLatest(r) {
+  const times = r.body ? [`Of ${zoned(r.time)} (`, relative(r.time), "). "] : [];
+  const failures = r.failures === 0 ? [] : [
+    create("b", { className: "bad", textContent: `✗ ${r.failures === 1 ? "1 query has" : count(r.failures) + " queries have"} failed since` }),
+    `, the latest with status ${r.failed_status} at ${zoned(r.failed_at)} (`, relative(r.failed_at), ")."];
+  find("latest-note").replaceChildren(...times, ...failures);
+  put("latest", r.body ? JSON.stringify(r.body, null, 2) : then("No successful response since this page was opened."));
 }
 
 let charted = -Infinity; // when the charts were last drawn
