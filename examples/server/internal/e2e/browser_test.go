@@ -363,6 +363,13 @@ func TestDashboard(t *testing.T) {
 	assert.Equal(t, "Disabled: no data comes from the server.", p.text("#disabled-note"))
 	assert.Empty(t, evaluate[[]string](p, `[...document.querySelectorAll("#controls button:enabled")].map((b) => b.textContent)`))
 	p.until(`lastGap()`)
+	assert.True(t, evaluate[bool](p, `(() => {
+		const {chart} = charts[0], gaps = [], fill = chart.ctx.fillText;
+		chart.ctx.fillText = (text) => gaps.push(text);
+		drawGap(chart, chart.bbox.left, chart.bbox.left + 200);
+		chart.ctx.fillText = fill;
+		return gaps.join() === "no data";
+	})()`))
 	p.until(`document.getElementById("rate-chart").ariaLabel.includes(", no data after ")`)
 	p.requireAccessible()
 	cfg.Addr = config.Address(strings.TrimPrefix(r.url, "http://"))

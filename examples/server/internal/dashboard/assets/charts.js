@@ -42,9 +42,12 @@ function addUpdates(updates) {
   for (const u of updates) pastUpdates.set(`${u.instance} ${u.started_at}`, u);
 }
 
+// position returns the place of a time, within the chart.
+const position = (u, seconds) => Math.min(Math.max(u.valToPos(seconds, "x", true), u.bbox.left), u.bbox.left + u.bbox.width);
+
 // Shades the updates, and draws the bar of the levels at the top.
 function drawBackground(u) {
-  const x = (seconds) => Math.min(Math.max(u.valToPos(seconds, "x", true), u.bbox.left), u.bbox.left + u.bbox.width);
+  const x = (seconds) => position(u, seconds);
   const fill = (from, to, top, height) => u.ctx.fillRect(x(from), top, Math.max(x(to) - x(from), 1), height);
   u.ctx.fillStyle = color("update");
   for (const update of pastUpdates.values()) {
@@ -60,16 +63,20 @@ function drawBackground(u) {
     if (level) {
       u.ctx.fillStyle = color(["ok", "degraded", "down"].includes(level) ? level : "none");
       fill(past.time[from] - 1, past.time[to - 1], u.bbox.top, bar);
-    } else {
-      drawGap(u, x(past.time[from] - 1), x(past.time[to] - 1));
     }
     from = to;
   }
-  if (lastGap()) drawGap(u, x(past.time.at(-1)), x(serverNow() / 1000));
 }
 
 // lastGap reports whether samples have been missing for some seconds.
 const lastGap = () => past.time.length > 0 && serverNow() / 1000 - past.time.at(-1) > 5;
+
+function drawGaps(u) {
+  past.level.forEach((level, i) => {
+    if (!level) drawGap(u, position(u, past.time[i] - 1), position(u, past.time[i + 1] - 1));
+  });
+  if (lastGap()) drawGap(u, position(u, past.time.at(-1)), position(u, serverNow() / 1000));
+}
 
 // Hatches a period without data, and names it if there is room.
 function drawGap(u, from, to) {
@@ -151,7 +158,7 @@ function addChart(id, options) {
     scales: { x: { range: span }, ...options.scales },
     axes: [axis({ space: 70, size: 28, values: (u, splits, i, space, step) => splits.map((s) => clock(s * 1000, step < 60)) }), axis({ size: 64, ...options.axis })],
     series: [{}, ...options.series],
-    hooks: { drawClear: [drawBackground], draw: options.draw ?? [], setCursor: [readout] },
+    hooks: { drawClear: [drawBackground], draw: [drawGaps, ...(options.draw ?? [])], setCursor: [readout] },
   }, [[], [], []], at);
   charts.push({ chart, at, columns: options.columns, resize: () => chart.setSize(size()) });
 }

@@ -129,6 +129,7 @@ function showFigures(s) {
 }
 
 function showServers(s) {
+  put("servers-caption", `${old ? `Servers that were active at ${zoned(s.time)}` : "Active servers"}, and those gone for less than 5 minutes, by the database's clock`);
   rows("servers", s.servers ?? [], (server) => {
     const roles = [server.gone && "✗ gone", server.this && "this server", server.updating && "updating"].filter(Boolean);
     return [server.instance, clock(server.started_at), { time: server.seen_at }, roles.join(", ") || "–"];
