@@ -151,7 +151,7 @@ function addChart(id, options) {
   const size = () => ({ width: document.documentElement.classList.contains("print") ? 660 : at.clientWidth, height: 170 });
   const chart = new uPlot({
     ...size(),
-    padding: [6, 14, 0, 0],
+    padding: [6, 28, 0, 0],
     legend: { show: false },
     cursor: { y: false, sync: { key: "time" }, points: { size: 6 } },
     ...options,
