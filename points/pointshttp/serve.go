@@ -2,6 +2,8 @@ package pointshttp
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -16,7 +18,8 @@ import (
 // While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the
 // handler waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine
 // switches: a fifth of the CPU time of a request. Serve replaces this read by a timer that checks the connection every
-// 100 ms while its handler runs.
+// 100 ms while its handler runs. And net/http sets five deadlines for each request, which cost a twentieth; Serve sets a
+// later deadline only when the earlier one has passed.
 //
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
 // client still waits for its answer. (With net/http alone, it ends in both cases.)
@@ -82,57 +85,111 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	if !ok {
 		return c, nil
 	}
-	watched := &watchedConn{TCPConn: tcp, cancel: func() {}}
-	watched.timer = time.AfterFunc(checkInterval, watched.check)
-	watched.timer.Stop()
-	return watched, nil
+	return newWatchedConn(tcp), nil
 }
 
 // A watchedConn is a connection that net/http need not read from to notice that its client has gone.
 type watchedConn struct {
 	*net.TCPConn
-	cancel  context.CancelFunc // of the context of the connection's requests
-	timer   *time.Timer        // calls check
-	waiting atomic.Bool        // a handler runs
+	cancel    context.CancelFunc // of the context of the connection's requests
+	timer     *time.Timer        // calls check
+	timerRuns atomic.Bool
+	waiting   atomic.Bool // a handler runs
+
+	readDeadline, writeDeadline lazyDeadline
+}
+
+func newWatchedConn(tcp *net.TCPConn) *watchedConn {
+	c := &watchedConn{TCPConn: tcp, cancel: func() {}}
+	c.readDeadline.apply, c.writeDeadline.apply = tcp.SetReadDeadline, tcp.SetWriteDeadline
+	c.timer = time.AfterFunc(checkInterval, c.check)
+	c.timer.Stop()
+	return c
 }
 
 // Read reads from the connection, except for net/http's read of one byte while a handler runs: that returns 0 bytes at
 // once. The next call always reads, whatever the size of p, so that no byte stays unread.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	if len(p) == 1 && c.waiting.CompareAndSwap(false, true) {
-		c.timer.Reset(checkInterval)
+		c.startTimer()
 		return 0, nil
 	}
-	if c.waiting.CompareAndSwap(true, false) {
-		c.timer.Stop()
+	c.waiting.CompareAndSwap(true, false)
+	for {
+		n, err := c.TCPConn.Read(p)
+		if err == nil || !c.readDeadline.extend(err) {
+			return n, err
+		}
 	}
-	return c.TCPConn.Read(p)
 }
 
 // Write writes to the connection, as writeResponse does.
-func (c *watchedConn) Write(p []byte) (int, error) { return writeResponse(c.TCPConn, p) }
+func (c *watchedConn) Write(p []byte) (int, error) { return writeResponse(c.write, p) }
+
+func (c *watchedConn) write(p []byte) (written int, err error) {
+	for {
+		n, err := c.TCPConn.Write(p[written:])
+		written += n
+		if err == nil || !c.writeDeadline.extend(err) {
+			return written, err
+		}
+	}
+}
+
+// ReadFrom implements io.ReaderFrom: net/http sends files by it.
+func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
+	if err := c.writeDeadline.makeExact(); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.ReadFrom(r)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *watchedConn) SetReadDeadline(t time.Time) error { return c.readDeadline.set(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *watchedConn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.set(t) }
+
+// SetDeadline implements net.Conn. net/http calls it only when a handler takes over the connection, which may then be
+// read and written by other means than Read and Write.
+func (c *watchedConn) SetDeadline(t time.Time) error {
+	return errors.Join(
+		c.readDeadline.makeExact(), c.writeDeadline.makeExact(),
+		c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
 
 // A unixConn is a connection to a Unix socket.
 type unixConn struct{ *net.UnixConn }
 
 // Write writes to the connection, as writeResponse does.
-func (c unixConn) Write(p []byte) (int, error) { return writeResponse(c.UnixConn, p) }
+func (c unixConn) Write(p []byte) (int, error) { return writeResponse(c.UnixConn.Write, p) }
 
 // writeResponse writes to a connection: a problem in place of a response that net/http makes without a handler.
-func writeResponse(c net.Conn, p []byte) (int, error) {
+func writeResponse(write func([]byte) (int, error), p []byte) (int, error) {
 	replaced := protocolProblem(p)
 	if replaced == nil {
-		return c.Write(p)
+		return write(p)
 	}
-	if _, err := c.Write(replaced); err != nil {
+	if _, err := write(replaced); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
+// startTimer schedules the first check, unless the one of an earlier request is still to come.
+func (c *watchedConn) startTimer() {
+	if c.timerRuns.CompareAndSwap(false, true) {
+		c.timer.Reset(checkInterval)
+	}
+}
+
 // check cancels the requests of a connection that has been reset, or schedules the next check.
 func (c *watchedConn) check() {
 	if !c.waiting.Load() {
+		c.timerRuns.Store(false)
+		if c.waiting.Load() { // since just now
+			c.startTimer()
+		}
 		return
 	}
 	if tcppeer.Of(c.TCPConn) == tcppeer.Reset {
