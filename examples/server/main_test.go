@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
 	"syscall"
@@ -209,12 +210,16 @@ func startServerWith(t *testing.T, server *exec.Cmd) (address string, stderr io.
 // Either signal ends it gracefully.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
-		t.Run(signal.String(), func(t *testing.T) {
+	// If the tests run under nohup, the servers must not inherit that SIGHUP is ignored.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
+	for _, sent := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
+		t.Run(sent.String(), func(t *testing.T) {
 			t.Parallel()
 			server, stdout := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"})
 			_, log := startServer(t, server)
-			require.NoError(t, server.Process.Signal(signal))
+			require.NoError(t, server.Process.Signal(sent))
 			rest, err := io.ReadAll(log)
 			require.NoError(t, err)
 			require.NoError(t, server.Wait())
