@@ -27,14 +27,15 @@ var withPatroni = flag.Bool("patroni", false, "run TestPatroni, which takes minu
 // HAProxy or to all members, with synchronous and with asynchronous replication. It logs what clients see.
 func TestPatroni(t *testing.T) {
 	if !*withPatroni {
-		t.Skip("-patroni runs this test")
+		t.Skip("it starts a cluster of containers and takes minutes: run it by make ha, or with -patroni")
 	}
-	for _, synchronous := range []bool{true, false} {
+	modes := []bool{true, false} // synchronous replication
+	if testing.Short() {
+		modes = modes[:1]
+	}
+	for _, synchronous := range modes {
 		name := map[bool]string{true: "synchronous", false: "asynchronous"}[synchronous]
 		t.Run(name, func(t *testing.T) {
-			if testing.Short() && !synchronous {
-				t.Skip("-short: only with synchronous replication")
-			}
 			patroni := pgtest.NewPatroni(t, synchronous)
 			t.Run("suite", func(t *testing.T) { testSuiteOnPatroni(t, patroni) })
 			for _, event := range patroniEvents() {

@@ -3,6 +3,8 @@ package pgtest
 import (
 	"context"
 	"testing"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // A Server is a PostgreSQL server that belongs to one test, which may stop or break it. It is not safe for concurrent
@@ -38,11 +40,11 @@ func own(t testing.TB, server *server) *Server {
 }
 
 // Standby starts a streaming standby of this server, which is read-only until it is promoted. Only a server in Docker
-// can have one; otherwise the test is skipped.
+// can have one; otherwise the test is skipped, or fails where CI is set.
 func (s *Server) Standby() *Server {
 	s.t.Helper()
 	if s.server.container == "" {
-		s.t.Skip("pgtest: only a server in Docker can have a standby")
+		testenv.SkipOrFailf(s.t, "pgtest: only a server in Docker can have a standby: start Docker")
 	}
 	standby, err := startStandby(s.server)
 	if err != nil {

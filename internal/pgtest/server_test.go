@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 func TestStartTakesTheURL(t *testing.T) {
@@ -33,7 +35,7 @@ func TestStartFallsBackToTheMachine(t *testing.T) {
 
 func TestContainer(t *testing.T) {
 	if err := haveImage(image()); err != nil {
-		t.Skip(err)
+		testenv.SkipOrFailf(t, "%v", err)
 	}
 	server, err := startContainer()
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 	"github.com/pointsapp/pointsapp/internal/pgtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
 // A testbed is servers, a database, a proxy between each server and the database, and a prober.
@@ -400,7 +401,7 @@ func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	postgres := pgtest.NewServer(t)
 	if postgres.SmallDisk == "" {
-		t.Skip("only a server in Docker has a small disk")
+		testenv.SkipOrFailf(t, "it fills a disk of 16 MB, which only a server in Docker has: start Docker")
 	}
 	admin := connect(t, postgres.URL)
 	folder := postgres.SmallDisk + "/tablespace"
