@@ -90,11 +90,6 @@ func measureSize(b *testing.B, n int64, create func(*testing.B, *pgxpool.Pool)) 
 	store, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(b, err)
 	require.NoError(b, store.Migrate(b.Context()))
-	number := func(query string, args ...any) (f float64) {
-		require.NoError(b, pool.QueryRow(b.Context(), query, args...).Scan(&f))
-		return f
-	}
-	walBytes := func() float64 { return number("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8") }
 
 	b.ReportMetric(0, "ns/op")
 	began := time.Now()
@@ -109,20 +104,22 @@ func measureSize(b *testing.B, n int64, create func(*testing.B, *pgxpool.Pool)) 
 	}
 	b.ReportMetric(update(2), "first-update-s")
 	took := make(map[int][]float64)
-	wal, updates := walBytes(), 0
+	wal, updates := walBytes(b, pool), 0
 	for range max(1, min(5, 5*users/n)) {
 		for _, w := range workers {
 			took[w] = append(took[w], update(w))
 			updates++
 		}
 	}
-	b.ReportMetric((walBytes()-wal)/float64(updates)/1e6, "WAL-MB/update")
+	b.ReportMetric((walBytes(b, pool)-wal)/float64(updates)/1e6, "WAL-MB/update")
 	for _, w := range workers {
 		slices.Sort(took[w])
 		b.ReportMetric(took[w][len(took[w])/2], fmt.Sprintf("update-%d-workers-s", w))
 	}
-	b.ReportMetric(number(`SELECT sum(pg_total_relation_size(oid))::float8 / 1e6 FROM
-		(SELECT 'users'::regclass AS oid UNION SELECT relid FROM pg_partition_tree('users'))`), "table-MB")
+	var size float64
+	require.NoError(b, pool.QueryRow(b.Context(), `SELECT sum(pg_total_relation_size(oid))::float8 / 1e6 FROM
+		(SELECT 'users'::regclass AS oid UNION SELECT relid FROM pg_partition_tree('users'))`).Scan(&size))
+	b.ReportMetric(size, "table-MB")
 	result.p99 = p99(read(b, store))
 	b.ReportMetric(result.p99, "read-p99-ms")
 	result.rate = 60 / took[2][len(took[2])/2]
