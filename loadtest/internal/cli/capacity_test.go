@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,7 +72,8 @@ type simulatedClient struct {
 // A simulatedServer answers like PointsApp.
 type simulatedServer struct {
 	status   int              // of each response; 0 means 200
-	hangs    bool             // never answers
+	hangs    func(int64) bool // whether a request is never answered; nil: none
+	refuses  func(int64) bool // whether the connection for a request is refused; nil: none
 	capacity *capacityServer  // nil: answers at once
 	onServe  func(n int64)    // called for each request, counted from 1; may be nil
 	violates func(int64) bool // whether the answer has a timestamp that was returned before; nil: none has
@@ -81,8 +84,7 @@ type simulatedServer struct {
 }
 
 // serve returns the status and body of the response.
-func (s *simulatedServer) serve() (status int, body []byte) {
-	n := s.requests.Add(1)
+func (s *simulatedServer) serve(n int64) (status int, body []byte) {
 	status = cmp.Or(s.status, http.StatusOK)
 	if s.unavailable != nil && s.unavailable(n) {
 		status = http.StatusServiceUnavailable
@@ -106,13 +108,19 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch)}
-	x.Connected, x.Sent = x.Start, x.Start
+	x.Connected, x.Sent, x.FirstByte, x.Done = x.Start, x.Start, x.Start, x.Start
 	if c.ClientDelay != nil {
 		x.ClientDelay = c.ClientDelay(seq, x.Start)
 	}
-	status, body := c.server.serve()
+	n := c.server.requests.Add(1)
+	if c.server.refuses != nil && c.server.refuses(n) {
+		x.Failure, x.Err = transport.Connect, syscall.ECONNREFUSED
+		c.Observe(&x)
+		return nil, x.Err
+	}
+	status, body := c.server.serve(n)
 	x.Body = body
-	if c.server.hangs {
+	if c.server.hangs != nil && c.server.hangs(n) {
 		<-c.closed.Done()
 		x.Failure, x.Err = transport.Aborted, transport.ErrClosed
 	} else {
@@ -201,6 +209,7 @@ func TestClientLimitRules(t *testing.T) {
 		latency, delay time.Duration // of each request; delay is the part that the client caused
 		status         int           // 0 means 200
 		cpu            cputime.Share
+		err            error
 		want           string
 	}{
 		"met":                   {latency: 10 * time.Millisecond},
@@ -209,6 +218,9 @@ func TestClientLimitRules(t *testing.T) {
 		"server, although late": {latency: 100 * time.Millisecond, delay: 20 * time.Millisecond},
 		"late, but no success":  {latency: 40 * time.Millisecond, delay: 20 * time.Millisecond, status: http.StatusServiceUnavailable},
 		"late":                  {latency: 100 * time.Millisecond, delay: 80 * time.Millisecond, want: "it sent requests late"},
+		"refused, full CPU":     {err: syscall.ECONNREFUSED, cpu: cputime.Share{Used: 1}},
+		"errors, full CPU":      {status: http.StatusServiceUnavailable, cpu: cputime.Share{Used: 1}},
+		"no free port":          {err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL), want: "it had no free port, file descriptor or buffer for 10 requests"},
 		"no CPU time":           {latency: 100 * time.Millisecond, cpu: cputime.Share{Used: 0.97}, want: "it used 97% of its CPU time"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,9 +228,13 @@ func TestClientLimitRules(t *testing.T) {
 			recorder := record.New(r.recordOptions(func(*transport.Exchange) {}))
 			for seq := range uint64(10) {
 				due := r.schedule.Due(seq)
-				recorder.Observe(&transport.Exchange{
+				x := &transport.Exchange{
 					Seq: seq, Start: due + tt.delay, ClientDelay: tt.delay, Done: due + tt.latency, Status: cmp.Or(tt.status, 200),
-				})
+				}
+				if tt.err != nil {
+					x.Status, x.Failure, x.Err = 0, transport.Connect, tt.err
+				}
+				recorder.Observe(x)
 			}
 			r.summary, r.cpu = recorder.Summary(time.Second), tt.cpu
 			clauses, err := slo.Parse("p99<50ms")

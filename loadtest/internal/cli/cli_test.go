@@ -87,7 +87,7 @@ func TestClosedLoop(t *testing.T) {
 			run := readResult(t, filepath.Join(dir, "r.json"))
 			assert.EqualValues(t, 500, run.Counts.Complete)
 			assert.EqualValues(t, 500, run.Contract.Responses)
-			assert.Len(t, run.Assertions, 3)
+			assert.Len(t, run.Assertions, 4, "errors<1% is added")
 			assert.Len(t, run.Updates, 1, "updates before the run are omitted")
 			csv, err := os.ReadFile(filepath.Join(dir, "p.csv"))
 			require.NoError(t, err)

@@ -19,13 +19,13 @@ func (r *run) offered() float64 {
 	return float64(r.schedule.Requests()-r.schedule.DueBefore(r.warmUp)) / window.Seconds()
 }
 
-// reachedOffered reports whether an open loop reached the offered rate. One response may arrive after the end.
-func (r *run) reachedOffered() bool { return r.reachesOffered(1) }
+// ended returns how many requests per second ended during the scheduled time of an open loop, whatever the outcome. One
+// may have ended after it.
+func (r *run) ended() float64 { return r.endedWith(float64(min(r.summary.Window.Late, 1))) }
 
-// reachesOffered reports whether an open loop would reach the offered rate with that many additional responses.
-func (r *run) reachesOffered(additional float64) bool {
-	window := r.schedule.Duration() - r.warmUp
-	return r.rate()+additional/window.Seconds() >= minShare*r.offered()
+// endedWith is like ended, with that many additional requests.
+func (r *run) endedWith(additional float64) float64 {
+	return (float64(r.summary.Window.Ended) + additional) / max(r.scheduled().Seconds(), 1e-9)
 }
 
 // misses are the reasons why an open loop misses an SLO.
@@ -33,6 +33,7 @@ type misses struct {
 	clauses   []slo.Result // that do not hold
 	unsent    bool         // requests could not be sent
 	unreached bool         // the offered rate was not reached
+	noSuccess bool         // there was no 2xx response
 }
 
 // misses evaluates the clauses with latency instead of the measured one.
@@ -41,10 +42,12 @@ func (r *run) misses(clauses []slo.Clause, latency *record.Distribution) misses 
 	metrics.Latency = latency
 	results, _ := slo.Evaluate(clauses, metrics)
 	results = slices.DeleteFunc(results, func(result slo.Result) bool { return result.Met })
-	return misses{clauses: results, unsent: r.unsent > 0, unreached: !r.reachedOffered()}
+	return misses{
+		clauses: results, unsent: r.unsent > 0, unreached: r.ended() < minShare*r.offered(), noSuccess: r.summary.Good == 0,
+	}
 }
 
-func (m *misses) none() bool { return len(m.clauses) == 0 && !m.unsent && !m.unreached }
+func (m *misses) none() bool { return len(m.clauses) == 0 && !m.unsent && !m.unreached && !m.noSuccess }
 
 // describe returns the reasons as text.
 func (r *run) describe(m *misses) string {
@@ -56,7 +59,10 @@ func (r *run) describe(m *misses) string {
 		reasons = append(reasons, count(r.unsent, "request", "requests")+" could not be sent")
 	}
 	if m.unreached {
-		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.rate()/r.offered()))
+		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.ended()/r.offered()))
+	}
+	if m.noSuccess {
+		reasons = append(reasons, "no request succeeded")
 	}
 	return strings.Join(reasons, ", ")
 }
@@ -69,13 +75,18 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 			return ""
 		}
 	}
-	if r.cpu.Full() {
+	s := &r.summary
+	switch {
+	case s.OutOfResources > 0:
+		return "it had no free port, file descriptor or buffer for " + count(s.OutOfResources, "request", "requests")
+	case float64(s.Failed()+s.Non2xx) >= (1-minShare)*float64(s.Attempts()):
+		return "" // a slow client does not make a server refuse connections, or respond with errors
+	case r.cpu.Full():
 		return r.cpu.String()
-	}
-	if r.schedule == nil || !r.missedByDelays(clauses) {
+	case r.schedule == nil, !r.missedByDelays(clauses):
 		return ""
 	}
-	late := r.summary.ClientDelay
+	late := s.ClientDelay
 	return fmt.Sprintf("it sent requests late although clients were free: 1%% of them by %v or more, at most %v",
 		late.Percentile(99).Round(100*time.Microsecond), late.Max().Round(100*time.Microsecond))
 }
@@ -85,6 +96,7 @@ func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
 	// The client's delays moved at most those responses past the end whose requests were due within the longest delay
 	// before it. Unsent requests have no response at all.
-	late := r.offered()*r.summary.ClientDelay.Max().Seconds() + float64(r.unsent)
-	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || r.reachesOffered(1+late))
+	moved := min(1+r.offered()*r.summary.ClientDelay.Max().Seconds(), float64(r.summary.Window.Late))
+	reaches := r.endedWith(moved+float64(r.unsent)) >= minShare*r.offered()
+	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || reaches) && !m.noSuccess
 }

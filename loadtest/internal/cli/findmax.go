@@ -44,6 +44,7 @@ func (c *command) findMax(ctx context.Context) error {
 	s.report.Highest, s.report.ClientLimited = found.Highest, found.ClientLimited
 	if stopped == nil {
 		c.printVerdict(&s.report)
+		s.printFewSamples()
 	}
 	result, err := s.write(ctx, stopped != nil)
 	if err != nil {
@@ -98,7 +99,7 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 		s.violating = r
 	}
 	if interrupted { // an incomplete step has no outcome
-		return findmax.Missed, fmt.Errorf("the search was interrupted at %d requests per second", at.Rate)
+		return findmax.Missed, fmt.Errorf("the search was interrupted at %s", perSecond(at.Rate))
 	}
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
@@ -162,6 +163,17 @@ func (r *run) step(at findmax.Step) report.Step {
 	return step
 }
 
+// enoughSamples is the number of samples from which on a 99th percentile is not their maximum.
+const enoughSamples = 100
+
+// printFewSamples says that the result rests on few requests.
+func (s *searchRun) printFewSamples() {
+	if n := s.best.summary.Latency.Count(); s.met && n < enoughSamples {
+		fmt.Fprintf(s.stdout, "It rests on %s: a 99th percentile of fewer than %d is their maximum. Raise -duration.\n",
+			count(n, "request", "requests"), enoughSamples)
+	}
+}
+
 func (c *command) printStep(s *report.Step) {
 	var verdict string
 	switch {
@@ -180,14 +192,17 @@ func (c *command) printStep(s *report.Step) {
 func (c *command) printVerdict(s *report.Search) {
 	switch last := s.Steps[len(s.Steps)-1].Rate; {
 	case s.ClientLimited && s.Highest == 0:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %d requests per second.\n",
-			last)
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %s.\n", perSecond(last))
 	case s.ClientLimited:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. %d requests per second meet %s; "+
-			"the server may be capable of more.\n", s.Highest, s.SLO)
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. %s meet %s; "+
+			"the server may be capable of more.\n", perSecond(s.Highest), s.SLO)
 	case s.Highest == 0:
-		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %d requests per second.\n", s.SLO, last)
+		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %s.\n", s.SLO, perSecond(last))
 	default:
-		fmt.Fprintf(c.stdout, "\nVerdict: %d requests per second meet %s.\n", s.Highest, s.SLO)
+		fmt.Fprintf(c.stdout, "\nVerdict: %s meet %s.\n", perSecond(s.Highest), s.SLO)
 	}
+}
+
+func perSecond(rate int) string {
+	return count(int64(rate), "request per second", "requests per second")
 }

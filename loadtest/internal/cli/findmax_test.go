@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -53,11 +56,48 @@ func TestFindMaxReports(t *testing.T) {
 	})
 }
 
+// TestLaxSLO has servers of which the SLO accepts all errors.
+func TestLaxSLO(t *testing.T) {
+	for name, tt := range map[string]struct {
+		server *simulatedServer
+		slo    string
+		want   string
+	}{
+		"only 503": {
+			&simulatedServer{status: http.StatusServiceUnavailable}, "p99<1s,errors<=100%",
+			"Verdict: no rate meets p99<1s,errors<=100%, not even 1 request per second.",
+		},
+		"refuses": {
+			&simulatedServer{refuses: from(1)}, "errors<=100%", "Verdict: no rate meets errors<=100%, not even 1 request per second.",
+		},
+		"half of them, as allowed": {
+			&simulatedServer{unavailable: func(n int64) bool { return n%2 == 0 }}, "errors<60%,rps<31", " meet errors<60%,rps<31.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				out, err := search(t.Context(), t, tt.server, "-slo", tt.slo, "-rate", "8")
+				assert.Equal(t, strings.Contains(tt.want, "no rate"), errors.Is(err, errCheckFailed))
+				assert.Contains(t, out, tt.want)
+			})
+		})
+	}
+}
+
+// TestFewRequests checks that a verdict says that it rests on few requests.
+func TestFewRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3", "-rate", "2")
+		require.NoError(t, err)
+		assert.Contains(t, out, "It rests on 4 requests: a 99th percentile of fewer than 100 is their maximum. Raise -duration.\n")
+	})
+}
+
 func TestNoRateMeetsSLO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "p50<0s", "-rate", "4")
 		require.ErrorIs(t, err, errCheckFailed)
-		assert.Contains(t, out, "Verdict: no rate meets p50<0s,errors<1%, not even 1 requests per second.")
+		assert.Contains(t, out, "Verdict: no rate meets p50<0s,errors<1%, not even 1 request per second.")
 	})
 }
 

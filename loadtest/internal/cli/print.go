@@ -101,6 +101,9 @@ func (c *command) printNotes(result *report.Run) {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
 			count(n, "request was", "requests were"))
 	}
+	if result.SilentSeconds > 0 {
+		fmt.Fprintf(c.stdout, "Silence: %s.\n", result.DescribeSilence())
+	}
 	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
 			"instead of responding.\n", count(n, "request was", "requests were"))

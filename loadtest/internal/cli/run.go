@@ -159,7 +159,7 @@ func (r *run) metrics() *slo.Metrics {
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
 		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
-		Violations: r.contract.Violations, Comparison: r.comparison,
+		Violations: r.contract.Violations, Good: s.Good, Comparison: r.comparison,
 	}
 }
 
@@ -170,6 +170,10 @@ func (r *run) rate() float64 {
 	if r.schedule == nil {
 		return float64(s.Good) / max(s.Elapsed.Seconds(), 1e-9)
 	}
-	scheduled := min(s.Elapsed, time.Duration(max(r.repeats, 1))*(r.schedule.Duration()-r.warmUp))
-	return float64(s.GoodInWindow) / max(scheduled.Seconds(), 1e-9)
+	return float64(s.Window.Good) / max(r.scheduled().Seconds(), 1e-9)
+}
+
+// scheduled returns the part of an open loop's schedule that was run, without the warm-up.
+func (r *run) scheduled() time.Duration {
+	return min(r.summary.Elapsed, time.Duration(max(r.repeats, 1))*(r.schedule.Duration()-r.warmUp))
 }

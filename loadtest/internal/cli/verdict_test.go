@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
 // respond starts a server with a fixed status.
@@ -30,9 +31,12 @@ func respond(t *testing.T, status int) *httptest.Server {
 	return server
 }
 
+// from returns whether a number is at least n.
+func from(n int64) func(int64) bool { return func(i int64) bool { return i >= n } }
+
 func TestNoResponseIsNoSuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		out, err := simulate(t.Context(), t, &simulatedServer{hangs: true},
+		out, err := simulate(t.Context(), t, &simulatedServer{hangs: from(1)},
 			"-q", "-t", "0.1", "-n", "5", "-c", "5", "-assert", "p99<50ms,failed=0,rps<1")
 		require.ErrorContains(t, err, "no request succeeded")
 		assert.Contains(t, out, "FAIL p99<50ms: no samples\n")
@@ -76,6 +80,105 @@ func TestFindMaxLimitsErrors(t *testing.T) {
 	})
 }
 
+// TestDeadServer has a server that stops in the run. What it responded before meets the SLO.
+func TestDeadServer(t *testing.T) {
+	dead := from(91)
+	for name, tt := range map[string]struct {
+		server *simulatedServer
+		args   []string
+		want   []string
+	}{
+		"refuses connections": {
+			&simulatedServer{refuses: dead}, []string{"-n", "1000", "-c", "5", "-assert", "p99<50ms"},
+			[]string{"PASS p99<50ms", "FAIL errors<1%: 91%"},
+		},
+		"refuses connections of an open loop": {
+			&simulatedServer{refuses: dead}, []string{"-rate", "100", "-duration", "3s", "-assert", "p99<50ms"},
+			[]string{"PASS p99<50ms", "FAIL errors<1%: 70%"},
+		},
+		"only 503": {
+			&simulatedServer{unavailable: dead}, []string{"-n", "1000", "-c", "5", "-assert", "p99<50ms,failed=0"},
+			[]string{"PASS failed=0", "FAIL errors<1%: 91%"},
+		},
+		"only 503, repeated": {
+			&simulatedServer{unavailable: dead}, []string{"-n", "100", "-repeat", "2", "-assert", "p99<50ms"},
+			[]string{"FAIL errors<1%: 55%"},
+		},
+		"hangs": {
+			&simulatedServer{hangs: dead}, []string{"-duration", "10s", "-c", "5", "-assert", "p99.9<50ms,failed=0,errors<1%"},
+			[]string{"PASS p99.9<50ms", "Silence: no response arrived in the last 10.0 seconds, although requests were pending.\n"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "r.json")
+			synctest.Test(t, func(t *testing.T) {
+				out, err := simulate(t.Context(), t, tt.server, append([]string{"-q", "-json", file}, tt.args...)...)
+				require.ErrorIs(t, err, errCheckFailed, out)
+				for _, want := range tt.want {
+					assert.Contains(t, out, want)
+				}
+				assert.NotContains(t, out, "Limited by this client")
+				assert.Equal(t, report.VerdictFail, readResult(t, file).Verdict)
+			})
+		})
+	}
+}
+
+// TestPendingAtTheEnd has requests that are pending when the time is up, but not for long.
+func TestPendingAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &simulatedServer{capacity: &capacityServer{slots: 1, service: 700 * time.Millisecond}, hangs: from(3)}
+		out, err := simulate(t.Context(), t, server, "-q", "-duration", "2s", "-assert", "p99<1s")
+		require.NoError(t, err, out)
+		assert.Contains(t, out, "Aborted: 1 request was")
+		assert.NotContains(t, out, "Silence")
+	})
+}
+
+// TestContractIsNoVerdict checks the contract of a server that mostly answers 503.
+func TestContractIsNoVerdict(t *testing.T) {
+	for verdict, unavailable := range map[string]func(int64) bool{report.VerdictPass: nil, report.VerdictNone: from(11)} {
+		synctest.Test(t, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "r.json")
+			_, err := simulate(t.Context(), t, &simulatedServer{unavailable: unavailable}, "-q", "-n", "100", "-verify", "-json", file)
+			require.NoError(t, err)
+			assert.Equal(t, verdict, readResult(t, file).Verdict)
+		})
+	}
+}
+
+// TestBrokenBaseline compares with runs of a server that only answers 503, or does so too often.
+func TestBrokenBaseline(t *testing.T) {
+	good, old, current := respond(t, http.StatusOK), filepath.Join(t.TempDir(), "old.json"), filepath.Join(t.TempDir(), "new.json")
+	unavailable := respond(t, http.StatusServiceUnavailable)
+	call(t.Context(), "-q", "-n", "20", "-json", old, unavailable.URL)
+	_, errs, code := call(t.Context(), "-q", "-n", "20", "-json", current, good.URL)
+	require.Equal(t, exitOK, code, errs)
+	const relative, nothing = "rps>=0.0001*old", "FAIL rps>=0.0001*old: an old run has no 2xx response: nothing to compare with\n"
+	for name, args := range map[string][]string{
+		"file":  {"-q", "-n", "20", "-compare", old, "-assert", relative, good.URL},
+		"URL":   {"-q", "-n", "20", "-repeat", "2", "-compare", unavailable.URL, "-assert", relative, good.URL},
+		"merge": {"merge", "-compare", old, "-assert", relative, current},
+	} {
+		out, _, code := call(t.Context(), args...)
+		assert.Equal(t, exitFailed, code, name)
+		assert.Contains(t, out, nothing, name)
+	}
+
+	requests := 0
+	flaky := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if requests++; requests%2 == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	defer flaky.Close()
+	out, _, code := call(t.Context(), "-q", "-n", "20", "-repeat", "2", "-compare", flaky.URL, "-assert", relative, good.URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Contains(t, out, "FAIL errors<1%: 0%, old 50%\n")
+	out, _, code = call(t.Context(), "-q", "-n", "20", "-repeat", "2", "-compare", flaky.URL, "-assert", "errors<1%", good.URL)
+	assert.Equal(t, exitOK, code, out)
+}
+
 // TestRPSCountsSuccesses has a server whose first response is the only success.
 func TestRPSCountsSuccesses(t *testing.T) {
 	requests := 0
@@ -85,7 +188,7 @@ func TestRPSCountsSuccesses(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	out, _, code := call(t.Context(), "-q", "-rate", "100", "-duration", "100ms", "-c", "1", "-assert", "rps<=10", server.URL)
+	out, _, code := call(t.Context(), "-q", "-rate", "100", "-duration", "100ms", "-c", "1", "-assert", "rps<=10,errors<=9", server.URL)
 	assert.Equal(t, exitOK, code, out)
 }
 
@@ -123,7 +226,7 @@ func TestUnsentExcludesAborted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, interrupt := context.WithCancel(t.Context())
-		server := &simulatedServer{hangs: true, onServe: func(n int64) {
+		server := &simulatedServer{hangs: from(1), onServe: func(n int64) {
 			if n == 20 {
 				interrupt()
 			}

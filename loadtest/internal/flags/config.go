@@ -163,30 +163,23 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 			cfg.Transport = NetHTTP
 		}
 	}
-	if cfg.FindMax {
-		cfg.limitErrors()
-	}
+	cfg.limitErrors()
 	if (cfg.Method == http.MethodHead || cfg.TargetsFile != "") && cfg.Verify == contract.Auto {
 		cfg.Verify = contract.Off
 	}
 }
 
-// defaultErrors is added to the SLO of a search: without it, a server that only answers 503 could meet any latency.
-const defaultErrors = "errors<1%"
-
-// limitErrors adds defaultErrors unless the SLO limits errors already.
+// limitErrors adds a limit of errors to the SLO of a search, or to the assertions on a run, unless they have one.
 func (cfg *Config) limitErrors() {
-	for _, c := range cfg.SLO {
-		if m := c.Metric(); m == "errors" || m == "non2xx" {
-			return
-		}
+	if !cfg.FindMax {
+		cfg.Assertions = slo.WithErrors(cfg.Assertions)
+		return
 	}
-	clauses, err := slo.Parse(defaultErrors)
-	if err != nil || cfg.SLOText == "" {
-		return // validate rejects the missing SLO
+	given := len(cfg.SLO)
+	cfg.SLO = slo.WithErrors(cfg.SLO)
+	for _, added := range cfg.SLO[given:] {
+		cfg.SLOText += "," + added.String()
 	}
-	cfg.SLO = append(cfg.SLO, clauses...)
-	cfg.SLOText += "," + defaultErrors
 }
 
 // validate returns the first rule that the flags break.

@@ -64,6 +64,7 @@ func ParseMerge(args []string) (*Config, error) {
 		return nil, errors.New("merge needs the -json files of runs at the same time")
 	}
 	cfg.Command = append(cfg.Command, cfg.Files...)
+	cfg.limitErrors()
 	return cfg, cfg.validateFiles()
 }
 

@@ -55,8 +55,7 @@ Open loop (requests are sent on schedule, whether or not earlier ones have been 
                     that missed it are within 5%; if the first rate misses, halve the rate until one meets it, then
                     bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the
                     result
-  -slo CLAUSES      the SLO of -find-max; errors<1% is added unless it has a clause for errors or non2xx; a minimum of
-                    rps belongs into -assert, which checks the result
+  -slo CLAUSES      the SLO of -find-max; a minimum of rps belongs into -assert, which checks the result
 
 Checks:
   -assert CLAUSES   exit with 1 unless all clauses hold; repeatable

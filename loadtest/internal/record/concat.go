@@ -28,7 +28,8 @@ func Concat(runs []Summary) Summary {
 			all.Requests = append(all.Requests, request)
 		}
 		all.Elapsed += r.Elapsed
-		all.GoodInWindow += r.GoodInWindow
+		all.Window.add(&r.Window)
+		all.Silent = max(all.Silent, r.Silent)
 		all.ServerSoftware = cmp.Or(all.ServerSoftware, r.ServerSoftware)
 		all.DocumentLength = cmp.Or(all.DocumentLength, r.DocumentLength)
 		all.First = cmp.Or(all.First, r.First)
@@ -49,12 +50,19 @@ func (c *Counts) add(other *Counts) {
 	c.Length += other.Length
 	c.Exceptions += other.Exceptions
 	c.Aborted += other.Aborted
+	c.OutOfResources += other.OutOfResources
 	c.Resent += other.Resent
 	c.Good += other.Good
 	c.Non2xx += other.Non2xx
 	c.KeptAlive += other.KeptAlive
 	c.Received += other.Received
 	c.Body += other.Body
+}
+
+func (w *Window) add(other *Window) {
+	w.Good += other.Good
+	w.Ended += other.Ended
+	w.Late += other.Late
 }
 
 // newTimes returns empty distributions. In an open loop, the latency has one of its own.

@@ -17,8 +17,8 @@ type Options struct {
 	// WarmUp excludes requests that are due within this time from the start. The timeline starts at its end.
 	WarmUp time.Duration
 
-	// Window is the end of the time, counted from the start, in which Summary.GoodInWindow counts; it begins with the end
-	// of WarmUp. The default is no end.
+	// Window is the end of the time, counted from the start, in which Summary.Window counts; it begins with the end of
+	// WarmUp. The default is no end.
 	Window time.Duration
 
 	// AnyLength turns Counts.Length off.
@@ -47,8 +47,9 @@ type Recorder struct {
 	outcomes outcomes
 	first    *Response
 	requests []Request
+	window   Window
 
-	goodInWindow int64
+	lastResponse, longest time.Duration // when the last complete response arrived, and how long the longest one took
 }
 
 // A Response is the first complete response of a run.
@@ -76,6 +77,9 @@ type Counts struct {
 
 	// Aborted counts the requests that were pending when the run ended. They are part of no other count.
 	Aborted int64 `json:"aborted"`
+
+	// OutOfResources counts the failed requests for which this machine had no free port, file descriptor or buffer.
+	OutOfResources int64 `json:"out_of_resources"`
 
 	// Resent counts the requests that were sent twice (see transport.Exchange).
 	Resent int64 `json:"resent"`
@@ -121,10 +125,19 @@ type Summary struct {
 	First          *Response      // nil if there was none
 	Requests       []Request      // with Options.KeepRequests, in the order in which they ended
 	Timeline       []Interval
+	Window         Window
 
-	// GoodInWindow counts the complete 2xx responses that arrived between Options.WarmUp and Options.Window, including
-	// those to requests of the warm-up.
-	GoodInWindow int64
+	// Silent is the time at the end in which requests were pending and no response arrived; 0 if it is shorter than a
+	// second or than twice the time that the longest response took, or if there was no response at all.
+	Silent time.Duration
+}
+
+// A Window counts what arrived between Options.WarmUp and Options.Window, including responses to requests of the
+// warm-up.
+type Window struct {
+	Good  int64 // complete 2xx responses
+	Ended int64 // requests that ended, whatever the outcome; without aborted ones
+	Late  int64 // requests that ended after it
 }
 
 // New returns an empty recorder.
@@ -139,9 +152,7 @@ func (r *Recorder) Observe(x *transport.Exchange) {
 	if x.Failure == transport.None && r.opts.Check != nil {
 		r.opts.Check(x)
 	}
-	if r.inWindow(x) {
-		r.goodInWindow++
-	}
+	r.countWindow(x)
 	if r.due(x) < r.opts.WarmUp {
 		return
 	}
@@ -163,6 +174,9 @@ func (r *Recorder) Observe(x *transport.Exchange) {
 // addTimes adds the times of x and returns its latency. As in ab, failed connections have no times.
 func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 	latency := x.Done - x.Start
+	if x.Failure == transport.None {
+		r.lastResponse, r.longest = max(r.lastResponse, x.Done), max(r.longest, latency)
+	}
 	if x.Failure != transport.Connect {
 		r.times.Connect.Add(x.Connected - x.Start)
 		r.times.Processing.Add(x.Done - x.Connected)
@@ -209,9 +223,17 @@ func (r *Recorder) due(x *transport.Exchange) time.Duration {
 	return min(r.opts.Due(x.Seq), x.Start)
 }
 
-func (r *Recorder) inWindow(x *transport.Exchange) bool {
-	return x.Failure == transport.None && is2xx(x.Status) && x.Done >= r.opts.WarmUp &&
-		(r.opts.Window == 0 || x.Done <= r.opts.Window)
+func (r *Recorder) countWindow(x *transport.Exchange) {
+	switch w := &r.window; {
+	case x.Failure == transport.Aborted || x.Done < r.opts.WarmUp:
+	case r.opts.Window > 0 && x.Done > r.opts.Window:
+		w.Late++
+	default:
+		w.Ended++
+		if x.Failure == transport.None && is2xx(x.Status) {
+			w.Good++
+		}
+	}
 }
 
 func is2xx(status int) bool { return status >= 200 && status <= 299 }
@@ -233,6 +255,9 @@ func (r *Recorder) count(x *transport.Exchange) {
 	case transport.Exception:
 		c.Exceptions++
 	case transport.Connect, transport.Aborted:
+	}
+	if x.OutOfResources() {
+		c.OutOfResources++
 	}
 	r.outcomes.add(x)
 }
@@ -280,6 +305,17 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 	return Summary{
 		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
 		Statuses: r.outcomes.statusCounts(), Failures: r.outcomes.failureCounts(), First: r.first, Requests: r.requests,
-		Timeline: r.timeline.intervals(elapsed), GoodInWindow: r.goodInWindow,
+		Timeline: r.timeline.intervals(elapsed), Window: r.window, Silent: r.silent(elapsed),
 	}
+}
+
+// minSilent is the shortest Summary.Silent.
+const minSilent = time.Second
+
+func (r *Recorder) silent(elapsed time.Duration) time.Duration {
+	silent := elapsed + r.opts.WarmUp - r.lastResponse
+	if r.counts.Aborted == 0 || r.first == nil || silent < max(minSilent, 2*r.longest) {
+		return 0
+	}
+	return silent
 }

@@ -139,6 +139,30 @@ func TestAborted(t *testing.T) {
 	}
 }
 
+// TestSilent has responses that took up to a second, and a request that is pending at the end.
+func TestSilent(t *testing.T) {
+	for name, tt := range map[string]struct {
+		elapsed time.Duration
+		pending bool
+		want    time.Duration
+	}{
+		"hangs":           {10 * time.Second, true, 6 * time.Second},
+		"usual":           {5 * time.Second, true, 0},
+		"nothing pending": {10 * time.Second, false, 0},
+	} {
+		r := New(Options{})
+		for _, x := range []*transport.Exchange{response(0, time.Second), response(3*time.Second, time.Second), response(time.Second, 0)} {
+			r.Observe(x)
+		}
+		if tt.pending {
+			x := response(4*time.Second, tt.elapsed-4*time.Second)
+			x.Failure = transport.Aborted
+			r.Observe(x)
+		}
+		assert.Equal(t, tt.want, r.Summary(tt.elapsed).Silent, name)
+	}
+}
+
 func TestTimelineMergesIntervals(t *testing.T) {
 	r := New(Options{})
 	const seconds = 100

@@ -6,13 +6,28 @@ import "fmt"
 const (
 	VerdictPass = "pass" // all checks passed
 	VerdictFail = "fail" // a check failed, nothing succeeded, or the run was interrupted
-	VerdictNone = "none" // there was nothing to check
+	VerdictNone = "none" // nothing, or only a part of the responses, was checked
 )
+
+// maxErrors is the share of errors from which on a kept contract is no pass: it says nothing about those requests.
+const maxErrors = 0.01
+
+// errors returns the share of requests that failed, could not be sent, or had a response other than 2xx.
+func (r *Run) errors() float64 {
+	c := &r.Counts
+	return float64(c.Failed()+c.Non2xx+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
+}
+
+// DescribeSilence says that no response arrived at the end of the run.
+func (r *Run) DescribeSilence() string {
+	return fmt.Sprintf("no response arrived in the last %.1f seconds, although requests were pending", r.SilentSeconds)
+}
 
 // Judge sets Verdict and Reasons from the other fields.
 func (r *Run) Judge() {
 	r.Verdict, r.Reasons = VerdictNone, nil
-	if len(r.Assertions) > 0 || r.Contract.Checked || r.Search != nil {
+	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errors() < maxErrors
+	if checked {
 		r.Verdict = VerdictPass
 	}
 	fail := func(format string, args ...any) {
@@ -21,6 +36,9 @@ func (r *Run) Judge() {
 	}
 	if r.Interrupted {
 		fail("interrupted")
+	}
+	if r.SilentSeconds > 0 && checked {
+		fail("%s", r.DescribeSilence())
 	}
 	for _, a := range r.Assertions {
 		if !a.Met {

@@ -3,6 +3,7 @@ package slo
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,6 +50,10 @@ func (c *Clause) compare(runs *Comparison) Result {
 	if runs == nil || len(runs.Old) == 0 || len(runs.New) == 0 {
 		return r
 	}
+	if hasNoGood(runs.Old) {
+		r.Measured = "an old run has no 2xx response: nothing to compare with"
+		return r
+	}
 	before, okOld := c.values(runs.Old)
 	after, okNew := c.values(runs.New)
 	if !okOld || !okNew {
@@ -76,6 +81,25 @@ func (c *Clause) compare(runs *Comparison) Result {
 		r.Measured += ", undecided: raise -repeat"
 	}
 	return r
+}
+
+// hasNoGood reports whether a run has no successful response.
+func hasNoGood(runs []*Metrics) bool {
+	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Good == 0 })
+}
+
+// checkOld makes r a miss if an old run does not meet the clause.
+func (c *Clause) checkOld(r *Result, old []*Metrics) {
+	for _, m := range old {
+		if !c.hasSamples(m) {
+			continue // the relative clauses are missed
+		}
+		if measured := c.measure(m); !c.holds(measured) {
+			r.Measured += ", old " + c.format(measured)
+			r.Met = false
+			return
+		}
+	}
 }
 
 // values returns the measurements of the clause's metric; ok is false if a run has none.

@@ -24,7 +24,24 @@ failed                       requests without a complete response: failed=0 or f
 errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
+errors<1% is added unless a clause limits errors or non2xx; if a clause has old, the old runs must meet it, too
 A clause without any measurement fails.`
+
+// WithErrors returns the clauses and, unless one of them limits errors or non2xx, errors<1%: a server that only answers
+// 503 could meet any latency.
+func WithErrors(clauses []Clause) []Clause {
+	if len(clauses) == 0 || slices.ContainsFunc(clauses, func(c Clause) bool { return c.limitsErrors() }) {
+		return clauses
+	}
+	const limit = 0.01
+	relative := slices.ContainsFunc(clauses, func(c Clause) bool { return c.relative })
+	return append(slices.Clone(clauses),
+		Clause{metric: "errors", op: "<", limit: limit, share: true, text: "errors<1%", bothSides: relative})
+}
+
+func (c *Clause) limitsErrors() bool {
+	return (c.metric == "errors" || c.metric == "non2xx") && slices.Contains([]string{"<", "<=", "="}, c.op)
+}
 
 // A Clause is a bound on one metric.
 type Clause struct {
@@ -34,7 +51,8 @@ type Clause struct {
 	share  bool    // the value is a percentage of all requests
 	text   string
 
-	relative bool // the limit is a factor of the old runs' value
+	relative  bool // the limit is a factor of the old runs' value
+	bothSides bool // old runs must meet the clause, too
 }
 
 // Metrics are the measurements of a run that clauses refer to.
@@ -44,6 +62,7 @@ type Metrics struct {
 
 	Requests                                    int64 // that have ended, or were due but not sent
 	Failed, Non2xx, Length, Aborted, Violations int64
+	Good                                        int64 // 2xx responses
 
 	Comparison *Comparison // for relative clauses; nil if there are no old runs
 }
@@ -172,9 +191,6 @@ func (c *Clause) percentile() (float64, bool) {
 	return p, err == nil && p <= 100
 }
 
-// Metric returns the name of the clause's metric.
-func (c *Clause) Metric() string { return c.metric }
-
 // IsMinRate reports whether the clause requires a minimum rate. A search cannot have one: all lower rates miss it.
 func (c *Clause) IsMinRate() bool { return c.metric == "rps" && c.op != "<" && c.op != "<=" }
 
@@ -195,6 +211,9 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 		} else if c.hasSamples(m) {
 			measured := c.measure(m)
 			r.Measured, r.Met = c.format(measured), c.holds(measured)
+		}
+		if c.bothSides && m.Comparison != nil {
+			c.checkOld(&r, m.Comparison.Old)
 		}
 		met = met && r.Met
 		results = append(results, r)

@@ -16,7 +16,7 @@ func metrics() *Metrics {
 	for i := range 1000 {
 		latency.Add(time.Duration(i+1) * time.Microsecond)
 	}
-	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5}
+	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5, Good: 995}
 }
 
 func TestEvaluate(t *testing.T) {
@@ -49,6 +49,24 @@ func TestEvaluate(t *testing.T) {
 		assert.Equal(t, []Result{{Clause: text, Measured: tt.measured, Met: tt.met}}, results)
 		assert.Equal(t, tt.met, met, text)
 	}
+}
+
+func TestWithErrors(t *testing.T) {
+	for text, added := range map[string]bool{
+		"p99<1s": true, "failed=0": true, "rps>=old": true, "errors>=0": true,
+		"errors<5%,p99<1s": false, "non2xx<=old": false, "p99<1s,non2xx=0": false,
+	} {
+		clauses, err := Parse(text)
+		require.NoError(t, err)
+		with := WithErrors(clauses)
+		if !added {
+			assert.Equal(t, clauses, with, text)
+			continue
+		}
+		require.Len(t, with, len(clauses)+1, text)
+		assert.Equal(t, "errors<1%", with[len(clauses)].String())
+	}
+	assert.Empty(t, WithErrors(nil))
 }
 
 func TestEvaluateAll(t *testing.T) {
@@ -159,8 +177,9 @@ func TestRelative(t *testing.T) {
 		"counts":      {"failed<=old", Comparison{Old: rates(1), New: rates(1)}, "1*old (2, old 2;", true},
 		"zero":        {"aborted<=1.1 * old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", true},
 		"zero before": {"aborted<old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", false},
+		"broken":      {"rps>=old", Comparison{Old: []*Metrics{{Latency: metrics().Latency, Requests: 1}}, New: rates(1)}, "an old run has no 2xx response: nothing to compare with", false},
 		"no old run":  {"rps>=old", Comparison{New: rates(1)}, "no samples", false},
-		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{}}, New: rates(1)}, "no samples", false},
+		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{Good: 1}}, New: rates(1)}, "no samples", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clauses, err := Parse(tt.clause)

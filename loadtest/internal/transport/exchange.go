@@ -3,6 +3,8 @@ package transport
 import (
 	"errors"
 	"net"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -78,6 +80,15 @@ func (x *Exchange) setSent(at time.Duration) { x.Sent, x.FirstByte, x.Done = at,
 
 // setFirstByte is like setConnected, from FirstByte on.
 func (x *Exchange) setFirstByte(at time.Duration) { x.FirstByte, x.Done = at, at }
+
+// OutOfResources reports whether the request failed because this machine had no free port, file descriptor or buffer.
+func (x *Exchange) OutOfResources() bool {
+	if x.Err == nil {
+		return false
+	}
+	resources := []error{syscall.EADDRNOTAVAIL, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}
+	return slices.ContainsFunc(resources, func(target error) bool { return errors.Is(x.Err, target) })
+}
 
 // fail records err as a failure of the given kind. A timeout once connected is an Exception.
 func (x *Exchange) fail(kind Failure, err error) {
