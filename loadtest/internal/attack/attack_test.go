@@ -89,9 +89,6 @@ func TestClosedStops(t *testing.T) {
 	})
 }
 
-// sleep uses the clock of the synctest bubble.
-func sleep(d time.Duration) { <-time.After(d) }
-
 // TestStall measures a server that stalls once for 500 ms, at 5,000/s. Of 25,000 requests, 2,500 are due during the stall
 // and wait between 0 and 500 ms, evenly distributed. The slowest 250, 1% of all, wait more than 450 ms: that is the p99.
 func TestStall(t *testing.T) {
@@ -109,7 +106,7 @@ func TestStall(t *testing.T) {
 					return 50 * time.Microsecond
 				}}
 				open := NewOpen(schedule, clients, f.start)
-				open.Sleep = sleep
+				open.Sleep = wait
 				open.Run(t.Context(), f)
 				s := recorder.Summary(time.Since(f.start))
 				assert.EqualValues(t, 25_000, s.Complete)
@@ -129,7 +126,7 @@ func TestOverload(t *testing.T) {
 		require.NoError(t, err)
 		f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return 3 * time.Second }}
 		open := NewOpen(schedule, 10, f.start)
-		open.Sleep = sleep
+		open.Sleep = wait
 		open.Run(t.Context(), f)
 		assert.EqualValues(t, 1000-41, open.Unsent())
 		assert.Equal(t, 41, f.sent, "ten at 0, 3, 6 and 9 s, and the one for which vegeta was waiting for a free client")
@@ -145,9 +142,23 @@ func TestOpenStops(t *testing.T) {
 		require.NoError(t, err)
 		f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return time.Millisecond }}
 		open := NewOpen(schedule, 10, f.start)
-		open.Sleep = sleep
+		open.Sleep = wait
 		open.Run(ctx, f)
 		assert.InDelta(t, 10, f.sent, 1)
+	})
+}
+
+// TestOpenStopsBetweenRequests interrupts a loop with the timer of a real run, whose next request is due in an hour.
+func TestOpenStopsBetweenRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		schedule, err := NewSchedule(Rate{1.0 / 3600, 1.0 / 3600}, 10*time.Hour)
+		require.NoError(t, err)
+		f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return time.Millisecond }}
+		NewOpen(schedule, 10, f.start).Run(ctx, f)
+		assert.Equal(t, 1, f.sent)
+		assert.Equal(t, time.Second, time.Since(f.start))
 	})
 }
 
@@ -171,7 +182,7 @@ func TestUnsentOnInterrupt(t *testing.T) {
 				require.NoError(t, err)
 				f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return tt.delay }}
 				open := NewOpen(schedule, tt.clients, f.start)
-				open.Sleep = sleep
+				open.Sleep = wait
 				open.Run(ctx, f)
 				assert.Equal(t, tt.unsent, open.Unsent())
 			})
@@ -185,7 +196,7 @@ func TestTimer(t *testing.T) {
 	defer timer.close()
 	for _, d := range []time.Duration{-time.Second, 0, 1, 100 * time.Microsecond, 5 * time.Millisecond} {
 		start := time.Now()
-		timer.sleep(d)
+		timer.sleep(t.Context(), d)
 		assert.GreaterOrEqual(t, time.Since(start), d)
 	}
 }

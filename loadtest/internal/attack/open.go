@@ -21,7 +21,7 @@ type Open struct {
 	clients    counter
 
 	// Sleep replaces the timer, for tests with a clock of their own.
-	Sleep func(time.Duration)
+	Sleep func(context.Context, time.Duration)
 }
 
 // NewOpen returns a loop that follows schedule from start, with at most maxClients concurrent requests. A request that
@@ -107,7 +107,7 @@ func (c *counter) done() {
 type schedulePacer struct {
 	ctx context.Context //nolint:containedctx // stops the attack: vegeta's Stop may let a few more hits through
 	*Schedule
-	sleep   func(time.Duration)
+	sleep   func(context.Context, time.Duration)
 	start   time.Time // vegeta's own start is somewhat later
 	waiting bool      // the attack stopped before the next request was due
 }
@@ -119,8 +119,16 @@ func (p *schedulePacer) Pace(_ time.Duration, i uint64) (_ time.Duration, stop b
 	if stop || elapsed > p.duration+gracePeriod {
 		return 0, true
 	}
-	p.sleep(wait)
+	p.sleep(p.ctx, wait)
 	stop = p.ctx.Err() != nil
 	p.waiting = stop && wait > 0
 	return 0, stop
+}
+
+// wait returns after d, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }

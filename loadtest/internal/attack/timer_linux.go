@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"context"
 	"os"
 	"time"
 
@@ -25,22 +26,22 @@ func newTimer() *timer {
 	return &timer{file: os.NewFile(uintptr(fd), "timer")}
 }
 
-// sleep returns after d. It is not safe for concurrent use.
-func (t *timer) sleep(d time.Duration) {
+// sleep returns after d, or at most 2*timerSlack after ctx has ended. It is not safe for concurrent use.
+func (t *timer) sleep(ctx context.Context, d time.Duration) {
 	if t.file == nil {
-		<-time.After(d)
+		wait(ctx, d)
 		return
 	}
 	if d > 2*timerSlack {
 		start := time.Now()
-		<-time.After(d - timerSlack)
+		wait(ctx, d-timerSlack)
 		d -= time.Since(start)
 	}
-	if d <= 0 {
+	if d <= 0 || ctx.Err() != nil {
 		return
 	}
 	if err := t.set(&unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}); err != nil {
-		<-time.After(d)
+		wait(ctx, d)
 		return
 	}
 	var expirations [8]byte

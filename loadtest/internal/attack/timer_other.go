@@ -2,13 +2,16 @@
 
 package attack
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // A timer sleeps with the precision of Go's timers.
 type timer struct{}
 
 func newTimer() *timer { return new(timer) }
 
-func (*timer) sleep(d time.Duration) { <-time.After(d) }
+func (*timer) sleep(ctx context.Context, d time.Duration) { wait(ctx, d) }
 
 func (*timer) close() {}

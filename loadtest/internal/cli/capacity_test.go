@@ -158,7 +158,12 @@ func simulate(ctx context.Context, t *testing.T, server *simulatedServer, args .
 			client.closed, client.cancel = context.WithCancel(context.Background())
 			return client
 		},
-		sleep: func(d time.Duration) { <-time.After(max(d, server.minSleep)) },
+		sleep: func(ctx context.Context, d time.Duration) {
+			select {
+			case <-time.After(max(d, server.minSleep)):
+			case <-ctx.Done():
+			}
+		},
 	}
 	err = c.start(ctx)
 	return stdout.String(), err

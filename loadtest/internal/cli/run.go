@@ -48,7 +48,7 @@ type run struct {
 // A simulation replaces the network and the timer in tests, which have a clock of their own.
 type simulation struct {
 	transport func(transport.Options) roundTripCloser
-	sleep     func(time.Duration)
+	sleep     func(context.Context, time.Duration)
 }
 
 // execute returns when the load is complete or has been stopped by -t or ctx. An error means that it did not start.
