@@ -62,6 +62,28 @@ func TestUnreachableLeavesNoFile(t *testing.T) {
 	assert.NoFileExists(t, file)
 }
 
+// TestFullDisk limits the size of files, so that the JSON and the page cannot be written, but the CSV can.
+func TestFullDisk(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	c := exec.CommandContext(t.Context(), "/bin/sh", "-c", `ulimit -f 8; "$LOADTEST" -q -json r.json -html r.html -e r.csv `+server.URL)
+	c.Dir = t.TempDir()
+	c.Env = append(os.Environ(), runMain+"=1", "LOADTEST="+os.Args[0])
+	old := filepath.Join(c.Dir, "r.json")
+	require.NoError(t, os.WriteFile(old, []byte("old"), 0o600))
+	var stdout, stderr strings.Builder
+	c.Stdout, c.Stderr = &stdout, &stderr
+	require.Error(t, c.Run())
+	assert.Contains(t, stdout.String(), "Complete requests:      1\n")
+	assert.Equal(t, "loadtest: cannot write r.json: file too large\nloadtest: cannot write r.html: file too large\n", stderr.String())
+	content, err := os.ReadFile(old)
+	require.NoError(t, err)
+	assert.Equal(t, "old", string(content))
+	files, err := filepath.Glob(filepath.Join(c.Dir, "*"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{filepath.Join(c.Dir, "r.csv"), old}, files)
+}
+
 // TestSecondSignalEndsProcess blocks the command after the first signal: nobody reads the pipe that it writes its page to.
 func TestSecondSignalEndsProcess(t *testing.T) {
 	received := make(chan struct{}, 1)

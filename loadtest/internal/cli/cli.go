@@ -46,15 +46,17 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
-	err = run(&c, ctx)
-	switch {
-	case errors.Is(err, errCheckFailed): // already in the report
-		return exitFailed
-	case err != nil:
-		fmt.Fprintf(stderr, "loadtest: %v\n", err)
-		return exitFailed
+	failures := []error{run(&c, ctx)}
+	code := exitOK
+	for _, err := range append(failures, c.unwritten...) {
+		if err != nil {
+			code = exitFailed
+		}
+		if err != nil && !errors.Is(err, errCheckFailed) { // which is already in the report
+			fmt.Fprintf(stderr, "loadtest: %v\n", err)
+		}
 	}
-	return exitOK
+	return code
 }
 
 // errCheckFailed reports a failed assertion, SLO or contract check.
@@ -66,6 +68,7 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
+	unwritten      []error           // why files could not be written; nil for those that were
 	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
 }
@@ -74,10 +77,13 @@ func (c *command) run(ctx context.Context) (err error) {
 	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
 		return err
 	}
+	defer c.out.close()
+	if _, err := c.baselineMetrics(); err != nil { // now, instead of after the run
+		return err
+	}
 	if c.cfg.UsesStdout() {
 		c.stdout = c.stderr
 	}
-	defer c.out.close()
 	if c.cfg.Reference {
 		server, err := startReferenceServer(ctx)
 		if err != nil {

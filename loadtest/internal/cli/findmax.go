@@ -72,9 +72,7 @@ func (s *searchRun) write(ctx context.Context, interrupted bool) (*report.Run, e
 	metrics := best.metrics()
 	metrics.Violations = s.violations
 	result.Assertions, _ = slo.Evaluate(s.cfg.Assertions, metrics)
-	if err := s.out.write(result, &best.summary); err != nil {
-		return nil, err
-	}
+	s.writeFiles(result, &best.summary)
 	s.printDetails(&best.summary, result)
 	s.printNotes(result)
 	s.printContract(&best.contract, best.describeStep())

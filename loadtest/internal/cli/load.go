@@ -40,9 +40,7 @@ func (c *command) load(ctx context.Context) error {
 	result.Interrupted = ctx.Err() != nil
 	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(c.cfg.Assertions)
-	if err := c.out.write(result, &r.summary); err != nil { // before printing: stdout may have been closed
-		return err
-	}
+	c.writeFiles(result, &r.summary)
 	if err := c.print(&r.summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}

@@ -45,9 +45,7 @@ func (c *command) merge(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := c.out.write(result, &summary); err != nil {
-		return err
-	}
+	c.writeFiles(result, &summary)
 	if err := c.print(&summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"syscall"
 
@@ -20,13 +18,6 @@ import (
 type outputs struct {
 	csv, gnuplot, json, html *outputFile // nil if not requested
 	baseline                 *report.Run
-}
-
-// An outputFile is a file to write the results to.
-type outputFile struct {
-	name   string
-	stdout io.Writer // not nil: write to it instead
-	file   *os.File  // nil if the file does not exist yet
 }
 
 func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
@@ -45,7 +36,7 @@ func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 		switch f.name {
 		case "":
 		case flags.Stdout:
-			*f.file = &outputFile{name: f.name, stdout: stdout}
+			*f.file = &outputFile{name: "stdout", stdout: stdout}
 		default:
 			if *f.file, err = openOutputFile(f.name); err != nil {
 				out.close()
@@ -54,23 +45,6 @@ func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 		}
 	}
 	return &out, nil
-}
-
-// openOutputFile checks that the file can be written. It leaves an existing file as it is.
-func openOutputFile(name string) (*outputFile, error) {
-	file, err := os.OpenFile(name, os.O_WRONLY, 0) //nolint:gosec // named by the user
-	if !errors.Is(err, fs.ErrNotExist) {
-		return &outputFile{name: name, file: file}, err
-	}
-	file, err = create(name)
-	if err != nil {
-		return nil, err
-	}
-	return &outputFile{name: name}, errors.Join(file.Close(), os.Remove(name))
-}
-
-func create(name string) (*os.File, error) {
-	return os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // named by the user; a report is not secret
 }
 
 // readBaseline reads the run to compare with; nil if there is none.
@@ -93,68 +67,23 @@ func readBaseline(name string) (*report.Run, error) {
 	return baseline, nil
 }
 
-// write writes the requested files.
-func (o *outputs) write(result *report.Run, s *record.Summary) error {
+// writeFiles writes the requested files before the report is printed, because stdout may have been closed. A file that
+// cannot be written costs neither the other files nor the report.
+func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 	result.Judge()
-	if err := o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }); err != nil {
-		return err
+	o := c.out
+	c.unwritten = []error{
+		o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }),
+		o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, result.Date, s.Requests) }),
+		o.json.replace(result.WriteJSON),
+		o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) }),
 	}
-	err := o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, result.Date, s.Requests) })
-	if err != nil {
-		return err
-	}
-	if err := o.json.replace(result.WriteJSON); err != nil {
-		return err
-	}
-	return o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) })
 }
 
 func (o *outputs) close() {
 	for _, f := range []*outputFile{o.csv, o.gnuplot, o.json, o.html} {
-		if f != nil && f.file != nil {
-			_ = f.file.Close() // replace has closed files that were written, and checked the error
-		}
+		f.close()
 	}
-}
-
-// replace replaces the content of f, unless f is nil, and closes it.
-func (f *outputFile) replace(write func(io.Writer) error) error {
-	if f == nil {
-		return nil
-	}
-	var content bytes.Buffer
-	if err := write(&content); err != nil {
-		return err
-	}
-	if f.stdout != nil {
-		_, err := f.stdout.Write(content.Bytes())
-		return err
-	}
-	if err := f.writeFile(content.Bytes()); err != nil {
-		return fmt.Errorf("cannot write %s: %w", f.name, err)
-	}
-	return nil
-}
-
-func (f *outputFile) writeFile(content []byte) (err error) {
-	if f.file == nil {
-		if f.file, err = create(f.name); err != nil {
-			return err
-		}
-	}
-	err = f.file.Truncate(0)
-	if err != nil && !isRegular(f.file) {
-		err = nil // a pipe or terminal cannot be truncated
-	}
-	if err == nil {
-		_, err = f.file.Write(content)
-	}
-	return errors.Join(err, f.file.Close())
-}
-
-func isRegular(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode().IsRegular()
 }
 
 // ignoreClosedPipe drops the error of writing to stdout after its reader has gone, as in `loadtest … | head -1`: the

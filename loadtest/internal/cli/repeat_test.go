@@ -75,7 +75,9 @@ func TestRepeatedOpenLoop(t *testing.T) {
 
 func TestComparisonNeedsHistograms(t *testing.T) {
 	old := writeFile(t, "old.json", `{"schema":1,"name":"old"}`)
-	_, errs, code := call(t.Context(), "-q", "-compare", old, "-assert", "p99<=old", respond(t, http.StatusOK).URL)
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the run has started") }))
+	defer server.Close()
+	_, errs, code := call(t.Context(), "-q", "-compare", old, "-assert", "p99<=old", server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, errs, "cannot compare: old has no histograms")
 }

@@ -1,0 +1,111 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// An outputFile is a file to write the results to.
+type outputFile struct {
+	name   string
+	stdout io.Writer   // not nil: write to it instead
+	file   *os.File    // not nil: a pipe, a terminal or another device, which stays open
+	link   bool        // a symbolic link, which stays one
+	mode   fs.FileMode // of a regular file
+}
+
+// openOutputFile checks that the file can be written. It leaves an existing file as it is, and creates none.
+func openOutputFile(name string) (*outputFile, error) {
+	file, err := os.OpenFile(name, os.O_WRONLY, 0) //nolint:gosec // named by the user
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if isNew {
+		file, err = os.OpenFile(name, os.O_CREATE|os.O_WRONLY, newMode) //nolint:gosec // likewise
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		return &outputFile{name: name, file: file}, nil
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	path, err := filepath.EvalSymlinks(name)
+	if err == nil && isNew {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &outputFile{name: name, link: isLink(name), mode: info.Mode().Perm()}, nil
+}
+
+// newMode is the mode of a new file, less the umask: a report is not secret.
+const newMode = 0o644
+
+func isLink(name string) bool {
+	info, err := os.Lstat(name)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
+}
+
+// replace replaces the content of f, unless f is nil, and closes it.
+func (f *outputFile) replace(write func(io.Writer) error) error {
+	if f == nil {
+		return nil
+	}
+	var content bytes.Buffer
+	if err := write(&content); err != nil {
+		return fmt.Errorf("cannot write %s: %w", f.name, err)
+	}
+	err := f.write(content.Bytes())
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err // the path may be that of a temporary file
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", f.name, err)
+	}
+	return nil
+}
+
+// write writes the content. A regular file is replaced by a temporary one, so that a failure leaves the old content.
+// That is not possible for a link, in a folder that is not writable, or for a file that is a mount point.
+func (f *outputFile) write(content []byte) error {
+	switch {
+	case f.stdout != nil:
+		_, err := f.stdout.Write(content)
+		return err
+	case f.file != nil:
+		return writeAndClose(f.file, content)
+	case f.link:
+		return os.WriteFile(f.name, content, newMode)
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(f.name), filepath.Base(f.name)+".*.tmp")
+	if err != nil {
+		return os.WriteFile(f.name, content, newMode)
+	}
+	defer os.Remove(temporary.Name()) //nolint:errcheck // it no longer exists if all went well
+	if err := errors.Join(os.Chmod(temporary.Name(), f.mode), writeAndClose(temporary, content)); err != nil {
+		return err
+	}
+	if os.Rename(temporary.Name(), f.name) != nil {
+		return os.WriteFile(f.name, content, newMode)
+	}
+	return nil
+}
+
+func writeAndClose(file *os.File, content []byte) error {
+	_, err := file.Write(content)
+	return errors.Join(err, file.Close())
+}
+
+func (f *outputFile) close() {
+	if f != nil && f.file != nil {
+		_ = f.file.Close() // write has closed a file that was written, and checked the error
+	}
+}
