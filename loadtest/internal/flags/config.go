@@ -298,23 +298,3 @@ func (cfg *Config) minRate() string {
 	}
 	return ""
 }
-
-// validateFiles rejects more than one file on stdout.
-func (cfg *Config) validateFiles() error {
-	if n := cfg.filesOnStdout(); n > 1 {
-		return fmt.Errorf("only one of -e, -g, -json and -html can be %s (stdout), got %d", Stdout, n)
-	}
-	return nil
-}
-
-// UsesStdout reports whether a file is written to stdout, so that the text report cannot be.
-func (cfg *Config) UsesStdout() bool { return cfg.filesOnStdout() > 0 }
-
-func (cfg *Config) filesOnStdout() (n int) {
-	for _, name := range []string{cfg.CSV, cfg.Gnuplot, cfg.JSON, cfg.HTML} {
-		if name == Stdout {
-			n++
-		}
-	}
-	return n
-}

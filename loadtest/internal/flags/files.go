@@ -1,0 +1,71 @@
+package flags
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// An output is a flag for a file to write.
+type output struct{ flag, name string }
+
+// outputs returns the files to write.
+func (cfg *Config) outputs() []output {
+	var given []output
+	for _, o := range []output{{"-e", cfg.CSV}, {"-g", cfg.Gnuplot}, {"-json", cfg.JSON}, {"-html", cfg.HTML}} {
+		if o.name != "" {
+			given = append(given, o)
+		}
+	}
+	return given
+}
+
+// validateFiles rejects two results in one file, or both on stdout.
+func (cfg *Config) validateFiles() error {
+	outputs := cfg.outputs()
+	for i, a := range outputs {
+		for _, b := range outputs[i+1:] {
+			switch {
+			case a.name == Stdout && b.name == Stdout:
+				return fmt.Errorf("%s and %s cannot both be %s (stdout)", a.flag, b.flag, Stdout)
+			case a.name != Stdout && b.name != Stdout && sameFile(a.name, b.name):
+				return fmt.Errorf("%s and %s need different files, got %s and %s", a.flag, b.flag, a.name, b.name)
+			}
+		}
+	}
+	return nil
+}
+
+// sameFile reports whether two names are those of one regular file, which need not exist yet.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	if errA == nil && errB == nil {
+		return os.SameFile(infoA, infoB) && infoA.Mode().IsRegular()
+	}
+	return errA != nil && errB != nil && resolve(a) == resolve(b)
+}
+
+// resolve returns the absolute name, without links, of a file that does not exist.
+func resolve(name string) string {
+	if target, err := os.Readlink(name); err == nil {
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(name), target)
+		}
+		name = target
+	}
+	folder, file := filepath.Split(name)
+	if resolved, err := filepath.EvalSymlinks(filepath.Clean(folder)); err == nil {
+		folder = resolved
+	}
+	name = filepath.Join(folder, file)
+	if absolute, err := filepath.Abs(name); err == nil {
+		return absolute
+	}
+	return name
+}
+
+// UsesStdout reports whether a file is written to stdout, so that the text report cannot be.
+func (cfg *Config) UsesStdout() bool {
+	return Stdout == cfg.CSV || Stdout == cfg.Gnuplot || Stdout == cfg.JSON || Stdout == cfg.HTML
+}
