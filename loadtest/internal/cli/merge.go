@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -23,6 +24,9 @@ func (c *command) merge(context.Context) (err error) {
 		run, err := readRun(name)
 		if err != nil {
 			return err
+		}
+		if i := slices.IndexFunc(runs, run.Same); i >= 0 {
+			return fmt.Errorf("cannot merge %s and %s: both are the same run", c.cfg.Files[i], name)
 		}
 		runs = append(runs, run)
 	}

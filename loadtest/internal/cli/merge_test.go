@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,10 +14,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMerge merges a run with itself: the same load from two machines at the same time.
+// TestMerge merges a run with the same one of another machine.
 func TestMerge(t *testing.T) {
 	dir := t.TempDir()
-	file, merged, page := filepath.Join(dir, "a.json"), filepath.Join(dir, "m.json"), filepath.Join(dir, "m.html")
+	file, other := filepath.Join(dir, "a.json"), filepath.Join(dir, "b.json")
+	merged, page := filepath.Join(dir, "m.json"), filepath.Join(dir, "m.html")
 	for name, args := range map[string][]string{
 		"closed": {"-n", "300", "-c", "3"}, "open": {"-rate", "500", "-duration", "200ms"},
 	} {
@@ -26,7 +28,8 @@ func TestMerge(t *testing.T) {
 				out, err := simulate(t.Context(), t, server, append([]string{"-q", "-json", file}, args...)...)
 				require.NoError(t, err, out)
 			})
-			out, errs, code := call(t.Context(), "merge", "-assert", "failed=0,rps>1", "-json", merged, "-html", page, file, file)
+			require.NoError(t, os.WriteFile(other, withFields(t, file, map[string]any{"host": map[string]any{"name": "other"}}), 0o600))
+			out, errs, code := call(t.Context(), "merge", "-assert", "failed=0,rps>1", "-json", merged, "-html", page, file, other)
 			require.Equal(t, exitOK, code, errs)
 			one, both := readResult(t, file), readResult(t, merged)
 			assert.Equal(t, 2*one.Counts.Complete, both.Counts.Complete)
@@ -43,24 +46,33 @@ func TestMerge(t *testing.T) {
 	out, errs, code := call(t.Context(), "merge", "-compare", file, file)
 	assert.Equal(t, exitOK, code, errs)
 	assert.NotContains(t, out, "merged.", "one run")
-	_, _, code = call(t.Context(), "merge", "-assert", "rps<1", file, file)
+	_, _, code = call(t.Context(), "merge", "-assert", "rps<1", file, other)
 	assert.Equal(t, exitFailed, code)
+}
+
+// withFields returns the content of a JSON file with other values of some fields.
+func withFields(t *testing.T, file string, values map[string]any) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(content, &fields))
+	maps.Copy(fields, values)
+	content, err = json.Marshal(fields)
+	require.NoError(t, err)
+	return content
 }
 
 func TestMergeErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "a.json")
 	_, _, code := call(t.Context(), "-q", "-json", file, respond(t, http.StatusOK).URL)
 	require.Equal(t, exitOK, code)
-	content, err := os.ReadFile(file)
-	require.NoError(t, err)
+	copied := func(fields map[string]any) string { return writeFile(t, "b.json", string(withFields(t, file, fields))) }
 	change := func(name string, value any) string {
-		var fields map[string]any
-		require.NoError(t, json.Unmarshal(content, &fields))
-		fields[name] = value
-		b, err := json.Marshal(fields)
-		require.NoError(t, err)
-		return writeFile(t, "b.json", string(b))
+		return copied(map[string]any{name: value, "host": map[string]any{"name": "other"}})
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(file, link))
 	for name, tt := range map[string]struct {
 		args []string
 		code int
@@ -72,6 +84,9 @@ func TestMergeErrors(t *testing.T) {
 		"other time":    {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "were not at the same time"},
 		"other mode":    {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
 		"no histograms": {[]string{file, change("histograms", nil)}, exitFailed, "has no histograms"},
+		"same file":     {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},
+		"link":          {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
+		"copy":          {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
 		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "unknown flag -n"},
 	} {
 		_, errs, code := call(t.Context(), append([]string{"merge"}, tt.args...)...)

@@ -52,6 +52,13 @@ func Merge(runs []*Run) (*Run, error) {
 	return merged, nil
 }
 
+// Same reports whether r and other are the same run, read from files that may have different names. Two processes on
+// one machine may start within the same millisecond, but their figures differ.
+func (r *Run) Same(other *Run) bool {
+	return r.Date.Equal(other.Date) && r.Host == other.Host && r.Target == other.Target && r.Counts == other.Counts &&
+		r.Seconds == other.Seconds && r.ConnectionTimes == other.ConnectionTimes
+}
+
 // period returns when the first run began and the last one ended.
 func period(runs []*Run) (start, end time.Time) {
 	start, end = runs[0].Date, runs[0].end()
