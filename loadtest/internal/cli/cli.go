@@ -71,6 +71,7 @@ type command struct {
 	unwritten      []error           // why files could not be written; nil for those that were
 	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
+	current        string // the one of several runs that is measured; "" if there is only one
 }
 
 func (c *command) run(ctx context.Context) (err error) {

@@ -46,7 +46,7 @@ func (c *command) load(ctx context.Context) error {
 	}
 	switch {
 	case result.Interrupted:
-		return r.interrupted(r.planned())
+		return c.interrupted(runs, old)
 	case r.summary.Good == 0:
 		return r.noSuccess()
 	case result.Verdict == report.VerdictFail:
@@ -101,14 +101,6 @@ func (c *command) liveView(r *run, requests int64) *liveView {
 		v.duration = r.schedule.Duration()
 	}
 	return v
-}
-
-// interrupted is the error of a run that was interrupted; planned is 0 without a limit.
-func (r *run) interrupted(planned int64) error {
-	if planned == 0 {
-		return fmt.Errorf("interrupted after %s", count(r.summary.Attempts(), "request", "requests"))
-	}
-	return fmt.Errorf("interrupted after %d of %d requests", r.summary.Attempts(), planned)
 }
 
 // noSuccess describes a run without a single 2xx response.

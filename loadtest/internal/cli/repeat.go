@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
+	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -23,22 +25,23 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 			return nil, nil, err
 		}
 	}
-	measureNew := func() error {
-		r, err := c.measure(ctx, c.cfg, c.target)
-		if err == nil {
-			runs = append(runs, r)
-			c.printRepeat(len(runs), "", r)
+	measure := func(which string, cfg *flags.Config, t target, to *[]*run) error {
+		isCurrent := ctx.Err() == nil && c.runs() > 1 // otherwise it is the only one, or empty
+		if isCurrent {
+			c.current = fmt.Sprintf("%srun %d of %d", which, len(*to)+1, c.cfg.Repeat)
 		}
-		return err
-	}
-	measureOld := func() error {
-		r, err := c.measure(ctx, &oldConfig, oldTarget)
-		if err == nil {
-			old = append(old, r)
-			c.printRepeat(len(old), "old ", r)
+		r, err := c.measure(ctx, cfg, t)
+		if err != nil {
+			return err
 		}
-		return err
+		*to = append(*to, r)
+		if isCurrent {
+			c.printRepeat(r)
+		}
+		return nil
 	}
+	measureNew := func() error { return measure("", c.cfg, c.target, &runs) }
+	measureOld := func() error { return measure("old ", &oldConfig, oldTarget, &old) }
 	for i := range c.cfg.Repeat {
 		turn := []func() error{measureNew}
 		switch {
@@ -61,14 +64,35 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 	return runs, old, nil
 }
 
-// printRepeat reports one of several runs.
-func (c *command) printRepeat(number int, which string, r *run) {
-	if c.cfg.Repeat == 1 && c.cfg.CompareURL == nil {
-		return
+// runs returns the number of runs planned, on both servers.
+func (c *command) runs() int {
+	if c.cfg.CompareURL != nil {
+		return 2 * c.cfg.Repeat
 	}
-	fmt.Fprintf(c.stdout, "%srun %d of %d: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
-		which, number, c.cfg.Repeat, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
+	return c.cfg.Repeat
+}
+
+// printRepeat reports the current one of several runs.
+func (c *command) printRepeat(r *run) {
+	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
+		c.current, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
 		milliseconds(r.summary.Latency.Percentile(99)), count(r.summary.Failed()+r.summary.Non2xx, "error", "errors"))
+}
+
+// interrupted is the error after an interruption: the requests so far, of those of all runs that were planned.
+func (c *command) interrupted(runs, old []*run) error {
+	var sent int64
+	for _, r := range slices.Concat(runs, old) {
+		sent += r.summary.Attempts()
+	}
+	after := count(sent, "request", "requests")
+	if planned := int64(c.runs()) * runs[0].planned(); planned > 0 { // there is a limit
+		after = fmt.Sprintf("%d of %s", sent, count(planned, "request", "requests"))
+	}
+	if c.current != "" {
+		return fmt.Errorf("interrupted in %s, after %s", c.current, after)
+	}
+	return fmt.Errorf("interrupted after %s", after)
 }
 
 // combine returns runs of the same load as one run.

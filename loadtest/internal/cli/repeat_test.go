@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,4 +98,38 @@ func TestCombinedRate(t *testing.T) {
 // emptyTimes returns the times of a run without requests.
 func emptyTimes(r *run) record.Times {
 	return record.New(r.recordOptions(func(*transport.Exchange) {})).Summary(time.Second).Times
+}
+
+// TestInterruptedRepeat interrupts one of several runs of ten requests.
+func TestInterruptedRepeat(t *testing.T) {
+	for name, tt := range map[string]struct {
+		interruptAt int // request
+		compare     bool
+		args        []string
+		want        string
+	}{
+		"repeat":   {14, false, []string{"-n", "10", "-repeat", "5"}, `in run 2 of 5, after 1[345] of 50 requests`},
+		"compare":  {24, true, []string{"-n", "10", "-repeat", "2"}, `in run 2 of 2, after 2[345] of 40 requests`},
+		"old":      {4, true, []string{"-n", "10", "-repeat", "2"}, `in old run 1 of 2, after [345] of 40 requests`},
+		"no limit": {14, false, []string{"-duration", "1h", "-repeat", "5"}, `in run 1 of 5, after 1[345] requests`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, interrupt := context.WithCancel(t.Context())
+			var received atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				if received.Add(1) == int64(tt.interruptAt) {
+					interrupt()
+				}
+			}))
+			defer server.Close()
+			args := append([]string{"-q"}, tt.args...)
+			if tt.compare {
+				args = append(args, "-compare", server.URL)
+			}
+			out, errs, code := call(ctx, append(args, server.URL)...)
+			assert.Equal(t, exitFailed, code)
+			assert.LessOrEqual(t, strings.Count(out, "old run 1 of 2"), 1)
+			assert.Regexp(t, "^loadtest: interrupted "+tt.want+"\n$", errs)
+		})
+	}
 }
