@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -15,16 +17,40 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// layouts returns SQL that creates a table in each way in which PostgreSQL and Citus can keep it.
-func layouts() map[string]string {
+// A setup is a table, and a way to it, on which the suites of storetest and the linearizability tests run.
+type setup struct {
+	create    string // SQL that creates the table before Migrate does
+	pgBouncer bool   // connect through PgBouncer
+	sharded   bool   // a shared state is refused
+}
+
+// setups returns the set-ups for the tests of every store. TestPatroni runs some of them through HAProxy.
+func setups() map[string]setup {
 	if pgtest.Distributed() { // and partitions, if the statement makes some
-		return map[string]string{"distributed": ""}
+		return map[string]setup{"distributed": {sharded: true}}
 	}
-	return map[string]string{
-		"heap":          "",
-		"16 partitions": createHashPartitions(16),
-		"shards":        createStandInShards,
+	return map[string]setup{
+		"heap":          {},
+		"16 partitions": {create: createHashPartitions(16)},
+		"shards":        {create: createStandInShards, sharded: true},
+		"PgBouncer":     {pgBouncer: true},
 	}
+}
+
+// open returns the pool of a new database with the table.
+func (s setup) open(tb testing.TB) *pgxpool.Pool {
+	tb.Helper()
+	pool := pgtest.Pool(tb)
+	_, err := pool.Exec(tb.Context(), s.create, pgx.QueryExecModeSimpleProtocol)
+	require.NoError(tb, err)
+	if !s.pgBouncer {
+		return pool
+	}
+	pooled, err := pgxpool.New(tb.Context(), pgtest.PgBouncer(tb, pool.Config().ConnString(), "")+
+		"?default_query_exec_mode=exec&pool_max_conns=8")
+	require.NoError(tb, err)
+	tb.Cleanup(pooled.Close)
+	return pooled
 }
 
 const createParent = `CREATE TABLE users (

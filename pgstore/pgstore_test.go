@@ -25,9 +25,13 @@ func open(tb testing.TB, cfg pgstore.Config, ids []int64) (*pgstore.Store, *pgxp
 // openAs does what open does with a table that exists before Migrate, made by this SQL.
 func openAs(tb testing.TB, create string, cfg pgstore.Config, ids []int64) (*pgstore.Store, *pgxpool.Pool) {
 	tb.Helper()
-	pool := pgtest.Pool(tb)
-	_, err := pool.Exec(tb.Context(), create, pgx.QueryExecModeSimpleProtocol)
-	require.NoError(tb, err)
+	pool := setup{create: create}.open(tb)
+	return openOn(tb, pool, cfg, ids), pool
+}
+
+// openOn returns the store of a table with these users, in a database that has at most the empty table.
+func openOn(tb testing.TB, pool *pgxpool.Pool, cfg pgstore.Config, ids []int64) *pgstore.Store {
+	tb.Helper()
 	store, err := pgstore.New(pool, cfg)
 	require.NoError(tb, err)
 	require.NoError(tb, store.Migrate(tb.Context()))
@@ -36,7 +40,7 @@ func openAs(tb testing.TB, create string, cfg pgstore.Config, ids []int64) (*pgs
 	_, err = pool.CopyFrom(tb.Context(), pgx.Identifier{"users"}, []string{"id"},
 		pgx.CopyFromSlice(len(ids), func(i int) ([]any, error) { return []any{ids[i]}, nil }))
 	require.NoError(tb, err)
-	return store, pool
+	return store
 }
 
 // seeded returns the store of a new table with users 1..n, as Seed leaves it.
@@ -48,10 +52,10 @@ func seeded(tb testing.TB, cfg pgstore.Config, n int64) (*pgstore.Store, *pgxpoo
 }
 
 func TestStore(t *testing.T) {
-	for name, create := range layouts() {
+	for name, setup := range setups() {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
-				store, _ := openAs(tb, create, pgstore.Config{BatchSize: 3000}, ids)
+				store := openOn(tb, setup.open(tb), pgstore.Config{BatchSize: 3000}, ids)
 				pgstore.TolerateBusyMachine(store)
 				return store
 			})

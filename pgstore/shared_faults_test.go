@@ -470,8 +470,33 @@ func killBackend(tb testing.TB, url string) {
 	require.NoError(tb, connect().Close(tb.Context()))
 }
 
-// The suite, over crashes of PostgreSQL, which needs a server of its own.
+// The suite, in each set-up.
 func TestSharedState(t *testing.T) {
+	for name, setup := range setups() {
+		if setup.sharded {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			storetest.RunShared(t, func(tb testing.TB, ids []int64) storetest.SharedStores {
+				tb.Helper()
+				pool := setup.open(tb)
+				openOn(tb, pool, pgstore.Config{Shared: true}, ids)
+				return storetest.SharedStores{Open: func() points.Store {
+					own, err := pgxpool.NewWithConfig(tb.Context(), pool.Config())
+					require.NoError(tb, err)
+					tb.Cleanup(own.Close)
+					store, err := pgstore.New(own, pgstore.Config{Shared: true})
+					require.NoError(tb, err)
+					require.NoError(tb, store.Migrate(tb.Context()))
+					return store
+				}}
+			})
+		})
+	}
+}
+
+// The suite, over crashes of PostgreSQL, which needs a server of its own.
+func TestSharedStateOverCrashes(t *testing.T) {
 	server := pgtest.NewServer(t)
 	admin, err := pgxpool.New(t.Context(), server.URL)
 	require.NoError(t, err)

@@ -52,10 +52,11 @@ func TestPatroni(t *testing.T) {
 
 // testSuiteOnPatroni runs the tests of any Store and any SharedState, and the linearizability tests, through HAProxy.
 func testSuiteOnPatroni(t *testing.T, patroni *pgtest.Patroni) {
-	tests := "Test(Store|OneOrder|SharedState|OneOrderOfServers)$"
+	tables := "(heap|16_partitions)"
 	if testing.Short() {
-		tests = "Test(Store|OneOrder)$/heap|Test(SharedState|OneOrderOfServers)$"
+		tables = "heap"
 	}
+	tests := "Test(Store|OneOrder|SharedState|OneOrderOfServers)$/^" + tables + "$"
 	suite := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-timeout=20m", "-v", "-run", tests,
 		"github.com/pointsapp/pointsapp/pgstore")
 	suite.Env = append(os.Environ(), "POINTS_TEST_DATABASE_URL="+patroni.HAProxy, "CI=true") // no skips
@@ -63,7 +64,7 @@ func testSuiteOnPatroni(t *testing.T, patroni *pgtest.Patroni) {
 	require.NoError(t, err, string(output))
 	t.Log(strings.Join(regexp.MustCompile(`(?m)^--- .*$`).FindAllString(string(output), -1), "\n"))
 	for _, name := range []string{"TestStore", "TestSharedState", "TestOneOrder", "TestOneOrderOfServers"} {
-		assert.Contains(t, string(output), "--- PASS: "+name+" ")
+		assert.Contains(t, string(output), "--- PASS: "+name+"/heap ")
 	}
 }
 
