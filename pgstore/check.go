@@ -31,7 +31,8 @@ import (
 //
 // The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
 // logged as a warning: indexes that prevent heap-only updates, and triggers, rules and CHECK constraints whose effect
-// the catalog does not show. Each warning says what to do. Other columns and indexes do not matter.
+// the catalog does not show. If Config.Shared is not set, it warns of servers that share the state of the table. Each
+// warning says what to do. Other columns and indexes do not matter.
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table.
@@ -71,7 +72,7 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	if s.cfg.Shared {
 		return checkShared(ctx, q, t)
 	}
-	return nil
+	return s.warnSharingServers(ctx, q, t)
 }
 
 // ErrReadOnly reports that the database is a standby, or that its transactions are read-only by default. Reads fail on
@@ -320,6 +321,27 @@ func (s *Store) warnIndexes(ctx context.Context, q querier, t *table) error {
 	for _, i := range indexes {
 		s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so no update is heap-only: updates take about "+
 			"five times as long and write three times the WAL: %s", i.Name, i.Drop))
+	}
+	return err
+}
+
+// warnSharingServers warns of servers that share a state, which this store does not use.
+func (s *Store) warnSharingServers(ctx context.Context, q querier, t *table) error {
+	servers := t.object("_servers")
+	var ours bool
+	err := q.QueryRow(ctx, "SELECT coalesce(obj_description(c.oid, 'pg_class') LIKE $2 || '%'"+
+		" AND has_table_privilege(c.oid, 'SELECT'), false) FROM (SELECT to_regclass($1)::oid AS oid) AS c",
+		servers, sharedComment).Scan(&ours)
+	if err != nil || !ours {
+		return err
+	}
+	var n int
+	err = q.QueryRow(ctx, t.sharedNames().Replace(
+		"SELECT count(*) FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped")).Scan(&n)
+	if err == nil && n > 0 {
+		s.warn(ctx, t, fmt.Sprintf("servers that share the state of the table: %d. This one does not, because Config.Shared "+
+			"is not set: its answers have an order of their own, and its ticks update the users in addition to theirs. "+
+			"Set Config.Shared, or stop the others", n))
 	}
 	return err
 }

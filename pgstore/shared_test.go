@@ -49,6 +49,24 @@ func start(t *testing.T, state points.SharedState, instance string) points.SyncR
 // instanceID returns the InstanceID of the server with this name.
 func instanceID(name string) uint64 { return math.MaxUint64 - uint64(name[0]) }
 
+// TestUnsharedServerIsWarned checks a table whose state other servers share, or have shared.
+func TestUnsharedServerIsWarned(t *testing.T) {
+	state, pool := sharedUsers(t)
+	warnings := func() string {
+		var log logBuffer
+		store, err := pgstore.New(pool, pgstore.Config{Logger: log.logger()})
+		require.NoError(t, err)
+		require.NoError(t, store.Check(t.Context()))
+		return log.String()
+	}
+	assert.Empty(t, warnings(), "no server has started")
+	start(t, state, "a")
+	assert.Contains(t, warnings(), "servers that share the state of the table: 1. This one does not")
+	_, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", InstanceID: instanceID("a"), Stopping: true})
+	require.NoError(t, err)
+	assert.Empty(t, warnings(), "the server has stopped")
+}
+
 func TestSharedAnswers(t *testing.T) {
 	state, pool := sharedUsers(t)
 	execSQL(t, pool, "UPDATE users_state SET min_number = 98")
