@@ -141,7 +141,7 @@ func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
 }
 
 func (r *run) describeStep() string {
-	return fmt.Sprintf(" in the step of %v requests per second, with its warm-up", r.cfg.Rate)
+	return fmt.Sprintf(" in the step of %s, with its warm-up", r.cfg.Rate.PerSecond())
 }
 
 // step evaluates a step of the search.

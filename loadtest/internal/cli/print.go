@@ -90,7 +90,7 @@ func (c *command) printNotes(result *report.Run) {
 			"does not; -l omits them.\n", count(n, "body differs", "bodies differ"))
 	}
 	if n := result.Load.Unsent; n > 0 {
-		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all %d clients were waiting for "+
+		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because every client (-c %d) was waiting for "+
 			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {

@@ -37,13 +37,13 @@ func (p *progress) completed(n int64) {
 		return
 	}
 	p.last = n
-	fmt.Fprintf(p.out, "Completed %d requests\n", n)
+	fmt.Fprintf(p.out, "Completed %s\n", count(n, "request", "requests"))
 }
 
 // finish is called at the end of the run.
 func (p *progress) finish(n int64) {
 	if p.step > 0 {
-		fmt.Fprintf(p.out, "Finished %d requests\n", n)
+		fmt.Fprintf(p.out, "Finished %s\n", count(n, "request", "requests"))
 	}
 }
 

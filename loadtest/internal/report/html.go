@@ -26,6 +26,7 @@ var (
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":          number,
 	"rows":            rows,
+	"count":           count,
 	"setupDifference": setupDifference,
 	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
 	"join":            strings.Join,
@@ -45,6 +46,15 @@ func passFail(met bool) string {
 		return "PASS"
 	}
 	return "FAIL"
+}
+
+// count returns a number with the form of a noun that agrees with it.
+func count(n any, one, many string) string {
+	text := fmt.Sprint(n)
+	if text == "1" {
+		return text + " " + one
+	}
+	return text + " " + many
 }
 
 // WriteHTML writes the run as a self-contained page, compared with old unless that is nil.

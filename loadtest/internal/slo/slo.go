@@ -126,7 +126,7 @@ func parseClause(text string) (Clause, error) {
 			value = strings.TrimSuffix(value, "%")
 		}
 		c.limit, err = strconv.ParseFloat(value, 64)
-		if err != nil || math.IsNaN(c.limit) || c.limit < 0 {
+		if err != nil || !(c.limit >= 0) || math.IsInf(c.limit, 0) || strings.ContainsAny(value, "xX") {
 			return Clause{}, fmt.Errorf("%q: the value must be a number, at least 0, got %q", text, value)
 		}
 		if c.share {

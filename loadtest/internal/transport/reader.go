@@ -127,7 +127,7 @@ func (in *reader) response(x *Exchange, isHead bool) error {
 		return err
 	}
 	if in.r != in.w {
-		return fmt.Errorf("%d bytes after the end of the response", in.w-in.r)
+		return fmt.Errorf("data after the end of the response: %d B", in.w-in.r)
 	}
 	x.KeptAlive = h.keep && !h.close
 	return nil
