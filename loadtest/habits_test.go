@@ -16,17 +16,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A habit is a command of a user of ab, hey or k6, and what loadtest does with its arguments.
+// A habit is a command of a user of ab, hey, vegeta or k6, and what loadtest does with its arguments.
 type habit struct {
 	command string
 	works   string // with what difference; "" if it fails
 	err     string // on stderr
 }
 
-const same = "works"
+const (
+	same          = "works"
+	printsVersion = "prints the version"
+)
 
 // habits are also the tables in README.md.
 func habits() map[string][]habit {
+	const noScripts = "there are no scripts, flags describe the load, e.g. loadtest -n 1000 -c 10 URL"
+	server := func(name string) string { return "; for a server of that name use http://" + name + "/" }
 	const scripts, thresholds = "k6's scripts cannot be run: use loadtest ",
 		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'"
 	return map[string][]habit{
@@ -41,6 +46,11 @@ func habits() map[string][]habit {
 			{command: "ab -n 100 -c 10 -X PROXY URL", works: same},
 			{command: "ab -i -n 100 -v 2 URL", works: same},
 			{command: "ab -q -S -d -w -x border=1 -n 100 -c 10 URL", works: "works; -S -d -w -x have no effect"},
+			{command: "ab -V", works: printsVersion},
+			{command: "ab -z 'bgcolor=red' -n 100 URL", works: "works; -z has no effect"},
+			{command: "ab -B 127.0.0.1 -n 100 URL", err: "unknown flag -B: the local address cannot be chosen: the system's routes determine it"},
+			{command: "ab -E client.pem -n 100 HTTPS_URL", err: "unknown flag -E: client certificates are not supported: " +
+				"-cacert FILE is for the server's certificate"},
 			{command: "ab -n 10 -f TLS1.2 HTTPS_URL", err: "no request succeeded: tls: failed to verify certificate: x509: " +
 				"certificate signed by unknown authority; use -cacert or -insecure"},
 		},
@@ -48,6 +58,10 @@ func habits() map[string][]habit {
 			{command: "hey -n 200 -c 50 URL", works: same},
 			{command: "hey -z 1s -c 50 -m POST -d '{}' URL", works: same},
 			{command: "hey -z 1s -c 5 -cpus 2 -T application/json -m PATCH -d '{}' URL", works: same},
+			{command: "hey -z 1s -n 200 -c 50 URL", works: "works; -n has no effect with -z, as in hey"},
+			{command: "hey -z 10 URL", err: `-z must be a duration such as 30s, got "10"`},
+			{command: "hey URL -n 200", err: "flags must come before the URL, got -n after it"},
+			{command: "oha --version", works: printsVersion},
 			{command: "hey -n 200 -q 10 URL", err: "-q has no value: use -rate for the rate of all clients together"},
 			{command: "hey -n 200 -m PUT -D body.json URL", err: "unknown flag -D: use -p FILE, or -u FILE for PUT"},
 			{command: "hey -n 200 -c 50 -disable-keepalive URL", err: "unknown flag -disable-keepalive: use -k=false"},
@@ -60,6 +74,14 @@ func habits() map[string][]habit {
 			{command: "hey -n 200 -host example.com URL", err: "unknown flag -host: use -H 'Host: NAME'"},
 			{command: "hey -n 200 -h2 HTTPS_URL", err: "unknown flag -h2: use -transport net/http with an https URL"},
 		},
+		"vegeta": {
+			{command: "vegeta attack -rate=50 -duration=5s", err: "unknown command attack: use loadtest -rate 50 -duration 10s URL, " +
+				"with -targets FILE for vegeta's targets" + server("attack")},
+			{command: "vegeta report results.bin", err: "unknown command report: each run prints its report, -json FILE writes it, " +
+				"and loadtest merge FILE prints it again" + server("report")},
+			{command: "vegeta plot results.bin", err: "unknown command plot: use -html FILE for a page with charts" + server("plot")},
+			{command: "loadtest hey -n 200 URL", err: "unknown command hey: leave it out, e.g. loadtest -n 1000 -c 10 URL" + server("hey")},
+		},
 		"k6": {
 			{command: "k6 run script.js", err: scripts + "URL" + thresholds},
 			{command: "k6 run --vus 10 --duration 30s script.js", err: scripts + "-c 10 -duration 30s URL" + thresholds},
@@ -71,8 +93,16 @@ func habits() map[string][]habit {
 				"(a ramp of the rate: the number of clients is constant)" + thresholds},
 			{command: "k6 run --vus 10 -o json=out.json script.js", err: scripts + "-c 10 -json out.json URL" + thresholds},
 			{command: "k6 run --vus 10 --out csv=out.csv script.js", err: scripts + "-c 10 -g out.csv URL" + thresholds},
+			{command: "k6 run --vus 10 --out influxdb=http://localhost:8086/k6 script.js", err: scripts + "-c 10 -metrics ADDR URL " +
+				"(-metrics serves the state of the run for Prometheus; -json FILE writes all results)" + thresholds},
 			{command: "k6 run --quiet --summary-export=out.json -e HOST=x script.js", err: scripts + "-json out.json -q URL" + thresholds},
 			{command: "k6 run --insecure-skip-tls-verify -d 1m script.js", err: scripts + "-duration 1m -insecure URL" + thresholds},
+			{command: "k6 version", err: "unknown command version: use -version" + server("version")},
+			{command: "k6 new script.js", err: "unknown command new: " + noScripts + server("new")},
+			{command: "k6 inspect script.js", err: "unknown command inspect: " + noScripts + server("inspect")},
+			{command: "k6 archive script.js", err: "unknown command archive: " + noScripts + server("archive")},
+			{command: "k6 cloud script.js", err: "unknown command cloud: run loadtest -json FILE URL on each machine, then " +
+				"loadtest merge FILES" + server("cloud")},
 			{command: "loadtest -n 100 -assert 'p(95)<200' URL", err: `-assert "p(95)<200": unknown metric: use p95 and a unit, e.g. p95<200ms`},
 			{command: "loadtest -n 100 -assert 'rate<0.01' URL", err: `-assert "rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`},
 		},
@@ -92,7 +122,7 @@ func TestHabits(t *testing.T) {
 		for _, h := range all {
 			t.Run(h.command, func(t *testing.T) {
 				t.Parallel()
-				script := program + `() { "$LOADTEST" "$@"; }; loadtest() { "$LOADTEST" "$@"; }; ` + values.Replace(h.command)
+				script := program + `() { "$LOADTEST" "$@"; }; oha() { "$LOADTEST" "$@"; }; loadtest() { "$LOADTEST" "$@"; }; ` + values.Replace(h.command)
 				c := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
 				c.Dir = t.TempDir()
 				require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "body.json"), []byte("{}"), 0o600))
@@ -102,6 +132,10 @@ func TestHabits(t *testing.T) {
 				err := c.Run()
 				if h.works != "" {
 					require.NoError(t, err, stderr.String())
+					if h.works == printsVersion {
+						assert.Regexp(t, `^loadtest \S+, go1\..+\n$`, stdout.String())
+						return
+					}
 					assert.Contains(t, stdout.String(), "\nFailed requests:        0\n")
 					return
 				}

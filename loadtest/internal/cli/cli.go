@@ -38,9 +38,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, pflag.ErrHelp):
 		fmt.Fprint(stdout, flags.Usage())
 		return exitOK
+	case errors.Is(err, flags.ErrVersion):
+		fmt.Fprintln(stdout, version())
+		return exitOK
 	case err != nil:
 		fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		return exitUsage
+	}
+	for _, note := range cfg.Notes {
+		fmt.Fprintf(stderr, "loadtest: %s\n", note)
 	}
 	if len(cfg.Ignored) > 0 {
 		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
@@ -126,16 +132,14 @@ func title(cfg *flags.Config) string {
 		return fmt.Sprintf("This is loadtest, searching for the highest rate that meets %s, with open loops of %v.",
 			cfg.SLOText, cfg.Duration)
 	case cfg.Rate != nil:
-		return fmt.Sprintf("This is loadtest, open loop: %v requests per second for %v.\n"+
+		return fmt.Sprintf("This is loadtest, open loop: %s for %v.\n"+
 			"Latency is measured from when a request was due, so it includes the time spent waiting for a free client.",
-			cfg.Rate, cfg.Duration)
+			cfg.Rate.PerSecond(), cfg.Duration)
 	case cfg.Requests == flags.NoRequestLimit:
 		return fmt.Sprintf("This is loadtest, closed loop like ab: %s for %v.\n"+
 			"Latency is measured from when a request was sent.", count(int64(cfg.Clients), "client", "clients"), cfg.Duration)
-	case cfg.Clients == 1:
-		return "This is loadtest, closed loop like ab: 1 client.\nLatency is measured from when a request was sent."
 	default:
-		return fmt.Sprintf("This is loadtest, closed loop like ab: %d clients.\n"+
-			"Latency is measured from when a request was sent.", cfg.Clients)
+		return fmt.Sprintf("This is loadtest, closed loop like ab: %s.\n"+
+			"Latency is measured from when a request was sent.", count(int64(cfg.Clients), "client", "clients"))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -244,6 +245,54 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	for _, args := range [][]string{{"-version"}, {"merge", "-V"}} {
+		out, errs, code := call(t.Context(), args...)
+		assert.Equal(t, exitOK, code)
+		assert.Empty(t, errs)
+		assert.Regexp(t, `^loadtest .+, go1\..+\n$`, out)
+	}
+	revision := []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}}
+	for want, info := range map[string]debug.BuildInfo{
+		"loadtest v1.2.3, go1":  {GoVersion: "go1", Main: debug.Module{Version: "v1.2.3"}, Settings: revision},
+		"loadtest abc, go1":     {GoVersion: "go1", Main: debug.Module{Version: "(devel)"}, Settings: revision},
+		"loadtest (devel), go1": {GoVersion: "go1"},
+	} {
+		assert.Equal(t, want, describeBuild(&info))
+	}
+}
+
+// TestRequestsAndDuration has -n beside hey's -z, and interrupts the run after more requests than that.
+func TestRequestsAndDuration(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	received := 0
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if received++; received == 5 {
+			interrupt()
+		}
+	}))
+	defer server.Close()
+	out, errs, _ := call(ctx, "-q", "-n", "2", "-z", "1h", server.URL)
+	assert.Contains(t, out, "1 client for 1h0m0s")
+	assert.Regexp(t, "^loadtest: -n has no effect with -z, as in hey and oha: .+\nloadtest: interrupted after [456] requests\n$", errs)
+}
+
+// TestOneOfAThing checks the grammar of numbers that are 1.
+func TestOneOfAThing(t *testing.T) {
+	page, targets := filepath.Join(t.TempDir(), "r.html"), writeFile(t, "targets", "GET /\n")
+	out, errs, code := call(t.Context(), "-targets", targets, "-html", page, respond(t, http.StatusNotFound).URL)
+	assert.Equal(t, exitFailed, code)
+	assert.Equal(t, "loadtest: no request succeeded: 1 of 1 response was non-2xx\n", errs)
+	assert.Contains(t, out, "Document Path:          1 request, from "+targets)
+	assert.Contains(t, out, "like ab: 1 client.\n")
+	content, err := os.ReadFile(page)
+	require.NoError(t, err)
+	assert.Contains(t, string(content), "Closed loop: 1 client. ")
+	cfg, err := flags.Parse([]string{"-rate", "1", "x"})
+	require.NoError(t, err)
+	assert.Contains(t, title(cfg), "open loop: 1 request per second for 10s.")
+}
+
 // TestErrors checks that each error is one line that names the rule.
 func TestErrors(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -304,7 +353,11 @@ func TestErrors(t *testing.T) {
 		{[]string{"-jjj"}, exitUsage, "unknown flag -jjj (-h lists the flags)"},
 		{[]string{"-compare", "a.json", "b.json"}, exitUsage, "use loadtest merge -compare OLD.json NEW.json"},
 		{[]string{"compare", "a.json", "b.json"}, exitUsage, "use loadtest merge -compare OLD.json NEW.json"},
-		{[]string{url, "-n", "5"}, exitUsage, `the URL must be the last argument, got "-n" after it`},
+		{[]string{url, "-n", "5"}, exitUsage, "flags must come before the URL, got -n after it\n"},
+		{[]string{url, url}, exitUsage, `the URL must be the last argument, got "http://127.0.0.1:1/" after it`},
+		{[]string{"-metrics", "bad", url}, exitUsage, "-metrics must have the form HOST:PORT"},
+		{[]string{"-assert", "rps>=inf", url}, exitUsage, "the value must be a number"},
+		{[]string{"-json", "x", "-html", "./x", url}, exitUsage, "-json and -html need different files"},
 		{[]string{"ftp://x/"}, exitUsage, "the URL must have the form"},
 		{[]string{"http://x:99999/"}, exitUsage, "port must be from 1 to 65535"},
 		{[]string{"http://"}, exitUsage, "the URL must have the form"},

@@ -42,6 +42,7 @@ const Original = "original"
 type Config struct {
 	Command []string // the command line, without secrets
 	Ignored []string // flags of ab that were given and have no effect, e.g. "-r"
+	Notes   []string // what else the user should know about the flags, a line each
 
 	// URL is the scheme, user and host of the target; nil with Reference, until the server runs. RequestTarget is the path
 	// and query, exactly as given.

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,11 +26,14 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
+// ErrVersion is the error for -version.
+var ErrVersion = errors.New("version requested")
+
 // Parse parses the arguments after the program's name. As in ab, one-letter flags can be bundled and their values
-// attached: -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, and otherwise one line
-// that names the flag, the rule, and what was given.
+// attached: -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, [ErrVersion] for
+// -version, and otherwise one line that names the flag, the rule, and what was given.
 func Parse(args []string) (*Config, error) {
-	if len(args) > 1 && args[0] == "run" {
+	if len(args) > 0 && args[0] == "run" {
 		return nil, k6Error(args[1:])
 	}
 	cfg := &Config{
@@ -41,12 +45,17 @@ func Parse(args []string) (*Config, error) {
 	if err := p.parse(args); err != nil {
 		return nil, err
 	}
-	if err := cfg.setURL(p.set.Args()); err != nil {
+	rest := args[len(args)-p.set.NArg():] // as given
+	if err := cmp.Or(commandError(rest), p.checkOrder(rest, "URL")); err != nil {
 		return nil, err
 	}
-	for _, arg := range p.set.Args() {
+	if err := cfg.setURL(rest); err != nil {
+		return nil, err
+	}
+	for _, arg := range rest {
 		cfg.Command = append(cfg.Command, redactURL(arg))
 	}
+	p.ignoreRequests()
 	cfg.setDefaults(p.given)
 	return cfg, cfg.validate(p.given)
 }
@@ -59,7 +68,10 @@ func ParseMerge(args []string) (*Config, error) {
 	if err := p.parse(args); err != nil {
 		return nil, err
 	}
-	cfg.Files = p.set.Args()
+	cfg.Files = args[len(args)-p.set.NArg():]
+	if err := p.checkOrder(cfg.Files, "files"); err != nil {
+		return nil, err
+	}
 	if len(cfg.Files) == 0 {
 		return nil, errors.New("merge needs the -json files of runs at the same time")
 	}
@@ -73,15 +85,20 @@ func newParser(cfg *Config) *parser {
 	p.set.SetOutput(io.Discard)
 	p.set.Usage = func() {}
 	p.set.SetInterspersed(false)
+	for _, name := range []string{"version", "V"} {
+		p.boolean(name, func(on bool) { p.version = on })
+	}
 	return p
 }
 
 // A parser wraps a FlagSet to give all errors the same form, and to keep the command line without secrets.
 type parser struct {
-	set   *pflag.FlagSet
-	cfg   *Config
-	given map[string]bool // flags on the command line
-	bareD bool            // the last one was -d without a value
+	set     *pflag.FlagSet
+	cfg     *Config
+	given   map[string]bool // flags on the command line
+	bareD   bool            // the last one was -d without a value
+	timedZ  bool            // -z with a duration, as in hey and oha
+	version bool
 }
 
 // bare is the value that pflag sets for a boolean flag without one.
@@ -114,7 +131,7 @@ func (p *parser) twoDashes(args []string) []string {
 	for i, arg := range args {
 		name, isFlag := strings.CutPrefix(arg, "-")
 		name, _, _ = strings.Cut(name, "=")
-		if isFlag && len(name) > 1 && (p.set.Lookup(name) != nil || hint(name) != "") {
+		if isFlag && p.isLong(name) {
 			args[i] = "-" + arg
 		}
 	}
@@ -209,7 +226,7 @@ func (p *parser) define(cfg *Config) {
 	p.text("g", &cfg.Gnuplot)
 	p.defineOutput(cfg)
 	p.defineLoop(cfg)
-	p.text("metrics", &cfg.Metrics)
+	p.value("metrics", cfg.setMetrics)
 	p.value("repeat", integer(&cfg.Repeat))
 	p.defineServer(cfg)
 	p.defineIgnored(cfg)
@@ -246,8 +263,8 @@ func (p *parser) defineLoop(cfg *Config) {
 	})
 	p.value("duration", duration(&cfg.Duration))
 	p.value("z", func(s string) error {
-		if _, err := time.ParseDuration(s); err == nil { // as in hey and oha
-			p.given["duration"] = true
+		if strings.IndexAny(s, "0123456789.+-") == 0 { // as in hey and oha
+			p.given["duration"], p.timedZ = true, true
 			return duration(&cfg.Duration)(s)
 		}
 		cfg.Ignored = append(cfg.Ignored, "-z") // ab's table attributes
@@ -373,6 +390,19 @@ func (cfg *Config) setProxy(s string) error {
 		return fmt.Errorf("must have the form HOST:PORT, got %q", maskPassword(s))
 	}
 	cfg.Proxy = u
+	return nil
+}
+
+// setMetrics accepts the HOST:PORT to listen on.
+func (cfg *Config) setMetrics(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil || port == "" {
+		return fmt.Errorf("must have the form HOST:PORT, e.g. 127.0.0.1:9464, got %q", s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("must have a port from 0 to 65535, got %q", s)
+	}
+	cfg.Metrics = s
 	return nil
 }
 

@@ -84,6 +84,12 @@ func TestHabits(t *testing.T) {
 		"http://[fe80::1%25lo]:80/x": func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
 		"-i x":                       func(c *Config) bool { return c.Method == http.MethodHead },
 		"-X p:8080 x":                func(c *Config) bool { return c.Proxy.Host == "p:8080" },
+		"-z bgcolor=red x":           func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-z"}) && c.Requests == 1 },
+		"-z 1m -n 200 x":             func(c *Config) bool { return c.Requests == NoRequestLimit && len(c.Notes) == 1 },
+		"-n 200 -z 1m -rate 5 x":     func(c *Config) bool { return c.Duration == time.Minute && len(c.Notes) == 1 },
+		"-duration 1m -n 200 x":      func(c *Config) bool { return c.Requests == 200 && c.TimeLimit == time.Minute && len(c.Notes) == 0 },
+		"-metrics :0 x":              func(c *Config) bool { return c.Metrics == ":0" },
+		"http://version/":            func(c *Config) bool { return c.URL.Host == "version" },
 		"-w -x border=0 -rd x":       func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
 	} {
 		cfg, err := Parse(strings.Fields(line))
@@ -118,10 +124,51 @@ func TestUsageErrors(t *testing.T) {
 		"-t -1 x":                 `-t must be a number of seconds above 0, got "-1"`,
 		"-t 1e300 x":              `-t must be a number of seconds above 0, got "1e300"`,
 		"-t NaN x":                `-t must be a number of seconds above 0, got "NaN"`,
+		"-z 10 x":                 `-z must be a duration such as 30s, got "10"`,
+		"-z 10min x":              `-z must be a duration such as 30s, got "10min"`,
+		"-B 10.0.0.1 x":           "unknown flag -B: the local address cannot be chosen: the system's routes determine it",
+		"-E client.pem x":         "unknown flag -E: client certificates are not supported: -cacert FILE is for the server's certificate",
+		"x -json f":               "flags must come before the URL, got -json after it",
+		"x --json=f":              "flags must come before the URL, got --json after it",
+		"x -kc5":                  "flags must come before the URL, got -k after it",
+		"x -Abob:SECRET":          "flags must come before the URL, got -A after it",
+		"-metrics bad x":          `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "bad"`,
+		"-metrics h: x":           `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "h:"`,
+		"-metrics h:99999 x":      `-metrics must have a port from 0 to 65535, got "h:99999"`,
+		"version":                 "unknown command version: use -version; for a server of that name use http://version/",
+		"help":                    "unknown command help: use -h; for a server of that name use http://help/",
+		"-q plot r.bin":           "unknown command plot: use -html FILE for a page with charts; for a server of that name use http://plot/",
 		"-verify=maybe x":         `-verify must be true or false, got "maybe"`,
 	} {
 		_, err := Parse(strings.Fields(line))
 		require.EqualError(t, err, want, line)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	for _, line := range []string{"-version", "--version", "-V", "-kV x", "-n 0 -V"} {
+		_, err := Parse(strings.Fields(line))
+		require.ErrorIs(t, err, ErrVersion, line)
+	}
+	_, err := ParseMerge([]string{"-V"})
+	require.ErrorIs(t, err, ErrVersion)
+	_, err = ParseMerge([]string{"a.json", "b.json", "-json", "m.json"})
+	require.EqualError(t, err, "flags must come before the files, got -json after it")
+}
+
+// TestK6Outputs has outputs of k6 for which there is no file here.
+func TestK6Outputs(t *testing.T) {
+	for out, want := range map[string]string{
+		"influxdb=http://bob:SECRET@host:8086/db": "-metrics ADDR URL (-metrics serves",
+		"experimental-prometheus-rw":              "-metrics ADDR URL (-metrics serves",
+		"statsd":                                  "-metrics ADDR URL (-metrics serves",
+		"cloud":                                   "-json FILE URL;",
+		"web-dashboard=export=x.html":             "-html FILE URL;",
+		"json=r.json":                             "-json r.json URL;",
+	} {
+		_, err := Parse([]string{"run", "--out", out, "script.js"})
+		require.ErrorContains(t, err, "use loadtest "+want, out)
+		assert.NotContains(t, err.Error(), "SECRET")
 	}
 }
 

@@ -15,6 +15,9 @@ func (p *parser) parse(args []string) error {
 			return err
 		}
 		rest := p.set.Args()
+		if p.version {
+			return ErrVersion
+		}
 		if !p.bareD || len(rest) < 2 {
 			return nil
 		}
@@ -46,6 +49,15 @@ func (p *parser) setData(text string) error {
 	p.given["data"] = true
 	p.cfg.Body = []byte(text)
 	return nil
+}
+
+// ignoreRequests ignores -n beside -z, as hey and oha do.
+func (p *parser) ignoreRequests() {
+	if p.timedZ && p.given["n"] {
+		delete(p.given, "n")
+		p.cfg.Notes = append(p.cfg.Notes, "-n has no effect with -z, as in hey and oha: "+
+			"with -duration instead of -z, the run ends at whichever comes first")
+	}
 }
 
 // checkData returns an error for a duration, which is the value of -d in wrk and k6.

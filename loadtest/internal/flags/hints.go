@@ -15,6 +15,10 @@ func hint(name string) string {
 		return "use -H 'Host: NAME'"
 	case "U", "header", "user-agent":
 		return "use -H 'NAME: VALUE'"
+	case "B", "laddr", "local-ips":
+		return "the local address cannot be chosen: the system's routes determine it"
+	case "E", "cert":
+		return "client certificates are not supported: -cacert FILE is for the server's certificate"
 	case "timeout":
 		return "use -s"
 	case "threads":

@@ -53,6 +53,9 @@ func k6Error(args []string) error {
 	if len(*stages) > 0 {
 		b.WriteString(" (a ramp of the rate: the number of clients is constant)")
 	}
+	if strings.Contains(b.String(), "-metrics") {
+		b.WriteString(" (-metrics serves the state of the run for Prometheus; -json FILE writes all results)")
+	}
 	b.WriteString("; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
 	return errors.New(b.String())
 }
@@ -71,19 +74,22 @@ func totalDuration(stages []string) string {
 	return total.String()
 }
 
-// outputFlag returns the flag for an output of k6 such as json=FILE.
+// outputFlag returns the flag for an output of k6 such as json=FILE. Most of the other outputs send metrics to a
+// database during the run. Their values may have a password.
 func outputFlag(out string) (flag, value string) {
 	kind, file, hasFile := strings.Cut(out, "=")
 	if !hasFile {
 		file = "FILE"
 	}
-	switch {
-	case strings.Contains(kind, "prometheus"):
-		return "-metrics", "ADDR"
-	case kind == "csv":
+	switch kind {
+	case "json":
+		return "-json", file
+	case "csv":
 		return "-g", file
-	case kind == "web-dashboard":
+	case "web-dashboard":
 		return "-html", "FILE"
+	case "cloud":
+		return "-json", "FILE"
 	}
-	return "-json", file
+	return "-metrics", "ADDR"
 }

@@ -20,6 +20,8 @@ func TestErrorsHideSecrets(t *testing.T) {
 		{"ftp://bob:SECRET@127.0.0.1/"},
 		{"http://127.0.0.1:1/", "http://bob:SECRET@127.0.0.1/"},
 		{"http://127.0.0.1:1/", "-H=Authorization: SECRET"},
+		{"http://127.0.0.1:1/", "-kAbob:SECRET"},
+		{"http://127.0.0.1:1/", "-HAuthorization: SECRET"},
 		{"-H", "Authorization SECRET", "http://127.0.0.1:1/"},
 		{"-H", "Authorization\tSECRET", "http://127.0.0.1:1/"},
 		{"-A", "SECRET", "http://127.0.0.1:1/"},

@@ -30,7 +30,7 @@ func (cfg *Config) setURL(args []string) (err error) {
 		return errors.New("to compare the runs of two -json files, use loadtest merge -compare OLD.json NEW.json")
 	}
 	if len(args) > 1 {
-		return fmt.Errorf("the URL must be the last argument, got %q after it", maskArg(args[1]))
+		return fmt.Errorf("the URL must be the last argument, got %q after it", maskPassword(args[1]))
 	}
 	cfg.URL, cfg.RequestTarget, err = parseURL(args[0])
 	if _, _, target := splitURL(cfg.Compare); target == "" {
@@ -111,14 +111,6 @@ func maskPassword(s string) string {
 		return s
 	}
 	return s[:start+colon+1] + redacted + s[at:]
-}
-
-// maskArg returns an argument as an error may quote it: of a flag, only the name.
-func maskArg(s string) string {
-	if strings.HasPrefix(s, "-") {
-		s, _, _ = strings.Cut(s, "=")
-	}
-	return maskPassword(s)
 }
 
 // redactURL removes the password from a valid URL.

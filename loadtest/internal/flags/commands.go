@@ -1,0 +1,65 @@
+package flags
+
+import (
+	"fmt"
+	"strings"
+)
+
+// commandError returns what to use instead of a command of k6 or vegeta, or the name of another load tester; nil if the
+// first argument is neither.
+func commandError(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	instead := commandHint(args[0])
+	if instead == "" {
+		return nil
+	}
+	return fmt.Errorf("unknown command %s: %s; for a server of that name use http://%s/", args[0], instead, args[0])
+}
+
+func commandHint(word string) string {
+	switch word {
+	case "version":
+		return "use -version"
+	case "help":
+		return "use -h"
+	case "new", "inspect", "archive":
+		return "there are no scripts, flags describe the load, e.g. loadtest -n 1000 -c 10 URL"
+	case "cloud":
+		return "run loadtest -json FILE URL on each machine, then loadtest merge FILES"
+	case "attack":
+		return "use loadtest -rate 50 -duration 10s URL, with -targets FILE for vegeta's targets"
+	case "report", "encode":
+		return "each run prints its report, -json FILE writes it, and loadtest merge FILE prints it again"
+	case "plot":
+		return "use -html FILE for a page with charts"
+	case "ab", "hey", "oha", "wrk", "vegeta", "k6":
+		return "leave it out, e.g. loadtest -n 1000 -c 10 URL"
+	}
+	return ""
+}
+
+// checkOrder rejects a flag after the first positional argument, which would be taken for another one.
+func (p *parser) checkOrder(args []string, what string) error {
+	for i, arg := range args {
+		if i > 0 && len(arg) > 1 && strings.HasPrefix(arg, "-") {
+			return fmt.Errorf("flags must come before the %s, got %s after it", what, p.flagName(arg))
+		}
+	}
+	return nil
+}
+
+// flagName returns the first flag of an argument as it was given, without a value, which may be a secret.
+func (p *parser) flagName(arg string) string {
+	name, _, _ := strings.Cut(arg, "=")
+	if strings.HasPrefix(name, "--") || p.isLong(name[1:]) {
+		return name
+	}
+	return name[:2] // of bundled flags, or with an attached value
+}
+
+// isLong reports whether a name after one dash is that of a flag, and not bundled flags.
+func (p *parser) isLong(name string) bool {
+	return len(name) > 1 && (p.set.Lookup(name) != nil || hint(name) != "")
+}
