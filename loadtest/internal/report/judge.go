@@ -54,7 +54,7 @@ func (r *Run) Judge() {
 		}
 		for _, step := range s.Steps {
 			if step.Violations > 0 {
-				fail("contract violations at %d requests per second: %d", step.Rate, step.Violations)
+				fail("contract violations at %d/s: %d", step.Rate, step.Violations)
 			}
 		}
 	} else if r.Contract.Violations > 0 {
