@@ -9,8 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// errReplaced reports that a statement affected another table, although it used this table's name.
-var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a rule redirects its updates")
+// errReplaced reports that a statement affected another table, although it used this table's name, or that a load
+// balancer has sent the statements of one transaction to different servers.
+var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a rule redirects its updates, " +
+	"or a load balancer sends some statements to standbys")
 
 // errSkipped reports that a trigger, a rule or a policy made the database skip users.
 var errSkipped = errors.New("the database skips users")
@@ -26,9 +28,11 @@ func (t *table) updateStatement() string {
 }
 
 // enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
-// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC.
+// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC. It fails on a standby, as
+// pg_current_wal_lsn does.
 const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
-	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)"
+	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)," +
+	" pg_current_wal_lsn()"
 
 // updateRange gives the users with ids low..high new points, in a transaction, and returns their number.
 func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
@@ -59,8 +63,16 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 // enter returns the steps with which a transaction that updates users begins.
 func (u *update) enter() []step {
 	return append(u.table.layout.beginBatch(),
-		step{sql: enterBatch, args: []any{u.batchLock, u.leaseTimeout.Milliseconds()}},
+		step{enterBatch, []any{u.batchLock, u.leaseTimeout.Milliseconds()}, standbyError},
 		step{fenceQuery, u.fenceArgs(), fenceError})
+}
+
+// standbyError returns ErrReadOnly if err is the failure of pg_current_wal_lsn on a standby, else err.
+func standbyError(err error) error {
+	if sqlState(err) == notInPrerequisiteState {
+		return ErrReadOnly
+	}
+	return err
 }
 
 // identityQuery fails with a division by zero unless the transaction has locked the table with this oid in this mode.
@@ -98,14 +110,18 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 		stale += " AND updated_at <> $4"
 		args = append(args, u.at)
 	}
-	count := "SELECT count(*) FROM " + u.table.qualified + stale
+	count := "SELECT count(*), pg_is_in_recovery() FROM " + u.table.qualified + stale
 	var left int64
+	var standby bool
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left, &standby); err != nil {
 			return err
+		}
+		if standby {
+			return ErrReadOnly
 		}
 		return u.table.checkIdentity(ctx, tx, selectLockMode)
 	})
@@ -126,8 +142,11 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 			return err
 		}
 		n = tag.RowsAffected()
-		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left, &standby); err != nil {
 			return err
+		}
+		if standby {
+			return ErrReadOnly
 		}
 		if left > 0 {
 			return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))

@@ -76,7 +76,7 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 }
 
 // ErrReadOnly reports that the database is a standby, or that its transactions are read-only by default. Reads fail on
-// a standby only: it lags behind the primary.
+// a standby only: it lags behind the primary. A load balancer may have sent them there.
 var ErrReadOnly = errors.New("the database is read-only, as a standby is: use the primary; if the connection string " +
 	"has several hosts, add target_session_attrs=read-write")
 

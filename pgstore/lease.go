@@ -107,6 +107,11 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLost) {
 		return cause
 	}
+	if errors.Is(err, errLost) { // a batch has noticed it first, but only this connection knows why
+		if reason := l.send(ctx, tx); reason != nil {
+			return fmt.Errorf("%w: %w", err, reason)
+		}
+	}
 	return err
 }
 
@@ -120,14 +125,19 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 			return nil
 		case <-tick.C:
 		}
-		// If ctx ended in the middle of a statement, pgx would close the connection instead of releasing the lock.
-		sending, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RetryTimeout)
-		_, err := tx.Exec(sending, withoutSnapshot)
-		cancel()
-		if err != nil {
+		if err := l.send(ctx, tx); err != nil {
 			return err
 		}
 	}
+}
+
+// send sends a statement. If ctx ended in the middle of it, pgx would close the connection instead of releasing the
+// lock, so it does not end with ctx.
+func (l *lease) send(ctx context.Context, tx pgx.Tx) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RetryTimeout)
+	defer cancel()
+	_, err := tx.Exec(ctx, withoutSnapshot)
+	return err
 }
 
 // acquireLease makes tx hold the lease of the table.
@@ -161,10 +171,15 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 // withoutSnapshot is a statement after which a transaction has no snapshot, as it has no parameters.
 const withoutSnapshot = "SELECT"
 
-// tryLock tries to acquire one of the table's locks for the transaction.
+// tryLock tries to acquire one of the table's locks for the transaction. It fails on a standby, where a load balancer
+// may send it: a standby has advisory locks of its own.
 func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired bool, err error) {
-	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1::oid::text, $2))", t.oid, number).
-		Scan(&acquired)
+	var standby bool
+	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1::oid::text, $2)), pg_is_in_recovery()",
+		t.oid, number).Scan(&acquired, &standby)
+	if err == nil && standby {
+		err = ErrReadOnly
+	}
 	return acquired, err
 }
 
@@ -179,8 +194,8 @@ func (l *lease) awaitBatches(ctx context.Context) error {
 			return err
 		}
 		return l.explainTimeout(ctx, func(ctx context.Context) error {
-			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint))", l.batchLock)
-			return err
+			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)), pg_current_wal_lsn()", l.batchLock)
+			return standbyError(err)
 		})
 	})
 }

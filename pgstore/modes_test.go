@@ -2,6 +2,7 @@ package pgstore_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,7 +125,9 @@ func TestColumnTypesChange(t *testing.T) {
 	assert.WithinDuration(t, time.Now(), users[0].UpdatedAt, time.Hour)
 }
 
-// A standby is refused, and so are reads that a balancer sends to one. A connection to it leaves the pool.
+// A standby is refused, and so is everything that a load balancer sends to one. A connection to it leaves the pool.
+//
+//nolint:tparallel // the subtests share the servers
 func TestStandbyIsRefused(t *testing.T) {
 	t.Parallel()
 	primary := pgtest.NewServer(t)
@@ -132,10 +135,11 @@ func TestStandbyIsRefused(t *testing.T) {
 	pool, err := pgxpool.New(t.Context(), primary.URL)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
+	const users = 2_000
 	store, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(t.Context()))
-	require.NoError(t, store.Seed(t.Context(), 100))
+	require.NoError(t, store.Seed(t.Context(), users))
 
 	behind, err := pgxpool.New(t.Context(), standby.URL)
 	require.NoError(t, err)
@@ -143,21 +147,84 @@ func TestStandbyIsRefused(t *testing.T) {
 	require.Eventually(t, func() bool {
 		var n int
 		err := behind.QueryRow(t.Context(), "SELECT count(*) FROM users").Scan(&n)
-		return err == nil && n == 100
+		return err == nil && n == users
 	}, 3*time.Minute, 20*time.Millisecond)
-	const refused = "use the primary; if the connection string has several hosts, add target_session_attrs=read-write"
-	for _, shared := range []bool{false, true} {
-		store, err := pgstore.New(behind, pgstore.Config{Shared: shared})
-		require.NoError(t, err)
-		for name, call := range map[string]func(context.Context) error{
-			"Ping":    store.Ping,
-			"Migrate": store.Migrate,
-			"Check":   store.Check,
-			"read":    func(ctx context.Context) error { _, err := store.UsersAbove(ctx, -1, 2); return err },
-			"no user": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 99, 2); return err },
-		} {
-			require.ErrorContains(t, call(t.Context()), refused, name)
-			assert.Zero(t, behind.Stat().TotalConns(), name)
+	execSQL(t, behind, "SELECT pg_wal_replay_pause()")
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+
+	t.Run("standby", func(t *testing.T) {
+		const refused = "use the primary; if the connection string has several hosts, add target_session_attrs=read-write"
+		for _, shared := range []bool{false, true} {
+			store, err := pgstore.New(behind, pgstore.Config{Shared: shared})
+			require.NoError(t, err)
+			for name, call := range callsOf(store) {
+				err := call(t.Context())
+				require.ErrorContains(t, err, refused, name)
+				require.ErrorIs(t, err, pgstore.ErrReadOnly, name)
+				assert.Zero(t, behind.Stat().TotalConns(), name)
+			}
+		}
+	})
+	t.Run("load balancer", func(t *testing.T) {
+		testLoadBalancer(t, pool, behind.Config().ConnConfig)
+	})
+}
+
+// callsOf returns all calls of a store that use the database, and a read that finds no user on the standby.
+func callsOf(store *pgstore.Store) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"Ping":    store.Ping,
+		"Migrate": store.Migrate,
+		"Check":   store.Check,
+		"Count":   func(ctx context.Context) error { _, err := store.Count(ctx); return err },
+		"Seed":    func(ctx context.Context) error { return store.Seed(ctx, 100) },
+		"update":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 1); return err },
+		"read":    func(ctx context.Context) error { _, err := store.UsersAbove(ctx, -1, 2); return err },
+		"no user": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 99, 2); return err },
+	}
+}
+
+// testLoadBalancer uses a pool every second connection of which is to the standby. All users have the points of the
+// update 1 on the primary, and 0 on the standby, which stays behind.
+func testLoadBalancer(t *testing.T, pool *pgxpool.Pool, standby *pgx.ConnConfig) {
+	t.Helper()
+	var connections atomic.Int32
+	balanced := poolWith(t, pool, func(cfg *pgxpool.Config) {
+		cfg.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
+			if connections.Add(1)%2 == 0 {
+				conn.Host, conn.Port, conn.Password, conn.Fallbacks = standby.Host, standby.Port, standby.Password, nil
+			}
+			return nil
+		}
+	})
+	store, err := pgstore.New(balanced, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Check(t.Context())) // the first connection is to the primary
+	for name, call := range callsOf(store) {
+		refused := 0
+		for range 4 {
+			balanced.Reset()
+			if err := call(t.Context()); err != nil {
+				require.ErrorIs(t, err, pgstore.ErrReadOnly, name)
+				refused++
+			}
+		}
+		assert.Positive(t, refused, name)
+		assert.Zero(t, missed(t, pool, 1), name)
+	}
+	for range 20 {
+		balanced.Reset()
+		for _, above := range []int{-1, 50, 99} {
+			users, err := store.UsersAbove(t.Context(), above, 2)
+			if err != nil {
+				require.ErrorIs(t, err, pgstore.ErrReadOnly)
+				continue
+			}
+			require.Len(t, users, 2, "above %d", above)
+			for _, u := range users {
+				assert.Equal(t, points.Draw(u.ID, 1), u.Points)
+			}
 		}
 	}
 }

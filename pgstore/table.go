@@ -102,23 +102,25 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 }
 
 // lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
-// temporary table, so no statement ever uses one, and if the role may not use the schema.
+// temporary table, so no statement ever uses one, if the role may not use the schema, and on a standby.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	if err := checkUsage(ctx, q, name); err != nil {
 		return nil, err
 	}
 	var kind string
-	var temporary, citus bool
+	var temporary, citus, standby bool
 	t := &table{layout: heap{}}
 	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't',"+
-		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"+
+		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, pg_is_in_recovery()"+
 		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
-		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus)
+		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus, &standby)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
 	case err != nil:
 		return nil, err
+	case standby:
+		return nil, ErrReadOnly
 	case kind != "r" && kind != "p":
 		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q "+
 			"(pg_class.relkind)", kind)

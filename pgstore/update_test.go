@@ -125,6 +125,7 @@ func TestUpdateStopsWhenItsLeaseIsLost(t *testing.T) {
 		}
 	}), 3)
 	require.ErrorContains(t, err, "its lock was lost")
+	require.ErrorContains(t, err, "terminating connection due to administrator command", "it says why")
 	assert.Greater(t, missed(t, pool, 3), int64(18_000), "it has stopped at once")
 
 	n, err := store.UpdateAll(t.Context(), 4)
