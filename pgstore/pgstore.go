@@ -182,8 +182,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Count returns the number of users. It fails on a standby. It reads the whole table, or its primary key: some 50 ms for
-// a million.
+// Count returns the number of users. It fails on a standby. It reads the whole table, or its primary key: some 50 ms
+// for a million.
 func (s *Store) Count(ctx context.Context) (int64, error) {
 	n, err := s.count(ctx)
 	if err != nil {

@@ -1,7 +1,11 @@
 package docs
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -9,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Each row of the table of set-ups names tests that exist, and each test of a set-up has a row.
+// Each row of the table of set-ups names tests that exist and assert its result, and each test of a set-up has a row.
 func TestSetups(t *testing.T) {
 	sources := files(t, ".go")
 	rows := regexp.MustCompile(`(?m)^\| .* \|$`).FindAllString(files(t, ".md")["docs/postgres.md"], -1)
@@ -20,12 +24,27 @@ func TestSetups(t *testing.T) {
 		if len(cells) != 5 || strings.TrimSpace(cells[0]) == "set-up" {
 			continue // of another table
 		}
+		result := strings.TrimSpace(cells[1])
 		tests := regexp.MustCompile("`(Test\\w+)(?:/([^`]+))?`").FindAllStringSubmatch(cells[4], -1)
 		assert.NotEmpty(t, tests, "the row names no test: %s", row)
+		var sourcesOfTests []string
 		for _, test := range tests {
 			name, subtest := test[1], test[2]
 			named[name] = true
-			assert.True(t, hasTest(sources, name, subtest), "there is no test %s: %s", test[0], row)
+			source := testSource(sources, name, subtest)
+			assert.NotEmpty(t, source, "there is no test %s: %s", test[0], row)
+			sourcesOfTests = append(sourcesOfTests, source)
+			if name == "TestCheck" {
+				assert.Equal(t, resultOfCheck(t, sources["pgstore/check_test.go"], subtest), kindOf(result),
+					"Check's result in %s: %s", test[0], row)
+			}
+		}
+		asserted := strings.Join(sourcesOfTests, "")
+		if strings.Contains(result, "refused") || strings.Contains(result, "fail") {
+			assert.Regexp(t, `\.(Error|ErrorContains|EqualError|ErrorIs)\(|want`, asserted, "no test expects an error: %s", row)
+		}
+		if strings.HasPrefix(result, "work") {
+			assert.Regexp(t, `\.NoError\(|storetest\.Run|event\.test\(`, asserted, "no test expects success: %s", row)
 		}
 	}
 	for _, path := range []string{ // their tests are about set-ups
@@ -39,12 +58,66 @@ func TestSetups(t *testing.T) {
 	}
 }
 
-// hasTest reports whether a file has the test, and also the subtest unless it is "".
-func hasTest(sources map[string]string, name, subtest string) bool {
-	for path, source := range sources {
-		if strings.HasSuffix(path, "_test.go") && strings.Contains(source, "\nfunc "+name+"(") {
-			return subtest == "" || strings.Contains(source, `"`+subtest+`":`)
-		}
+// kindOf returns what Check does in a set-up with this result.
+func kindOf(result string) string {
+	switch word, _, _ := strings.Cut(result, " "); strings.TrimRight(word, ",;") {
+	case "refused":
+		return "refused"
+	case "warning", "slow":
+		return "warning"
 	}
-	return false
+	return "nothing"
+}
+
+// resultOfCheck returns what Check does by the case of TestCheck with this name, whose fields are the set-up, the error
+// and the warning.
+func resultOfCheck(t *testing.T, source, name string) (result string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "check_test.go", source, 0)
+	require.NoError(t, err)
+	ast.Inspect(file, func(n ast.Node) bool {
+		pair, ok := n.(*ast.KeyValueExpr)
+		if !ok {
+			return true
+		}
+		key, ok := pair.Key.(*ast.BasicLit)
+		if !ok || key.Value != strconv.Quote(name) {
+			return true
+		}
+		fields := pair.Value.(*ast.CompositeLit).Elts //nolint:errcheck // it panics if TestCheck changes
+		empty := func(i int) bool {
+			text, ok := fields[i].(*ast.BasicLit)
+			return ok && len(text.Value) == len(`""`)
+		}
+		switch {
+		case !empty(1):
+			result = "refused"
+		case !empty(2):
+			result = "warning"
+		default:
+			result = "nothing"
+		}
+		return false
+	})
+	return result
+}
+
+// testSource returns the source of a test, or "" if there is no such test, or no such subtest unless that is "".
+func testSource(sources map[string]string, name, subtest string) string {
+	for path, source := range sources {
+		if !strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		_, body, ok := strings.Cut(source, "\nfunc "+name+"(")
+		if !ok {
+			continue
+		}
+		body, _, _ = strings.Cut(body, "\n}\n")
+		quoted := strconv.Quote(subtest)
+		if subtest != "" && !strings.Contains(body, quoted+":") && !strings.Contains(body, "t.Run("+quoted+",") {
+			return ""
+		}
+		return body
+	}
+	return ""
 }
