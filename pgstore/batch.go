@@ -110,18 +110,14 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 		stale += " AND updated_at <> $4"
 		args = append(args, u.at)
 	}
-	count := "SELECT count(*), pg_is_in_recovery() FROM " + u.table.qualified + stale
+	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64
-	var standby bool
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
+		if err := beginRead(ctx, tx); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, count, args...).Scan(&left, &standby); err != nil {
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
 			return err
-		}
-		if standby {
-			return ErrReadOnly
 		}
 		return u.table.checkIdentity(ctx, tx, selectLockMode)
 	})
@@ -142,11 +138,8 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 			return err
 		}
 		n = tag.RowsAffected()
-		if err := tx.QueryRow(ctx, count, args...).Scan(&left, &standby); err != nil {
+		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {
 			return err
-		}
-		if standby {
-			return ErrReadOnly
 		}
 		if left > 0 {
 			return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))

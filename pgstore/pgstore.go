@@ -182,8 +182,8 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Count returns the number of users. It fails on a standby. It reads the whole table, or its primary key: some 50 ms
-// for a million.
+// Count returns the number of users. It fails on a standby, and if row-level security hides users. It reads the whole
+// table, or its primary key: some 50 ms for a million.
 func (s *Store) Count(ctx context.Context) (int64, error) {
 	n, err := s.count(ctx)
 	if err != nil {
@@ -198,12 +198,12 @@ func (s *Store) count(ctx context.Context) (n int64, err error) {
 		return 0, err
 	}
 	err = s.withConn(ctx, func(conn *pgx.Conn) error {
-		var standby bool
-		err := conn.QueryRow(ctx, "SELECT count(*), pg_is_in_recovery() FROM "+t.qualified).Scan(&n, &standby)
-		if err == nil && standby {
-			err = ErrReadOnly
-		}
-		return err
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			if err := beginRead(ctx, tx); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&n)
+		})
 	})
 	return n, s.forgetIfGone(t, err)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -69,13 +68,9 @@ func (t *table) pagesQuery(columns string, p readParams) string {
 		" WHERE ctid >= " + p.from + " AND ctid < " + p.to + " AND points + 0 > " + p.min + t.guard + " LIMIT " + p.limit
 }
 
-// readStatement returns a query of users with the columns that collect needs: location has those of rowLocation. On a
-// standby the result has one more row, which says so, also if there are no users. It is one statement, because a load
-// balancer may send the next one to another server.
+// readStatement returns a query of users with the columns that collect needs: location has those of rowLocation.
 func readStatement(query, location string) string {
-	return "SELECT " + fixedColumns + ", false, " + location + " FROM (" + query + ") AS found" +
-		" UNION ALL SELECT 0, 0, 0, 0, true, NULL" + strings.Repeat(", NULL", strings.Count(location, ",")) +
-		" WHERE pg_is_in_recovery()"
+	return "SELECT " + fixedColumns + ", pg_is_in_recovery(), " + location + " FROM (" + query + ") AS found"
 }
 
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
@@ -155,7 +150,7 @@ func readTable(
 	ctx context.Context, conn *pgx.Conn, query string, min, limit int,
 ) (users []points.User, first rowLocation, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(forceBitmapScan)
+	batch.Queue(forceBitmapScan + ", pg_is_in_recovery()") // users may be missing on a standby
 	batch.Queue(query, min)
 	results := conn.SendBatch(ctx, batch)
 	defer func() {
@@ -163,8 +158,12 @@ func readTable(
 			users, err = nil, closeErr
 		}
 	}()
-	if _, err := results.Exec(); err != nil {
+	var standby bool
+	if err := results.QueryRow().Scan(nil, nil, nil, nil, &standby); err != nil {
 		return nil, rowLocation{}, err
+	}
+	if standby {
+		return nil, rowLocation{}, ErrReadOnly
 	}
 	rows, err := results.Query()
 	if err != nil {

@@ -85,17 +85,13 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, interfered, ok bool, err error) {
 	t := l.table
 	var low, high *int64
-	var standby bool
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, rejectRowSecurity); err != nil {
+		if err := beginRead(ctx, tx); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint, pg_is_in_recovery() FROM "+t.qualified).
-			Scan(&low, &high, &standby); err != nil {
+		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).
+			Scan(&low, &high); err != nil {
 			return err
-		}
-		if standby {
-			return ErrReadOnly
 		}
 		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || low == nil {
 			return err

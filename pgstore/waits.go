@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// defaultWaitReport is how often Migrate and Seed log what they wait for.
+// defaultWaitReport is how often Migrate and Seed log what they wait for. It is also how long finding that out may take.
 const defaultWaitReport = 5 * time.Second
 
 // waitsQuery returns what sessions wait for, and the sessions and prepared transactions that hold it. %s is a condition
@@ -39,7 +39,7 @@ const (
 
 // waits returns what one of the sessions waits for and how that ends, or "" if none waits or that cannot be found out.
 func (s *Store) waits(ctx context.Context, condition string, args ...any) string {
-	ctx, cancel := context.WithTimeout(ctx, s.waitReport)
+	ctx, cancel := context.WithTimeout(ctx, defaultWaitReport)
 	defer cancel()
 	var standby bool
 	var blocker int
@@ -99,7 +99,7 @@ func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (stop fun
 func (l *lease) explainTimeout(ctx context.Context, do func(context.Context) error) error {
 	var reason string          // of the last report
 	key := uint64(l.batchLock) //nolint:gosec // the same bits
-	stop := l.watchWaits(ctx, l.cfg.RetryTimeout*3/4, func(text string) { reason = text },
+	stop := l.watchWaits(ctx, l.cfg.RetryTimeout/4, func(text string) { reason = text },
 		lockSessions, int64(key>>32), int64(uint32(key))) //nolint:gosec // the same bits
 	err := do(ctx)
 	stop()

@@ -24,7 +24,7 @@ func requireLogged(t *testing.T, log *testenv.Log, text string) {
 func impatientStore(t *testing.T, pool *pgxpool.Pool) (*Store, *testenv.Log) {
 	t.Helper()
 	log := new(testenv.Log)
-	store, err := New(pool, Config{RetryTimeout: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	store, err := New(pool, Config{RetryTimeout: 4 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})
 	require.NoError(t, err)
 	store.waitReport = 500 * time.Millisecond
 	return store, log
