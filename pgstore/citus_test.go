@@ -56,6 +56,20 @@ func lockCommits(t *testing.T, pool *pgxpool.Pool, function string) pgx.Tx {
 	return tx
 }
 
+// TestLostWorkerIsRetried has a batch that fails as Citus reports some lost workers, once.
+func TestLostWorkerIsRetried(t *testing.T) {
+	store, pool := openAs(t, createStandInShards, pgstore.Config{Workers: 1}, nil)
+	seedShards(t, store)
+	execSQL(t, pool, `CREATE SEQUENCE attempts; CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF nextval('attempts') = 1 THEN RAISE 'failure on connection marked as essential' USING ERRCODE = 'XX000'; END IF;
+			RETURN NULL; END $$;
+		CREATE TRIGGER fail BEFORE UPDATE ON users EXECUTE FUNCTION fail()`)
+	n, err := store.UpdateAll(t.Context(), 2)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3000, n)
+	assert.Zero(t, missed(t, pool, 2))
+}
+
 // seedShards fills the table with 3,000 users, which have the points of the update 1.
 func seedShards(t *testing.T, store *pgstore.Store) {
 	t.Helper()

@@ -137,7 +137,7 @@ func TestReadOfOnePartition(t *testing.T) {
 	_, err := seeded.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
 
-	fresh := otherProcess(t, pool, pgstore.Config{})
+	fresh := otherProcess(t, pool)
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer tx.Rollback(context.Background())                                         //nolint:errcheck // nothing to commit

@@ -39,14 +39,12 @@ func poolWith(tb testing.TB, pool *pgxpool.Pool, change func(*pgxpool.Config)) *
 	return other
 }
 
-// The query modes of pgx without prepared statements pass the suite, also where dates are not written in ISO 8601 and
-// the time zone is not UTC. The default mode passes it in TestStore.
+// All query modes of pgx pass the suite, also where dates are not written in ISO 8601 and the time zone is not UTC.
 func TestQueryModes(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"exec", "simple_protocol"} {
+	for name, mode := range queryModes() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			mode := queryModes()[name]
 			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
 				pool := poolWith(tb, pgtest.Pool(tb), func(cfg *pgxpool.Config) {
 					cfg.ConnConfig.DefaultQueryExecMode = mode

@@ -197,11 +197,21 @@ func TestUpdateWithShortStatementTimeout(t *testing.T) {
 			PERFORM pg_sleep(0.00001); RETURN NEW; END $$; -- some 70 µs
 		CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()`)
 	execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 150', current_database()); END $$")
-	store := otherProcess(t, pool, pgstore.Config{})
+	store := otherProcess(t, pool)
 	n, err := store.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
 	assert.EqualValues(t, 30_000, n)
 	assert.Zero(t, missed(t, pool, 1))
+}
+
+func TestSeedWithShortStatementTimeout(t *testing.T) {
+	_, pool := open(t, pgstore.Config{}, nil)
+	execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END';
+		CREATE TRIGGER slow BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION slow()`) // the INSERT takes a second
+	execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 150', current_database()); END $$")
+	store := otherProcess(t, pool)
+	require.NoError(t, store.Seed(t.Context(), 100))
+	assertUsers(t, store, 100)
 }
 
 // Own tables may have a timestamp beside a timestamptz, and partitions.

@@ -163,11 +163,11 @@ func (s sharedState) sharedError(ctx context.Context, doing string, err error) e
 			err = fmt.Errorf("%w (%w)", gone, err)
 			break
 		}
-		err = fmt.Errorf("%w: create the objects of the shared state with Migrate", err)
+		err = fmt.Errorf("%w: create the objects of the shared state with Migrate (a server does when it starts)", err)
 	case insufficientPrivilege:
 		err = fmt.Errorf("%w: grant the role the rights that Check names", err)
 	case noDataFound:
-		err = fmt.Errorf("%w: a table of the shared state is empty: call Migrate", err)
+		err = fmt.Errorf("%w: a table of the shared state is empty: call Migrate (a server does when it starts)", err)
 	}
 	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }

@@ -51,7 +51,7 @@ func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
 
 // Ping fails if queries fail, for whatever reason, and the error says what to do.
 func TestPingOfBrokenDatabase(t *testing.T) {
-	const migrate = ": create the objects of the shared state with Migrate"
+	const migrate = ": create the objects of the shared state with Migrate (a server does when it starts)"
 	for name, test := range map[string]struct {
 		shared     bool
 		fault      string

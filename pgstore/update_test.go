@@ -137,7 +137,7 @@ func TestUpdateStopsWhenItsLeaseIsLost(t *testing.T) {
 // One update at a time, over all processes: the second store stands for another process.
 func TestOneUpdateAtATime(t *testing.T) {
 	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000}, 20_000)
-	other := otherProcess(t, pool, pgstore.Config{})
+	other := otherProcess(t, pool)
 	tried := false
 	n, err := store.UpdateAll(points.WithProgress(t.Context(), func(_, _ int64) {
 		if tried {
@@ -156,12 +156,12 @@ func TestOneUpdateAtATime(t *testing.T) {
 }
 
 // otherProcess returns a store of the same table on a pool of its own.
-func otherProcess(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) *pgstore.Store {
+func otherProcess(t *testing.T, pool *pgxpool.Pool) *pgstore.Store {
 	t.Helper()
 	other, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
 	require.NoError(t, err)
 	t.Cleanup(other.Close)
-	store, err := pgstore.New(other, cfg)
+	store, err := pgstore.New(other, pgstore.Config{})
 	require.NoError(t, err)
 	return store
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// defaultWaitReport is how often Migrate and Seed log what they wait for. It is also how long finding that out may take.
+// defaultWaitReport is how often Migrate and Seed log what they wait for, and how long finding that out may take.
 const defaultWaitReport = 5 * time.Second
 
 // waitsQuery returns what sessions wait for, and the sessions and prepared transactions that hold it. %s is a condition

@@ -84,7 +84,7 @@ func resultOfCheck(t *testing.T, source, name string) (result string) {
 		if !ok || key.Value != strconv.Quote(name) {
 			return true
 		}
-		fields := pair.Value.(*ast.CompositeLit).Elts //nolint:errcheck // it panics if TestCheck changes
+		fields := pair.Value.(*ast.CompositeLit).Elts
 		empty := func(i int) bool {
 			text, ok := fields[i].(*ast.BasicLit)
 			return ok && len(text.Value) == len(`""`)
