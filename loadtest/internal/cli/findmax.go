@@ -25,6 +25,7 @@ type searchRun struct {
 	report     report.Search
 	best       *run  // at the highest rate that met the SLO; the first one if none did
 	met        bool  // best met the SLO
+	lost       int   // number of steps without a success, since the last other one, at rates that met the SLO before
 	violating  *run  // the first one with a violation of the contract
 	violations int64 // in all steps
 }
@@ -102,6 +103,10 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
 	s.printStep(&step)
+	if s.lostServer(r, at) {
+		return findmax.Missed, fmt.Errorf("the server no longer responds: no request succeeded at %s, which it had met",
+			perSecond(at.Rate))
+	}
 	switch {
 	case step.Met:
 		s.keep(r, at)
@@ -110,6 +115,16 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 		return findmax.ClientLimited, nil
 	}
 	return findmax.Missed, nil
+}
+
+// lostServer reports whether the server has died: no request succeeded, twice, at a rate that met the SLO before.
+func (s *searchRun) lostServer(r *run, at findmax.Step) bool {
+	if r.summary.Good > 0 || !s.met || float64(at.Rate) > s.best.cfg.Rate.From {
+		s.lost = 0
+		return false
+	}
+	s.lost++
+	return s.lost > 1
 }
 
 // keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.

@@ -84,6 +84,15 @@ func TestLaxSLO(t *testing.T) {
 	}
 }
 
+// TestServerDiesInSearch has a server that refuses all connections after some steps.
+func TestServerDiesInSearch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out, err := search(t.Context(), t, &simulatedServer{refuses: from(200)}, "-slo", "p99<1s", "-rate", "20")
+		require.ErrorContains(t, err, "the server no longer responds: no request succeeded at 80 requests per second, which it had met")
+		assert.NotContains(t, out, "Verdict")
+	})
+}
+
 // TestFewRequests checks that a verdict says that it rests on few requests.
 func TestFewRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,11 +45,14 @@ func (c *command) load(ctx context.Context) error {
 	if err := c.print(&r.summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
+	failed := slices.IndexFunc(runs, func(one *run) bool { return one.summary.Good == 0 })
 	switch {
 	case result.Interrupted:
 		return c.interrupted(runs, old)
 	case r.summary.Good == 0:
 		return r.noSuccess()
+	case failed >= 0:
+		return fmt.Errorf("run %d of %d: %w", failed+1, len(runs), runs[failed].noSuccess())
 	case result.Verdict == report.VerdictFail:
 		return errCheckFailed
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -53,7 +54,12 @@ func (c *command) merge(context.Context) (err error) {
 	if err := c.print(&summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
-	if result.Verdict == report.VerdictFail {
+	switch {
+	case result.Interrupted:
+		return errors.New("a run was interrupted: its figures are incomplete")
+	case result.Counts.Good == 0:
+		return errors.New("no request succeeded")
+	case result.Verdict == report.VerdictFail:
 		return errCheckFailed
 	}
 	return nil

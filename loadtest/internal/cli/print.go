@@ -101,8 +101,8 @@ func (c *command) printNotes(result *report.Run) {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
 			count(n, "request was", "requests were"))
 	}
-	if result.SilentSeconds > 0 {
-		fmt.Fprintf(c.stdout, "Silence: %s.\n", result.DescribeSilence())
+	if text := result.DescribeStalled(); text != "" {
+		fmt.Fprintf(c.stdout, "S%s.\n", text[1:])
 	}
 	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+

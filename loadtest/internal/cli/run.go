@@ -53,14 +53,14 @@ type simulation struct {
 
 // execute returns when the load is complete or has been stopped by -t or ctx. An error means that it did not start.
 func (r *run) execute(ctx context.Context) error {
+	var checker *contract.Checker
+	recorder := record.New(r.recordOptions(func(x *transport.Exchange) { checker.Check(x) }))
+	r.start = time.Now() // only now: allocating the recorder takes time in which requests would already be due
 	if r.cfg.TimeLimit > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.cfg.TimeLimit)
 		defer cancel()
 	}
-	var checker *contract.Checker
-	recorder := record.New(r.recordOptions(func(x *transport.Exchange) { checker.Check(x) }))
-	r.start = time.Now() // only now: allocating the recorder takes time in which requests would already be due
 	checker = contract.New(r.cfg.Verify, r.start, r.target.local)
 	var loop interface {
 		Run(ctx context.Context, transport http.RoundTripper)
@@ -159,7 +159,8 @@ func (r *run) metrics() *slo.Metrics {
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
 		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
-		Violations: r.contract.Violations, Good: s.Good, Comparison: r.comparison,
+		Violations: r.contract.Violations, Good: s.Good, Checked: r.contract.Responses, AnyLength: r.anyLength(),
+		Comparison: r.comparison,
 	}
 }
 

@@ -106,14 +106,34 @@ func TestDeadServer(t *testing.T) {
 		},
 		"hangs": {
 			&simulatedServer{hangs: dead}, []string{"-duration", "10s", "-c", "5", "-assert", "p99.9<50ms,failed=0,errors<1%"},
-			[]string{"PASS p99.9<50ms", "Silence: no response arrived in the last 10.0 seconds, although requests were pending.\n"},
+			[]string{"PASS p99.9<50ms", "Stalled: 5 of 5 clients were waiting when the run ended, for much longer than any response took.\n"},
+		},
+		"hangs for some clients": {
+			&simulatedServer{hangs: func(n int64) bool { return n < 10 }, capacity: &capacityServer{slots: 1, service: time.Millisecond}},
+			[]string{"-duration", "1s", "-c", "10", "-assert", "p99<50ms,rps>1"},
+			[]string{"PASS rps>1", "Stalled: 9 of 10 clients were waiting"},
+		},
+		"hangs, repeated": {
+			&simulatedServer{hangs: dead}, []string{"-duration", "1s", "-c", "5", "-repeat", "3", "-assert", "p99<1s,rps>1"},
+			[]string{"PASS p99<1s", "run 2 of 3: 0.00 successful requests per second"},
+		},
+		"only 503 in a repeated run": {
+			&simulatedServer{unavailable: dead}, []string{"-n", "45", "-repeat", "3", "-assert", "errors<50%"},
+			[]string{"PASS errors<50%", "run 3 of 3: 0.00 successful requests per second"},
+		},
+		"closes connections": {
+			&simulatedServer{refuses: func(n int64) bool { return n%2 == 0 }}, []string{"-n", "100", "-assert", "non2xx<1%,p99<1s"},
+			[]string{"PASS non2xx<1%", "FAIL failed<1%: 50%"},
+		},
+		"nothing checked": {
+			&simulatedServer{}, []string{"-n", "10", "-verify=false", "-assert", "violations=0"}, []string{"FAIL violations=0: no samples"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "r.json")
 			synctest.Test(t, func(t *testing.T) {
 				out, err := simulate(t.Context(), t, tt.server, append([]string{"-q", "-json", file}, tt.args...)...)
-				require.ErrorIs(t, err, errCheckFailed, out)
+				require.Error(t, err, out)
 				for _, want := range tt.want {
 					assert.Contains(t, out, want)
 				}
@@ -131,7 +151,7 @@ func TestPendingAtTheEnd(t *testing.T) {
 		out, err := simulate(t.Context(), t, server, "-q", "-duration", "2s", "-assert", "p99<1s")
 		require.NoError(t, err, out)
 		assert.Contains(t, out, "Aborted: 1 request was")
-		assert.NotContains(t, out, "Silence")
+		assert.NotContains(t, out, "Stalled")
 	})
 }
 

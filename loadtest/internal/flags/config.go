@@ -10,6 +10,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
@@ -25,6 +27,9 @@ const (
 	originalRequests = 10_000          // the benchmark in the original's README
 	originalClients  = 100
 )
+
+// maxCPUs is far above what a load test can use.
+const maxCPUs = 1024
 
 // Values of -transport.
 const (
@@ -207,8 +212,15 @@ func (cfg *Config) validate(given map[string]bool) error {
 			"the timeout of a request is -s")
 	case cfg.Duration <= 0:
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
-	case cfg.CPUs < 0:
-		return fmt.Errorf("-cpus must be at least 1, or 0 to choose, got %d", cfg.CPUs)
+	case cfg.CPUs < 0 || cfg.CPUs > maxCPUs:
+		return fmt.Errorf("-cpus must be from 1 to %d, or 0 to choose, got %d", maxCPUs, cfg.CPUs)
+	case !httpguts.ValidHeaderFieldName(cfg.Method): // both are tokens
+		return fmt.Errorf("-m must be a method such as GET, got %q", cfg.Method)
+	}
+	if cfg.Rate != nil && !cfg.FindMax {
+		if _, err := attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {
+			return fmt.Errorf("-rate: %w", err)
+		}
 	}
 	for _, validate := range []func() error{
 		cfg.validateSearch, cfg.validateComparison, cfg.validateServer, cfg.validateFiles,
@@ -229,8 +241,9 @@ func (cfg *Config) validateSearch() error {
 		return errors.New("-slo needs -find-max: to check a single run, use -assert")
 	case slices.ContainsFunc(cfg.SLO, func(c slo.Clause) bool { return c.IsRelative() }):
 		return errors.New("-slo cannot have old: use -assert to compare the result")
-	case cfg.FindMax && cfg.minRate() != "":
-		return fmt.Errorf("-slo cannot have %s, which all lower rates miss: use -assert to check the result", cfg.minRate())
+	case cfg.FindMax && cfg.minimum() != "":
+		return fmt.Errorf("-slo cannot have %s, because lower rates miss a minimum: use -assert to check the result",
+			cfg.minimum())
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From < 1:
 		return fmt.Errorf("-rate must be at least 1 with -find-max, got %v", cfg.Rate)
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
@@ -290,10 +303,10 @@ func validateRequest(given map[string]bool) error {
 	return nil
 }
 
-// minRate returns the first clause of the SLO that requires a minimum rate; "" if there is none.
-func (cfg *Config) minRate() string {
+// minimum returns the first clause of the SLO that requires a minimum; "" if there is none.
+func (cfg *Config) minimum() string {
 	for _, c := range cfg.SLO {
-		if c.IsMinRate() {
+		if c.IsMinimum() {
 			return c.String()
 		}
 	}

@@ -169,10 +169,12 @@ func (p *parser) value(name string, set func(string) error) {
 	p.set.FuncP(name, shorthand(name), "", set)
 }
 
-// text defines a flag that accepts any argument.
+// text defines a flag that accepts any argument but an empty one, which is mostly an unset variable of the shell.
 func (p *parser) text(name string, to *string) {
 	p.value(name, func(s string) error {
-		*to = s
+		if *to = s; s == "" {
+			return errors.New("needs a value, got an empty one")
+		}
 		return nil
 	})
 }

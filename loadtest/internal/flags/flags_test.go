@@ -100,45 +100,49 @@ func TestHabits(t *testing.T) {
 
 func TestUsageErrors(t *testing.T) {
 	for line, want := range map[string]string{
-		"-kjn5 x":                 "unknown flag -jn5 (-h lists the flags)",
-		"-vus 10 x":               "unknown flag -vus: use -c",
-		"--vus=10 x":              "unknown flag -vus: use -c",
-		"-disable-keepalive x":    "unknown flag -disable-keepalive: use -k=false",
-		"-q 50 x":                 "-q has no value: use -rate for the rate of all clients together",
-		"-n 5 -a b:c x":           "unknown flag -a: use -A",
-		"--no-tui x":              "unknown flag -no-tui: use -q",
-		"-timeout 5s -rate 5/s x": "unknown flag -timeout: use -s",
-		"-nosuch x":               `-n must be a whole number, got "osuch"`,
-		"--nosuch x":              "unknown flag -nosuch (-h lists the flags)",
-		"-n":                      "-n needs a value (-h lists the flags)",
-		"-json":                   "-json needs a value (-h lists the flags)",
-		"-t2 -c10 -d30s x":        `-d must be a body, got "30s": use -duration 30s`,
-		"-c 10 -d 30s x":          `-d must be a body, got "30s": use -duration 30s`,
-		"-i -d {} x":              "-i cannot be used with -p, -u or -data: HEAD has no body",
-		"-d {} -n 500":            "-unix-socket, -X, -targets and bodies need a URL",
-		"-p a -data {} x":         "-data cannot be used with -p or -u: each of them sets the body",
-		"-p a -u b x":             "-p and -u cannot be used together: one is POST, the other PUT",
-		"-ip a x":                 "-i cannot be used with -p, -u or -data: HEAD has no body",
-		"-X https://p x":          `-X must have the form HOST:PORT, got "https://p"`,
-		"-X b:SECRET@ x":          `-X must have the form HOST:PORT, got "http://b:xxxxx@"`,
-		"-t -1 x":                 `-t must be a number of seconds above 0, got "-1"`,
-		"-t 1e300 x":              `-t must be a number of seconds above 0, got "1e300"`,
-		"-t NaN x":                `-t must be a number of seconds above 0, got "NaN"`,
-		"-z 10 x":                 `-z must be a duration such as 30s, got "10"`,
-		"-z 10min x":              `-z must be a duration such as 30s, got "10min"`,
-		"-B 10.0.0.1 x":           "unknown flag -B: the local address cannot be chosen: the system's routes determine it",
-		"-E client.pem x":         "unknown flag -E: client certificates are not supported: -cacert FILE is for the server's certificate",
-		"x -json f":               "flags must come before the URL, got -json after it",
-		"x --json=f":              "flags must come before the URL, got --json after it",
-		"x -kc5":                  "flags must come before the URL, got -k after it",
-		"x -Abob:SECRET":          "flags must come before the URL, got -A after it",
-		"-metrics bad x":          `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "bad"`,
-		"-metrics h: x":           `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "h:"`,
-		"-metrics h:99999 x":      `-metrics must have a port from 0 to 65535, got "h:99999"`,
-		"version":                 "unknown command version: use -version; for a server of that name use http://version/",
-		"help":                    "unknown command help: use -h; for a server of that name use http://help/",
-		"-q plot r.bin":           "unknown command plot: use -html FILE for a page with charts; for a server of that name use http://plot/",
-		"-verify=maybe x":         `-verify must be true or false, got "maybe"`,
+		"-kjn5 x":                     "unknown flag -jn5 (-h lists the flags)",
+		"-vus 10 x":                   "unknown flag -vus: use -c",
+		"--vus=10 x":                  "unknown flag -vus: use -c",
+		"-disable-keepalive x":        "unknown flag -disable-keepalive: use -k=false",
+		"-q 50 x":                     "-q has no value: use -rate for the rate of all clients together",
+		"-n 5 -a b:c x":               "unknown flag -a: use -A",
+		"--no-tui x":                  "unknown flag -no-tui: use -q",
+		"-timeout 5s -rate 5/s x":     "unknown flag -timeout: use -s",
+		"-nosuch x":                   `-n must be a whole number, got "osuch"`,
+		"--nosuch x":                  "unknown flag -nosuch (-h lists the flags)",
+		"-n":                          "-n needs a value (-h lists the flags)",
+		"-json":                       "-json needs a value (-h lists the flags)",
+		"-t2 -c10 -d30s x":            `-d must be a body, got "30s": use -duration 30s`,
+		"-c 10 -d 30s x":              `-d must be a body, got "30s": use -duration 30s`,
+		"-i -d {} x":                  "-i cannot be used with -p, -u or -data: HEAD has no body",
+		"-d {} -n 500":                "-unix-socket, -X, -targets and bodies need a URL",
+		"-p a -data {} x":             "-data cannot be used with -p or -u: each of them sets the body",
+		"-p a -u b x":                 "-p and -u cannot be used together: one is POST, the other PUT",
+		"-ip a x":                     "-i cannot be used with -p, -u or -data: HEAD has no body",
+		"-X https://p x":              `-X must have the form HOST:PORT, got "https://p"`,
+		"-X b:SECRET@ x":              `-X must have the form HOST:PORT, got "http://b:xxxxx@"`,
+		"-t -1 x":                     `-t must be a number of seconds above 0, got "-1"`,
+		"-t 1e300 x":                  `-t must be a number of seconds above 0, got "1e300"`,
+		"-t NaN x":                    `-t must be a number of seconds above 0, got "NaN"`,
+		"-rate 0.5 -duration 300ms x": "-rate: no request is due within 300ms at 0.5/s: use a longer duration or a higher rate",
+		"-m a/b x":                    `-m must be a method such as GET, got "a/b"`,
+		"-cpus 1025 x":                "-cpus must be from 1 to 1024, or 0 to choose, got 1025",
+		"-find-max -slo p99>1s x":     "-slo cannot have p99>1s, because lower rates miss a minimum: use -assert to check the result",
+		"-z 10 x":                     `-z must be a duration such as 30s, got "10"`,
+		"-z 10min x":                  `-z must be a duration such as 30s, got "10min"`,
+		"-B 10.0.0.1 x":               "unknown flag -B: the local address cannot be chosen: the system's routes determine it",
+		"-E client.pem x":             "unknown flag -E: client certificates are not supported: -cacert FILE is for the server's certificate",
+		"x -json f":                   "flags must come before the URL, got -json after it",
+		"x --json=f":                  "flags must come before the URL, got --json after it",
+		"x -kc5":                      "flags must come before the URL, got -k after it",
+		"x -Abob:SECRET":              "flags must come before the URL, got -A after it",
+		"-metrics bad x":              `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "bad"`,
+		"-metrics h: x":               `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "h:"`,
+		"-metrics h:99999 x":          `-metrics must have a port from 0 to 65535, got "h:99999"`,
+		"version":                     "unknown command version: use -version; for a server of that name use http://version/",
+		"help":                        "unknown command help: use -h; for a server of that name use http://help/",
+		"-q plot r.bin":               "unknown command plot: use -html FILE for a page with charts; for a server of that name use http://plot/",
+		"-verify=maybe x":             `-verify must be true or false, got "maybe"`,
 	} {
 		_, err := Parse(strings.Fields(line))
 		require.EqualError(t, err, want, line)
@@ -173,6 +177,14 @@ func TestK6Outputs(t *testing.T) {
 }
 
 // TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
+// TestEmptyValues has flags whose value is a variable of the shell that is not set.
+func TestEmptyValues(t *testing.T) {
+	for _, flag := range []string{"json", "html", "e", "g", "compare", "targets", "p", "cacert", "unix-socket", "m"} {
+		_, err := Parse([]string{"-" + flag, "", "x"})
+		require.EqualError(t, err, "-"+flag+" needs a value, got an empty one")
+	}
+}
+
 func TestCommandHidesSecrets(t *testing.T) {
 	cfg, err := Parse([]string{
 		"-qkAbob:SECRET", "-C", "id=SECRET", "-HCookie: SECRET", "-P=bob:SECRET", "-Xbob:SECRET@p:1", "-verify=false", "-n7",

@@ -29,7 +29,6 @@ func Concat(runs []Summary) Summary {
 		}
 		all.Elapsed += r.Elapsed
 		all.Window.add(&r.Window)
-		all.Silent = max(all.Silent, r.Silent)
 		all.ServerSoftware = cmp.Or(all.ServerSoftware, r.ServerSoftware)
 		all.DocumentLength = cmp.Or(all.DocumentLength, r.DocumentLength)
 		all.First = cmp.Or(all.First, r.First)
@@ -50,6 +49,7 @@ func (c *Counts) add(other *Counts) {
 	c.Length += other.Length
 	c.Exceptions += other.Exceptions
 	c.Aborted += other.Aborted
+	c.Stalled += other.Stalled
 	c.OutOfResources += other.OutOfResources
 	c.Resent += other.Resent
 	c.Good += other.Good

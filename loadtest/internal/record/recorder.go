@@ -49,7 +49,8 @@ type Recorder struct {
 	requests []Request
 	window   Window
 
-	lastResponse, longest time.Duration // when the last complete response arrived, and how long the longest one took
+	longest time.Duration   // that a complete response took
+	pending []time.Duration // ages of the aborted requests
 }
 
 // A Response is the first complete response of a run.
@@ -77,6 +78,10 @@ type Counts struct {
 
 	// Aborted counts the requests that were pending when the run ended. They are part of no other count.
 	Aborted int64 `json:"aborted"`
+
+	// Stalled counts the aborted requests that had been pending for much longer than any response took: by half a second
+	// and by a tenth of the run.
+	Stalled int64 `json:"stalled"`
 
 	// OutOfResources counts the failed requests for which this machine had no free port, file descriptor or buffer.
 	OutOfResources int64 `json:"out_of_resources"`
@@ -126,10 +131,6 @@ type Summary struct {
 	Requests       []Request      // with Options.KeepRequests, in the order in which they ended
 	Timeline       []Interval
 	Window         Window
-
-	// Silent is the time at the end in which requests were pending and no response arrived; 0 if it is shorter than a
-	// second or than twice the time that the longest response took, or if there was no response at all.
-	Silent time.Duration
 }
 
 // A Window counts what arrived between Options.WarmUp and Options.Window, including responses to requests of the
@@ -175,7 +176,7 @@ func (r *Recorder) Observe(x *transport.Exchange) {
 func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 	latency := x.Done - x.Start
 	if x.Failure == transport.None {
-		r.lastResponse, r.longest = max(r.lastResponse, x.Done), max(r.longest, latency)
+		r.longest = max(r.longest, latency)
 	}
 	if x.Failure != transport.Connect {
 		r.times.Connect.Add(x.Connected - x.Start)
@@ -198,6 +199,7 @@ func (r *Recorder) addTimes(x *transport.Exchange) time.Duration {
 // as its latency. In a closed loop it counts for the maximum alone: some requests are always pending at the end.
 func (r *Recorder) addAborted(x *transport.Exchange) {
 	r.counts.Aborted++
+	r.pending = append(r.pending, x.Done-x.Start)
 	r.counts.Received += x.Received
 	r.times.Total.ExtendMax(x.Done - x.Start)
 	if r.opts.Due != nil {
@@ -302,20 +304,21 @@ func (r *Recorder) Live() Live {
 func (r *Recorder) Summary(elapsed time.Duration) Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.counts.Stalled = r.stalled(elapsed)
 	return Summary{
 		Counts: r.counts, Times: r.times, Elapsed: elapsed, ServerSoftware: r.server, DocumentLength: max(r.length, 0),
 		Statuses: r.outcomes.statusCounts(), Failures: r.outcomes.failureCounts(), First: r.first, Requests: r.requests,
-		Timeline: r.timeline.intervals(elapsed), Window: r.window, Silent: r.silent(elapsed),
+		Timeline: r.timeline.intervals(elapsed), Window: r.window,
 	}
 }
 
-// minSilent is the shortest Summary.Silent.
-const minSilent = time.Second
-
-func (r *Recorder) silent(elapsed time.Duration) time.Duration {
-	silent := elapsed + r.opts.WarmUp - r.lastResponse
-	if r.counts.Aborted == 0 || r.first == nil || silent < max(minSilent, 2*r.longest) {
-		return 0
+// stalled returns Counts.Stalled of a run that took elapsed.
+func (r *Recorder) stalled(elapsed time.Duration) (n int64) {
+	usual := r.longest + max(elapsed/10, time.Second/2)
+	for _, age := range r.pending {
+		if age > usual {
+			n++
+		}
 	}
-	return silent
+	return n
 }

@@ -139,27 +139,27 @@ func TestAborted(t *testing.T) {
 	}
 }
 
-// TestSilent has responses that took up to a second, and a request that is pending at the end.
-func TestSilent(t *testing.T) {
+// TestStalled has responses that took up to a second, and requests that are pending at the end.
+func TestStalled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		elapsed time.Duration
-		pending bool
-		want    time.Duration
+		since   []time.Duration // when the pending requests were sent
+		want    int64
 	}{
-		"hangs":           {10 * time.Second, true, 6 * time.Second},
-		"usual":           {5 * time.Second, true, 0},
-		"nothing pending": {10 * time.Second, false, 0},
+		"hangs":           {10 * time.Second, []time.Duration{0, 4 * time.Second}, 2},
+		"one of two":      {10 * time.Second, []time.Duration{7 * time.Second, 9 * time.Second}, 1},
+		"short run":       {3 * time.Second, []time.Duration{time.Second}, 1},
+		"usual":           {5 * time.Second, []time.Duration{4 * time.Second, 3600 * time.Millisecond}, 0},
+		"nothing pending": {10 * time.Second, nil, 0},
 	} {
 		r := New(Options{})
-		for _, x := range []*transport.Exchange{response(0, time.Second), response(3*time.Second, time.Second), response(time.Second, 0)} {
-			r.Observe(x)
-		}
-		if tt.pending {
-			x := response(4*time.Second, tt.elapsed-4*time.Second)
+		r.Observe(response(0, time.Second))
+		for _, since := range tt.since {
+			x := response(since, tt.elapsed-since)
 			x.Failure = transport.Aborted
 			r.Observe(x)
 		}
-		assert.Equal(t, tt.want, r.Summary(tt.elapsed).Silent, name)
+		assert.Equal(t, tt.want, r.Summary(tt.elapsed).Stalled, name)
 	}
 }
 

@@ -27,6 +27,11 @@ func (r row) Ratio() string {
 // Compare writes the figures of two runs side by side, with the ratios of the second to the first if their setups are
 // the same.
 func Compare(w io.Writer, old, current *Run) error {
+	for _, r := range []*Run{old, current} {
+		if r.Interrupted {
+			fmt.Fprintf(w, "%s was interrupted: its figures are incomplete.\n", r.Name)
+		}
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	difference := setupDifference(old, current)
 	if difference != "" {

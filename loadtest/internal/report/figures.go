@@ -18,7 +18,7 @@ func curve() []float64 {
 // Fill sets the figures of the run from its summary. Load and Target must be set before.
 func (r *Run) Fill(s *record.Summary) {
 	rates := ab.RatesOf(s, r.Load.Concurrency)
-	r.Seconds, r.SilentSeconds = s.Elapsed.Seconds(), s.Silent.Seconds()
+	r.Seconds = s.Elapsed.Seconds()
 	r.Counts = s.Counts
 	r.Histograms = newHistograms(s)
 	r.StatusCodes, r.Errors = s.Statuses, s.Failures

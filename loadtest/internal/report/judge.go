@@ -18,9 +18,14 @@ func (r *Run) errors() float64 {
 	return float64(c.Failed()+c.Non2xx+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
 }
 
-// DescribeSilence says that no response arrived at the end of the run.
-func (r *Run) DescribeSilence() string {
-	return fmt.Sprintf("no response arrived in the last %.1f seconds, although requests were pending", r.SilentSeconds)
+// DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% did.
+func (r *Run) DescribeStalled() string {
+	n, clients := r.Counts.Stalled, int64(r.Load.Concurrency)*int64(max(len(r.Repeats), 1))
+	if n == 0 || float64(n) < maxErrors*float64(clients) {
+		return ""
+	}
+	return fmt.Sprintf("stalled: %d of %d clients were waiting when the run ended, for much longer than any response took",
+		n, clients)
 }
 
 // Judge sets Verdict and Reasons from the other fields.
@@ -37,8 +42,8 @@ func (r *Run) Judge() {
 	if r.Interrupted {
 		fail("interrupted")
 	}
-	if r.SilentSeconds > 0 && checked {
-		fail("%s", r.DescribeSilence())
+	if text := r.DescribeStalled(); text != "" && checked {
+		fail("%s", text)
 	}
 	for _, a := range r.Assertions {
 		if !a.Met {
@@ -65,5 +70,10 @@ func (r *Run) Judge() {
 	}
 	if r.Counts.Good == 0 {
 		fail("no request succeeded")
+	}
+	for i, one := range r.Repeats {
+		if one.Counts.Good == 0 && r.Counts.Good > 0 {
+			fail("run %d of %d: no request succeeded", i+1, len(r.Repeats))
+		}
 	}
 }

@@ -45,10 +45,7 @@ type Run struct {
 	Merged        int     `json:"merged,omitempty"`
 	CommonSeconds float64 `json:"common_seconds,omitempty"`
 
-	Seconds float64 `json:"seconds"`
-	// SilentSeconds is the time at the end in which requests were pending and no response arrived, if it is much longer
-	// than any response took; otherwise 0.
-	SilentSeconds     float64       `json:"silent_seconds,omitempty"`
+	Seconds           float64       `json:"seconds"`
 	Counts            record.Counts `json:"counts"`
 	RequestsPerSecond float64       `json:"requests_per_second"`
 	// SuccessfulPerSecond counts 2xx responses; in an open loop, those that arrived during the scheduled time.

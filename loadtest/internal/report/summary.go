@@ -54,8 +54,7 @@ func (r *Run) Summary() (record.Summary, error) {
 		Times: record.Times{
 			Connect: h.Connect, Processing: h.Processing, Waiting: h.Waiting, Total: h.Total, Latency: h.Total,
 		},
-		Elapsed: seconds(r.Seconds), Silent: seconds(r.SilentSeconds),
-		ServerSoftware: r.Target.ServerSoftware, DocumentLength: r.Target.DocumentLength,
+		Elapsed: seconds(r.Seconds), ServerSoftware: r.Target.ServerSoftware, DocumentLength: r.Target.DocumentLength,
 		Statuses: r.StatusCodes, Failures: r.Errors,
 	}
 	if r.IsOpen() {
@@ -80,7 +79,7 @@ func (r *Run) Metrics() (*slo.Metrics, error) {
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.SuccessfulPerSecond, Requests: c.Attempts() + r.Load.Unsent,
 		Failed: c.Failed() + r.Load.Unsent, Non2xx: c.Non2xx, Length: c.Length, Aborted: c.Aborted,
-		Violations: r.Contract.Violations, Good: c.Good,
+		Violations: r.Contract.Violations, Good: c.Good, Checked: r.Contract.Responses, AnyLength: r.Load.AnyLength,
 	}, nil
 }
 

@@ -59,6 +59,10 @@ func (c *Clause) compare(runs *Comparison) Result {
 	if !okOld || !okNew {
 		return r
 	}
+	if c.metric == "rps" && smallest(before) <= 0 {
+		r.Measured = "an old run has a rate of 0: nothing to compare with"
+		return r
+	}
 	oldMean, newMean := stat.Mean(before, nil), stat.Mean(after, nil)
 	if math.Min(smallest(before), smallest(after)) <= 0 { // no ratios
 		r.Measured = fmt.Sprintf("%s, old %s", c.format(newMean), c.format(oldMean))

@@ -24,24 +24,31 @@ failed                       requests without a complete response: failed=0 or f
 errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
-errors<1% is added unless a clause limits errors or non2xx; if a clause has old, the old runs must meet it, too
+errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a clause
+has old, the old runs must meet what is added, too.
 A clause without any measurement fails.`
 
-// WithErrors returns the clauses and, unless one of them limits errors or non2xx, errors<1%: a server that only answers
-// 503 could meet any latency.
+// WithErrors returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
+// closes all connections, could meet any latency. If they limit the responses other than 2xx, it adds failed<1% instead.
 func WithErrors(clauses []Clause) []Clause {
-	if len(clauses) == 0 || slices.ContainsFunc(clauses, func(c Clause) bool { return c.limitsErrors() }) {
-		return clauses
+	limit := func(metric string) bool {
+		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && !c.isLowerBound() })
 	}
-	const limit = 0.01
+	metric := "errors"
+	switch {
+	case len(clauses) == 0, limit("errors"), limit("non2xx") && limit("failed"):
+		return clauses
+	case limit("non2xx"):
+		metric = "failed"
+	}
+	const most = 0.01
 	relative := slices.ContainsFunc(clauses, func(c Clause) bool { return c.relative })
 	return append(slices.Clone(clauses),
-		Clause{metric: "errors", op: "<", limit: limit, share: true, text: "errors<1%", bothSides: relative})
+		Clause{metric: metric, op: "<", limit: most, share: true, text: metric + "<1%", bothSides: relative})
 }
 
-func (c *Clause) limitsErrors() bool {
-	return (c.metric == "errors" || c.metric == "non2xx") && slices.Contains([]string{"<", "<=", "="}, c.op)
-}
+// isLowerBound reports whether the clause does not limit its metric.
+func (c *Clause) isLowerBound() bool { return slices.Contains([]string{">", ">=", "!="}, c.op) }
 
 // A Clause is a bound on one metric.
 type Clause struct {
@@ -62,7 +69,10 @@ type Metrics struct {
 
 	Requests                                    int64 // that have ended, or were due but not sent
 	Failed, Non2xx, Length, Aborted, Violations int64
-	Good                                        int64 // 2xx responses
+
+	Good      int64 // 2xx responses
+	Checked   int64 // responses checked against the contract, for violations
+	AnyLength bool  // nothing was counted for length
 
 	Comparison *Comparison // for relative clauses; nil if there are no old runs
 }
@@ -191,8 +201,8 @@ func (c *Clause) percentile() (float64, bool) {
 	return p, err == nil && p <= 100
 }
 
-// IsMinRate reports whether the clause requires a minimum rate. A search cannot have one: all lower rates miss it.
-func (c *Clause) IsMinRate() bool { return c.metric == "rps" && c.op != "<" && c.op != "<=" }
+// IsMinimum reports whether the clause requires a minimum, which lower rates than a search has tried may miss.
+func (c *Clause) IsMinimum() bool { return c.isLowerBound() || c.metric == "rps" && c.op == "=" }
 
 // String returns the clause as it was given.
 func (c *Clause) String() string { return c.text }
@@ -211,6 +221,9 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 		} else if c.hasSamples(m) {
 			measured := c.measure(m)
 			r.Measured, r.Met = c.format(measured), c.holds(measured)
+			if c.isLatency() && c.isMaximum(m.Latency.Count()) {
+				r.Measured += fmt.Sprintf(", the maximum of %d", m.Latency.Count())
+			}
 		}
 		if c.bothSides && m.Comparison != nil {
 			c.checkOld(&r, m.Comparison.Old)
@@ -221,9 +234,20 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	return results, met
 }
 
+// isMaximum reports whether the clause has a percentile for which that many samples are too few.
+func (c *Clause) isMaximum(samples int64) bool {
+	p, ok := c.percentile()
+	return ok && p < 100 && int64(float64(samples)*p/100) >= samples-1
+}
+
 func (c *Clause) hasSamples(m *Metrics) bool {
-	if c.isLatency() {
+	switch {
+	case c.isLatency():
 		return m.Latency.Count() > 0
+	case c.metric == "violations":
+		return m.Checked > 0
+	case c.metric == "length" && m.AnyLength:
+		return false
 	}
 	return m.Requests > 0
 }

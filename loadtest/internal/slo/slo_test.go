@@ -16,7 +16,7 @@ func metrics() *Metrics {
 	for i := range 1000 {
 		latency.Add(time.Duration(i+1) * time.Microsecond)
 	}
-	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5, Good: 995}
+	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5, Good: 995, Checked: 995}
 }
 
 func TestEvaluate(t *testing.T) {
@@ -27,7 +27,8 @@ func TestEvaluate(t *testing.T) {
 		"p50<502us":     {"501µs", true},
 		"p50<501µs":     {"501µs", false},
 		"P50 <= 501us":  {"501µs", true},
-		"p99.9>=1ms":    {"1ms", true},
+		"p99.9>=1ms":    {"1ms, the maximum of 1000", true},
+		"p99.8>=1ms":    {"999µs", false},
 		"p100!=1ms":     {"1ms", false},
 		"min=1us":       {"1µs", true},
 		"mean>500us":    {"500.5µs", true},
@@ -52,21 +53,34 @@ func TestEvaluate(t *testing.T) {
 }
 
 func TestWithErrors(t *testing.T) {
-	for text, added := range map[string]bool{
-		"p99<1s": true, "failed=0": true, "rps>=old": true, "errors>=0": true,
-		"errors<5%,p99<1s": false, "non2xx<=old": false, "p99<1s,non2xx=0": false,
+	for text, want := range map[string]string{
+		"p99<1s": "errors<1%", "failed=0": "errors<1%", "rps>=old": "errors<1%", "errors>=0": "errors<1%", "errors!=5": "errors<1%",
+		"errors<5%,p99<1s": "", "non2xx<=old": "failed<1%", "p99<1s,non2xx=0": "failed<1%", "non2xx<5%,failed<5%": "",
 	} {
 		clauses, err := Parse(text)
 		require.NoError(t, err)
 		with := WithErrors(clauses)
-		if !added {
+		if want == "" {
 			assert.Equal(t, clauses, with, text)
 			continue
 		}
 		require.Len(t, with, len(clauses)+1, text)
-		assert.Equal(t, "errors<1%", with[len(clauses)].String())
+		assert.Equal(t, want, with[len(clauses)].String(), text)
 	}
 	assert.Empty(t, WithErrors(nil))
+}
+
+// TestNothingCounted has a run in which neither violations nor lengths were counted.
+func TestNothingCounted(t *testing.T) {
+	for _, text := range []string{"violations=0", "violations<1%", "length=0"} {
+		clauses, err := Parse(text)
+		require.NoError(t, err)
+		m := metrics()
+		m.Checked, m.AnyLength = 0, true
+		results, met := Evaluate(clauses, m)
+		assert.False(t, met, text)
+		assert.Equal(t, []Result{{Clause: text, Measured: "no samples"}}, results)
+	}
 }
 
 func TestEvaluateAll(t *testing.T) {
@@ -183,6 +197,7 @@ func TestRelative(t *testing.T) {
 		"zero":        {"aborted<=1.1 * old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", true},
 		"zero before": {"aborted<old", Comparison{Old: rates(1), New: rates(1)}, "0, old 0", false},
 		"broken":      {"rps>=old", Comparison{Old: []*Metrics{{Latency: metrics().Latency, Requests: 1}}, New: rates(1)}, "an old run has no 2xx response: nothing to compare with", false},
+		"old rate 0":  {"rps>=0.9*old", Comparison{Old: rates(0), New: rates(0)}, "an old run has a rate of 0: nothing to compare with", false},
 		"no old run":  {"rps>=old", Comparison{New: rates(1)}, "no samples", false},
 		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{Good: 1}}, New: rates(1)}, "no samples", false},
 	} {
