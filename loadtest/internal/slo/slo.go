@@ -29,7 +29,7 @@ has old, the old runs must meet what is added, too.
 A clause without any measurement fails.`
 
 // WithErrors returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
-// closes all connections, could meet any latency. If they limit the responses other than 2xx, it adds failed<1% instead.
+// closes all connections, could meet any latency. If they limit responses other than 2xx, it adds failed<1% instead.
 func WithErrors(clauses []Clause) []Clause {
 	limit := func(metric string) bool {
 		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && !c.isLowerBound() })
