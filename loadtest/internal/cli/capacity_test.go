@@ -184,7 +184,7 @@ func TestVerdict(t *testing.T) {
 				server := &simulatedServer{capacity: &capacityServer{slots: tt.slots, service: tt.service}}
 				out, err := search(t.Context(), t, server, "-slo", "p99<500ms", "-rate", "250")
 				require.NoError(t, err, out)
-				_, after, _ := strings.Cut(out, "Verdict: ")
+				_, after, _ := strings.Cut(out, "Verdict: the server meets p99<500ms,errors<1% at ")
 				number, _, _ := strings.Cut(after, " ")
 				verdict, err := strconv.Atoi(number)
 				require.NoError(t, err, out)

@@ -324,7 +324,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-compare", url}, exitUsage, "needs the URL of a new one"},
 		{[]string{"-compare", "https://x", url}, exitUsage, "both servers must have the same scheme"},
 		{[]string{"-find-max", "-slo", "p99<old", url}, exitUsage, "-slo cannot have old"},
-		{[]string{"-find-max", "-slo", "p99<1s,rps>3000", url}, exitUsage, "-slo cannot have rps>3000, because lower rates miss a minimum"},
+		{[]string{"-find-max", "-slo", "p99<1s,rps>3000", url}, exitUsage, "-slo needs upper bounds, got rps>3000"},
 		{[]string{"-find-max", url}, exitUsage, "-find-max needs -slo"},
 		{[]string{"-find-max", "-slo", "p99<1s", "-rate", "1:2", url}, exitUsage, "-rate must be constant with -find-max, got the ramp 1:2"},
 		{[]string{"-n", "x", url}, exitUsage, `-n must be a whole number, got "x"`},

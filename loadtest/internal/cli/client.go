@@ -20,8 +20,10 @@ func (r *run) offered() float64 {
 }
 
 // ended returns how many requests per second ended during the scheduled time of an open loop, whatever the outcome. One
-// may have ended after it.
-func (r *run) ended() float64 { return r.endedWith(float64(min(r.summary.Window.Late, 1))) }
+// of each run may have ended after it.
+func (r *run) ended() float64 {
+	return r.endedWith(float64(min(r.summary.Window.Late, int64(max(r.repeats, 1)))))
+}
 
 // endedWith is like ended, with that many additional requests.
 func (r *run) endedWith(additional float64) float64 {
@@ -99,7 +101,8 @@ func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
 	// The client's delays moved at most those responses past the end whose requests were due within the longest delay
 	// before it. Unsent requests have no response at all.
-	moved := min(1+r.offered()*r.summary.ClientDelay.Max().Seconds(), float64(r.summary.Window.Late))
+	moved := float64(max(r.repeats, 1)) * (1 + r.offered()*r.summary.ClientDelay.Max().Seconds())
+	moved = min(moved, float64(r.summary.Window.Late))
 	reaches := r.endedWith(moved+float64(r.unsent)) >= minShare*r.offered()
 	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || reaches) && !m.noSuccess
 }

@@ -25,7 +25,7 @@ type searchRun struct {
 	report     report.Search
 	best       *run  // at the highest rate that met the SLO; the first one if none did
 	met        bool  // best met the SLO
-	lost       int   // number of steps without a success, since the last other one, at rates that met the SLO before
+	noSuccess  int   // number of the last steps, all without a success at rates that had met the SLO
 	violating  *run  // the first one with a violation of the contract
 	violations int64 // in all steps
 }
@@ -47,7 +47,7 @@ func (c *command) findMax(ctx context.Context) error {
 		c.printVerdict(&s.report)
 		s.printFewSamples()
 	}
-	result, err := s.write(ctx, stopped != nil)
+	result, err := s.write(ctx, stopped)
 	if err != nil {
 		return err
 	}
@@ -61,10 +61,13 @@ func (c *command) findMax(ctx context.Context) error {
 }
 
 // write writes the files and the rest of the report.
-func (s *searchRun) write(ctx context.Context, interrupted bool) (*report.Run, error) {
+func (s *searchRun) write(ctx context.Context, stopped error) (*report.Run, error) {
 	best := s.best
 	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
-	result.Search, result.Interrupted = &s.report, interrupted
+	result.Search, result.Interrupted = &s.report, ctx.Err() != nil
+	if stopped != nil && !result.Interrupted {
+		s.report.Stopped = stopped.Error()
+	}
 	result.Updates = fetchUpdates(ctx, best)
 	var err error
 	if best.comparison, err = s.comparison([]*run{best}, nil); err != nil {
@@ -103,9 +106,9 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
 	s.printStep(&step)
-	if s.lostServer(r, at) {
-		return findmax.Missed, fmt.Errorf("the server no longer responds: no request succeeded at %s, which it had met",
-			perSecond(at.Rate))
+	if s.countNoSuccess(r, at) > 1 {
+		return findmax.Missed, fmt.Errorf("the server no longer responds: no request succeeded at %s, "+
+			"although that rate met the SLO before", perSecond(at.Rate))
 	}
 	switch {
 	case step.Met:
@@ -117,14 +120,13 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	return findmax.Missed, nil
 }
 
-// lostServer reports whether the server has died: no request succeeded, twice, at a rate that met the SLO before.
-func (s *searchRun) lostServer(r *run, at findmax.Step) bool {
+// countNoSuccess updates noSuccess and returns it.
+func (s *searchRun) countNoSuccess(r *run, at findmax.Step) int {
+	s.noSuccess++
 	if r.summary.Good > 0 || !s.met || float64(at.Rate) > s.best.cfg.Rate.From {
-		s.lost = 0
-		return false
+		s.noSuccess = 0
 	}
-	s.lost++
-	return s.lost > 1
+	return s.noSuccess
 }
 
 // keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.
@@ -176,14 +178,14 @@ func (r *run) step(at findmax.Step) report.Step {
 	return step
 }
 
-// enoughSamples is the number of samples from which on a 99th percentile is not their maximum.
-const enoughSamples = 100
+// fewSamples is the highest number of samples whose 99th percentile is their maximum.
+const fewSamples = 100
 
-// printFewSamples says that the result rests on few requests.
+// printFewSamples says that the result is based on few requests.
 func (s *searchRun) printFewSamples() {
-	if n := s.best.summary.Latency.Count(); s.met && n < enoughSamples {
-		fmt.Fprintf(s.stdout, "It rests on %s: a 99th percentile of fewer than %d is their maximum. Raise -duration.\n",
-			count(n, "request", "requests"), enoughSamples)
+	if n := s.best.summary.Latency.Count(); s.met && n <= fewSamples {
+		fmt.Fprintf(s.stdout, "Based on %s: up to %d, the 99th percentile is the maximum. Raise -duration.\n",
+			count(n, "request", "requests"), fewSamples)
 	}
 }
 
@@ -207,12 +209,12 @@ func (c *command) printVerdict(s *report.Search) {
 	case s.ClientLimited && s.Highest == 0:
 		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %s.\n", perSecond(last))
 	case s.ClientLimited:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. %s meet %s; "+
-			"the server may be capable of more.\n", perSecond(s.Highest), s.SLO)
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. The server meets %s at %s, "+
+			"and may be capable of more.\n", s.SLO, perSecond(s.Highest))
 	case s.Highest == 0:
 		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %s.\n", s.SLO, perSecond(last))
 	default:
-		fmt.Fprintf(c.stdout, "\nVerdict: %s meet %s.\n", perSecond(s.Highest), s.SLO)
+		fmt.Fprintf(c.stdout, "\nVerdict: the server meets %s at %s.\n", s.SLO, perSecond(s.Highest))
 	}
 }
 

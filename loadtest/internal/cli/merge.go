@@ -56,7 +56,8 @@ func (c *command) merge(context.Context) (err error) {
 	}
 	switch {
 	case result.Interrupted:
-		return errors.New("a run was interrupted: its figures are incomplete")
+		first := slices.IndexFunc(runs, func(r *report.Run) bool { return r.Interrupted })
+		return fmt.Errorf("the run in %s was interrupted, so its figures are incomplete: repeat it", c.cfg.Files[first])
 	case result.Counts.Good == 0:
 		return errors.New("no request succeeded")
 	case result.Verdict == report.VerdictFail:

@@ -87,7 +87,7 @@ func TestMergeErrors(t *testing.T) {
 		"same file":     {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},
 		"link":          {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
 		"copy":          {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
-		"interrupted":   {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "a run was interrupted: its figures are incomplete"},
+		"interrupted":   {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
 		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "unknown flag -n"},
 	} {
 		_, errs, code := call(t.Context(), append([]string{"merge"}, tt.args...)...)

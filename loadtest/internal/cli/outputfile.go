@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // An outputFile is a file to write the results to.
@@ -15,7 +16,7 @@ type outputFile struct {
 	name   string
 	stdout io.Writer   // not nil: write to it instead
 	file   *os.File    // not nil: a pipe, a terminal or another device, which stays open
-	link   bool        // a symbolic link, which stays one
+	path   string      // of a regular file, without symbolic links
 	mode   fs.FileMode // of a regular file
 }
 
@@ -36,23 +37,18 @@ func openOutputFile(name string) (*outputFile, error) {
 	if err = errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
-	path, err := filepath.EvalSymlinks(name)
+	path, err := filepath.EvalSymlinks(name) // a link stays one
 	if err == nil && isNew {
 		err = os.Remove(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &outputFile{name: name, link: isLink(name), mode: info.Mode().Perm()}, nil
+	return &outputFile{name: name, path: path, mode: info.Mode().Perm()}, nil
 }
 
 // newMode is the mode of a new file, less the umask: a report is not secret.
 const newMode = 0o644
-
-func isLink(name string) bool {
-	info, err := os.Lstat(name)
-	return err == nil && info.Mode()&fs.ModeSymlink != 0
-}
 
 // replace replaces the content of f, unless f is nil, and closes it.
 func (f *outputFile) replace(write func(io.Writer) error) error {
@@ -74,7 +70,7 @@ func (f *outputFile) replace(write func(io.Writer) error) error {
 }
 
 // write writes the content. A regular file is replaced by a temporary one, so that a failure leaves the old content.
-// That is not possible for a link, in a folder that is not writable, or for a file that is a mount point.
+// That is not possible in a folder that is not writable, or for a file that is a mount point.
 func (f *outputFile) write(content []byte) error {
 	switch {
 	case f.stdout != nil:
@@ -82,21 +78,23 @@ func (f *outputFile) write(content []byte) error {
 		return err
 	case f.file != nil:
 		return writeAndClose(f.file, content)
-	case f.link:
-		return os.WriteFile(f.name, content, newMode)
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(f.name), filepath.Base(f.name)+".*.tmp")
-	if err != nil {
-		return os.WriteFile(f.name, content, newMode)
+	temporary, err := os.CreateTemp(filepath.Dir(f.path), ".loadtest-*.tmp")
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return os.WriteFile(f.path, content, newMode)
+	case err != nil:
+		return err
 	}
 	defer os.Remove(temporary.Name()) //nolint:errcheck // it no longer exists if all went well
 	if err := errors.Join(os.Chmod(temporary.Name(), f.mode), writeAndClose(temporary, content)); err != nil {
 		return err
 	}
-	if os.Rename(temporary.Name(), f.name) != nil {
-		return os.WriteFile(f.name, content, newMode)
+	err = os.Rename(temporary.Name(), f.path)
+	if errors.Is(err, syscall.EBUSY) {
+		return os.WriteFile(f.path, content, newMode)
 	}
-	return nil
+	return err
 }
 
 func writeAndClose(file *os.File, content []byte) error {

@@ -94,7 +94,7 @@ func (c *command) printNotes(result *report.Run) {
 			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
-		fmt.Fprintf(c.stdout, "Reached: %.1f%% of the offered rate of %.6g requests per second.\n",
+		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %.6g requests per second.\n",
 			100*result.SuccessfulPerSecond/result.Offered, result.Offered)
 	}
 	if n := result.Counts.Aborted; n > 0 {
@@ -102,7 +102,7 @@ func (c *command) printNotes(result *report.Run) {
 			count(n, "request was", "requests were"))
 	}
 	if text := result.DescribeStalled(); text != "" {
-		fmt.Fprintf(c.stdout, "S%s.\n", text[1:])
+		fmt.Fprintf(c.stdout, "Stalled: %s.\n", text)
 	}
 	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+

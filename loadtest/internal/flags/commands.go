@@ -3,6 +3,7 @@ package flags
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // commandError returns what to use instead of a command of k6 or vegeta, or the name of another load tester; nil if the
@@ -53,10 +54,11 @@ func (p *parser) checkOrder(args []string, what string) error {
 // flagName returns the first flag of an argument as it was given, without a value, which may be a secret.
 func (p *parser) flagName(arg string) string {
 	name, _, _ := strings.Cut(arg, "=")
-	if strings.HasPrefix(name, "--") || p.isLong(name[1:]) {
+	if name == "-" || strings.HasPrefix(name, "--") || p.isLong(name[1:]) {
 		return name
 	}
-	return name[:2] // of bundled flags, or with an attached value
+	_, size := utf8.DecodeRuneInString(name[1:])
+	return name[:1+size] // of bundled flags, or with an attached value
 }
 
 // isLong reports whether a name after one dash is that of a flag, and not bundled flags.

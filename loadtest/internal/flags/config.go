@@ -241,9 +241,8 @@ func (cfg *Config) validateSearch() error {
 		return errors.New("-slo needs -find-max: to check a single run, use -assert")
 	case slices.ContainsFunc(cfg.SLO, func(c slo.Clause) bool { return c.IsRelative() }):
 		return errors.New("-slo cannot have old: use -assert to compare the result")
-	case cfg.FindMax && cfg.minimum() != "":
-		return fmt.Errorf("-slo cannot have %s, because lower rates miss a minimum: use -assert to check the result",
-			cfg.minimum())
+	case cfg.FindMax && cfg.notUpperBound() != "":
+		return fmt.Errorf("-slo needs upper bounds, got %s: use -assert to check the result", cfg.notUpperBound())
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From < 1:
 		return fmt.Errorf("-rate must be at least 1 with -find-max, got %v", cfg.Rate)
 	case cfg.FindMax && cfg.Rate != nil && cfg.Rate.From != cfg.Rate.To:
@@ -303,10 +302,10 @@ func validateRequest(given map[string]bool) error {
 	return nil
 }
 
-// minimum returns the first clause of the SLO that requires a minimum; "" if there is none.
-func (cfg *Config) minimum() string {
+// notUpperBound returns the first clause of the SLO that is no upper bound; "" if there is none.
+func (cfg *Config) notUpperBound() string {
 	for _, c := range cfg.SLO {
-		if c.IsMinimum() {
+		if !c.IsUpperBound() {
 			return c.String()
 		}
 	}

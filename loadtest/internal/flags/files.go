@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // An output is a flag for a file to write.
@@ -67,5 +68,5 @@ func resolve(name string) string {
 
 // UsesStdout reports whether a file is written to stdout, so that the text report cannot be.
 func (cfg *Config) UsesStdout() bool {
-	return Stdout == cfg.CSV || Stdout == cfg.Gnuplot || Stdout == cfg.JSON || Stdout == cfg.HTML
+	return slices.ContainsFunc(cfg.outputs(), func(o output) bool { return o.name == Stdout })
 }

@@ -172,9 +172,10 @@ func (p *parser) value(name string, set func(string) error) {
 // text defines a flag that accepts any argument but an empty one, which is mostly an unset variable of the shell.
 func (p *parser) text(name string, to *string) {
 	p.value(name, func(s string) error {
-		if *to = s; s == "" {
+		if s == "" {
 			return errors.New("needs a value, got an empty one")
 		}
+		*to = s
 		return nil
 	})
 }

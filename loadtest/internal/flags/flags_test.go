@@ -100,6 +100,8 @@ func TestHabits(t *testing.T) {
 
 func TestUsageErrors(t *testing.T) {
 	for line, want := range map[string]string{
+		"x -=y":                       "flags must come before the URL, got - after it",
+		"x -é":                        "flags must come before the URL, got -é after it",
 		"-kjn5 x":                     "unknown flag -jn5 (-h lists the flags)",
 		"-vus 10 x":                   "unknown flag -vus: use -c",
 		"--vus=10 x":                  "unknown flag -vus: use -c",
@@ -127,7 +129,7 @@ func TestUsageErrors(t *testing.T) {
 		"-rate 0.5 -duration 300ms x": "-rate: no request is due within 300ms at 0.5/s: use a longer duration or a higher rate",
 		"-m a/b x":                    `-m must be a method such as GET, got "a/b"`,
 		"-cpus 1025 x":                "-cpus must be from 1 to 1024, or 0 to choose, got 1025",
-		"-find-max -slo p99>1s x":     "-slo cannot have p99>1s, because lower rates miss a minimum: use -assert to check the result",
+		"-find-max -slo p99>1s x":     "-slo needs upper bounds, got p99>1s: use -assert to check the result",
 		"-z 10 x":                     `-z must be a duration such as 30s, got "10"`,
 		"-z 10min x":                  `-z must be a duration such as 30s, got "10min"`,
 		"-B 10.0.0.1 x":               "unknown flag -B: the local address cannot be chosen: the system's routes determine it",
@@ -169,6 +171,7 @@ func TestK6Outputs(t *testing.T) {
 		"cloud":                                   "-json FILE URL;",
 		"web-dashboard=export=x.html":             "-html FILE URL;",
 		"json=r.json":                             "-json r.json URL;",
+		"json=k6-metrics.json":                    "-json k6-metrics.json URL;",
 	} {
 		_, err := Parse([]string{"run", "--out", out, "script.js"})
 		require.ErrorContains(t, err, "use loadtest "+want, out)
@@ -176,7 +179,6 @@ func TestK6Outputs(t *testing.T) {
 	}
 }
 
-// TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
 // TestEmptyValues has flags whose value is a variable of the shell that is not set.
 func TestEmptyValues(t *testing.T) {
 	for _, flag := range []string{"json", "html", "e", "g", "compare", "targets", "p", "cacert", "unix-socket", "m"} {
@@ -185,6 +187,7 @@ func TestEmptyValues(t *testing.T) {
 	}
 }
 
+// TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
 func TestCommandHidesSecrets(t *testing.T) {
 	cfg, err := Parse([]string{
 		"-qkAbob:SECRET", "-C", "id=SECRET", "-HCookie: SECRET", "-P=bob:SECRET", "-Xbob:SECRET@p:1", "-verify=false", "-n7",

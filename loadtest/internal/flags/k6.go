@@ -2,6 +2,7 @@ package flags
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func k6Error(args []string) error {
 	if len(*stages) > 0 {
 		b.WriteString(" (a ramp of the rate: the number of clients is constant)")
 	}
-	if strings.Contains(b.String(), "-metrics") {
+	if slices.ContainsFunc(*outs, isMetrics) {
 		b.WriteString(" (-metrics serves the state of the run for Prometheus; -json FILE writes all results)")
 	}
 	b.WriteString("; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
@@ -72,6 +73,11 @@ func totalDuration(stages []string) string {
 		total += d
 	}
 	return total.String()
+}
+
+func isMetrics(out string) bool {
+	flag, _ := outputFlag(out)
+	return flag == "-metrics"
 }
 
 // outputFlag returns the flag for an output of k6 such as json=FILE. Most of the other outputs send metrics to a

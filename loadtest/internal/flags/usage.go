@@ -56,7 +56,8 @@ Open loop (requests are sent on schedule, whether or not earlier ones have been 
                     that missed it are within 5%; if the first rate misses, halve the rate until one meets it, then
                     bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the
                     result
-  -slo CLAUSES      the SLO of -find-max; a minimum of rps belongs into -assert, which checks the result
+  -slo CLAUSES      the SLO of -find-max: upper bounds; put lower bounds such as rps>N in -assert, which checks the
+                    result
 
 Checks:
   -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
@@ -85,6 +86,6 @@ Client:
   -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
-Exit codes: 0 success; 1 failed assertion, SLO or contract check, unreachable target, no 2xx response at all, or
-a search limited by this client, interrupted run, or a file that could not be written; 2 usage error.
+Exit codes: 0 success; 1 failed assertion, SLO or contract check, no 2xx response, unreachable target, search limited by
+this client, interrupted run, or unwritable file; 2 usage error.
 `

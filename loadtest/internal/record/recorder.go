@@ -79,8 +79,8 @@ type Counts struct {
 	// Aborted counts the requests that were pending when the run ended. They are part of no other count.
 	Aborted int64 `json:"aborted"`
 
-	// Stalled counts the aborted requests that had been pending for much longer than any response took: by half a second
-	// and by a tenth of the run.
+	// Stalled counts the aborted requests that had been pending for longer than the longest response took, by more than a
+	// tenth of the run and more than half a second.
 	Stalled int64 `json:"stalled"`
 
 	// OutOfResources counts the failed requests for which this machine had no free port, file descriptor or buffer.
@@ -133,8 +133,8 @@ type Summary struct {
 	Window         Window
 }
 
-// A Window counts what arrived between Options.WarmUp and Options.Window, including responses to requests of the
-// warm-up.
+// A Window counts the requests that ended after Options.WarmUp, including those of the warm-up, before and after the
+// end of Options.Window.
 type Window struct {
 	Good  int64 // complete 2xx responses
 	Ended int64 // requests that ended, whatever the outcome; without aborted ones

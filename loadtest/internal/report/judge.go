@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Verdicts of a run.
 const (
@@ -9,29 +12,35 @@ const (
 	VerdictNone = "none" // nothing, or only a part of the responses, was checked
 )
 
-// maxErrors is the share of errors from which on a kept contract is no pass: it says nothing about those requests.
+// maxErrors is the share of errors from which on a kept contract is no pass, because it says nothing about those
+// requests, and the share of stalled clients from which on a check fails.
 const maxErrors = 0.01
 
-// errors returns the share of requests that failed, could not be sent, or had a response other than 2xx.
-func (r *Run) errors() float64 {
+// errorShare returns the share of requests that failed, could not be sent, or had a response other than 2xx.
+func (r *Run) errorShare() float64 {
 	c := &r.Counts
 	return float64(c.Failed()+c.Non2xx+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
 }
 
 // DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% did.
 func (r *Run) DescribeStalled() string {
-	n, clients := r.Counts.Stalled, int64(r.Load.Concurrency)*int64(max(len(r.Repeats), 1))
+	n, clients := r.Counts.Stalled, r.clients()
 	if n == 0 || float64(n) < maxErrors*float64(clients) {
 		return ""
 	}
-	return fmt.Sprintf("stalled: %d of %d clients were waiting when the run ended, for much longer than any response took",
+	return fmt.Sprintf("%d of %d clients were waiting when the run ended, for much longer than any response took",
 		n, clients)
+}
+
+// clients returns the number of clients in all repeats and merged runs.
+func (r *Run) clients() int64 {
+	return cmp.Or(r.mergedClients, int64(r.Load.Concurrency)*int64(max(len(r.Repeats), 1)))
 }
 
 // Judge sets Verdict and Reasons from the other fields.
 func (r *Run) Judge() {
 	r.Verdict, r.Reasons = VerdictNone, nil
-	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errors() < maxErrors
+	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < maxErrors
 	if checked {
 		r.Verdict = VerdictPass
 	}
@@ -43,7 +52,7 @@ func (r *Run) Judge() {
 		fail("interrupted")
 	}
 	if text := r.DescribeStalled(); text != "" && checked {
-		fail("%s", text)
+		fail("stalled: %s", text)
 	}
 	for _, a := range r.Assertions {
 		if !a.Met {
@@ -54,6 +63,8 @@ func (r *Run) Judge() {
 		switch {
 		case s.ClientLimited:
 			fail("the search was limited by the client: no verdict about the server")
+		case s.Stopped != "":
+			fail("%s", s.Stopped)
 		case s.Highest == 0 && !r.Interrupted:
 			fail("no rate meets %s", s.SLO)
 		}

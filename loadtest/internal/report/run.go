@@ -43,6 +43,7 @@ type Run struct {
 
 	// Merged is the number of runs that were merged, CommonSeconds the time in which all of them ran; 0 in a single run.
 	Merged        int     `json:"merged,omitempty"`
+	mergedClients int64   // of the merged runs, in all their repeats
 	CommonSeconds float64 `json:"common_seconds,omitempty"`
 
 	Seconds           float64       `json:"seconds"`
@@ -184,6 +185,9 @@ type Search struct {
 
 	// ClientLimited means that the client could not generate higher rates: the server may be capable of more.
 	ClientLimited bool `json:"client_limited"`
+
+	// Stopped says why the search ended before it had a result; empty if it was interrupted.
+	Stopped string `json:"stopped,omitempty"`
 }
 
 // A Step is one run of a search.

@@ -50,7 +50,7 @@ func (c *Clause) compare(runs *Comparison) Result {
 	if runs == nil || len(runs.Old) == 0 || len(runs.New) == 0 {
 		return r
 	}
-	if hasNoGood(runs.Old) {
+	if anyWithoutSuccess(runs.Old) {
 		r.Measured = "an old run has no 2xx response: nothing to compare with"
 		return r
 	}
@@ -87,8 +87,8 @@ func (c *Clause) compare(runs *Comparison) Result {
 	return r
 }
 
-// hasNoGood reports whether a run has no successful response.
-func hasNoGood(runs []*Metrics) bool {
+// anyWithoutSuccess reports whether a run has no successful response.
+func anyWithoutSuccess(runs []*Metrics) bool {
 	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Good == 0 })
 }
 

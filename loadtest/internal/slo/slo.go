@@ -201,8 +201,8 @@ func (c *Clause) percentile() (float64, bool) {
 	return p, err == nil && p <= 100
 }
 
-// IsMinimum reports whether the clause requires a minimum, which lower rates than a search has tried may miss.
-func (c *Clause) IsMinimum() bool { return c.isLowerBound() || c.metric == "rps" && c.op == "=" }
+// IsUpperBound reports whether the clause limits its metric from above, as a search needs it.
+func (c *Clause) IsUpperBound() bool { return !c.isLowerBound() && (c.metric != "rps" || c.op != "=") }
 
 // String returns the clause as it was given.
 func (c *Clause) String() string { return c.text }
