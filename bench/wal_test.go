@@ -12,7 +12,8 @@ import (
 
 // BenchmarkWAL reports how much WAL an update of 1,000,000 users writes, in MB: without a checkpoint before it, and
 // directly after one, when the first change of each page writes the whole page, with each method of wal_compression;
-// and on an unlogged table.
+// of a table whose rows are not in the order of their ids, so that each batch changes most pages; and on an unlogged
+// table.
 func BenchmarkWAL(b *testing.B) {
 	if testing.Short() {
 		b.Skip("it takes half a minute and more")
@@ -32,7 +33,7 @@ func BenchmarkWAL(b *testing.B) {
 	store, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(b, err)
 	key := uint64(0)
-	update := func(settings ...string) (megabytes float64) {
+	updateOf := func(store *pgstore.Store, settings ...string) (megabytes float64) {
 		exec(settings...)
 		before := walBytes(b, pool)
 		key++
@@ -40,6 +41,7 @@ func BenchmarkWAL(b *testing.B) {
 		require.NoError(b, err)
 		return (walBytes(b, pool) - before) / 1e6
 	}
+	update := func(settings ...string) (megabytes float64) { return updateOf(store, settings...) }
 	update()
 	update() // from here on, updates are alike
 	b.ReportMetric(0, "ns/op")
@@ -49,6 +51,17 @@ func BenchmarkWAL(b *testing.B) {
 		pool.Reset() // new connections have it
 		b.ReportMetric(update("CHECKPOINT"), "checkpoint-"+method+"-MB")
 	}
+	shuffled, err := pgstore.New(pool, pgstore.Config{Table: "shuffled"})
+	require.NoError(b, err)
+	require.NoError(b, shuffled.Migrate(b.Context()))
+	exec("ALTER SYSTEM RESET wal_compression", "SELECT pg_reload_conf()",
+		"INSERT INTO shuffled (id) SELECT id FROM users ORDER BY hashint8(id)", "VACUUM (ANALYZE) shuffled")
+	pool.Reset()
+	updateOf(shuffled)
+	updateOf(shuffled)
+	b.ReportMetric(updateOf(shuffled), "shuffled-MB")
+	b.ReportMetric(updateOf(shuffled, "CHECKPOINT"), "shuffled-checkpoint-MB")
+
 	exec("ALTER TABLE users SET UNLOGGED")
 	b.ReportMetric(update("CHECKPOINT"), "unlogged-MB")
 }

@@ -28,8 +28,8 @@ func (t *table) updateStatement() string {
 }
 
 // enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
-// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC. It fails on a standby, as
-// pg_current_wal_lsn does.
+// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC. Nothing reads its result,
+// so the statement itself must fail on a standby: pg_current_wal_lsn does.
 const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
 	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)," +
 	" pg_current_wal_lsn()"
@@ -113,7 +113,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if err := beginRead(ctx, tx); err != nil {
+		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 			return err
 		}
 		if err := tx.QueryRow(ctx, count, args...).Scan(&left); err != nil {

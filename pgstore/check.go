@@ -339,9 +339,9 @@ func (s *Store) warnSharingServers(ctx context.Context, q querier, t *table) err
 	err = q.QueryRow(ctx, t.sharedNames().Replace(
 		"SELECT count(*) FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped")).Scan(&n)
 	if err == nil && n > 0 {
-		s.warn(ctx, t, fmt.Sprintf("servers that share the state of the table: %d. This one does not, because Config.Shared "+
-			"is not set: its answers have an order of their own, and its ticks update the users in addition to theirs. "+
-			"Set Config.Shared, or stop the others", n))
+		s.warn(ctx, t, fmt.Sprintf("other servers share the state of the table (%d), but Config.Shared is not set here: "+
+			"this server orders its answers on its own, and updates the users in addition to them: set Config.Shared, or "+
+			"stop the others", n))
 	}
 	return err
 }

@@ -66,10 +66,10 @@ const disableStatementTimeouts = `
 // limitIdle ends the session if its transaction waits for the next statement for longer than $1 ms.
 const limitIdle = "SELECT set_config('idle_in_transaction_session_timeout', $1::integer::text, true)"
 
-// beginRead begins a transaction that reads the table. It fails on a standby, and the statements that follow fail if
-// row-level security would hide rows from them. It is a statement of its own: Citus would send the functions to all
-// shards if they were in a statement that reads the table.
-func beginRead(ctx context.Context, tx pgx.Tx) error {
+// rejectStandbyAndRowSecurity prepares a transaction: it returns ErrReadOnly on a standby, and makes later statements
+// fail if row-level security would hide rows from them. It is a statement of its own, because Citus would send the
+// functions to the shards if a statement that reads the table had them.
+func rejectStandbyAndRowSecurity(ctx context.Context, tx pgx.Tx) error {
 	var standby bool
 	err := tx.QueryRow(ctx, "SELECT set_config('row_security', 'off', true), pg_is_in_recovery()").Scan(nil, &standby)
 	if err == nil && standby {

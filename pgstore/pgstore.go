@@ -199,7 +199,7 @@ func (s *Store) count(ctx context.Context) (n int64, err error) {
 	}
 	err = s.withConn(ctx, func(conn *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			if err := beginRead(ctx, tx); err != nil {
+			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 				return err
 			}
 			return tx.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&n)

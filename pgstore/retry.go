@@ -37,7 +37,7 @@ func isRetryable(err error) bool {
 	}
 	code := sqlState(err)
 	if code == "" {
-		return true // the connection was lost, or there was none
+		return true // the connection was lost, or there was none, or it was to a standby (ErrReadOnly)
 	}
 	switch code[:2] {
 	case "08", // connection exception

@@ -90,7 +90,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	} else if !acquired {
 		return false, errLocked
 	}
-	if err := beginRead(ctx, tx); err != nil {
+	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 		return false, err
 	}
 	const exists = "SELECT EXISTS (SELECT 1 FROM %s), pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid"

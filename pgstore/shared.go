@@ -131,7 +131,8 @@ func (s sharedState) Sync(ctx context.Context, r points.SyncRequest) (result poi
 	return result, nil
 }
 
-// Configure implements [points.SharedState].
+// Configure implements [points.SharedState]. It waits for the row of the state until ctx ends: a server that ticks
+// locks it until its commit is on the standbys.
 func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange) (points.SharedStatus, error) {
 	var interval *int64
 	if change.Interval != nil {
@@ -142,7 +143,14 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 		interval = &us
 	}
 	var status string
-	_, err := s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
+	configure := func() error {
+		_, err := s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
+		return err
+	}
+	err := configure()
+	for sqlState(err) == lockNotAvailable && ctx.Err() == nil {
+		err = configure()
+	}
 	if err == nil {
 		var parsed points.SharedStatus
 		if parsed, err = parseStatus(status); err == nil {

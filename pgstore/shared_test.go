@@ -61,7 +61,7 @@ func TestUnsharedServerIsWarned(t *testing.T) {
 	}
 	assert.Empty(t, warnings(), "no server has started")
 	start(t, state, "a")
-	assert.Contains(t, warnings(), "servers that share the state of the table: 1. This one does not")
+	assert.Contains(t, warnings(), "other servers share the state of the table (1), but Config.Shared is not set here")
 	_, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", InstanceID: instanceID("a"), Stopping: true})
 	require.NoError(t, err)
 	assert.Empty(t, warnings(), "the server has stopped")
@@ -356,4 +356,35 @@ func TestSharedEngines(t *testing.T) {
 	for _, u := range status.Updates {
 		assert.NotEqual(t, points.UpdateFailed, u.Outcome, "%+v", u)
 	}
+}
+
+// TestConfigureOutlastsLockTimeout has a row of the state that is locked for longer than the lock timeout of the
+// function, as by a server whose commit waits for a standby.
+func TestConfigureOutlastsLockTimeout(t *testing.T) {
+	state, pool := sharedUsers(t)
+	holder, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer holder.Rollback(context.Background()) //nolint:errcheck // does nothing after Rollback
+	_, err = holder.Exec(t.Context(), "SELECT FROM users_state FOR UPDATE")
+	require.NoError(t, err)
+
+	pause := true
+	configured := make(chan error, 1)
+	go func() {
+		status, err := state.Configure(t.Context(), points.ScheduleChange{Paused: &pause})
+		assert.True(t, err != nil || status.Paused)
+		configured <- err
+	}()
+	starts := map[time.Time]bool{} // of the attempts
+	require.Eventually(t, func() bool {
+		var start *time.Time
+		err := pool.QueryRow(t.Context(), "SELECT min(query_start) FROM pg_stat_activity"+
+			" WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&start)
+		if assert.NoError(t, err) && start != nil {
+			starts[*start] = true
+		}
+		return len(starts) > 1
+	}, time.Minute, 10*time.Millisecond, "it tries again")
+	require.NoError(t, holder.Rollback(t.Context()))
+	require.NoError(t, <-configured)
 }

@@ -86,7 +86,7 @@ func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, inte
 	t := l.table
 	var low, high *int64
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if err := beginRead(ctx, tx); err != nil {
+		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 			return err
 		}
 		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).
