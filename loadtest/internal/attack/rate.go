@@ -64,15 +64,6 @@ func (r Rate) String() string {
 	return formatRate(r.From) + ":" + formatRate(r.To)
 }
 
-// PerSecond returns the rate with its unit, such as "5000 requests per second".
-func (r Rate) PerSecond() string {
-	text := r.String()
-	if text == "1" {
-		return "1 request per second"
-	}
-	return text + " requests per second"
-}
-
 func formatRate(rate float64) string {
 	const precision = 1e6
 	return strconv.FormatFloat(math.Round(rate*precision)/precision, 'f', -1, 64)

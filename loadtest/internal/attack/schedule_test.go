@@ -31,14 +31,6 @@ func TestParseRate(t *testing.T) {
 	}
 }
 
-func TestPerSecond(t *testing.T) {
-	for want, rate := range map[string]Rate{
-		"1 request per second": {1, 1}, "0.5 requests per second": {0.5, 0.5}, "1:2 requests per second": {1, 2},
-	} {
-		assert.Equal(t, want, rate.PerSecond())
-	}
-}
-
 func FuzzParseRate(f *testing.F) {
 	for _, s := range []string{"5000", "1000:20000", "0", "1:", "0.5", "60/m"} {
 		f.Add(s)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/metrics"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
 // Exit codes.
@@ -134,12 +135,12 @@ func title(cfg *flags.Config) string {
 	case cfg.Rate != nil:
 		return fmt.Sprintf("This is loadtest, open loop: %s for %v.\n"+
 			"Latency is measured from when a request was due, so it includes the time spent waiting for a free client.",
-			cfg.Rate.PerSecond(), cfg.Duration)
+			perSecond(cfg.Rate), cfg.Duration)
 	case cfg.Requests == flags.NoRequestLimit:
 		return fmt.Sprintf("This is loadtest, closed loop like ab: %s for %v.\n"+
-			"Latency is measured from when a request was sent.", count(int64(cfg.Clients), "client", "clients"), cfg.Duration)
+			"Latency is measured from when a request was sent.", report.Count(cfg.Clients, "client", "clients"), cfg.Duration)
 	default:
 		return fmt.Sprintf("This is loadtest, closed loop like ab: %s.\n"+
-			"Latency is measured from when a request was sent.", count(int64(cfg.Clients), "client", "clients"))
+			"Latency is measured from when a request was sent.", report.Count(cfg.Clients, "client", "clients"))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
@@ -58,7 +59,7 @@ func (r *run) describe(m *misses) string {
 		reasons = append(reasons, result.Clause+": "+result.Measured)
 	}
 	if m.unsent {
-		reasons = append(reasons, count(r.unsent, "request", "requests")+" could not be sent")
+		reasons = append(reasons, report.Count(r.unsent, "request", "requests")+" could not be sent")
 	}
 	if m.unreached {
 		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.ended()/r.offered()))
@@ -80,10 +81,10 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 	s := &r.summary
 	switch {
 	case s.OutOfResources > 0:
-		return "it had no free port, file descriptor or buffer for " + count(s.OutOfResources, "request", "requests")
+		return "it had no free port, file descriptor or buffer for " + report.Count(s.OutOfResources, "request", "requests")
 	case s.Attempts() == 0 && s.Window.Good > 0: // the server responded to what it got
 		return fmt.Sprintf("its %s were busy with the requests of the warm-up until the end: lower -rate or raise -c",
-			count(int64(r.cfg.Clients), "client", "clients"))
+			report.Count(r.cfg.Clients, "client", "clients"))
 	case float64(s.Failed()+s.Non2xx) >= (1-minShare)*float64(s.Attempts()):
 		return "" // a slow client does not make a server refuse connections, or respond with errors
 	case r.cpu.Full():

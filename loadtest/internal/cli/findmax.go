@@ -158,7 +158,7 @@ func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
 }
 
 func (r *run) describeStep() string {
-	return fmt.Sprintf(" in the step of %s, with its warm-up", r.cfg.Rate.PerSecond())
+	return fmt.Sprintf(" in the step of %s, with its warm-up", perSecond(r.cfg.Rate))
 }
 
 // step evaluates a step of the search.
@@ -185,7 +185,7 @@ const fewSamples = 100
 func (s *searchRun) printFewSamples() {
 	if n := s.best.summary.Latency.Count(); s.met && n <= fewSamples {
 		fmt.Fprintf(s.stdout, "Based on %s: up to %d, the 99th percentile is the maximum. Raise -duration.\n",
-			count(n, "request", "requests"), fewSamples)
+			report.Count(n, "request", "requests"), fewSamples)
 	}
 }
 
@@ -216,8 +216,4 @@ func (c *command) printVerdict(s *report.Search) {
 	default:
 		fmt.Fprintf(c.stdout, "\nVerdict: the server meets %s at %s.\n", s.SLO, perSecond(s.Highest))
 	}
-}
-
-func perSecond(rate int) string {
-	return count(int64(rate), "request per second", "requests per second")
 }

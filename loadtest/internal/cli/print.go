@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
@@ -69,12 +68,9 @@ func (c *command) printFirst(s *record.Summary) {
 	}
 }
 
-// count returns n with the form of a noun, and what follows it, that agrees with n.
-func count(n int64, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return strconv.FormatInt(n, 10) + " " + many
+// perSecond returns a rate with its unit.
+func perSecond(rate any) string {
+	return report.Count(rate, "request per second", "requests per second")
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -87,11 +83,11 @@ func (c *command) printNotes(result *report.Run) {
 	}
 	if n := result.Counts.Length; n > 0 {
 		fmt.Fprintf(c.stdout, "Length: %s in size from the first one. ab counts them as failed, loadtest "+
-			"does not; -l omits them.\n", count(n, "body differs", "bodies differ"))
+			"does not; -l omits them.\n", report.Count(n, "body differs", "bodies differ"))
 	}
 	if n := result.Load.Unsent; n > 0 {
 		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because every client (-c %d) was waiting for "+
-			"responses. Raise -c to allow more.\n", count(n, "request was", "requests were"), result.Load.Concurrency)
+			"responses. Raise -c to allow more.\n", report.Count(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
 		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %.6g requests per second.\n",
@@ -99,14 +95,14 @@ func (c *command) printNotes(result *report.Run) {
 	}
 	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
-			count(n, "request was", "requests were"))
+			report.Count(n, "request was", "requests were"))
 	}
 	if text := result.DescribeStalled(); text != "" {
 		fmt.Fprintf(c.stdout, "Stalled: %s.\n", text)
 	}
 	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
-			"instead of responding.\n", count(n, "request was", "requests were"))
+			"instead of responding.\n", report.Count(n, "request was", "requests were"))
 	}
 }
 
@@ -117,7 +113,7 @@ func (c *command) printContract(checked *contract.Result, step string) {
 	}
 	if checked.Checked {
 		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract%s, %s.\n",
-			count(checked.Responses, "response", "responses"), step, count(checked.Violations, "violation", "violations"))
+			report.Count(checked.Responses, "response", "responses"), step, report.Count(checked.Violations, "violation", "violations"))
 	}
 	for _, example := range checked.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
@@ -281,9 +282,19 @@ func TestInterruptLeavesNothingUnsent(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	assert.Equal(t, "0 bodies differ", count(0, "body differs", "bodies differ"))
-	assert.Equal(t, "1 body differs", count(1, "body differs", "bodies differ"))
-	assert.Equal(t, "2 bodies differ", count(2, "body differs", "bodies differ"))
+	assert.Equal(t, "0 bodies differ", report.Count(0, "body differs", "bodies differ"))
+	assert.Equal(t, "1 body differs", report.Count(1, "body differs", "bodies differ"))
+	assert.Equal(t, "2 bodies differ", report.Count(2, "body differs", "bodies differ"))
+}
+
+func TestPerSecond(t *testing.T) {
+	for want, rate := range map[string]attack.Rate{
+		"1 request per second":    {From: 1, To: 1},
+		"0.5 requests per second": {From: 0.5, To: 0.5},
+		"1:2 requests per second": {From: 1, To: 2},
+	} {
+		assert.Equal(t, want, perSecond(rate))
+	}
 }
 
 func TestResentIsReported(t *testing.T) {

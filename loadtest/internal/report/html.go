@@ -26,7 +26,7 @@ var (
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":          number,
 	"rows":            rows,
-	"count":           count,
+	"count":           Count,
 	"setupDifference": setupDifference,
 	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
 	"join":            strings.Join,
@@ -48,8 +48,8 @@ func passFail(met bool) string {
 	return "FAIL"
 }
 
-// count returns a number with the form of a noun that agrees with it.
-func count(n any, one, many string) string {
+// Count returns a number or a rate with the form of a noun, and what follows it, that agrees with it.
+func Count(n any, one, many string) string {
 	text := fmt.Sprint(n)
 	if text == "1" {
 		return text + " " + one
