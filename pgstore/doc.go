@@ -73,8 +73,8 @@
 // answering after 3 seconds at most.
 //
 // To end it, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared must not
-// run at the same time: those without have their own order. [Store.Check] logs a warning if a process
-// without Shared checks a table that others share.
+// run at the same time: those without have their own order. [Store.Check] logs a warning if a process without Shared
+// checks a table that others share.
 //
 // # Performance
 //

@@ -108,7 +108,8 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 		return cause
 	}
 	if errors.Is(err, errLost) { // a batch has noticed it first, but only this connection knows why
-		if reason := l.send(ctx, tx); reason != nil {
+		const patience = time.Second // the update has failed: its connection may be silent
+		if reason := l.send(ctx, tx, patience); reason != nil {
 			return fmt.Errorf("%w: %w", err, reason)
 		}
 	}
@@ -125,16 +126,16 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 			return nil
 		case <-tick.C:
 		}
-		if err := l.send(ctx, tx); err != nil {
+		if err := l.send(ctx, tx, l.cfg.RetryTimeout); err != nil {
 			return err
 		}
 	}
 }
 
-// send sends a statement. If ctx ended in the middle of it, pgx would close the connection instead of releasing the
-// lock, so it does not end with ctx.
-func (l *lease) send(ctx context.Context, tx pgx.Tx) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RetryTimeout)
+// send sends a statement and waits for its result. If ctx ended in the middle of it, pgx would close the connection
+// instead of releasing the lock, so it does not end with ctx.
+func (l *lease) send(ctx context.Context, tx pgx.Tx, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	_, err := tx.Exec(ctx, withoutSnapshot)
 	return err
