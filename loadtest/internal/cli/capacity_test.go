@@ -107,6 +107,9 @@ func (c *simulatedClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.closed.Err() != nil { // like the other transports
+		return nil, transport.ErrClosed
+	}
 	x := transport.Exchange{Seq: seq, Start: time.Since(c.Epoch)}
 	x.Connected, x.Sent, x.FirstByte, x.Done = x.Start, x.Start, x.Start, x.Start
 	if c.ClientDelay != nil {
@@ -215,23 +218,29 @@ func TestClientLimitRules(t *testing.T) {
 		status         int           // 0 means 200
 		cpu            cputime.Share
 		err            error
+		unsent         bool // none of the requests could be sent
 		want           string
 	}{
-		"met":                   {latency: 10 * time.Millisecond},
-		"met with a full CPU":   {latency: 10 * time.Millisecond, cpu: cputime.Share{Used: 1}},
-		"server":                {latency: 100 * time.Millisecond},
-		"server, although late": {latency: 100 * time.Millisecond, delay: 20 * time.Millisecond},
-		"late, but no success":  {latency: 40 * time.Millisecond, delay: 20 * time.Millisecond, status: http.StatusServiceUnavailable},
-		"late":                  {latency: 100 * time.Millisecond, delay: 80 * time.Millisecond, want: "it sent requests late"},
-		"refused, full CPU":     {err: syscall.ECONNREFUSED, cpu: cputime.Share{Used: 1}},
-		"errors, full CPU":      {status: http.StatusServiceUnavailable, cpu: cputime.Share{Used: 1}},
-		"no free port":          {err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL), want: "it had no free port, file descriptor or buffer for 10 requests"},
-		"no CPU time":           {latency: 100 * time.Millisecond, cpu: cputime.Share{Used: 0.97}, want: "it used 97% of its CPU time"},
+		"met":                    {latency: 10 * time.Millisecond},
+		"met with a full CPU":    {latency: 10 * time.Millisecond, cpu: cputime.Share{Used: 1}},
+		"server":                 {latency: 100 * time.Millisecond},
+		"server, although late":  {latency: 100 * time.Millisecond, delay: 20 * time.Millisecond},
+		"late, but no success":   {latency: 40 * time.Millisecond, delay: 20 * time.Millisecond, status: http.StatusServiceUnavailable},
+		"late":                   {latency: 100 * time.Millisecond, delay: 80 * time.Millisecond, want: "it sent requests late"},
+		"refused, full CPU":      {err: syscall.ECONNREFUSED, cpu: cputime.Share{Used: 1}},
+		"errors, full CPU":       {status: http.StatusServiceUnavailable, cpu: cputime.Share{Used: 1}},
+		"nothing sent, full CPU": {unsent: true, cpu: cputime.Share{Used: 1}, want: "it used 100% of its CPU time"},
+		"no free port":           {err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL), want: "it had no free port, file descriptor or buffer for 10 requests"},
+		"no CPU time":            {latency: 100 * time.Millisecond, cpu: cputime.Share{Used: 0.97}, want: "it used 97% of its CPU time"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := openRun(t, 10)
 			recorder := record.New(r.recordOptions(func(*transport.Exchange) {}))
 			for seq := range uint64(10) {
+				if tt.unsent {
+					r.unsent++
+					continue
+				}
 				due := r.schedule.Due(seq)
 				x := &transport.Exchange{
 					Seq: seq, Start: due + tt.delay, ClientDelay: tt.delay, Done: due + tt.latency, Status: cmp.Or(tt.status, 200),

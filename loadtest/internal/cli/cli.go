@@ -53,17 +53,20 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
-	failures := []error{run(&c, ctx)}
-	code := exitOK
-	for _, err := range append(failures, c.unwritten...) {
-		if err != nil {
-			code = exitFailed
-		}
-		if err != nil && !errors.Is(err, errCheckFailed) { // which is already in the report
+	var failures []error
+	if err := run(&c, ctx); err != nil {
+		failures = append(failures, err)
+	}
+	failures = append(failures, c.unwritten...)
+	for _, err := range failures {
+		if !errors.Is(err, errCheckFailed) { // which is already in the report
 			fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		}
 	}
-	return code
+	if len(failures) > 0 {
+		return exitFailed
+	}
+	return exitOK
 }
 
 // errCheckFailed reports a failed assertion, SLO or contract check.
@@ -75,7 +78,7 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
-	unwritten      []error           // why files could not be written; nil for those that were
+	unwritten      []error           // why files could not be written
 	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
 	current        string // the one of several runs that is measured; "" if there is only one

@@ -79,13 +79,14 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 		}
 	}
 	s := &r.summary
+	failed := s.Failed() + s.Non2xx
 	switch {
 	case s.OutOfResources > 0:
 		return "it had no free port, file descriptor or buffer for " + report.Count(s.OutOfResources, "request", "requests")
 	case s.Attempts() == 0 && s.Window.Good > 0: // the server responded to what it got
 		return fmt.Sprintf("its %s were busy with the requests of the warm-up until the end: lower -rate or raise -c",
 			report.Count(r.cfg.Clients, "client", "clients"))
-	case float64(s.Failed()+s.Non2xx) >= (1-minShare)*float64(s.Attempts()):
+	case failed > 0 && float64(failed) >= slo.MaxErrorShare*float64(s.Attempts()):
 		return "" // a slow client does not make a server refuse connections, or respond with errors
 	case r.cpu.Full():
 		return r.cpu.String()

@@ -67,16 +67,20 @@ func readBaseline(name string) (*report.Run, error) {
 	return baseline, nil
 }
 
-// writeFiles writes the requested files before the report is printed, because stdout may have been closed. A file that
-// cannot be written costs neither the other files nor the report.
+// writeFiles judges the run and writes the requested files, before the report is printed, because stdout may have been
+// closed. A file that cannot be written costs neither the other files nor the report.
 func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 	result.Judge()
 	o := c.out
-	c.unwritten = []error{
+	for _, err := range []error{
 		o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }),
 		o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, result.Date, s.Requests) }),
 		o.json.replace(result.WriteJSON),
 		o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) }),
+	} {
+		if err != nil {
+			c.unwritten = append(c.unwritten, err)
+		}
 	}
 }
 

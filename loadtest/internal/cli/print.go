@@ -113,7 +113,8 @@ func (c *command) printContract(checked *contract.Result, step string) {
 	}
 	if checked.Checked {
 		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract%s, %s.\n",
-			report.Count(checked.Responses, "response", "responses"), step, report.Count(checked.Violations, "violation", "violations"))
+			report.Count(checked.Responses, "response", "responses"), step,
+			report.Count(checked.Violations, "violation", "violations"))
 	}
 	for _, example := range checked.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)

@@ -136,8 +136,8 @@ type Summary struct {
 // A Window counts the requests that ended after Options.WarmUp, including those of the warm-up, before and after the
 // end of Options.Window.
 type Window struct {
-	Good  int64 // complete 2xx responses
-	Ended int64 // requests that ended, whatever the outcome; without aborted ones
+	Good  int64 // complete 2xx responses in it
+	Ended int64 // requests that ended in it, whatever the outcome; without aborted ones
 	Late  int64 // requests that ended after it
 }
 

@@ -1,8 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
 // Verdicts of a run.
@@ -12,35 +13,28 @@ const (
 	VerdictNone = "none" // nothing, or only a part of the responses, was checked
 )
 
-// maxErrors is the share of errors from which on a kept contract is no pass, because it says nothing about those
-// requests, and the share of stalled clients from which on a check fails.
-const maxErrors = 0.01
-
 // errorShare returns the share of requests that failed, could not be sent, or had a response other than 2xx.
 func (r *Run) errorShare() float64 {
 	c := &r.Counts
 	return float64(c.Failed()+c.Non2xx+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
 }
 
-// DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% did.
+// DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% of those
+// that were waiting did.
 func (r *Run) DescribeStalled() string {
-	n, clients := r.Counts.Stalled, r.clients()
-	if n == 0 || float64(n) < maxErrors*float64(clients) {
+	c := &r.Counts
+	if c.Stalled == 0 || float64(c.Stalled) < slo.MaxErrorShare*float64(c.Aborted) {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d clients were waiting when the run ended, for much longer than any response took",
-		n, clients)
-}
-
-// clients returns the number of clients in all repeats and merged runs.
-func (r *Run) clients() int64 {
-	return cmp.Or(r.mergedClients, int64(r.Load.Concurrency)*int64(max(len(r.Repeats), 1)))
+	return fmt.Sprintf("%d of the %s pending at the end had been so for much longer than any response took",
+		c.Stalled, Count(c.Aborted, "request that was", "requests that were"))
 }
 
 // Judge sets Verdict and Reasons from the other fields.
 func (r *Run) Judge() {
 	r.Verdict, r.Reasons = VerdictNone, nil
-	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < maxErrors
+	// A kept contract says nothing about requests without a response.
+	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < slo.MaxErrorShare
 	if checked {
 		r.Verdict = VerdictPass
 	}

@@ -108,7 +108,6 @@ func (r *Run) addLoads(runs []*Run) {
 		r.Load.Requests += one.Load.Requests
 		r.Load.Unsent += one.Load.Unsent
 		r.Load.Concurrency += one.Load.Concurrency
-		r.mergedClients += one.clients()
 		r.Load.AnyLength = r.Load.AnyLength || one.Load.AnyLength
 		r.Client.CPU.Used = max(r.Client.CPU.Used, one.Client.CPU.Used)
 		r.Client.CPU.Waited = max(r.Client.CPU.Waited, one.Client.CPU.Waited)

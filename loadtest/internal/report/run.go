@@ -43,7 +43,6 @@ type Run struct {
 
 	// Merged is the number of runs that were merged, CommonSeconds the time in which all of them ran; 0 in a single run.
 	Merged        int     `json:"merged,omitempty"`
-	mergedClients int64   // of the merged runs, in all their repeats
 	CommonSeconds float64 `json:"common_seconds,omitempty"`
 
 	Seconds           float64       `json:"seconds"`

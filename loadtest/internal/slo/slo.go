@@ -28,6 +28,9 @@ errors<1% is added unless a clause limits errors; if a clause limits non2xx, fai
 has old, the old runs must meet what is added, too.
 A clause without any measurement fails.`
 
+// MaxErrorShare is the share of errors from which on a check fails, unless a clause says otherwise.
+const MaxErrorShare = 0.01
+
 // WithErrors returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
 // closes all connections, could meet any latency. If they limit responses other than 2xx, it adds failed<1% instead.
 func WithErrors(clauses []Clause) []Clause {
@@ -41,10 +44,11 @@ func WithErrors(clauses []Clause) []Clause {
 	case limit("non2xx"):
 		metric = "failed"
 	}
-	const most = 0.01
 	relative := slices.ContainsFunc(clauses, func(c Clause) bool { return c.relative })
-	return append(slices.Clone(clauses),
-		Clause{metric: metric, op: "<", limit: most, share: true, text: metric + "<1%", bothSides: relative})
+	return append(slices.Clone(clauses), Clause{
+		metric: metric, op: "<", limit: MaxErrorShare, share: true, bothSides: relative,
+		text: fmt.Sprintf("%s<%g%%", metric, 100*MaxErrorShare),
+	})
 }
 
 // isLowerBound reports whether the clause does not limit its metric.
