@@ -164,7 +164,9 @@ func TestUpdates(t *testing.T) {
 		}, patience, pollInterval)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
 		assert.Equal(t, 1, strings.Count(r.log.String(), `level=WARN msg="the interval is below 1 second`))
-		assert.Contains(t, string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
+		require.Eventually(t, func() bool { // later than in /readyz: with a shared state it is written there first
+			return strings.Contains(string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
+		}, patience, pollInterval)
 	})
 }
 
