@@ -115,7 +115,7 @@ func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
 	opts := record.Options{AnyLength: r.anyLength(), Check: check, Progress: r.progress, WarmUp: r.warmUp}
 	opts.KeepRequests = r.cfg.Gnuplot != ""
 	if r.schedule != nil {
-		opts.Due, opts.Window = r.schedule.Due, r.schedule.Duration()
+		opts.Due, opts.End = r.schedule.Due, r.schedule.Duration()
 	}
 	return opts
 }

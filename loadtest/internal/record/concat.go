@@ -59,7 +59,7 @@ func (c *Counts) add(other *Counts) {
 	c.Body += other.Body
 }
 
-func (w *Window) add(other *Window) {
+func (w *WindowCounts) add(other *WindowCounts) {
 	w.Good += other.Good
 	w.Ended += other.Ended
 	w.Late += other.Late

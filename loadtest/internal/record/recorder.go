@@ -17,9 +17,8 @@ type Options struct {
 	// WarmUp excludes requests that are due within this time from the start. The timeline starts at its end.
 	WarmUp time.Duration
 
-	// Window is the end of the time, counted from the start, in which Summary.Window counts; it begins with the end of
-	// WarmUp. The default is no end.
-	Window time.Duration
+	// End is the end of the schedule, counted from the start. The default is no end.
+	End time.Duration
 
 	// AnyLength turns Counts.Length off.
 	AnyLength bool
@@ -47,7 +46,7 @@ type Recorder struct {
 	outcomes outcomes
 	first    *Response
 	requests []Request
-	window   Window
+	window   WindowCounts
 
 	longest time.Duration   // that a complete response took
 	pending []time.Duration // ages of the aborted requests
@@ -130,15 +129,15 @@ type Summary struct {
 	First          *Response      // nil if there was none
 	Requests       []Request      // with Options.KeepRequests, in the order in which they ended
 	Timeline       []Interval
-	Window         Window
+	Window         WindowCounts
 }
 
-// A Window counts the requests that ended after Options.WarmUp, including those of the warm-up, before and after the
-// end of Options.Window.
-type Window struct {
-	Good  int64 // complete 2xx responses in it
-	Ended int64 // requests that ended in it, whatever the outcome; without aborted ones
-	Late  int64 // requests that ended after it
+// WindowCounts are the requests that ended after Options.WarmUp, including those due before. Aborted requests are not
+// counted.
+type WindowCounts struct {
+	Good  int64 // complete 2xx responses until Options.End
+	Ended int64 // all outcomes until Options.End
+	Late  int64 // all outcomes after Options.End
 }
 
 // New returns an empty recorder.
@@ -228,7 +227,7 @@ func (r *Recorder) due(x *transport.Exchange) time.Duration {
 func (r *Recorder) countWindow(x *transport.Exchange) {
 	switch w := &r.window; {
 	case x.Failure == transport.Aborted || x.Done < r.opts.WarmUp:
-	case r.opts.Window > 0 && x.Done > r.opts.Window:
+	case r.opts.End > 0 && x.Done > r.opts.End:
 		w.Late++
 	default:
 		w.Ended++
