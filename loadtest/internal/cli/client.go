@@ -23,7 +23,7 @@ func (r *run) offered() float64 {
 // ended returns how many requests per second ended during the scheduled time of an open loop, whatever the outcome. One
 // of each run may have ended after it.
 func (r *run) ended() float64 {
-	return r.endedWith(float64(min(r.summary.Window.Late, int64(max(r.repeats, 1)))))
+	return r.endedWith(float64(min(r.summary.Window.Late, int64(r.runCount()))))
 }
 
 // endedWith is like ended, with that many additional requests.
@@ -70,8 +70,8 @@ func (r *run) describe(m *misses) string {
 	return strings.Join(reasons, ", ")
 }
 
-// clientLimit returns why the client limited the result, and not the server; "" if it did not. In an open loop it did
-// only if the clauses do not hold, or the offered rate was not reached.
+// clientLimit returns why the client, not the server, limited the result; "" if it did not. An open loop is never
+// limited if it has no misses.
 func (r *run) clientLimit(clauses []slo.Clause) string {
 	if r.schedule != nil {
 		if m := r.misses(clauses, r.summary.Latency); m.none() {
@@ -79,14 +79,14 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 		}
 	}
 	s := &r.summary
-	failed := s.Failed() + s.Non2xx
+	errorCount := s.Errors()
 	switch {
 	case s.OutOfResources > 0:
 		return "it had no free port, file descriptor or buffer for " + report.Count(s.OutOfResources, "request", "requests")
 	case s.Attempts() == 0 && s.Window.Good > 0: // the server responded to what it got
 		return fmt.Sprintf("its %s were busy with the requests of the warm-up until the end: lower -rate or raise -c",
 			report.Count(r.cfg.Clients, "client", "clients"))
-	case failed > 0 && float64(failed) >= slo.MaxErrorShare*float64(s.Attempts()):
+	case errorCount > 0 && float64(errorCount) >= slo.MaxErrorShare*float64(s.Attempts()):
 		return "" // a slow client does not make a server refuse connections, or respond with errors
 	case r.cpu.Full():
 		return r.cpu.String()
@@ -103,7 +103,7 @@ func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
 	// The client's delays moved at most those responses past the end whose requests were due within the longest delay
 	// before it. Unsent requests have no response at all.
-	moved := float64(max(r.repeats, 1)) * (1 + r.offered()*r.summary.ClientDelay.Max().Seconds())
+	moved := float64(r.runCount()) * (1 + r.offered()*r.summary.ClientDelay.Max().Seconds())
 	moved = min(moved, float64(r.summary.Window.Late))
 	reaches := r.endedWith(moved+float64(r.unsent)) >= minShare*r.offered()
 	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || reaches) && !m.noSuccess

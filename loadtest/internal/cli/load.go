@@ -95,7 +95,7 @@ func (r *run) planned() int64 {
 	case n == flags.NoRequestLimit:
 		return 0
 	}
-	return n * int64(max(r.repeats, 1))
+	return n * int64(r.runCount())
 }
 
 // liveView returns the view of a run of the given number of requests; 0 without a limit.

@@ -76,7 +76,7 @@ func (c *command) runs() int {
 func (c *command) printRepeat(r *run) {
 	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
 		c.current, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
-		milliseconds(r.summary.Latency.Percentile(99)), report.Count(r.summary.Failed()+r.summary.Non2xx, "error", "errors"))
+		milliseconds(r.summary.Latency.Percentile(99)), report.Count(r.summary.Errors(), "error", "errors"))
 }
 
 // interrupted is the error after an interruption: the requests so far, of those of all runs that were planned.

@@ -176,5 +176,8 @@ func (r *run) rate() float64 {
 
 // scheduled returns the part of an open loop's schedule that was run, without the warm-up.
 func (r *run) scheduled() time.Duration {
-	return min(r.summary.Elapsed, time.Duration(max(r.repeats, 1))*(r.schedule.Duration()-r.warmUp))
+	return min(r.summary.Elapsed, time.Duration(r.runCount())*(r.schedule.Duration()-r.warmUp))
 }
+
+// runCount returns the number of runs that r stands for.
+func (r *run) runCount() int { return max(r.repeats, 1) }

@@ -103,6 +103,9 @@ type Counts struct {
 // Failed returns the number of requests without a complete response.
 func (c *Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 
+// Errors returns the number of failed requests and non-2xx responses.
+func (c *Counts) Errors() int64 { return c.Failed() + c.Non2xx }
+
 // Attempts returns the number of requests that have ended.
 func (c *Counts) Attempts() int64 { return c.Complete + c.Connect }
 
@@ -293,7 +296,7 @@ func (r *Recorder) Live() Live {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return Live{
-		Complete: r.counts.Complete, Errors: r.counts.Failed() + r.counts.Non2xx,
+		Complete: r.counts.Complete, Errors: r.counts.Errors(),
 		P50: r.times.Latency.Percentile(50), P99: r.times.Latency.Percentile(99),
 	}
 }

@@ -16,7 +16,7 @@ const (
 // errorShare returns the share of requests that failed, could not be sent, or had a response other than 2xx.
 func (r *Run) errorShare() float64 {
 	c := &r.Counts
-	return float64(c.Failed()+c.Non2xx+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
+	return float64(c.Errors()+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
 }
 
 // DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% of those
