@@ -20,14 +20,14 @@ func (r *run) offered() float64 {
 	return float64(r.schedule.Requests()-r.schedule.DueBefore(r.warmUp)) / window.Seconds()
 }
 
-// ended returns how many requests per second ended during the scheduled time of an open loop, whatever the outcome. One
-// of each run may have ended after it.
-func (r *run) ended() float64 {
-	return r.endedWith(float64(min(r.summary.Window.Late, int64(r.runCount()))))
+// endedPerSecond returns the rate of requests that ended during the scheduled time of an open loop, whatever the
+// outcome. In each run, one request that ended late counts, too.
+func (r *run) endedPerSecond() float64 {
+	return r.endedPerSecondWith(float64(min(r.summary.Window.Late, int64(r.runCount()))))
 }
 
-// endedWith is like ended, with that many additional requests.
-func (r *run) endedWith(additional float64) float64 {
+// endedPerSecondWith returns the rate of requests that ended during the scheduled time, plus the additional ones.
+func (r *run) endedPerSecondWith(additional float64) float64 {
 	return (float64(r.summary.Window.Ended) + additional) / max(r.scheduled().Seconds(), 1e-9)
 }
 
@@ -46,7 +46,8 @@ func (r *run) misses(clauses []slo.Clause, latency *record.Distribution) misses 
 	results, _ := slo.Evaluate(clauses, metrics)
 	results = slices.DeleteFunc(results, func(result slo.Result) bool { return result.Met })
 	return misses{
-		clauses: results, unsent: r.unsent > 0, unreached: r.ended() < minShare*r.offered(), noSuccess: r.summary.Good == 0,
+		clauses: results, unsent: r.unsent > 0, unreached: r.endedPerSecond() < minShare*r.offered(),
+		noSuccess: r.summary.Good == 0,
 	}
 }
 
@@ -62,7 +63,7 @@ func (r *run) describe(m *misses) string {
 		reasons = append(reasons, report.Count(r.unsent, "request", "requests")+" could not be sent")
 	}
 	if m.unreached {
-		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.ended()/r.offered()))
+		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.endedPerSecond()/r.offered()))
 	}
 	if m.noSuccess {
 		reasons = append(reasons, "no request succeeded")
@@ -102,9 +103,9 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 func (r *run) missedByDelays(clauses []slo.Clause) bool {
 	m := r.misses(clauses, r.summary.Undelayed)
 	// The client's delays moved at most those responses past the end whose requests were due within the longest delay
-	// before it. Unsent requests have no response at all.
+	// before it. Unsent requests have no response at all. In each run one more may be late, as in endedPerSecond.
 	moved := float64(r.runCount()) * (1 + r.offered()*r.summary.ClientDelay.Max().Seconds())
 	moved = min(moved, float64(r.summary.Window.Late))
-	reaches := r.endedWith(moved+float64(r.unsent)) >= minShare*r.offered()
+	reaches := r.endedPerSecondWith(moved+float64(r.unsent)) >= minShare*r.offered()
 	return len(m.clauses) == 0 && (!m.unsent || !r.full) && (!m.unreached || reaches) && !m.noSuccess
 }
