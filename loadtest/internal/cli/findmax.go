@@ -25,9 +25,10 @@ type searchRun struct {
 	report     report.Search
 	best       *run  // at the highest rate that met the SLO; the first one if none did
 	met        bool  // best met the SLO
-	noSuccess  int   // number of the last steps, all without a success at rates that had met the SLO
 	violating  *run  // the first one with a violation of the contract
 	violations int64 // in all steps
+
+	failedSteps int // consecutive last steps without a 2xx response, at rates up to the highest that met the SLO
 }
 
 // findMax searches for the highest rate that meets the SLO, and reports the steps and the run at that rate.
@@ -106,9 +107,9 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
 	s.printStep(&step)
-	if s.countNoSuccess(r, at) > 1 {
-		return findmax.Missed, fmt.Errorf("the server no longer responds: no request succeeded at %s, "+
-			"although that rate met the SLO before", perSecond(at.Rate))
+	if s.serverFailed(r, at) {
+		return findmax.Missed, fmt.Errorf("the server has failed: no request succeeded at %s, although it met the SLO "+
+			"at %s before", perSecond(at.Rate), perSecond(s.best.cfg.Rate))
 	}
 	switch {
 	case step.Met:
@@ -120,13 +121,13 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	return findmax.Missed, nil
 }
 
-// countNoSuccess updates noSuccess and returns it.
-func (s *searchRun) countNoSuccess(r *run, at findmax.Step) int {
-	s.noSuccess++
+// serverFailed reports whether two steps in a row had no 2xx response at a rate up to the highest that met the SLO.
+func (s *searchRun) serverFailed(r *run, at findmax.Step) bool {
+	s.failedSteps++
 	if r.summary.Good > 0 || !s.met || float64(at.Rate) > s.best.cfg.Rate.From {
-		s.noSuccess = 0
+		s.failedSteps = 0
 	}
-	return s.noSuccess
+	return s.failedSteps > 1
 }
 
 // keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.

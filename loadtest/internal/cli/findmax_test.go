@@ -88,7 +88,8 @@ func TestLaxSLO(t *testing.T) {
 func TestServerDiesInSearch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{refuses: from(200)}, "-slo", "p99<1s", "-rate", "20")
-		require.ErrorContains(t, err, "the server no longer responds: no request succeeded at 80 requests per second, although")
+		require.ErrorContains(t, err, "the server has failed: no request succeeded at 80 requests per second, "+
+			"although it met the SLO at 80 requests per second before")
 		assert.NotContains(t, out, "Verdict")
 	})
 }

@@ -50,9 +50,9 @@ func (c *command) load(ctx context.Context) error {
 	case result.Interrupted:
 		return c.interrupted(runs, old)
 	case r.summary.Good == 0:
-		return r.noSuccess()
+		return r.noSuccessError()
 	case failed >= 0:
-		return fmt.Errorf("run %d of %d: %w", failed+1, len(runs), runs[failed].noSuccess())
+		return fmt.Errorf("run %d of %d: %w", failed+1, len(runs), runs[failed].noSuccessError())
 	case result.Verdict == report.VerdictFail:
 		return errCheckFailed
 	}
@@ -107,8 +107,8 @@ func (c *command) liveView(r *run, requests int64) *liveView {
 	return v
 }
 
-// noSuccess describes a run without a single 2xx response.
-func (r *run) noSuccess() error {
+// noSuccessError describes a run without a single 2xx response.
+func (r *run) noSuccessError() error {
 	s := &r.summary
 	switch {
 	case s.Non2xx > 0:
