@@ -179,14 +179,11 @@ func (r *run) step(at findmax.Step) report.Step {
 	return step
 }
 
-// fewSamples is the highest number of samples whose 99th percentile is their maximum.
-const fewSamples = 100
-
 // printFewSamples says that the result is based on few requests.
 func (s *searchRun) printFewSamples() {
-	if n := s.best.summary.Latency.Count(); s.met && n <= fewSamples {
-		fmt.Fprintf(s.stdout, "Based on %s: up to %d, the 99th percentile is the maximum. Raise -duration.\n",
-			report.Count(n, "request", "requests"), fewSamples)
+	if n := s.best.summary.Latency.Count(); s.met && slo.IsMaximum(99, n) {
+		fmt.Fprintf(s.stdout, "Based on %s: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n",
+			report.Count(n, "request", "requests"))
 	}
 }
 

@@ -99,7 +99,7 @@ func TestFewRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3", "-rate", "2")
 		require.NoError(t, err)
-		assert.Contains(t, out, "Based on 4 requests: up to 100, the 99th percentile is the maximum. Raise -duration.\n")
+		assert.Contains(t, out, "Based on 4 requests: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n")
 	})
 }
 

@@ -225,8 +225,8 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 		} else if c.hasSamples(m) {
 			measured := c.measure(m)
 			r.Measured, r.Met = c.format(measured), c.holds(measured)
-			if c.isLatency() && c.isMaximum(m.Latency.Count()) {
-				r.Measured += fmt.Sprintf(", the maximum of %d", m.Latency.Count())
+			if p, ok := c.percentile(); ok && IsMaximum(p, m.Latency.Count()) {
+				r.Measured += maximumOf(m.Latency.Count())
 			}
 		}
 		if c.bothSides && m.Comparison != nil {
@@ -238,10 +238,18 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	return results, met
 }
 
-// isMaximum reports whether the clause has a percentile for which that many samples are too few.
-func (c *Clause) isMaximum(samples int64) bool {
-	p, ok := c.percentile()
-	return ok && p < 100 && int64(float64(samples)*p/100) >= samples-1
+// IsMaximum reports whether there are so few samples that the percentile is their maximum. The 100th percentile always
+// is, so it does not count.
+func IsMaximum(percentile float64, samples int64) bool {
+	return percentile < 100 && int64(float64(samples)*percentile/100) >= samples-1
+}
+
+// maximumOf is what follows a percentile that is the maximum.
+func maximumOf(samples int64) string {
+	if samples == 1 {
+		return " (the only sample)"
+	}
+	return fmt.Sprintf(" (the maximum of %d samples)", samples)
 }
 
 func (c *Clause) hasSamples(m *Metrics) bool {

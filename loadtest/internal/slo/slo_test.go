@@ -27,7 +27,7 @@ func TestEvaluate(t *testing.T) {
 		"p50<502us":     {"501µs", true},
 		"p50<501µs":     {"501µs", false},
 		"P50 <= 501us":  {"501µs", true},
-		"p99.9>=1ms":    {"1ms, the maximum of 1000", true},
+		"p99.9>=1ms":    {"1ms (the maximum of 1000 samples)", true},
 		"p99.8>=1ms":    {"999µs", false},
 		"p100!=1ms":     {"1ms", false},
 		"min=1us":       {"1µs", true},
@@ -50,6 +50,15 @@ func TestEvaluate(t *testing.T) {
 		assert.Equal(t, []Result{{Clause: text, Measured: tt.measured, Met: tt.met}}, results)
 		assert.Equal(t, tt.met, met, text)
 	}
+}
+
+func TestOneSample(t *testing.T) {
+	clauses, err := Parse("p99<1s,max<1s")
+	require.NoError(t, err)
+	latency := record.NewDistribution()
+	latency.Add(time.Millisecond)
+	results, _ := Evaluate(clauses, &Metrics{Latency: latency, Requests: 1})
+	assert.Equal(t, []string{"1ms (the only sample)", "1ms"}, []string{results[0].Measured, results[1].Measured})
 }
 
 func TestWithErrors(t *testing.T) {
