@@ -92,11 +92,11 @@ func anyWithoutSuccess(runs []*Metrics) bool {
 	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Good == 0 })
 }
 
-// checkOld makes r a miss if an old run does not meet the clause.
+// checkOld marks r as not met if an old run does not meet the clause.
 func (c *Clause) checkOld(r *Result, old []*Metrics) {
 	for _, m := range old {
 		if !c.hasSamples(m) {
-			continue // the relative clauses are missed
+			continue // without samples, the relative clauses fail
 		}
 		if measured := c.measure(m); !c.holds(measured) {
 			r.Measured += ", old " + c.format(measured)

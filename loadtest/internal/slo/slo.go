@@ -25,17 +25,17 @@ errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
 errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a clause
-has old, the old runs must meet what is added, too.
+has old, the old runs must meet the added clause, too.
 A clause without any measurement fails.`
 
-// MaxErrorShare is the share of errors from which on a check fails, unless a clause says otherwise.
+// MaxErrorShare is the share of errors at which checks fail by default.
 const MaxErrorShare = 0.01
 
 // WithErrors returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
 // closes all connections, could meet any latency. If they limit responses other than 2xx, it adds failed<1% instead.
 func WithErrors(clauses []Clause) []Clause {
 	limit := func(metric string) bool {
-		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && !c.isLowerBound() })
+		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && c.isUpper() })
 	}
 	metric := "errors"
 	switch {
@@ -51,8 +51,8 @@ func WithErrors(clauses []Clause) []Clause {
 	})
 }
 
-// isLowerBound reports whether the clause does not limit its metric.
-func (c *Clause) isLowerBound() bool { return slices.Contains([]string{">", ">=", "!="}, c.op) }
+// isUpper reports whether the operator bounds the metric from above.
+func (c *Clause) isUpper() bool { return slices.Contains([]string{"<", "<=", "="}, c.op) }
 
 // A Clause is a bound on one metric.
 type Clause struct {
@@ -205,8 +205,8 @@ func (c *Clause) percentile() (float64, bool) {
 	return p, err == nil && p <= 100
 }
 
-// IsUpperBound reports whether the clause limits its metric from above, as a search needs it.
-func (c *Clause) IsUpperBound() bool { return !c.isLowerBound() && (c.metric != "rps" || c.op != "=") }
+// IsUpperBound reports whether the clause bounds its metric from above. rps=N does not count: it is also a minimum.
+func (c *Clause) IsUpperBound() bool { return c.isUpper() && (c.metric != "rps" || c.op != "=") }
 
 // String returns the clause as it was given.
 func (c *Clause) String() string { return c.text }
