@@ -53,7 +53,7 @@ func example() *Run {
 		},
 		Assertions: []slo.Result{{Clause: "p99<50ms", Measured: "51ms"}},
 		Search: &Search{
-			SLO: "p99<50ms", Highest: 1000,
+			SLO: "p99<50ms", Highest: 1000, Stopped: "the server failed",
 			Steps: []Step{
 				{
 					Rate: 1000, Reached: 999.5, P99: 12, Met: true, Confirm: true, Violations: 1, Reason: "none",
