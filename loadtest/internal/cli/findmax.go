@@ -37,7 +37,7 @@ func (c *command) findMax(ctx context.Context) error {
 	if c.cfg.Rate != nil {
 		first = int(c.cfg.Rate.From)
 	}
-	fmt.Fprintf(c.stdout, "%10s  %12s  %10s  %10s  %8s\n", "rate [/s]", "reached [/s]", "50% [ms]", "99% [ms]", "errors")
+	fmt.Fprintf(c.stdout, "%10s  %12s  %10s  %10s  %8s\n", "rate [/s]", "2xx [/s]", "50% [ms]", "99% [ms]", "errors")
 	s := searchRun{command: c, report: report.Search{SLO: c.cfg.SLOText}}
 	found, stopped := findmax.Search(ctx, first, s.step)
 	if s.best == nil {
@@ -167,7 +167,7 @@ func (r *run) step(at findmax.Step) report.Step {
 	metrics := r.metrics()
 	missed := r.misses(r.cfg.SLO, metrics.Latency)
 	step := report.Step{
-		Rate: at.Rate, Confirm: at.Confirm, Reached: metrics.Rate,
+		Rate: at.Rate, Confirm: at.Confirm, Successful: metrics.Rate,
 		P50:    milliseconds(metrics.Latency.Percentile(50)),
 		P99:    milliseconds(metrics.Latency.Percentile(99)),
 		Errors: metrics.Failed + metrics.Non2xx, Violations: metrics.Violations,
@@ -199,7 +199,7 @@ func (c *command) printStep(s *report.Step) {
 	default:
 		verdict = "missed: " + s.Reason
 	}
-	fmt.Fprintf(c.stdout, "%10d  %12.0f  %10.3f  %10.3f  %8d  %s\n", s.Rate, s.Reached, s.P50, s.P99, s.Errors, verdict)
+	fmt.Fprintf(c.stdout, "%10d  %12.0f  %10.3f  %10.3f  %8d  %s\n", s.Rate, s.Successful, s.P50, s.P99, s.Errors, verdict)
 }
 
 func (c *command) printVerdict(s *report.Search) {

@@ -56,10 +56,10 @@ func example() *Run {
 			SLO: "p99<50ms", Highest: 1000, Stopped: "the server failed",
 			Steps: []Step{
 				{
-					Rate: 1000, Reached: 999.5, P99: 12, Met: true, Confirm: true, Violations: 1, Reason: "none",
+					Rate: 1000, Successful: 999.5, P99: 12, Met: true, Confirm: true, Violations: 1, Reason: "none",
 					Client: "it used 98% of its CPU time",
 				},
-				{Rate: 2000, Reached: 1500, P99: 300, Reason: "p99<50ms: 300ms"},
+				{Rate: 2000, Successful: 1500, P99: 300, Reason: "p99<50ms: 300ms"},
 			},
 		},
 	}

@@ -192,8 +192,8 @@ type Search struct {
 // A Step is one run of a search.
 type Step struct {
 	Rate       int     `json:"rate"`
-	Confirm    bool    `json:"confirm,omitempty"` // a longer run, to confirm the result
-	Reached    float64 `json:"requests_per_second"`
+	Confirm    bool    `json:"confirm,omitempty"`   // a longer run, to confirm the result
+	Successful float64 `json:"requests_per_second"` // 2xx responses
 	P50        float64 `json:"p50_ms"`
 	P99        float64 `json:"p99_ms"`
 	Errors     int64   `json:"errors"`
