@@ -141,9 +141,9 @@ func title(cfg *flags.Config) string {
 			perSecond(cfg.Rate), cfg.Duration)
 	case cfg.Requests == flags.NoRequestLimit:
 		return fmt.Sprintf("This is loadtest, closed loop like ab: %s for %v.\n"+
-			"Latency is measured from when a request was sent.", report.Count(cfg.Clients, "client", "clients"), cfg.Duration)
+			"Latency is measured from when a request was sent.", report.Plural(cfg.Clients, "client", "clients"), cfg.Duration)
 	default:
 		return fmt.Sprintf("This is loadtest, closed loop like ab: %s.\n"+
-			"Latency is measured from when a request was sent.", report.Count(cfg.Clients, "client", "clients"))
+			"Latency is measured from when a request was sent.", report.Plural(cfg.Clients, "client", "clients"))
 	}
 }

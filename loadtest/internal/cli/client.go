@@ -60,7 +60,7 @@ func (r *run) describe(m *misses) string {
 		reasons = append(reasons, result.Clause+": "+result.Measured)
 	}
 	if m.unsent {
-		reasons = append(reasons, report.Count(r.unsent, "request", "requests")+" could not be sent")
+		reasons = append(reasons, report.Plural(r.unsent, "request", "requests")+" could not be sent")
 	}
 	if m.unreached {
 		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.endedPerSecond()/r.offered()))
@@ -83,10 +83,10 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 	errorCount := s.Errors()
 	switch {
 	case s.OutOfResources > 0:
-		return "it had no free port, file descriptor or buffer for " + report.Count(s.OutOfResources, "request", "requests")
+		return "it had no free port, file descriptor or buffer for " + report.Plural(s.OutOfResources, "request", "requests")
 	case s.Attempts() == 0 && s.Window.Good > 0: // the server responded to what it got
 		return fmt.Sprintf("its %s were busy with the requests of the warm-up until the end: lower -rate or raise -c",
-			report.Count(r.cfg.Clients, "client", "clients"))
+			report.Plural(r.cfg.Clients, "client", "clients"))
 	case errorCount > 0 && float64(errorCount) >= slo.MaxErrorShare*float64(s.Attempts()):
 		return "" // a slow client does not make a server refuse connections, or respond with errors
 	case r.cpu.Full():

@@ -183,7 +183,7 @@ func (r *run) step(at findmax.Step) report.Step {
 func (s *searchRun) printFewSamples() {
 	if n := s.best.summary.Latency.Count(); s.met && slo.IsMaximum(99, n) {
 		fmt.Fprintf(s.stdout, "Based on %s: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n",
-			report.Count(n, "request", "requests"))
+			report.Plural(n, "request", "requests"))
 	}
 }
 

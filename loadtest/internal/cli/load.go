@@ -113,7 +113,7 @@ func (r *run) noSuccessError() error {
 	switch {
 	case s.Non2xx > 0:
 		return fmt.Errorf("no request succeeded: %d of %s non-2xx", s.Non2xx,
-			report.Count(s.Attempts(), "response was", "responses were"))
+			report.Plural(s.Attempts(), "response was", "responses were"))
 	case len(s.Failures) > 0:
 		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error+certificateHint(s.Failures[0].Error))
 	}
@@ -162,7 +162,7 @@ func (r *run) result(requests int64) *report.Run {
 	}
 	if n := len(r.target.requests); n > 0 {
 		result.Target.Method, result.Target.Requests = "", n
-		result.Target.Path = report.Count(n, "request", "requests in turn") + ", from " + cfg.TargetsFile
+		result.Target.Path = report.Plural(n, "request", "requests in turn") + ", from " + cfg.TargetsFile
 	}
 	if cfg.Reference {
 		result.Setup = "this machine, users in memory, server in the process of the load test"

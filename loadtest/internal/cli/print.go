@@ -70,7 +70,7 @@ func (c *command) printFirst(s *record.Summary) {
 
 // perSecond returns a rate with its unit.
 func perSecond(rate any) string {
-	return report.Count(rate, "request per second", "requests per second")
+	return report.Plural(rate, "request per second", "requests per second")
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -83,11 +83,11 @@ func (c *command) printNotes(result *report.Run) {
 	}
 	if n := result.Counts.Length; n > 0 {
 		fmt.Fprintf(c.stdout, "Length: %s in size from the first one. ab counts them as failed, loadtest "+
-			"does not; -l omits them.\n", report.Count(n, "body differs", "bodies differ"))
+			"does not; -l omits them.\n", report.Plural(n, "body differs", "bodies differ"))
 	}
 	if n := result.Load.Unsent; n > 0 {
 		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because every client (-c %d) was waiting for "+
-			"responses. Raise -c to allow more.\n", report.Count(n, "request was", "requests were"), result.Load.Concurrency)
+			"responses. Raise -c to allow more.\n", report.Plural(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
 		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %.6g requests per second.\n",
@@ -95,14 +95,14 @@ func (c *command) printNotes(result *report.Run) {
 	}
 	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
-			report.Count(n, "request was", "requests were"))
+			report.Plural(n, "request was", "requests were"))
 	}
 	if text := result.DescribeStalled(); text != "" {
 		fmt.Fprintf(c.stdout, "Stalled: %s.\n", text)
 	}
 	if n := result.Counts.Resent; n > 0 {
 		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
-			"instead of responding.\n", report.Count(n, "request was", "requests were"))
+			"instead of responding.\n", report.Plural(n, "request was", "requests were"))
 	}
 }
 
@@ -113,8 +113,8 @@ func (c *command) printContract(checked *contract.Result, step string) {
 	}
 	if checked.Checked {
 		fmt.Fprintf(c.stdout, "Contract: %s checked against PointsApp's contract%s, %s.\n",
-			report.Count(checked.Responses, "response", "responses"), step,
-			report.Count(checked.Violations, "violation", "violations"))
+			report.Plural(checked.Responses, "response", "responses"), step,
+			report.Plural(checked.Violations, "violation", "violations"))
 	}
 	for _, example := range checked.Examples {
 		fmt.Fprintf(c.stdout, "Violation: %s\n", example)

@@ -38,13 +38,13 @@ func (p *progress) completed(n int64) {
 		return
 	}
 	p.last = n
-	fmt.Fprintf(p.out, "Completed %s\n", report.Count(n, "request", "requests"))
+	fmt.Fprintf(p.out, "Completed %s\n", report.Plural(n, "request", "requests"))
 }
 
 // finish is called at the end of the run.
 func (p *progress) finish(n int64) {
 	if p.step > 0 {
-		fmt.Fprintf(p.out, "Finished %s\n", report.Count(n, "request", "requests"))
+		fmt.Fprintf(p.out, "Finished %s\n", report.Plural(n, "request", "requests"))
 	}
 }
 
@@ -114,6 +114,6 @@ func (v *liveView) draw(now record.Live) {
 		left = time.Duration(float64(elapsed) * float64(v.requests-now.Complete) / float64(now.Complete))
 	}
 	v.bar.Describe(fmt.Sprintf("%s%.0f/s, 50%% %.2f ms, 99%% %.2f ms, %s, %v left", v.label, rate,
-		milliseconds(now.P50), milliseconds(now.P99), report.Count(now.Errors, "error", "errors"), left.Round(time.Second)))
+		milliseconds(now.P50), milliseconds(now.P99), report.Plural(now.Errors, "error", "errors"), left.Round(time.Second)))
 	_ = v.bar.Set64(min(progress, v.bar.GetMax64()-1)) // the run is over only after stop
 }

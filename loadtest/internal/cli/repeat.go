@@ -76,7 +76,7 @@ func (c *command) runs() int {
 func (c *command) printRepeat(r *run) {
 	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
 		c.current, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
-		milliseconds(r.summary.Latency.Percentile(99)), report.Count(r.summary.Errors(), "error", "errors"))
+		milliseconds(r.summary.Latency.Percentile(99)), report.Plural(r.summary.Errors(), "error", "errors"))
 }
 
 // interrupted is the error after an interruption: the requests so far, of those of all runs that were planned.
@@ -85,9 +85,9 @@ func (c *command) interrupted(runs, old []*run) error {
 	for _, r := range slices.Concat(runs, old) {
 		sent += r.summary.Attempts()
 	}
-	after := report.Count(sent, "request", "requests")
+	after := report.Plural(sent, "request", "requests")
 	if planned := int64(c.runs()) * runs[0].planned(); planned > 0 { // there is a limit
-		after = fmt.Sprintf("%d of %s", sent, report.Count(planned, "request", "requests"))
+		after = fmt.Sprintf("%d of %s", sent, report.Plural(planned, "request", "requests"))
 	}
 	if c.current != "" {
 		return fmt.Errorf("interrupted in %s, after %s", c.current, after)

@@ -281,12 +281,6 @@ func TestInterruptLeavesNothingUnsent(t *testing.T) {
 	assert.Zero(t, readResult(t, file).Load.Unsent)
 }
 
-func TestCount(t *testing.T) {
-	assert.Equal(t, "0 bodies differ", report.Count(0, "body differs", "bodies differ"))
-	assert.Equal(t, "1 body differs", report.Count(1, "body differs", "bodies differ"))
-	assert.Equal(t, "2 bodies differ", report.Count(2, "body differs", "bodies differ"))
-}
-
 func TestPerSecond(t *testing.T) {
 	for want, rate := range map[string]attack.Rate{
 		"1 request per second":    {From: 1, To: 1},

@@ -26,7 +26,7 @@ var (
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number":          number,
 	"rows":            rows,
-	"count":           Count,
+	"plural":          Plural,
 	"setupDifference": setupDifference,
 	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
 	"join":            strings.Join,
@@ -46,15 +46,6 @@ func passFail(met bool) string {
 		return "PASS"
 	}
 	return "FAIL"
-}
-
-// Count returns a number or a rate with the form of a noun, and what follows it, that agrees with it.
-func Count(n any, one, many string) string {
-	text := fmt.Sprint(n)
-	if text == "1" {
-		return text + " " + one
-	}
-	return text + " " + many
 }
 
 // WriteHTML writes the run as a self-contained page, compared with old unless that is nil.

@@ -27,7 +27,7 @@ func (r *Run) DescribeStalled() string {
 		return ""
 	}
 	return fmt.Sprintf("%d of the %s pending at the end had been so for much longer than any response took",
-		c.Stalled, Count(c.Aborted, "request that was", "requests that were"))
+		c.Stalled, Plural(c.Aborted, "request that was", "requests that were"))
 }
 
 // Judge sets Verdict and Reasons from the other fields.
