@@ -107,12 +107,12 @@ func TestDeadServer(t *testing.T) {
 		},
 		"hangs": {
 			&simulatedServer{hangs: dead}, []string{"-duration", "10s", "-c", "5", "-assert", "p99.9<50ms,failed=0,errors<1%"},
-			[]string{"PASS p99.9<50ms", "Stalled: 5 of the 5 requests that were pending at the end had been so for much longer than any response took.\n"},
+			[]string{"PASS p99.9<50ms", "Stalled: 5 of 5 pending requests had waited much longer than any response took.\n"},
 		},
 		"hangs for some clients": {
 			&simulatedServer{hangs: func(n int64) bool { return n < 10 }, capacity: &capacityServer{slots: 1, service: time.Millisecond}},
 			[]string{"-duration", "1s", "-c", "10", "-assert", "p99<50ms,rps>1"},
-			[]string{"PASS rps>1", "Stalled: 9 of the 9 requests that were pending at the end"},
+			[]string{"PASS rps>1", "Stalled: 9 of 9 pending requests had waited"},
 		},
 		"hangs, repeated": {
 			&simulatedServer{hangs: dead}, []string{"-duration", "1s", "-c", "5", "-repeat", "3", "-assert", "p99<1s,rps>1"},

@@ -48,7 +48,7 @@ type Recorder struct {
 	requests []Request
 	window   WindowCounts
 
-	longest time.Duration   // that a complete response took
+	longest time.Duration   // time of the slowest complete response
 	pending []time.Duration // ages of the aborted requests
 }
 
@@ -316,9 +316,9 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 
 // stalled returns Counts.Stalled of a run that took elapsed.
 func (r *Recorder) stalled(elapsed time.Duration) (n int64) {
-	usual := r.longest + max(elapsed/10, time.Second/2)
+	threshold := r.longest + max(elapsed/10, time.Second/2)
 	for _, age := range r.pending {
-		if age > usual {
+		if age > threshold {
 			n++
 		}
 	}

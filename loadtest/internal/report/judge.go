@@ -19,15 +19,14 @@ func (r *Run) errorShare() float64 {
 	return float64(c.Errors()+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
 }
 
-// DescribeStalled says that clients waited for responses in vain at the end of the run; "" if less than 1% of those
-// that were waiting did.
+// DescribeStalled describes the stalled requests; "" if they are less than 1% of those pending at the end.
 func (r *Run) DescribeStalled() string {
 	c := &r.Counts
 	if c.Stalled == 0 || float64(c.Stalled) < slo.MaxErrorShare*float64(c.Aborted) {
 		return ""
 	}
-	return fmt.Sprintf("%d of the %s pending at the end had been so for much longer than any response took",
-		c.Stalled, Plural(c.Aborted, "request that was", "requests that were"))
+	return fmt.Sprintf("%d of %s had waited much longer than any response took",
+		c.Stalled, Plural(c.Aborted, "pending request", "pending requests"))
 }
 
 // Judge sets Verdict and Reasons from the other fields.
