@@ -23,12 +23,12 @@ import (
 // Exit codes.
 const (
 	exitOK     = 0
-	exitFailed = 1 // unreachable target, failed check, or interrupted run
+	exitFailed = 1 // see flags.Usage for the reasons
 	exitUsage  = 2
 )
 
-// Run executes the command with the arguments after the program's name, and returns the exit code. Errors are one line
-// on stderr.
+// Run executes the command with the arguments after the program's name, and returns the exit code. Each error and each
+// note is one line on stderr.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	parse, run := flags.Parse, (*command).run
 	if len(args) > 0 && args[0] == "merge" {

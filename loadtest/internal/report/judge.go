@@ -10,7 +10,7 @@ import (
 const (
 	VerdictPass = "pass" // all checks passed
 	VerdictFail = "fail" // a check failed, nothing succeeded, or the run was interrupted
-	VerdictNone = "none" // nothing, or only a part of the responses, was checked
+	VerdictNone = "none" // no checks, or too many errors for the contract check alone to pass
 )
 
 // errorShare returns the share of requests that failed, could not be sent, or had a response other than 2xx.
@@ -32,7 +32,7 @@ func (r *Run) DescribeStalled() string {
 // Judge sets Verdict and Reasons from the other fields.
 func (r *Run) Judge() {
 	r.Verdict, r.Reasons = VerdictNone, nil
-	// A kept contract says nothing about requests without a response.
+	// The contract is checked only in responses with status 200: it says nothing about failed requests and other statuses.
 	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < slo.MaxErrorShare
 	if checked {
 		r.Verdict = VerdictPass
