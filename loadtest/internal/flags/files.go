@@ -21,7 +21,7 @@ func (cfg *Config) outputs() []output {
 	return given
 }
 
-// validateFiles rejects two results in one file, or both on stdout.
+// validateFiles rejects two outputs to the same file or to stdout.
 func (cfg *Config) validateFiles() error {
 	outputs := cfg.outputs()
 	for i, a := range outputs {
@@ -47,19 +47,26 @@ func sameFile(a, b string) bool {
 	return errA != nil && errB != nil && resolve(a) == resolve(b)
 }
 
+// maxLinks is the length of the longest chain of links that Linux follows.
+const maxLinks = 40
+
 // resolve returns the absolute name, without links, of a file that does not exist.
 func resolve(name string) string {
-	if target, err := os.Readlink(name); err == nil {
+	for range maxLinks {
+		directory, file := filepath.Split(name)
+		if resolved, err := filepath.EvalSymlinks(filepath.Clean(directory)); err == nil {
+			directory = resolved
+		}
+		name = filepath.Join(directory, file)
+		target, err := os.Readlink(name)
+		if err != nil { // not a link
+			break
+		}
 		if !filepath.IsAbs(target) {
-			target = filepath.Join(filepath.Dir(name), target)
+			target = filepath.Join(directory, target)
 		}
 		name = target
 	}
-	folder, file := filepath.Split(name)
-	if resolved, err := filepath.EvalSymlinks(filepath.Clean(folder)); err == nil {
-		folder = resolved
-	}
-	name = filepath.Join(folder, file)
 	if absolute, err := filepath.Abs(name); err == nil {
 		return absolute
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestOneFileTwice has names of files in a folder that has two names.
+// TestOneFileTwice checks names, links and relative paths of the same file.
 func TestOneFileTwice(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.Mkdir("d", 0o700))
@@ -18,6 +18,9 @@ func TestOneFileTwice(t *testing.T) {
 	require.NoError(t, os.Symlink("old", "link"))
 	require.NoError(t, os.Link("old", "hard"))
 	require.NoError(t, os.Symlink(filepath.Join("d", "new"), "dangling"))
+	require.NoError(t, os.Symlink("dangling", "chain"))
+	require.NoError(t, os.Symlink(filepath.Join("..", "chain"), filepath.Join("d", "up")))
+	require.NoError(t, os.Symlink("cycle", "cycle"))
 	absolute, err := filepath.Abs("new")
 	require.NoError(t, err)
 	for _, tt := range []struct {
@@ -32,6 +35,9 @@ func TestOneFileTwice(t *testing.T) {
 		{[]string{"-g", "old", "-json", "hard"}, "-g and -json need different files, got old and hard"},
 		{[]string{"-g", "d/new", "-json", "d2/new"}, "-g and -json need different files, got d/new and d2/new"},
 		{[]string{"-g", "dangling", "-json", "d2/new"}, "-g and -json need different files, got dangling and d2/new"},
+		{[]string{"-json", "chain", "-html", "dangling"}, "-json and -html need different files, got chain and dangling"},
+		{[]string{"-json", "d2/up", "-html", "d/new"}, "-json and -html need different files, got d2/up and d/new"},
+		{[]string{"-json", "chain", "-html", "cycle"}, ""},
 		{[]string{"-json", "-", "-html", "-"}, "-json and -html cannot both be - (stdout)"},
 		{[]string{"-json", "-", "-html", "./-"}, ""},
 		{[]string{"-json", "new", "-html", "d/new"}, ""},
