@@ -57,7 +57,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := run(&c, ctx); err != nil {
 		failures = append(failures, err)
 	}
-	failures = append(failures, c.unwritten...)
+	failures = append(failures, c.writeErrors...)
 	for _, err := range failures {
 		if !errors.Is(err, errCheckFailed) { // which is already in the report
 			fmt.Fprintf(stderr, "loadtest: %v\n", err)
@@ -78,10 +78,10 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
-	unwritten      []error           // why files could not be written
+	writeErrors    []error           // why files could not be written
 	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
-	current        string // the one of several runs that is measured; "" if there is only one
+	currentRun     string // such as "old run 2 of 5"; "" for a single run
 }
 
 func (c *command) run(ctx context.Context) (err error) {

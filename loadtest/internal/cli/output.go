@@ -68,7 +68,7 @@ func readBaseline(name string) (*report.Run, error) {
 }
 
 // writeFiles judges the run and writes the requested files, before the report is printed, because stdout may have been
-// closed. A file that cannot be written costs neither the other files nor the report.
+// closed. If a file cannot be written, the other files and the report still are.
 func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 	result.Judge()
 	o := c.out
@@ -79,7 +79,7 @@ func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 		o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) }),
 	} {
 		if err != nil {
-			c.unwritten = append(c.unwritten, err)
+			c.writeErrors = append(c.writeErrors, err)
 		}
 	}
 }

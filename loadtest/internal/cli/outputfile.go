@@ -15,12 +15,12 @@ import (
 type outputFile struct {
 	name   string
 	stdout io.Writer   // not nil: write to it instead
-	file   *os.File    // not nil: a pipe, a terminal or another device, which stays open
+	file   *os.File    // an open pipe, terminal or other device; nil for a regular file
 	path   string      // of a regular file, without symbolic links
 	mode   fs.FileMode // of a regular file
 }
 
-// openOutputFile checks that the file can be written. It leaves an existing file as it is, and creates none.
+// openOutputFile checks that the file can be written. It does not change an existing file and leaves no new one.
 func openOutputFile(name string) (*outputFile, error) {
 	file, err := os.OpenFile(name, os.O_WRONLY, 0) //nolint:gosec // named by the user
 	isNew := errors.Is(err, fs.ErrNotExist)
@@ -50,16 +50,16 @@ func openOutputFile(name string) (*outputFile, error) {
 // newMode is the mode of a new file, less the umask: a report is not secret.
 const newMode = 0o644
 
-// replace replaces the content of f, unless f is nil, and closes it.
+// replace replaces the content of f, unless f is nil.
 func (f *outputFile) replace(write func(io.Writer) error) error {
 	if f == nil {
 		return nil
 	}
 	var content bytes.Buffer
-	if err := write(&content); err != nil {
-		return fmt.Errorf("cannot write %s: %w", f.name, err)
+	err := write(&content)
+	if err == nil {
+		err = f.write(content.Bytes())
 	}
-	err := f.write(content.Bytes())
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err // the path may be that of a temporary file
 	}
@@ -70,7 +70,7 @@ func (f *outputFile) replace(write func(io.Writer) error) error {
 }
 
 // write writes the content. A regular file is replaced by a temporary one, so that a failure leaves the old content.
-// That is not possible in a folder that is not writable, or for a file that is a mount point.
+// That is not possible in a directory that is not writable, or for a file that is a mount point.
 func (f *outputFile) write(content []byte) error {
 	switch {
 	case f.stdout != nil:

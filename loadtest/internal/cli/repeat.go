@@ -26,16 +26,16 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 		}
 	}
 	measure := func(which string, cfg *flags.Config, t target, to *[]*run) error {
-		isCurrent := ctx.Err() == nil && c.runs() > 1 // otherwise it is the only one, or empty
-		if isCurrent {
-			c.current = fmt.Sprintf("%srun %d of %d", which, len(*to)+1, c.cfg.Repeat)
+		numbered := ctx.Err() == nil && c.runs() > 1 // not for a single run, nor for the empty one after an interruption
+		if numbered {
+			c.currentRun = fmt.Sprintf("%srun %d of %d", which, len(*to)+1, c.cfg.Repeat)
 		}
 		r, err := c.measure(ctx, cfg, t)
 		if err != nil {
 			return err
 		}
 		*to = append(*to, r)
-		if isCurrent {
+		if numbered {
 			c.printRepeat(r)
 		}
 		return nil
@@ -75,22 +75,23 @@ func (c *command) runs() int {
 // printRepeat reports the current one of several runs.
 func (c *command) printRepeat(r *run) {
 	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
-		c.current, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
+		c.currentRun, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
 		milliseconds(r.summary.Latency.Percentile(99)), report.Plural(r.summary.Errors(), "error", "errors"))
 }
 
-// interrupted is the error after an interruption: the requests so far, of those of all runs that were planned.
+// interrupted returns the error after an interruption, with the number of requests that ended and of those planned in
+// all runs.
 func (c *command) interrupted(runs, old []*run) error {
-	var sent int64
+	var ended int64
 	for _, r := range slices.Concat(runs, old) {
-		sent += r.summary.Attempts()
+		ended += r.summary.Attempts()
 	}
-	after := report.Plural(sent, "request", "requests")
+	after := report.Plural(ended, "request", "requests")
 	if planned := int64(c.runs()) * runs[0].planned(); planned > 0 { // there is a limit
-		after = fmt.Sprintf("%d of %s", sent, report.Plural(planned, "request", "requests"))
+		after = fmt.Sprintf("%d of %s", ended, report.Plural(planned, "request", "requests"))
 	}
-	if c.current != "" {
-		return fmt.Errorf("interrupted in %s, after %s", c.current, after)
+	if c.currentRun != "" {
+		return fmt.Errorf("interrupted in %s, after %s", c.currentRun, after)
 	}
 	return fmt.Errorf("interrupted after %s", after)
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
-var screenshots = flag.String("screenshots", "", "folder for pictures of the pages that TestPages opens")
+var screenshots = flag.String("screenshots", "", "directory for pictures of the pages that TestPages opens")
 
 // varied returns a server of the given capacity whose responses take up to 12 ms longer, which stalls at one time, and
 // answers one request in a thousand with 503.
