@@ -106,7 +106,7 @@ func TestStall(t *testing.T) {
 					return 50 * time.Microsecond
 				}}
 				open := NewOpen(schedule, clients, f.start)
-				open.Sleep = wait
+				open.Sleep = sleepContext
 				open.Run(t.Context(), f)
 				s := recorder.Summary(time.Since(f.start))
 				assert.EqualValues(t, 25_000, s.Complete)
@@ -126,7 +126,7 @@ func TestOverload(t *testing.T) {
 		require.NoError(t, err)
 		f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return 3 * time.Second }}
 		open := NewOpen(schedule, 10, f.start)
-		open.Sleep = wait
+		open.Sleep = sleepContext
 		open.Run(t.Context(), f)
 		assert.EqualValues(t, 1000-41, open.Unsent())
 		assert.Equal(t, 41, f.sent, "ten at 0, 3, 6 and 9 s, and the one for which vegeta was waiting for a free client")
@@ -142,7 +142,7 @@ func TestOpenStops(t *testing.T) {
 		require.NoError(t, err)
 		f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return time.Millisecond }}
 		open := NewOpen(schedule, 10, f.start)
-		open.Sleep = wait
+		open.Sleep = sleepContext
 		open.Run(ctx, f)
 		assert.InDelta(t, 10, f.sent, 1)
 	})
@@ -182,7 +182,7 @@ func TestUnsentOnInterrupt(t *testing.T) {
 				require.NoError(t, err)
 				f := &fakeTransport{start: time.Now(), delay: func(time.Duration) time.Duration { return tt.delay }}
 				open := NewOpen(schedule, tt.clients, f.start)
-				open.Sleep = wait
+				open.Sleep = sleepContext
 				open.Run(ctx, f)
 				assert.Equal(t, tt.unsent, open.Unsent())
 			})

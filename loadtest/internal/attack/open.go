@@ -125,8 +125,8 @@ func (p *schedulePacer) Pace(_ time.Duration, i uint64) (_ time.Duration, stop b
 	return 0, stop
 }
 
-// wait returns after d, or when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
+// sleepContext sleeps for d, or until ctx ends.
+func sleepContext(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():

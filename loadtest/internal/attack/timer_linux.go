@@ -29,19 +29,19 @@ func newTimer() *timer {
 // sleep returns after d, or at most 2*timerSlack after ctx has ended. It is not safe for concurrent use.
 func (t *timer) sleep(ctx context.Context, d time.Duration) {
 	if t.file == nil {
-		wait(ctx, d)
+		sleepContext(ctx, d)
 		return
 	}
 	if d > 2*timerSlack {
 		start := time.Now()
-		wait(ctx, d-timerSlack)
+		sleepContext(ctx, d-timerSlack)
 		d -= time.Since(start)
 	}
 	if d <= 0 || ctx.Err() != nil {
 		return
 	}
 	if err := t.set(&unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}); err != nil {
-		wait(ctx, d)
+		sleepContext(ctx, d)
 		return
 	}
 	var expirations [8]byte

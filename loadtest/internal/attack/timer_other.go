@@ -12,6 +12,6 @@ type timer struct{}
 
 func newTimer() *timer { return new(timer) }
 
-func (*timer) sleep(ctx context.Context, d time.Duration) { wait(ctx, d) }
+func (*timer) sleep(ctx context.Context, d time.Duration) { sleepContext(ctx, d) }
 
 func (*timer) close() {}
