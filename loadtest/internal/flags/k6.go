@@ -2,7 +2,6 @@ package flags
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,12 +35,18 @@ func k6Error(args []string) error {
 	add("-n", *requests)
 	add("-rate", *rate)
 	add("-duration", *duration)
+	var rampNote, metricsNote string
 	if len(*stages) > 0 {
 		b.WriteString(" -rate FROM:TO")
 		add("-duration", totalDuration(*stages))
+		rampNote = " (a ramp of the rate: the number of clients is constant)"
 	}
 	for _, out := range *outs {
-		add(outputFlag(out))
+		flag, value := outputFlag(out)
+		add(flag, value)
+		if flag == "-metrics" {
+			metricsNote = " (-metrics serves the state of the run for Prometheus; -json FILE writes all results)"
+		}
 	}
 	add("-json", *summary)
 	if *insecure {
@@ -50,14 +55,8 @@ func k6Error(args []string) error {
 	if *quiet {
 		b.WriteString(" -q")
 	}
-	b.WriteString(" URL")
-	if len(*stages) > 0 {
-		b.WriteString(" (a ramp of the rate: the number of clients is constant)")
-	}
-	if slices.ContainsFunc(*outs, isMetrics) {
-		b.WriteString(" (-metrics serves the state of the run for Prometheus; -json FILE writes all results)")
-	}
-	b.WriteString("; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
+	b.WriteString(" URL" + rampNote + metricsNote +
+		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
 	return errors.New(b.String())
 }
 
@@ -75,13 +74,8 @@ func totalDuration(stages []string) string {
 	return total.String()
 }
 
-func isMetrics(out string) bool {
-	flag, _ := outputFlag(out)
-	return flag == "-metrics"
-}
-
 // outputFlag returns the flag for an output of k6 such as json=FILE. Most of the other outputs send metrics to a
-// database during the run. Their values may have a password.
+// database during the run. Their values are not quoted, because they may contain a password.
 func outputFlag(out string) (flag, value string) {
 	kind, file, hasFile := strings.Cut(out, "=")
 	if !hasFile {
