@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// commandError returns what to use instead of a command of k6 or vegeta, or the name of another load tester; nil if the
-// first argument is neither.
+// commandError returns an error that says what to use if the first argument is a command of another load tester or its
+// name; otherwise nil.
 func commandError(args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -19,6 +19,7 @@ func commandError(args []string) error {
 	return fmt.Errorf("unknown command %s: %s; for a server of that name use http://%s/", args[0], instead, args[0])
 }
 
+// commandHint returns what to use instead of a command word; "" for other words.
 func commandHint(word string) string {
 	switch word {
 	case "version":
@@ -41,7 +42,7 @@ func commandHint(word string) string {
 	return ""
 }
 
-// checkOrder rejects a flag after the first positional argument, which would be taken for another one.
+// checkOrder rejects a flag after the first positional argument: it would be taken for a positional argument.
 func (p *parser) checkOrder(args []string, what string) error {
 	for i, arg := range args {
 		if i > 0 && len(arg) > 1 && strings.HasPrefix(arg, "-") {

@@ -28,7 +28,7 @@ const (
 	originalClients  = 100
 )
 
-// maxCPUs is far above what a load test can use.
+// maxCPUs rejects typing errors: no load test needs that many.
 const maxCPUs = 1024
 
 // Values of -transport.
@@ -47,7 +47,7 @@ const Original = "original"
 type Config struct {
 	Command []string // the command line, without secrets
 	Ignored []string // flags of ab that were given and have no effect, e.g. "-r"
-	Notes   []string // what else the user should know about the flags, a line each
+	Notes   []string // messages about the flags for stderr, one line each
 
 	// URL is the scheme, user and host of the target; nil with Reference, until the server runs. RequestTarget is the path
 	// and query, exactly as given.
@@ -214,7 +214,7 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
 	case cfg.CPUs < 0 || cfg.CPUs > maxCPUs:
 		return fmt.Errorf("-cpus must be from 1 to %d, or 0 to choose, got %d", maxCPUs, cfg.CPUs)
-	case !httpguts.ValidHeaderFieldName(cfg.Method): // both are tokens
+	case !httpguts.ValidHeaderFieldName(cfg.Method): // a method is a token, as a header name is (RFC 9110)
 		return fmt.Errorf("-m must be a method such as GET, got %q", cfg.Method)
 	}
 	if cfg.Rate != nil && !cfg.FindMax {

@@ -45,14 +45,14 @@ func Parse(args []string) (*Config, error) {
 	if err := p.parse(args); err != nil {
 		return nil, err
 	}
-	rest := args[len(args)-p.set.NArg():] // as given
-	if err := cmp.Or(commandError(rest), p.checkOrder(rest, "URL")); err != nil {
+	positional := p.positional(args)
+	if err := cmp.Or(commandError(positional), p.checkOrder(positional, "URL")); err != nil {
 		return nil, err
 	}
-	if err := cfg.setURL(rest); err != nil {
+	if err := cfg.setURL(positional); err != nil {
 		return nil, err
 	}
-	for _, arg := range rest {
+	for _, arg := range positional {
 		cfg.Command = append(cfg.Command, redactURL(arg))
 	}
 	p.ignoreRequests()
@@ -68,7 +68,7 @@ func ParseMerge(args []string) (*Config, error) {
 	if err := p.parse(args); err != nil {
 		return nil, err
 	}
-	cfg.Files = args[len(args)-p.set.NArg():]
+	cfg.Files = p.positional(args)
 	if err := p.checkOrder(cfg.Files, "files"); err != nil {
 		return nil, err
 	}
@@ -124,6 +124,9 @@ func (p *parser) parseFlags(args []string) error {
 	return err
 }
 
+// positional returns the positional arguments as given, before twoDashes changed them.
+func (p *parser) positional(args []string) []string { return args[len(args)-p.set.NArg():] }
+
 // twoDashes gives the long flags that have one dash another one: pflag takes one dash for bundled flags. These flags
 // have always had one dash, as in other programs in Go. It does the same with flags that have a hint.
 func (p *parser) twoDashes(args []string) []string {
@@ -169,7 +172,7 @@ func (p *parser) value(name string, set func(string) error) {
 	p.set.FuncP(name, shorthand(name), "", set)
 }
 
-// text defines a flag that accepts any argument but an empty one, which is mostly an unset variable of the shell.
+// text defines a flag whose value must not be empty: an empty one is usually an unset shell variable.
 func (p *parser) text(name string, to *string) {
 	p.value(name, func(s string) error {
 		if s == "" {
@@ -266,7 +269,7 @@ func (p *parser) defineLoop(cfg *Config) {
 	})
 	p.value("duration", duration(&cfg.Duration))
 	p.value("z", func(s string) error {
-		if strings.IndexAny(s, "0123456789.+-") == 0 { // as in hey and oha
+		if strings.IndexAny(s, "0123456789.+-") == 0 { // a duration, as in hey and oha; ab's attributes begin with a letter
 			p.given["duration"], p.timedZ = true, true
 			return duration(&cfg.Duration)(s)
 		}

@@ -14,21 +14,21 @@ func (p *parser) parse(args []string) error {
 		if err := p.parseFlags(args); err != nil {
 			return err
 		}
-		rest := p.set.Args()
+		positional := p.set.Args()
 		if p.version {
 			return ErrVersion
 		}
-		if !p.bareD || len(rest) < 2 {
+		if !p.bareD || len(positional) < 2 {
 			return nil
 		}
 		// Two arguments are left: -d is that of hey and oha, and the first one is the body. After ab's -d, which has no value
 		// and no effect, only the URL is left.
 		p.cfg.Ignored = p.cfg.Ignored[:len(p.cfg.Ignored)-1]
 		p.cfg.Command = append(p.cfg.Command, redacted)
-		if err := p.setData(rest[0]); err != nil {
+		if err := p.setData(positional[0]); err != nil {
 			return fmt.Errorf("-d %w", err)
 		}
-		args = rest[1:]
+		args = positional[1:]
 	}
 }
 
