@@ -28,8 +28,8 @@ Closed loop (each client sends its next request after the response to the previo
   -n N              number of requests (default 1)
   -c N              number of concurrent clients (default 1); in an open loop, the maximum (default 1000)
   -t SECONDS        stop after this time; implies -n 50000
-  -duration D       stop after this time, or after -n requests if that is given, too; -z D is the same without regard
-                    to -n, as in hey and oha
+  -duration D       stop after this time, or after -n requests if given, whichever comes first; -z D ignores -n, as in
+                    hey and oha
   -s SECONDS        timeout of a request (default 30)
   -k=false          use a new connection for each request (default: keep-alive)
   -l                do not count responses of different lengths as failures
@@ -65,7 +65,7 @@ Checks:
   -verify           check responses against PointsApp's contract and exit with 1 on a violation; by default only if the
                     first response looks like PointsApp's; -verify=false turns it off
 
-Output (each file needs a name of its own; an existing one is replaced only by a complete new one):
+Output (all files must differ; an existing one is replaced only once the new one is complete):
   -json FILE        write all results as JSON; with FILE -, to stdout, and the report to stderr (also for -e and -html)
   -html FILE        write a self-contained page with charts
   -metrics ADDR     serve Prometheus metrics at http://ADDR/metrics during the run, e.g. 127.0.0.1:9464
