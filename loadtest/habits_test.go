@@ -73,6 +73,7 @@ func habits() map[string][]habit {
 			{command: "hey -n 200 -x http://PROXY URL", err: "-x is ab's, for table attributes: use -X for a proxy"},
 			{command: "hey -n 200 -host example.com URL", err: "unknown flag -host: use -H 'Host: NAME'"},
 			{command: "hey -n 200 -h2 HTTPS_URL", err: "unknown flag -h2: use -transport net/http with an https URL"},
+			{command: "loadtest hey -n 200 URL", err: "unknown command hey: leave it out, e.g. loadtest -n 1000 -c 10 URL" + server("hey")},
 		},
 		"vegeta": {
 			{command: "vegeta attack -rate=50 -duration=5s", err: "unknown command attack: use loadtest -rate 50 -duration 10s URL, " +
@@ -80,7 +81,6 @@ func habits() map[string][]habit {
 			{command: "vegeta report results.bin", err: "unknown command report: each run prints its report, -json FILE writes it, " +
 				"and loadtest merge FILE prints it again" + server("report")},
 			{command: "vegeta plot results.bin", err: "unknown command plot: use -html FILE for a page with charts" + server("plot")},
-			{command: "loadtest hey -n 200 URL", err: "unknown command hey: leave it out, e.g. loadtest -n 1000 -c 10 URL" + server("hey")},
 		},
 		"k6": {
 			{command: "k6 run script.js", err: scripts + "URL" + thresholds},
