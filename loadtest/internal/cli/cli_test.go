@@ -277,8 +277,8 @@ func TestRequestsAndDuration(t *testing.T) {
 	assert.Regexp(t, "^loadtest: -n has no effect with -z, as in hey and oha: .+\nloadtest: interrupted after [456] requests\n$", errs)
 }
 
-// TestOneOfAThing checks the grammar of numbers that are 1.
-func TestOneOfAThing(t *testing.T) {
+// TestSingular checks the singular form in texts and errors.
+func TestSingular(t *testing.T) {
 	page, targets := filepath.Join(t.TempDir(), "r.html"), writeFile(t, "targets", "GET /\n")
 	out, errs, code := call(t.Context(), "-targets", targets, "-html", page, respond(t, http.StatusNotFound).URL)
 	assert.Equal(t, exitFailed, code)

@@ -56,7 +56,7 @@ func TestFindMaxReports(t *testing.T) {
 	})
 }
 
-// TestLaxSLO has servers of which the SLO accepts all errors.
+// TestLaxSLO has an SLO that allows many or all requests to fail.
 func TestLaxSLO(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server *simulatedServer

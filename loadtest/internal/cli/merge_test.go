@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMerge merges a run with the same one of another machine.
+// TestMerge merges a run with a copy that has another host name.
 func TestMerge(t *testing.T) {
 	dir := t.TempDir()
 	file, other := filepath.Join(dir, "a.json"), filepath.Join(dir, "b.json")

@@ -65,7 +65,7 @@ func TestReplacedFile(t *testing.T) {
 		"file":          {output: write("file"), written: "file"},
 		"link":          {output: link("link", write("target")), written: "target"},
 		"dangling link": {output: link("dangling", "new"), written: "new"},
-		"long name":     {output: write(strings.Repeat("x", 250)), written: strings.Repeat("x", 250)}, // longer ones do not exist
+		"long name":     {output: write(strings.Repeat("x", 250)), written: strings.Repeat("x", 250)}, // the temporary name must not be longer
 	} {
 		t.Run(name, func(t *testing.T) {
 			written := filepath.Join(dir, tt.written)

@@ -162,7 +162,7 @@ func TestVersion(t *testing.T) {
 	require.EqualError(t, err, "flags must come before the files, got -json after it")
 }
 
-// TestK6Outputs has outputs of k6 for which there is no file here.
+// TestK6Outputs checks the flag that replaces each output of k6, and that no password is quoted.
 func TestK6Outputs(t *testing.T) {
 	for out, want := range map[string]string{
 		"influxdb=http://bob:SECRET@host:8086/db": "-metrics ADDR URL (-metrics serves",
