@@ -20,6 +20,8 @@ const installed = "/usr/lib/postgresql/*/bin"
 // runCluster is the guard script of a cluster. There is no Unix socket: its path could be too long.
 const runCluster = `
 bin=$1 directory=$2 port=$3
+shift 3
+settings=$*
 trap 'rm -rf "$directory"' EXIT
 umask 077
 echo "$PASSWORD" >"$directory/password"
@@ -27,7 +29,7 @@ echo "$PASSWORD" >"$directory/password"
 	--encoding=UTF8 --locale=C --no-sync >/dev/null || exit 1
 control() {
 	"$bin/pg_ctl" "$@" --pgdata="$directory/data" --log="$directory/log" --wait --timeout=240 \
-		--options="-h 127.0.0.1 -p $port -c unix_socket_directories=''" >/dev/null
+		--options="-h 127.0.0.1 -p $port -c unix_socket_directories='' $settings" >/dev/null
 }
 restart() { # after a crash it takes a moment until all processes of the old server have ended
 	for attempt in 1 2 3 4 5 6 7 8 9; do
@@ -64,7 +66,7 @@ func startCluster(folders string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	script.Args = append(script.Args, bin, directory, port)
+	script.Args = append(append(script.Args, bin, directory, port), settings()...)
 	script.Dir = directory
 	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "PASSWORD=" + password} // no PGPORT and the like
 	guard, err := startGuard(script)

@@ -124,7 +124,7 @@ func runContainer(image, name string) (string, error) {
 	}
 	container, err := postgres.Run(ctx, image,
 		testcontainers.WithName(name),
-		testcontainers.WithCmd("postgres"), // not the module's fsync=off: benchmarks run on it too
+		testcontainers.WithCmd(append([]string{"postgres"}, settings()...)...),
 		postgres.WithPassword(password),
 		testcontainers.WithHostConfigModifier(func(c *dockercontainer.HostConfig) {
 			c.ShmSize = 256 << 20 // Docker's default of 64 MB is too little for parallel queries

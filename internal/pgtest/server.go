@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -45,4 +46,13 @@ func startOwn() (*server, error) {
 	}
 	return nil, fmt.Errorf("set POINTS_TEST_DATABASE_URL, or start Docker (%w), or install PostgreSQL's server (%w)",
 		dockerErr, binariesErr)
+}
+
+// settings returns options of the command postgres. Tests of databases spend much of their time on fsync, which matters
+// to benchmarks, but to a test only if the operating system crashes.
+func settings() []string {
+	if f := flag.Lookup("test.bench"); f != nil && f.Value.String() != "" {
+		return nil
+	}
+	return []string{"-c", "fsync=off"}
 }

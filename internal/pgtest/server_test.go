@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,8 +40,8 @@ func TestContainer(t *testing.T) {
 	}
 	server, err := startContainer()
 	require.NoError(t, err)
-	t.Run("has PostgreSQL's default settings", func(t *testing.T) {
-		assert.Equal(t, "on", query(t, server.url, "SHOW fsync"))
+	t.Run("does not wait for the disk", func(t *testing.T) {
+		assert.Equal(t, "off", query(t, server.url, "SHOW fsync"))
 	})
 	require.NoError(t, server.remove())
 	assert.Error(t, ping(t.Context(), server.url))
@@ -59,14 +60,25 @@ func TestNoDocker(t *testing.T) {
 	assert.ErrorContains(t, err, "docker version: ")
 }
 
+// Benchmarks measure PostgreSQL with its default settings.
+func TestSettingsOfBenchmarks(t *testing.T) {
+	bench := flag.Lookup("test.bench").Value
+	before := bench.String()
+	t.Cleanup(func() { assert.NoError(t, bench.Set(before)) })
+	require.NoError(t, bench.Set("."))
+	assert.Empty(t, settings())
+	require.NoError(t, bench.Set(""))
+	assert.NotEmpty(t, settings())
+}
+
 func TestCluster(t *testing.T) {
 	needPrograms(t)
 	t.Setenv("PGPORT", "1")
 	t.Setenv("TMPDIR", publicDir(t))
 	server, err := startCluster(installed)
 	require.NoError(t, err)
-	t.Run("has PostgreSQL's default settings", func(t *testing.T) {
-		assert.Equal(t, "on", query(t, server.url, "SHOW fsync"))
+	t.Run("does not wait for the disk", func(t *testing.T) {
+		assert.Equal(t, "off", query(t, server.url, "SHOW fsync"))
 	})
 	t.Run("holds any text", func(t *testing.T) {
 		assert.Equal(t, "UTF8", query(t, server.url, "SHOW server_encoding"))
