@@ -110,6 +110,7 @@ func TestSilentConnectionsLeaveThePool(t *testing.T) {
 // Wherever a connection is cut, even within an answer, the operation fails or is retried. Once connections hold again, all
 // operations succeed.
 func TestCutAnywhere(t *testing.T) {
+	t.Parallel()
 	pool, direct, proxy := proxied(t)
 	const users = 1000
 	failed := map[string]int{}

@@ -52,8 +52,10 @@ func seeded(tb testing.TB, cfg pgstore.Config, n int64) (*pgstore.Store, *pgxpoo
 }
 
 func TestStore(t *testing.T) {
+	t.Parallel()
 	for name, setup := range setups() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storetest.Run(t, func(tb testing.TB, ids []int64) points.Store {
 				store := openOn(tb, setup.open(tb), pgstore.Config{BatchSize: 3000}, ids)
 				pgstore.TolerateBusyMachine(store)

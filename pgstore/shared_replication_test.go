@@ -17,6 +17,7 @@ import (
 // A commit whose wait for a synchronous standby is cancelled stays, and others see it. So a bound that a server has only
 // read may be one that the standby does not have.
 func TestSharedBoundIsOnStandby(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.NewServer(t)
 	pool, err := pgxpool.New(t.Context(), primary.URL)
 	require.NoError(t, err)

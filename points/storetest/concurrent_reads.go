@@ -79,10 +79,10 @@ next:
 // that are torn in the same way each time, such as those of two servers one after the other, would agree.
 func readsAreConsistent(t tester, open opener) {
 	const readers = 3
-	ids := upTo(many)
+	ids := upTo(many / 2)
 	store := open(ids)
 	update(t, store, ids, 0)
-	for key := uint64(1); key <= 3; key++ {
+	for key := uint64(1); key <= 2; key++ {
 		before := all(t, store, ids)
 		waitForNextMicrosecond()
 		var seen [readers][]snapshot
