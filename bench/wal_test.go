@@ -10,10 +10,9 @@ import (
 	"github.com/pointsapp/pointsapp/pgstore"
 )
 
-// BenchmarkWAL reports how much WAL an update of 1,000,000 users writes, in MB: without a checkpoint before it, and
-// directly after one, when the first change of each page writes the whole page, with each method of wal_compression;
-// of a table whose rows are not in the order of their ids, so that each batch changes most pages; and on an unlogged
-// table.
+// BenchmarkWAL reports how much WAL an update of 1,000,000 users writes, in MB: without a checkpoint before it; directly
+// after one, when the first change of each page writes the whole page, with each method of wal_compression; both again
+// for a table whose rows are not in the order of their ids; and for an unlogged table.
 func BenchmarkWAL(b *testing.B) {
 	if testing.Short() {
 		b.Skip("it takes half a minute and more")
@@ -30,26 +29,25 @@ func BenchmarkWAL(b *testing.B) {
 	}
 	exec("ALTER SYSTEM SET max_wal_size = '8GB'", "ALTER SYSTEM SET checkpoint_timeout = '1h'", "SELECT pg_reload_conf()")
 	likePgstores(b, pool, "users")
-	store, err := pgstore.New(pool, pgstore.Config{})
+	users, err := pgstore.New(pool, pgstore.Config{})
 	require.NoError(b, err)
 	key := uint64(0)
-	updateOf := func(store *pgstore.Store, settings ...string) (megabytes float64) {
-		exec(settings...)
+	update := func(store *pgstore.Store, statements ...string) (megabytes float64) {
+		exec(statements...)
 		before := walBytes(b, pool)
 		key++
 		_, err := store.UpdateAll(b.Context(), key)
 		require.NoError(b, err)
 		return (walBytes(b, pool) - before) / 1e6
 	}
-	update := func(settings ...string) (megabytes float64) { return updateOf(store, settings...) }
-	update()
-	update() // from here on, updates are alike
+	update(users)
+	update(users) // from here on, updates are alike
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(update(), "without-checkpoint-MB")
+	b.ReportMetric(update(users), "without-checkpoint-MB")
 	for _, method := range []string{"off", "pglz", "lz4", "zstd"} {
 		exec("ALTER SYSTEM SET wal_compression = "+method, "SELECT pg_reload_conf()")
 		pool.Reset() // new connections have it
-		b.ReportMetric(update("CHECKPOINT"), "checkpoint-"+method+"-MB")
+		b.ReportMetric(update(users, "CHECKPOINT"), "checkpoint-"+method+"-MB")
 	}
 	shuffled, err := pgstore.New(pool, pgstore.Config{Table: "shuffled"})
 	require.NoError(b, err)
@@ -57,13 +55,13 @@ func BenchmarkWAL(b *testing.B) {
 	exec("ALTER SYSTEM RESET wal_compression", "SELECT pg_reload_conf()",
 		"INSERT INTO shuffled (id) SELECT id FROM users ORDER BY hashint8(id)", "VACUUM (ANALYZE) shuffled")
 	pool.Reset()
-	updateOf(shuffled)
-	updateOf(shuffled)
-	b.ReportMetric(updateOf(shuffled), "shuffled-MB")
-	b.ReportMetric(updateOf(shuffled, "CHECKPOINT"), "shuffled-checkpoint-MB")
+	update(shuffled)
+	update(shuffled)
+	b.ReportMetric(update(shuffled), "shuffled-MB")
+	b.ReportMetric(update(shuffled, "CHECKPOINT"), "shuffled-checkpoint-MB")
 
 	exec("ALTER TABLE users SET UNLOGGED")
-	b.ReportMetric(update("CHECKPOINT"), "unlogged-MB")
+	b.ReportMetric(update(users, "CHECKPOINT"), "unlogged-MB")
 }
 
 // walBytes returns how much WAL the server has written so far, in bytes.
