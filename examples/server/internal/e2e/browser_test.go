@@ -479,7 +479,7 @@ func TestTooManyDashboards(t *testing.T) {
 // TestScreenshots takes the screenshots of the documents if -screenshots is set.
 func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
-		t.Skip("it does not test but take the screenshots of docs/, which takes minutes: give their folder with -screenshots")
+		t.Skip("not a test: it takes the screenshots of docs/, which needs minutes; set -screenshots to their folder")
 	}
 	proxied, proxy := proxiedDatabase(t)
 	cfg := sharedConfig(proxied, "one")

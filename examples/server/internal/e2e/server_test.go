@@ -164,7 +164,7 @@ func TestUpdates(t *testing.T) {
 		}, patience, pollInterval)
 		assert.Contains(t, r.log.String(), `msg="update done" users=1000`)
 		assert.Equal(t, 1, strings.Count(r.log.String(), `level=WARN msg="the interval is below 1 second`))
-		require.Eventually(t, func() bool { // later than in /readyz: with a shared state it is written there first
+		require.Eventually(t, func() bool { // with a shared state, /updates lags behind /readyz
 			return strings.Contains(string(r.get(t, "/updates").body), `"users":1000,"failed":false}`)
 		}, patience, pollInterval)
 	})
