@@ -28,11 +28,13 @@ func (t *table) updateStatement() string {
 }
 
 // enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
-// if the transaction is idle for more than $2 ms, and makes timestamps without time zone UTC. Nothing reads its result,
-// so the statement itself must fail on a standby: pg_current_wal_lsn does.
+// if the transaction is idle for more than $2 ms, makes timestamps without time zone UTC, and fails on a standby.
 const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
 	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)," +
-	" pg_current_wal_lsn()"
+	failOnStandby
+
+// failOnStandby is an SQL expression that fails with a division by zero on a standby.
+const failOnStandby = " 1 / (NOT pg_is_in_recovery())::integer"
 
 // updateRange gives the users with ids low..high new points, in a transaction, and returns their number.
 func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err error) {
@@ -67,9 +69,9 @@ func (u *update) enter() []step {
 		step{fenceQuery, u.fenceArgs(), fenceError})
 }
 
-// standbyError returns ErrReadOnly if err is the failure of pg_current_wal_lsn on a standby, else err.
+// standbyError returns ErrReadOnly if err is failOnStandby's failure, else err.
 func standbyError(err error) error {
-	if sqlState(err) == notInPrerequisiteState {
+	if sqlState(err) == divisionByZero {
 		return ErrReadOnly
 	}
 	return err

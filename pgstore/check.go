@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,8 +32,8 @@ import (
 //
 // The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
 // logged as a warning: indexes that prevent heap-only updates, and triggers, rules and CHECK constraints whose effect
-// the catalog does not show. If Config.Shared is not set, it warns of servers that share the state of the table. Each
-// warning says what to do. Other columns and indexes do not matter.
+// the catalog does not show. Without Config.Shared, Check also warns if other servers share the state of the table.
+// Each warning says what to do. Other columns and indexes do not matter.
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table.
@@ -75,8 +76,8 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	return s.warnSharingServers(ctx, q, t)
 }
 
-// ErrReadOnly reports that the database is a standby, or that its transactions are read-only by default. Reads fail on
-// a standby only: it lags behind the primary. A load balancer may have sent them there.
+// ErrReadOnly reports that the database is a standby, to which a load balancer may have sent the call, or that its
+// transactions are read-only by default. Reads fail only on a standby, because it lags behind the primary.
 var ErrReadOnly = errors.New("the database is read-only, as a standby is: use the primary; if the connection string " +
 	"has several hosts, add target_session_attrs=read-write")
 
@@ -329,9 +330,9 @@ func (s *Store) warnIndexes(ctx context.Context, q querier, t *table) error {
 func (s *Store) warnSharingServers(ctx context.Context, q querier, t *table) error {
 	servers := t.object("_servers")
 	var ours bool
-	err := q.QueryRow(ctx, "SELECT coalesce(obj_description(c.oid, 'pg_class') LIKE $2 || '%'"+
+	err := q.QueryRow(ctx, "SELECT coalesce(obj_description(c.oid, 'pg_class') = $2"+
 		" AND has_table_privilege(c.oid, 'SELECT'), false) FROM (SELECT to_regclass($1)::oid AS oid) AS c",
-		servers, sharedComment).Scan(&ours)
+		servers, sharedComment+strconv.Itoa(sharedVersion)).Scan(&ours)
 	if err != nil || !ours {
 		return err
 	}
@@ -339,9 +340,8 @@ func (s *Store) warnSharingServers(ctx context.Context, q querier, t *table) err
 	err = q.QueryRow(ctx, t.sharedNames().Replace(
 		"SELECT count(*) FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped")).Scan(&n)
 	if err == nil && n > 0 {
-		s.warn(ctx, t, fmt.Sprintf("other servers share the state of the table (%d), but Config.Shared is not set here: "+
-			"this server orders its answers on its own, and updates the users in addition to them: set Config.Shared, or "+
-			"stop the others", n))
+		s.warn(ctx, t, fmt.Sprintf("other servers (%d) share the state of the table, but Config.Shared is not set here, so "+
+			"this server has its own order of queries and its own ticks: set Config.Shared, or stop the others", n))
 	}
 	return err
 }

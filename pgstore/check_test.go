@@ -21,7 +21,7 @@ const ecto = `CREATE TABLE users (id bigserial PRIMARY KEY, points integer,
 func TestCheck(t *testing.T) {
 	const good = "id bigint PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
 	for name, test := range map[string]struct{ setup, want, warn string }{
-		"no table":             {"", "there is no such table: create it with Migrate (a server does when it starts), or name another", ""},
+		"no table":             {"", "there is no such table: call Migrate, as the reference server does at its start, or name another", ""},
 		"a view":               {"CREATE VIEW users AS SELECT 1 AS id", `it must be an ordinary or a partitioned table: it is a relation of kind "v" (pg_class.relkind)`, ""},
 		"no key":               {"CREATE TABLE users (id bigint NOT NULL, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "column id needs a primary key or a unique index on it alone: updates are by id range", ""},
 		"a key of two":         {"CREATE TABLE users (id bigint, points int, PRIMARY KEY (id, points), inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "column id needs a primary key or a unique index on it alone: updates are by id range", ""},

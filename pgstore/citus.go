@@ -63,6 +63,7 @@ func isDistributed(ctx context.Context, q querier, oid uint32) (distributed bool
 }
 
 // shardColumns are the columns that collect needs. They are in no outer query: Citus would materialize the subquery.
+// Another statement of each read rejects a standby.
 const shardColumns = fixedColumns + ", false"
 
 // readSome looks at the users of the head.
@@ -79,7 +80,8 @@ func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, li
 	batch.Queue("SELECT "+shardColumns+" FROM "+t.qualified+" WHERE id = ANY($2) AND points > $1 LIMIT "+
 		strconv.Itoa(limit), min, head.ids)
 	// If the shard still exists, it has not been split, so the read was of one shard.
-	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint)", head.shard)
+	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint),"+failOnStandby,
+		head.shard)
 	results := conn.SendBatch(ctx, batch)
 	users, exists, err := headResults(results, limit)
 	if closeErr := results.Close(); err == nil {
@@ -103,8 +105,8 @@ func headResults(results pgx.BatchResults, limit int) (users []points.User, exis
 	if users, _, err = collect(rows, limit); err != nil {
 		return nil, false, err
 	}
-	err = results.QueryRow().Scan(&exists)
-	return users, exists, err
+	err = results.QueryRow().Scan(&exists, nil)
+	return users, exists, standbyError(err)
 }
 
 // findHead returns users of a shard, or nil if the table is empty.
@@ -132,7 +134,7 @@ func (s *shards) readAll(
 		"BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL citus.propagate_set_commands = 'local'",
 		"SET LOCAL enable_seqscan = off", "SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off",
 		"SET LOCAL jit = off",
-		citusSettings, "SELECT pg_advisory_xact_lock_shared(" + commitLockKey(t) + ")",
+		citusSettings, "SELECT pg_advisory_xact_lock_shared(" + commitLockKey(t) + ")," + failOnStandby,
 	}
 	for _, setting := range settings {
 		batch.Queue(setting)
@@ -147,7 +149,7 @@ func (s *shards) readAll(
 	}()
 	for range settings {
 		if _, err := results.Exec(); err != nil {
-			return nil, err
+			return nil, standbyError(err)
 		}
 	}
 	rows, err := results.Query()

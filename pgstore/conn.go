@@ -66,9 +66,9 @@ const disableStatementTimeouts = `
 // limitIdle ends the session if its transaction waits for the next statement for longer than $1 ms.
 const limitIdle = "SELECT set_config('idle_in_transaction_session_timeout', $1::integer::text, true)"
 
-// rejectStandbyAndRowSecurity prepares a transaction: it returns ErrReadOnly on a standby, and makes later statements
-// fail if row-level security would hide rows from them. It is a statement of its own, so that the statements that read
-// the table stay those that were tried on Citus, which may send their functions to the shards.
+// rejectStandbyAndRowSecurity returns ErrReadOnly on a standby, and makes later statements of the transaction fail if
+// row-level security would hide rows from them. It is a separate statement, because Citus may evaluate functions of a
+// statement that reads the table on the shards.
 func rejectStandbyAndRowSecurity(ctx context.Context, tx pgx.Tx) error {
 	var standby bool
 	err := tx.QueryRow(ctx, "SELECT set_config('row_security', 'off', true), pg_is_in_recovery()").Scan(nil, &standby)

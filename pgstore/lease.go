@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // errLocked reports that another process, or another call, holds a lock.
@@ -107,9 +108,8 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLost) {
 		return cause
 	}
-	if errors.Is(err, errLost) { // a batch has noticed it first, but only this connection knows why
-		const patience = time.Second // the update has failed: its connection may be silent
-		if reason := l.send(ctx, tx, patience); reason != nil {
+	if errors.Is(err, errLost) { // a batch has found it lost: PostgreSQL sends the reason on the lease's connection
+		if reason := l.send(ctx, tx, time.Second); reason != nil && !pgconn.Timeout(reason) {
 			return fmt.Errorf("%w: %w", err, reason)
 		}
 	}
@@ -132,8 +132,8 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 	}
 }
 
-// send sends a statement and waits for its result. If ctx ended in the middle of it, pgx would close the connection
-// instead of releasing the lock, so it does not end with ctx.
+// send executes a statement on the lease's connection. It ignores the end of ctx: in the middle of a statement, pgx
+// would close the connection, and no rollback would release the lock.
 func (l *lease) send(ctx context.Context, tx pgx.Tx, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
@@ -143,6 +143,9 @@ func (l *lease) send(ctx context.Context, tx pgx.Tx, timeout time.Duration) erro
 
 // acquireLease makes tx hold the lease of the table.
 func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, error) {
+	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil { // a standby has its own advisory locks
+		return nil, err
+	}
 	if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
 		return nil, err
 	}
@@ -172,15 +175,10 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 // withoutSnapshot is a statement after which a transaction has no snapshot, as it has no parameters.
 const withoutSnapshot = "SELECT"
 
-// tryLock tries to acquire one of the table's locks for the transaction. It fails on a standby, where a load balancer
-// may send it: a standby has advisory locks of its own.
+// tryLock tries to acquire one of the table's locks for the transaction.
 func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired bool, err error) {
-	var standby bool
-	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1::oid::text, $2)), pg_is_in_recovery()",
-		t.oid, number).Scan(&acquired, &standby)
-	if err == nil && standby {
-		err = ErrReadOnly
-	}
+	err = tx.QueryRow(ctx, "SELECT pg_try_advisory_xact_lock(hashtextextended($1::oid::text, $2))", t.oid, number).
+		Scan(&acquired)
 	return acquired, err
 }
 
@@ -195,7 +193,7 @@ func (l *lease) awaitBatches(ctx context.Context) error {
 			return err
 		}
 		return l.explainTimeout(ctx, func(ctx context.Context) error {
-			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)), pg_current_wal_lsn()", l.batchLock)
+			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)),"+failOnStandby, l.batchLock)
 			return standbyError(err)
 		})
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/linearizability"
@@ -23,10 +22,7 @@ func TestOneOrderOfServers(t *testing.T) {
 			openShared(t, pool, pgstore.Config{})
 			execSQL(t, pool, "INSERT INTO users (id) SELECT generate_series(1, 5)")
 			linearizability.TestShared(t, func() points.Store {
-				own, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
-				require.NoError(t, err)
-				t.Cleanup(own.Close)
-				return sharedStore(t, own, pgstore.Config{BatchSize: 2})
+				return sharedStore(t, otherPool(t, pool), pgstore.Config{BatchSize: 2})
 			}, []points.User{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}, {ID: 5}})
 		})
 	}

@@ -2,7 +2,7 @@ package pgstore_test
 
 import (
 	"context"
-	"sync/atomic"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +28,12 @@ func queryModes() map[string]pgx.QueryExecMode {
 	}
 }
 
+// otherPool returns another pool for the pool's database.
+func otherPool(tb testing.TB, pool *pgxpool.Pool) *pgxpool.Pool {
+	tb.Helper()
+	return poolWith(tb, pool, func(*pgxpool.Config) {})
+}
+
 // poolWith returns a pool for the pool's database with another configuration.
 func poolWith(tb testing.TB, pool *pgxpool.Pool, change func(*pgxpool.Config)) *pgxpool.Pool {
 	tb.Helper()
@@ -39,8 +45,8 @@ func poolWith(tb testing.TB, pool *pgxpool.Pool, change func(*pgxpool.Config)) *
 	return other
 }
 
-// All query modes of pgx pass the suite, also where dates are not written in ISO 8601 and the time zone is not UTC. The
-// default mode passes it in TestStore.
+// All query modes of pgx but the default pass the suite with another DateStyle and TimeZone. TestStore runs it in the
+// default mode with those of the server.
 func TestQueryModes(t *testing.T) {
 	t.Parallel()
 	modes := queryModes()
@@ -137,8 +143,7 @@ func TestStandbyIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	const users = 2_000
-	store, err := pgstore.New(pool, pgstore.Config{})
-	require.NoError(t, err)
+	store := sharedStore(t, pool, pgstore.Config{})
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Seed(t.Context(), users))
 
@@ -155,53 +160,114 @@ func TestStandbyIsRefused(t *testing.T) {
 	require.NoError(t, err)
 
 	t.Run("standby", func(t *testing.T) {
-		const refused = "use the primary; if the connection string has several hosts, add target_session_attrs=read-write"
-		for _, shared := range []bool{false, true} {
-			store, err := pgstore.New(behind, pgstore.Config{Shared: shared})
-			require.NoError(t, err)
-			for name, call := range callsOf(store) {
-				err := call(t.Context())
-				require.ErrorContains(t, err, refused, name)
-				require.ErrorIs(t, err, pgstore.ErrReadOnly, name)
-				assert.Zero(t, behind.Stat().TotalConns(), name)
-			}
-		}
+		// With the table looked up, and with the name of a table that the standby does not have.
+		balanced, toStandby := balance(t, pool, behind)
+		known := sharedStore(t, balanced, pgstore.Config{})
+		_, err := known.Count(t.Context())
+		require.NoError(t, err)
+		toStandby.choose(func(int64) bool { return true })
+		balanced.Reset()
+		missing, err := pgstore.New(behind, pgstore.Config{Table: "missing"})
+		require.NoError(t, err)
+		assertRefused(t, known, balanced)
+		assertRefused(t, sharedStore(t, behind, pgstore.Config{}), behind)
+		assertRefused(t, missing, behind)
 	})
 	t.Run("load balancer", func(t *testing.T) {
-		testLoadBalancer(t, pool, behind.Config().ConnConfig)
+		testLoadBalancer(t, pool, behind)
 	})
 }
 
-// callsOf returns all calls of a store that use the database, and a read that finds no user on the standby.
+// assertRefused checks that each call of the store fails with ErrReadOnly and leaves no connection in its pool.
+func assertRefused(t *testing.T, store *pgstore.Store, pool *pgxpool.Pool) {
+	t.Helper()
+	const refused = "use the primary; if the connection string has several hosts, add target_session_attrs=read-write"
+	for name, call := range callsOf(store) {
+		err := call(t.Context())
+		require.ErrorContains(t, err, refused, name)
+		require.ErrorIs(t, err, pgstore.ErrReadOnly, name)
+		assert.Zero(t, pool.Stat().TotalConns(), name)
+	}
+}
+
+// callsOf returns the calls of a store that use the users or the shared state, and a read that finds no user on the
+// standby.
 func callsOf(store *pgstore.Store) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
+	calls := map[string]func(context.Context) error{
 		"Ping":    store.Ping,
 		"Migrate": store.Migrate,
 		"Check":   store.Check,
 		"Count":   func(ctx context.Context) error { _, err := store.Count(ctx); return err },
 		"Seed":    func(ctx context.Context) error { return store.Seed(ctx, 100) },
-		"update":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 1); return err },
+		"update":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 2); return err },
 		"read":    func(ctx context.Context) error { _, err := store.UsersAbove(ctx, -1, 2); return err },
 		"no user": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 99, 2); return err },
 	}
+	if state := store.Capabilities().SharedState; state != nil {
+		calls["batch"] = func(ctx context.Context) error { _, err := state.AnswerBatch(ctx, 1, 2); return err }
+		calls["sync"] = func(ctx context.Context) error {
+			_, err := state.Sync(ctx, points.SyncRequest{Instance: "a", InstanceID: 1, Starting: true, Interval: time.Hour})
+			return err
+		}
+		calls["configure"] = func(ctx context.Context) error {
+			_, err := state.Configure(ctx, points.ScheduleChange{Paused: new(true)})
+			return err
+		}
+	}
+	return calls
 }
 
-// testLoadBalancer uses a pool every second connection of which is to the standby. All users have the points of the
-// update 1 on the primary, and 0 on the standby, which stays behind.
-func testLoadBalancer(t *testing.T, pool *pgxpool.Pool, standby *pgx.ConnConfig) {
+// balance returns a pool for the primary whose n-th connection is to the standby if toStandby holds for n.
+func balance(t *testing.T, primary, standby *pgxpool.Pool) (pool *pgxpool.Pool, toStandby *chooser) {
 	t.Helper()
-	var connections atomic.Int32
-	balanced := poolWith(t, pool, func(cfg *pgxpool.Config) {
+	toStandby = &chooser{}
+	toStandby.choose(func(int64) bool { return false })
+	return poolWith(t, primary, func(cfg *pgxpool.Config) {
 		cfg.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
-			if connections.Add(1)%2 == 0 {
-				conn.Host, conn.Port, conn.Password, conn.Fallbacks = standby.Host, standby.Port, standby.Password, nil
+			if toStandby.next() {
+				other := standby.Config().ConnConfig
+				conn.Host, conn.Port, conn.Password, conn.Fallbacks = other.Host, other.Port, other.Password, nil
 			}
 			return nil
 		}
-	})
-	store, err := pgstore.New(balanced, pgstore.Config{})
-	require.NoError(t, err)
+	}), toStandby
+}
+
+// A chooser numbers the connections of a pool from 1 on, and chooses those to the standby.
+type chooser struct {
+	mu        sync.Mutex
+	toStandby func(n int64) bool
+	n         int64
+}
+
+// choose sets which connections are to the standby, and numbers the next one 1.
+func (c *chooser) choose(toStandby func(n int64) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.toStandby, c.n = toStandby, 0
+}
+
+func (c *chooser) next() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return c.toStandby(c.n)
+}
+
+func (c *chooser) count() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.n
+}
+
+// testLoadBalancer uses a pool some of whose connections are to the standby. All users have the points of the update 1
+// on the primary, and 0 on the standby, which stays behind.
+func testLoadBalancer(t *testing.T, pool, standby *pgxpool.Pool) {
+	t.Helper()
+	balanced, toStandby := balance(t, pool, standby)
+	store := sharedStore(t, balanced, pgstore.Config{})
 	require.NoError(t, store.Check(t.Context())) // the first connection is to the primary
+	toStandby.choose(func(n int64) bool { return n%2 == 0 })
 	for name, call := range callsOf(store) {
 		refused := 0
 		for range 4 {
@@ -226,6 +292,38 @@ func testLoadBalancer(t *testing.T, pool *pgxpool.Pool, standby *pgx.ConnConfig)
 			for _, u := range users {
 				assert.Equal(t, points.Draw(u.ID, 1), u.Points)
 			}
+		}
+	}
+	t.Run("one connection of an update", func(t *testing.T) { testUpdateOverStandby(t, pool, standby) })
+	execSQL(t, pool, "UPDATE users SET id = id * 1000 + 1000000")
+	t.Run("with gaps between the ids", func(t *testing.T) { testUpdateOverStandby(t, pool, standby) })
+}
+
+// testUpdateOverStandby makes updates that use a new connection for each transaction: one of them is to the standby, in
+// each update a later one. If an update fails, it has changed nothing, and from its first batch on it succeeds.
+func testUpdateOverStandby(t *testing.T, pool, standby *pgxpool.Pool) {
+	t.Helper()
+	balanced, toStandby := balance(t, pool, standby)
+	balanced = poolWith(t, balanced, func(cfg *pgxpool.Config) { cfg.AfterRelease = func(*pgx.Conn) bool { return false } })
+	store, err := pgstore.New(balanced, pgstore.Config{BatchSize: 500, Workers: 1})
+	require.NoError(t, err)
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	const before = 4 // the lookup, the lease, the wait for earlier batches, the bounds of the ids
+	key := uint64(1)
+	for chosen := int64(1); ; chosen++ {
+		toStandby.choose(func(n int64) bool { return n == chosen })
+		_, err := store.UpdateAll(t.Context(), key+1)
+		if chosen <= before {
+			require.ErrorIs(t, err, pgstore.ErrReadOnly, "connection %d", chosen)
+		} else {
+			require.NoError(t, err, "connection %d", chosen)
+			key++
+		}
+		require.Zero(t, missed(t, pool, key), "connection %d", chosen)
+		if n := toStandby.count(); n < chosen {
+			require.Greater(t, n, int64(before+4), "the update has four batches")
+			return
 		}
 	}
 }

@@ -197,13 +197,11 @@ func (s *Store) count(ctx context.Context) (n int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = s.withConn(ctx, func(conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
-				return err
-			}
-			return tx.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&n)
-		})
+	err = s.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT count(*) FROM "+t.qualified).Scan(&n)
 	})
 	return n, s.forgetIfGone(t, err)
 }

@@ -82,6 +82,9 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 // seedTx fills the table in the transaction unless it has users. Unless the table has been vacuumed, it fails with
 // errDeadRows if the table's file is not empty.
 func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (seeded bool, err error) {
+	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
+		return false, err
+	}
 	if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
 		return false, err
 	}
@@ -89,9 +92,6 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 		return false, err
 	} else if !acquired {
 		return false, errLocked
-	}
-	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
-		return false, err
 	}
 	const exists = "SELECT EXISTS (SELECT 1 FROM %s), pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid"
 	var users, same bool

@@ -143,13 +143,12 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 		interval = &us
 	}
 	var status string
-	configure := func() error {
-		_, err := s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
-		return err
-	}
-	err := configure()
-	for sqlState(err) == lockNotAvailable && ctx.Err() == nil {
-		err = configure()
+	var err error
+	for {
+		_, err = s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
+		if sqlState(err) != lockNotAvailable || ctx.Err() != nil {
+			break // the lock_timeout of the function is shorter
+		}
 	}
 	if err == nil {
 		var parsed points.SharedStatus
@@ -171,11 +170,11 @@ func (s sharedState) sharedError(ctx context.Context, doing string, err error) e
 			err = fmt.Errorf("%w (%w)", gone, err)
 			break
 		}
-		err = fmt.Errorf("%w: create the objects of the shared state with Migrate (a server does when it starts)", err)
+		err = fmt.Errorf("%w: the objects of the shared state are missing: "+callMigrate, err)
 	case insufficientPrivilege:
 		err = fmt.Errorf("%w: grant the role the rights that Check names", err)
 	case noDataFound:
-		err = fmt.Errorf("%w: a table of the shared state is empty: call Migrate (a server does when it starts)", err)
+		err = fmt.Errorf("%w: a table of the shared state is empty: "+callMigrate, err)
 	}
 	return fmt.Errorf("pgstore: %s table %s: %w", doing, s.name, err)
 }

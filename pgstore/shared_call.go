@@ -33,12 +33,25 @@ func (s sharedState) call(
 		query := f.query(t, args, func(i int) string { return "$" + strconv.Itoa(i+1) })
 		err := conn.QueryRow(ctx, query, args...).Scan(results...)
 		if sqlState(err) != wrongIsolation {
-			return err
+			return standbyCallError(ctx, conn, err)
 		}
 		s.explicitIsolation.Store(true) // default_transaction_isolation is not READ COMMITTED
 	}
 	query := f.query(t, args, func(i int) string { return literal(args[i]) })
-	return callInReadCommitted(ctx, conn, query, results)
+	return standbyCallError(ctx, conn, callInReadCommitted(ctx, conn, query, results))
+}
+
+// standbyCallError returns ErrReadOnly if err is the failure of a call on a standby, where nothing can be written nor
+// an unlogged sequence be read, else err.
+func standbyCallError(ctx context.Context, conn *pgx.Conn, err error) error {
+	if code := sqlState(err); code != readOnlyTransaction && code != featureNotSupported {
+		return err
+	}
+	var standby bool
+	if failed := conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); failed != nil || !standby {
+		return err
+	}
+	return ErrReadOnly
 }
 
 // query returns the call of a function. The casts give the arguments the types of the parameters in every query mode of

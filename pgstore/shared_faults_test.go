@@ -51,7 +51,7 @@ func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
 
 // Ping fails if queries fail, for whatever reason, and the error says what to do.
 func TestPingOfBrokenDatabase(t *testing.T) {
-	const migrate = ": create the objects of the shared state with Migrate (a server does when it starts)"
+	const migrate = ": the objects of the shared state are missing: call Migrate, as the reference server does at its start"
 	for name, test := range map[string]struct {
 		shared     bool
 		fault      string
@@ -59,13 +59,13 @@ func TestPingOfBrokenDatabase(t *testing.T) {
 	}{
 		"table renamed": {
 			true, "ALTER TABLE users RENAME TO people",
-			`there is no such table: create it with Migrate (a server does when it starts), or name another (ERROR: relation "public.users" does not exist (SQLSTATE 42P01))`,
-			"there is no such table: create it with Migrate (a server does when it starts), or name another",
+			`there is no such table: call Migrate, as the reference server does at its start, or name another (ERROR: relation "public.users" does not exist (SQLSTATE 42P01))`,
+			"there is no such table: call Migrate, as the reference server does at its start, or name another",
 		},
 		"table renamed, not shared": {
 			false, "ALTER TABLE users RENAME TO people",
 			`ERROR: relation "public.users" does not exist (SQLSTATE 42P01)`,
-			"there is no such table: create it with Migrate (a server does when it starts), or name another",
+			"there is no such table: call Migrate, as the reference server does at its start, or name another",
 		},
 		"column dropped": {
 			false, "ALTER TABLE users DROP COLUMN points",
@@ -196,7 +196,7 @@ func TestSharedReadsAfterOrderLock(t *testing.T) {
 
 			execSQL(t, pool, "DROP TABLE users_updates")
 			_, err = state.Sync(t.Context(), points.SyncRequest{Instance: "a"})
-			require.ErrorContains(t, err, "create the objects of the shared state with Migrate")
+			require.ErrorContains(t, err, "the objects of the shared state are missing")
 			_, err = state.AnswerBatch(t.Context(), 1, 2)
 			require.NoError(t, err, "the connection is usable again")
 		})
@@ -420,6 +420,7 @@ func (r *orderRecorder) len() int {
 
 // When a backend is killed, PostgreSQL restarts all others and resets unlogged sequences.
 func TestSharedOrderOverKilledBackend(t *testing.T) {
+	t.Parallel()
 	server := pgtest.NewServer(t)
 	pool, err := pgxpool.New(t.Context(), server.URL)
 	require.NoError(t, err)
@@ -472,23 +473,19 @@ func killBackend(tb testing.TB, url string) {
 
 // The suite, in each set-up.
 func TestSharedState(t *testing.T) {
+	t.Parallel()
 	for name, setup := range setups() {
 		if setup.sharded {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storetest.RunShared(t, func(tb testing.TB, ids []int64) storetest.SharedStores {
 				tb.Helper()
 				pool := setup.open(tb)
 				openOn(tb, pool, pgstore.Config{Shared: true}, ids)
 				return storetest.SharedStores{Open: func() points.Store {
-					own, err := pgxpool.NewWithConfig(tb.Context(), pool.Config())
-					require.NoError(tb, err)
-					tb.Cleanup(own.Close)
-					store, err := pgstore.New(own, pgstore.Config{Shared: true})
-					require.NoError(tb, err)
-					require.NoError(tb, store.Migrate(tb.Context()))
-					return store
+					return sharedStore(tb, otherPool(tb, pool), pgstore.Config{})
 				}}
 			})
 		})
@@ -497,6 +494,7 @@ func TestSharedState(t *testing.T) {
 
 // The suite, over crashes of PostgreSQL, which needs a server of its own.
 func TestSharedStateOverCrashes(t *testing.T) {
+	t.Parallel()
 	server := pgtest.NewServer(t)
 	admin, err := pgxpool.New(t.Context(), server.URL)
 	require.NoError(t, err)
@@ -538,6 +536,7 @@ func TestSharedStateOverCrashes(t *testing.T) {
 
 // A promoted standby continues the order, the ticks and the schedule of its primary.
 func TestSharedOrderOverFailover(t *testing.T) {
+	t.Parallel()
 	primary := pgtest.NewServer(t)
 	pool, err := pgxpool.New(t.Context(), primary.URL)
 	require.NoError(t, err)

@@ -160,9 +160,9 @@ func checkShared(ctx context.Context, q querier, t *table) error {
 		exists := slices.ContainsFunc(found, func(f foundObject) bool { return f.Name == object.name })
 		switch {
 		case !exists && version == 0:
-			return errors.New("it has no shared state: create it with Migrate (a server does when it starts)")
+			return errors.New("it has no shared state: " + callMigrate)
 		case !exists:
-			return fmt.Errorf("%s %s of its shared state is missing: create it with Migrate (a server does when it starts)",
+			return fmt.Errorf("%s %s of its shared state is missing: "+callMigrate,
 				object.kind, object.id)
 		case version < sharedVersion:
 			return fmt.Errorf("its shared state has version %d instead of %d: call Migrate", version, sharedVersion)

@@ -16,11 +16,11 @@ import (
 )
 
 // sharedStore returns a store with a shared state.
-func sharedStore(t *testing.T, pool *pgxpool.Pool, cfg pgstore.Config) *pgstore.Store {
-	t.Helper()
+func sharedStore(tb testing.TB, pool *pgxpool.Pool, cfg pgstore.Config) *pgstore.Store {
+	tb.Helper()
 	cfg.Shared = true
 	store, err := pgstore.New(pool, cfg)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return store
 }
 
@@ -92,7 +92,7 @@ func TestSharedMigrateIsIdempotent(t *testing.T) {
 	execSQL(t, pool, "CREATE OR REPLACE FUNCTION users_configure(pause boolean, new_interval bigint, OUT status text)"+
 		" LANGUAGE plpgsql AS 'BEGIN status := 0; END'; DROP TABLE users_bound; DROP TABLE users_updates")
 	require.EqualError(t, store.Check(t.Context()),
-		`pgstore: table users: TABLE "public"."users_bound" of its shared state is missing: create it with Migrate (a server does when it starts)`)
+		`pgstore: table users: TABLE "public"."users_bound" of its shared state is missing: call Migrate, as the reference server does at its start`)
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Check(t.Context()))
 	_, err = state.Configure(t.Context(), points.ScheduleChange{})
@@ -145,9 +145,9 @@ func TestSharedMigrateFillsEmptyTables(t *testing.T) {
 func TestSharedStateIsMissing(t *testing.T) {
 	_, pool := open(t, pgstore.Config{}, nil)
 	store := sharedStore(t, pool, pgstore.Config{})
-	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: it has no shared state: create it with Migrate (a server does when it starts)")
+	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: it has no shared state: call Migrate, as the reference server does at its start")
 	_, err := store.Capabilities().SharedState.AnswerBatch(t.Context(), 1, 1)
-	require.ErrorContains(t, err, "create the objects of the shared state with Migrate")
+	require.ErrorContains(t, err, "the objects of the shared state are missing")
 	assert.Equal(t, []string{"users", "users_id_seq"}, relations(t, pool))
 }
 

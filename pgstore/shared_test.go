@@ -61,7 +61,7 @@ func TestUnsharedServerIsWarned(t *testing.T) {
 	}
 	assert.Empty(t, warnings(), "no server has started")
 	start(t, state, "a")
-	assert.Contains(t, warnings(), "other servers share the state of the table (1), but Config.Shared is not set here")
+	assert.Contains(t, warnings(), "other servers (1) share the state of the table, but Config.Shared is not set here")
 	_, err := state.Sync(t.Context(), points.SyncRequest{Instance: "a", InstanceID: instanceID("a"), Stopping: true})
 	require.NoError(t, err)
 	assert.Empty(t, warnings(), "the server has stopped")

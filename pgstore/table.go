@@ -11,8 +11,10 @@ import (
 )
 
 // errNoTable reports that no table has the configured name.
-var errNoTable = errors.New("there is no such table: create it with Migrate (a server does when it starts), " +
-	"or name another")
+var errNoTable = errors.New("there is no such table: " + callMigrate + ", or name another")
+
+// callMigrate is the end of errors about missing tables and functions.
+const callMigrate = "call Migrate, as the reference server does at its start"
 
 // A table is what the configured name stood for when it was looked up. Without Config.Schema the name means whatever
 // search_path says, which differs between connections behind a pooler and can change under a running process. So it is
@@ -104,23 +106,27 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 // lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
 // temporary table, so no statement ever uses one, if the role may not use the schema, and on a standby.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
+	var standby bool // there the table may be missing
+	if err := q.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		return nil, err
+	} else if standby {
+		return nil, ErrReadOnly
+	}
 	if err := checkUsage(ctx, q, name); err != nil {
 		return nil, err
 	}
 	var kind string
-	var temporary, citus, standby bool
+	var temporary, citus bool
 	t := &table{layout: heap{}}
 	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't',"+
-		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL, pg_is_in_recovery()"+
+		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"+
 		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
-		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus, &standby)
+		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
 	case err != nil:
 		return nil, err
-	case standby:
-		return nil, ErrReadOnly
 	case kind != "r" && kind != "p":
 		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q "+
 			"(pg_class.relkind)", kind)

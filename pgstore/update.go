@@ -163,8 +163,11 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 	}
 	// The id of the first user after the batch, counted along the index.
 	end, err := retry(ctx, u.Store, func(ctx context.Context) (end *int64, err error) {
-		err = u.withConn(ctx, func(conn *pgx.Conn) error {
-			return conn.QueryRow(ctx, "SELECT min(id)::bigint FROM (SELECT id FROM "+u.table.qualified+
+		err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
+				return err
+			}
+			return tx.QueryRow(ctx, "SELECT min(id)::bigint FROM (SELECT id FROM "+u.table.qualified+
 				" WHERE id >= CAST($1 AS bigint) ORDER BY id OFFSET $2::bigint LIMIT 1) AS next",
 				u.ranges.next, u.ranges.size).Scan(&end)
 		})

@@ -158,10 +158,7 @@ func TestOneUpdateAtATime(t *testing.T) {
 // otherProcess returns a store of the same table on a pool of its own.
 func otherProcess(t *testing.T, pool *pgxpool.Pool) *pgstore.Store {
 	t.Helper()
-	other, err := pgxpool.NewWithConfig(t.Context(), pool.Config())
-	require.NoError(t, err)
-	t.Cleanup(other.Close)
-	store, err := pgstore.New(other, pgstore.Config{})
+	store, err := pgstore.New(otherPool(t, pool), pgstore.Config{})
 	require.NoError(t, err)
 	return store
 }
@@ -198,7 +195,7 @@ func TestUpdateFails(t *testing.T) {
 	_, err = pool.Exec(t.Context(), "DROP TABLE users")
 	require.NoError(t, err)
 	_, err = store.UpdateAll(t.Context(), 1)
-	require.EqualError(t, err, "pgstore: updating table users: there is no such table: create it with Migrate (a server does when it starts), or name another")
+	require.EqualError(t, err, "pgstore: updating table users: there is no such table: call Migrate, as the reference server does at its start, or name another")
 }
 
 // Sparse ids take no more batches than dense ones.

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,8 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// defaultWaitReport is how often Migrate and Seed log what they wait for, and how long finding that out may take.
+// defaultWaitReport is how often Migrate and Seed log what they wait for.
 const defaultWaitReport = 5 * time.Second
+
+// waitsTimeout limits the query that finds out what a session waits for.
+const waitsTimeout = 5 * time.Second
 
 // waitsQuery returns what sessions wait for, and the sessions and prepared transactions that hold it. %s is a condition
 // for the sessions. The role sees the state of other roles' sessions only if it has pg_read_all_stats.
@@ -37,9 +41,9 @@ const (
 		" AND classid = $1::bigint::oid AND objid = $2::bigint::oid"
 )
 
-// waits returns what one of the sessions waits for and how that ends, or "" if none waits or that cannot be found out.
-func (s *Store) waits(ctx context.Context, condition string, args ...any) string {
-	ctx, cancel := context.WithTimeout(ctx, defaultWaitReport)
+// waits returns what one of the sessions waits for and how that ends, or "" if none waits.
+func (s *Store) waits(ctx context.Context, condition string, args ...any) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitsTimeout)
 	defer cancel()
 	var standby bool
 	var blocker int
@@ -49,21 +53,23 @@ func (s *Store) waits(ctx context.Context, condition string, args ...any) string
 			Scan(&standby, &blocker, &role, &application, &state, &since, &prepared)
 	})
 	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", nil
 	case err != nil:
-		return ""
+		return "", err
 	case standby:
-		return "its commit waits for a synchronous standby: start it, or change synchronous_standby_names"
+		return "its commit waits for a synchronous standby: start it, or change synchronous_standby_names", nil
 	case prepared != "":
 		return fmt.Sprintf("it waits for a lock of prepared transaction %s: COMMIT PREPARED or ROLLBACK PREPARED it",
-			prepared)
+			prepared), nil
 	case blocker == 0:
-		return "it waits for a lock of a prepared transaction: see pg_prepared_xacts"
+		return "it waits for a lock of a prepared transaction: see pg_prepared_xacts", nil
 	}
 	return fmt.Sprintf("it waits for a lock of session %d (role %s, application %q, %s): end its transaction, or "+
-		"call pg_terminate_backend(%d)", blocker, role, application, strings.TrimSpace(state+" since "+since), blocker)
+		"call pg_terminate_backend(%d)", blocker, role, application, strings.TrimSpace(state+" since "+since), blocker), nil
 }
 
-// watchWaits calls report at intervals with what the sessions wait for, if they do, until stop is called.
+// watchWaits calls report at intervals with what the sessions wait for, "" if they do not, until stop is called.
 func (s *Store) watchWaits(
 	ctx context.Context, interval time.Duration, report func(string), condition string, args ...any,
 ) (stop func()) {
@@ -72,7 +78,7 @@ func (s *Store) watchWaits(
 	go func() {
 		defer close(stopped)
 		for sleep(watching, interval) == nil {
-			if reason := s.waits(watching, condition, args...); reason != "" {
+			if reason, err := s.waits(watching, condition, args...); err == nil {
 				report(reason)
 			}
 		}
@@ -90,7 +96,9 @@ func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (stop fun
 		return func() {}, err
 	}
 	return s.watchWaits(ctx, s.waitReport, func(reason string) {
-		s.cfg.Logger.WarnContext(ctx, doing+" takes long", "table", s.name, "reason", reason)
+		if reason != "" {
+			s.cfg.Logger.WarnContext(ctx, doing+" takes long", "table", s.name, "reason", reason)
+		}
 	}, thisSession, pid), nil
 }
 
