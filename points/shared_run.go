@@ -73,8 +73,8 @@ func (r *sharedRun) sync(ctx context.Context) {
 	if r.failing {
 		r.cfg.Logger.Info("sync of the shared state succeeds again")
 	}
-	r.starting, r.failing = false, false
 	r.logInterval()
+	r.starting, r.failing = false, false
 	r.warnOfNamesake()
 	if claimed {
 		r.hasNumber = false
@@ -82,13 +82,19 @@ func (r *sharedRun) sync(ctx context.Context) {
 	}
 }
 
-// logInterval logs when the interval has changed. Another engine may have changed it, perhaps before this one was
-// started.
+// logInterval logs when the interval has changed, here or on another engine, or is not the configured one at the start.
 func (r *sharedRun) logInterval() {
-	if interval := r.shared.currentInterval(); interval != r.interval {
+	interval := r.shared.currentInterval()
+	switch {
+	case interval == r.interval:
+		return
+	case r.starting:
+		r.cfg.Logger.Info("the interval was set by SetInterval: Config.Interval has no effect", "interval", interval,
+			"configured", r.interval)
+	default:
 		r.cfg.Logger.Info("the interval has changed", "interval", interval, "before", r.interval)
-		r.interval = interval
 	}
+	r.interval = interval
 }
 
 // warnOfNamesake logs when another engine with the same name appears.

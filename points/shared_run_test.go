@@ -358,7 +358,10 @@ func TestSharedControls(t *testing.T) {
 		const soon, late = "interval=2s before=1m0s", "interval=1h0m0s before=2s"
 		assert.Equal(t, []string{soon, late}, intervals(0))
 		assert.Equal(t, []string{soon, late}, intervals(1))
-		assert.Equal(t, []string{soon}, intervals(2))
+		started := strings.Join(logs[2].read(), "\n")
+		assert.Contains(t, started,
+			`msg="the interval was set by SetInterval: Config.Interval has no effect" interval=2s configured=1m0s`)
+		assert.NotContains(t, started, "has changed")
 		assert.Empty(t, intervals(3), "it has set its own")
 	})
 }
