@@ -64,11 +64,11 @@ func TestControl(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Count(string(r.get(t, "/updates").body), "started_at") > 3 },
 		patience, pollInterval, "ticks come faster")
 	for _, body := range []string{
-		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"-1s"}`,
+		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"20"}`, `{"interval":"-1s"}`,
 		`{"interval":0}`, `{"interval":-1}`, `{"interval":1.5}`, `{"interval":true}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
 	} {
 		assertProblem(t, r.control(t, "interval", body), http.StatusBadRequest, `The body must be {"interval":"1m30s"}, `+
-			`a duration, or {"interval":90000}, whole milliseconds, and at least 1ms.`)
+			`a duration with a unit, or {"interval":90000}, whole milliseconds, and at least 1ms.`)
 	}
 	assert.Equal(t, 1, strings.Count(r.log.String(), "msg=control path=/control/interval"))
 	assert.Contains(t, r.log.String(), "interval=50ms")

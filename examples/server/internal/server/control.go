@@ -133,8 +133,8 @@ func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil || request.Interval == nil {
-		c.reject(w, r, http.StatusBadRequest, `The body must be {"interval":"1m30s"}, a duration, or {"interval":90000}, `+
-			"whole milliseconds, and at least 1ms.")
+		c.reject(w, r, http.StatusBadRequest, `The body must be {"interval":"1m30s"}, a duration with a unit, or `+
+			`{"interval":90000}, whole milliseconds, and at least 1ms.`)
 		return
 	}
 	interval := time.Duration(request.Interval.Duration)
@@ -156,13 +156,17 @@ func (c *control) schedule(w http.ResponseWriter, r *http.Request, err error, ar
 	c.accept(w, r, http.StatusNoContent, args...)
 }
 
-// A jsonDuration is a config.Duration: a JSON string, or a JSON number of milliseconds.
+// A jsonDuration is a config.Duration: a JSON string with a unit, or a JSON number of milliseconds.
 type jsonDuration struct{ config.Duration }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (d *jsonDuration) UnmarshalJSON(value []byte) error {
 	var text string
-	if json.Unmarshal(value, &text) != nil {
+	if json.Unmarshal(value, &text) == nil {
+		if _, err := strconv.Atoi(text); err == nil { // "20" may be meant as seconds
+			return errors.New("a string needs a unit")
+		}
+	} else {
 		text = string(value)
 		if number, err := strconv.ParseFloat(text, 64); err == nil && number == math.Trunc(number) { // 5e3 or 5000.0
 			text = strconv.FormatFloat(number, 'f', -1, 64)
