@@ -273,7 +273,8 @@ func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	case !ok:
 		return err
 	case pgErr.Code == lockNotAvailable:
-		s.warn(ctx, t, "another session holds a lock on it, so Check does not know whether updates are possible")
+		s.cfg.Logger.InfoContext(ctx, "another session has locked the table, as Seed does: Check has not found out whether "+
+			"updates are possible", "table", t.schema+"."+t.relation)
 		return nil
 	}
 	hint := ""
