@@ -55,7 +55,7 @@ func TestBody(t *testing.T) {
 			t.Run(name+"/"+transport, func(t *testing.T) {
 				server := newRecordingServer(t)
 				flags := [][]string{
-					{"-p", file, "-T", "application/json"}, {"-u", file}, {"-p" + file, "-mPATCH", "-H", "Content-Type: x/y"},
+					{"-p", file, "-T", "application/json"}, {"-u", file}, {"-p", file, "-m", "PATCH", "-H", "Content-Type: x/y"},
 				}
 				if name == "large" {
 					flags = flags[:1]

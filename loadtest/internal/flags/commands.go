@@ -3,7 +3,6 @@ package flags
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // commandError returns an error that says what to use if the first argument is a command of another load tester or its
@@ -43,26 +42,11 @@ func commandHint(word string) string {
 }
 
 // checkOrder rejects a flag after the first positional argument: it would be taken for a positional argument.
-func (p *parser) checkOrder(args []string, what string) error {
+func checkOrder(args []string, what string) error {
 	for i, arg := range args {
 		if i > 0 && len(arg) > 1 && strings.HasPrefix(arg, "-") {
-			return fmt.Errorf("flags must come before the %s, got %s after it", what, p.flagName(arg))
+			return fmt.Errorf("flags must come before the %s, got %s after it", what, flagName(arg))
 		}
 	}
 	return nil
-}
-
-// flagName returns the first flag of an argument as it was given, without a value, which may be a secret.
-func (p *parser) flagName(arg string) string {
-	name, _, _ := strings.Cut(arg, "=")
-	if name == "-" || strings.HasPrefix(name, "--") || p.isLong(name[1:]) {
-		return name
-	}
-	_, size := utf8.DecodeRuneInString(name[1:])
-	return name[:1+size] // of bundled flags, or with an attached value
-}
-
-// isLong reports whether a name after one dash is that of a flag, and not bundled flags.
-func (p *parser) isLong(name string) bool {
-	return len(name) > 1 && (p.set.Lookup(name) != nil || hint(name) != "")
 }

@@ -29,8 +29,8 @@ import (
 // ErrVersion is the error for -version.
 var ErrVersion = errors.New("version requested")
 
-// Parse parses the arguments after the program's name. As in ab, one-letter flags can be bundled and their values
-// attached: -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, [ErrVersion] for
+// Parse parses the arguments after the program's name. As in ab, one-letter flags can be bundled and numbers attached:
+// -kc10. Other flags may have one dash or two. The error is [pflag.ErrHelp] for -h, [ErrVersion] for
 // -version, and otherwise one line that names the flag, the rule, and what was given.
 func Parse(args []string) (*Config, error) {
 	if len(args) > 0 && args[0] == "run" {
@@ -46,7 +46,7 @@ func Parse(args []string) (*Config, error) {
 		return nil, err
 	}
 	positional := p.positional(args)
-	if err := cmp.Or(commandError(positional), p.checkOrder(positional, "URL")); err != nil {
+	if err := cmp.Or(commandError(positional), checkOrder(positional, "URL")); err != nil {
 		return nil, err
 	}
 	if err := cfg.setURL(positional); err != nil {
@@ -69,7 +69,7 @@ func ParseMerge(args []string) (*Config, error) {
 		return nil, err
 	}
 	cfg.Files = p.positional(args)
-	if err := p.checkOrder(cfg.Files, "files"); err != nil {
+	if err := checkOrder(cfg.Files, "files"); err != nil {
 		return nil, err
 	}
 	if len(cfg.Files) == 0 {
@@ -105,41 +105,19 @@ type parser struct {
 const bare = "true"
 
 func (p *parser) parseFlags(args []string) error {
-	err := p.set.ParseAll(p.twoDashes(args), p.setFlag)
-	var unknown *pflag.NotExistError
-	var noValue *pflag.ValueRequiredError
-	switch {
-	case errors.As(err, &unknown):
-		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName())
-		if err := checkData(name); p.bareD && err != nil { // -d30s
-			return fmt.Errorf("-d %w", err)
-		}
-		if instead := hint(unknown.GetSpecifiedName()); instead != "" {
-			return fmt.Errorf("unknown flag -%s: %s", name, instead)
-		}
-		return fmt.Errorf("unknown flag -%s (-h lists the flags)", name)
-	case errors.As(err, &noValue):
+	args, err := p.normalize(args)
+	if err != nil {
+		return err
+	}
+	err = p.set.ParseAll(args, p.setFlag)
+	if noValue, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
 		return fmt.Errorf("-%s needs a value (-h lists the flags)", noValue.GetFlag().Name)
 	}
 	return err
 }
 
-// positional returns the positional arguments as given, before twoDashes changed them.
+// positional returns the positional arguments as given, before normalize changed them.
 func (p *parser) positional(args []string) []string { return args[len(args)-p.set.NArg():] }
-
-// twoDashes gives the long flags that have one dash another one: pflag takes one dash for bundled flags. These flags
-// have always had one dash, as in other programs in Go. It does the same with flags that have a hint.
-func (p *parser) twoDashes(args []string) []string {
-	args = slices.Clone(args)
-	for i, arg := range args {
-		name, isFlag := strings.CutPrefix(arg, "-")
-		name, _, _ = strings.Cut(name, "=")
-		if isFlag && p.isLong(name) {
-			args[i] = "-" + arg
-		}
-	}
-	return args
-}
 
 // setFlag sets a flag to the value on the command line.
 func (p *parser) setFlag(f *pflag.Flag, value string) error {

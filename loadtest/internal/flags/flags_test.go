@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -14,7 +15,7 @@ import (
 )
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"-n 10 -c 2 http://x/", "-rate 5:6 -duration 3s x:80", "-H a:b -t 5 -s 1s -k=false localhost", "-find-max -slo p99<1s x", "-kc10 -pf -Xp:1 x"} {
+	for _, s := range []string{"-n 10 -c 2 http://x/", "-rate 5:6 -duration 3s x:80", "-H a:b -t 5 -s 1s -k=false localhost", "-find-max -slo p99<1s x", "-kc10 -p f -X p:1 x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -68,18 +69,18 @@ func TestHabits(t *testing.T) {
 		"-p f x": func(c *Config) bool {
 			return c.Method == http.MethodPost && c.Header.Get("Content-Type") == "text/plain"
 		},
-		"-pf -Ta/b -mPATCH x": func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
+		"-p f -T a/b -m PATCH x": func(c *Config) bool { return c.Method == http.MethodPatch && c.Header.Get("Content-Type") == "a/b" },
 		"-d {} x": func(c *Config) bool {
 			return string(c.Body) == "{}" && c.Method == http.MethodPost && len(c.Ignored) == 0
 		},
-		"-qd {} -n 5 x":    func(c *Config) bool { return string(c.Body) == "{}" && c.Requests == 5 && c.Quiet },
-		"-d={} -m PUT x":   func(c *Config) bool { return string(c.Body) == "{}" && c.Method == http.MethodPut },
-		"-data {} -Ta/b x": func(c *Config) bool { return string(c.Body) == "{}" && c.Header.Get("Content-Type") == "a/b" },
+		"-q -d {} -n 5 x":   func(c *Config) bool { return string(c.Body) == "{}" && c.Requests == 5 && c.Quiet },
+		"-d={} -m PUT x":    func(c *Config) bool { return string(c.Body) == "{}" && c.Method == http.MethodPut },
+		"-data {} -T a/b x": func(c *Config) bool { return string(c.Body) == "{}" && c.Header.Get("Content-Type") == "a/b" },
 		"-n 5 -d x": func(c *Config) bool {
 			return c.Body == nil && c.URL.Host == "x" && slices.Equal(c.Ignored, []string{"-d"})
 		},
 		"-d -n 5 x":                  func(c *Config) bool { return c.Body == nil && c.Requests == 5 },
-		"-uf x":                      func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
+		"-u f x":                     func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
 		"http://[fe80::1%lo]:80/x":   func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
 		"http://[fe80::1%25lo]:80/x": func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
 		"-i x":                       func(c *Config) bool { return c.Method == http.MethodHead },
@@ -90,7 +91,7 @@ func TestHabits(t *testing.T) {
 		"-duration 1m -n 200 x":      func(c *Config) bool { return c.Requests == 200 && c.TimeLimit == time.Minute && len(c.Notes) == 0 },
 		"-metrics :0 x":              func(c *Config) bool { return c.Metrics == ":0" },
 		"http://version/":            func(c *Config) bool { return c.URL.Host == "version" },
-		"-w -x border=0 -rd x":       func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
+		"-w -x border=0 -r -d x":     func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-w", "-x", "-r", "-d"}) },
 	} {
 		cfg, err := Parse(strings.Fields(line))
 		require.NoError(t, err, line)
@@ -102,7 +103,7 @@ func TestUsageErrors(t *testing.T) {
 	for line, want := range map[string]string{
 		"x -=y":                       "flags must come before the URL, got - after it",
 		"x -é":                        "flags must come before the URL, got -é after it",
-		"-kjn5 x":                     "unknown flag -jn5 (-h lists the flags)",
+		"-kjn5 x":                     "unknown flag -kjn5 (-h lists the flags)",
 		"-vus 10 x":                   "unknown flag -vus: use -c",
 		"--vus=10 x":                  "unknown flag -vus: use -c",
 		"-disable-keepalive x":        "unknown flag -disable-keepalive: use -k=false",
@@ -110,7 +111,7 @@ func TestUsageErrors(t *testing.T) {
 		"-n 5 -a b:c x":               "unknown flag -a: use -A",
 		"--no-tui x":                  "unknown flag -no-tui: use -q",
 		"-timeout 5s -rate 5/s x":     "unknown flag -timeout: use -s",
-		"-nosuch x":                   `-n must be a whole number, got "osuch"`,
+		"-nosuch x":                   "unknown flag -nosuch (-h lists the flags)",
 		"--nosuch x":                  "unknown flag -nosuch (-h lists the flags)",
 		"-n":                          "-n needs a value (-h lists the flags)",
 		"-json":                       "-json needs a value (-h lists the flags)",
@@ -136,7 +137,7 @@ func TestUsageErrors(t *testing.T) {
 		"-E client.pem x":             "unknown flag -E: client certificates are not supported: -cacert FILE is for the server's certificate",
 		"x -json f":                   "flags must come before the URL, got -json after it",
 		"x --json=f":                  "flags must come before the URL, got --json after it",
-		"x -kc5":                      "flags must come before the URL, got -k after it",
+		"x -kc5":                      "flags must come before the URL, got -kc5 after it",
 		"x -Abob:SECRET":              "flags must come before the URL, got -A after it",
 		"-metrics bad x":              `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "bad"`,
 		"-metrics h: x":               `-metrics must have the form HOST:PORT, e.g. 127.0.0.1:9464, got "h:"`,
@@ -152,7 +153,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	for _, line := range []string{"-version", "--version", "-V", "-kV x", "-n 0 -V"} {
+	for _, line := range []string{"-version", "--version", "-V", "-n 0 -V"} {
 		_, err := Parse(strings.Fields(line))
 		require.ErrorIs(t, err, ErrVersion, line)
 	}
@@ -160,6 +161,74 @@ func TestVersion(t *testing.T) {
 	require.ErrorIs(t, err, ErrVersion)
 	_, err = ParseMerge([]string{"a.json", "b.json", "-json", "m.json"})
 	require.EqualError(t, err, "flags must come before the files, got -json after it")
+}
+
+// TestMistypedFlags has flags that begin with a letter of ab's flags: none may be taken for that flag.
+func TestMistypedFlags(t *testing.T) {
+	for line, want := range map[string]string{
+		"-htlm r.html -assert p99<50ms x": "unknown flag -htlm: did you mean -html? (-h lists the flags)",
+		"-hmtl=r.html x":                  "unknown flag -hmtl: did you mean -html? (-h lists the flags)",
+		"--htlm r.html x":                 "unknown flag -htlm: did you mean -html? (-h lists the flags)",
+		"-HTML r.html x":                  "unknown flag -HTML: did you mean -html? (-h lists the flags)",
+		"-findmax -n 3 x":                 "unknown flag -findmax: did you mean -find-max? (-h lists the flags)",
+		"-verison":                        "unknown flag -verison: did you mean -version? (-h lists the flags)",
+		"-Version":                        "unknown flag -Version: did you mean -version? (-h lists the flags)",
+		"-asert p99<1s x":                 "unknown flag -asert: did you mean -assert? (-h lists the flags)",
+		"-http3 x":                        "unknown flag -http3 (-h lists the flags)",
+		"-http1.1 x":                      "unknown flag -http1.1 (-h lists the flags)",
+		"-hosts x y":                      "unknown flag -hosts (-h lists the flags)",
+		"-help-me x":                      "unknown flag -help-me (-h lists the flags)",
+		"-help=me x":                      "-help has no value",
+		"-hk x":                           "unknown flag -hk (-h lists the flags)",
+		"-kh x":                           "unknown flag -kh (-h lists the flags)",
+		"-kV x":                           "unknown flag -kV: write -k -V",
+		"-fail-on-error -n 3 x":           "unknown flag -fail-on-error (-h lists the flags)",
+		"-budget=p99<1us -n 3 x":          "unknown flag -budget (-h lists the flags)",
+		"-exit-on-fail -n 3 x":            "unknown flag -exit-on-fail (-h lists the flags)",
+		"-name x y":                       "unknown flag -name (-h lists the flags)",
+		"-lazy x":                         "unknown flag -lazy (-h lists the flags)",
+		"-warmup 5s x":                    "unknown flag -warmup (-h lists the flags)",
+		"-kill x":                         "unknown flag -kill (-h lists the flags)",
+		"-test.v x":                       "unknown flag -test.v (-h lists the flags)",
+		"-krc 10 x":                       "unknown flag -krc: write -k -r -c",
+		"-qd {} x":                        "unknown flag -qd: write -q -d",
+		"-pbody.json x":                   "-p needs a space before its value: write -p FILE",
+		"-keout.csv x":                    "-e needs a space before its value: write -e FILE",
+		"-Ta/b x":                         "-T needs a space before its value: write -T TYPE",
+		"-fTLS1.2 x":                      "-f needs a space before its value: write -f VALUE",
+		"-mPATCH x":                       "unknown flag -mPATCH (-h lists the flags)",
+		"-b1000 x":                        "unknown flag -b1000 (-h lists the flags)",
+		"-c10x y":                         `-c must be a whole number, got "10x"`,
+		"-= x":                            "unknown flag - (-h lists the flags)",
+		"-é x":                            "unknown flag -é (-h lists the flags)",
+		"--json -n 10 x":                  "-json needs a file, got -n",
+		"-json -htlm r.html x":            "-json needs a file, got -htlm",
+		"-n -c 10 x":                      "-n needs a value, got -c",
+		"-H -n 10 x":                      "-H needs a value, got -n",
+		"x -htlm r.html":                  "flags must come before the URL, got -htlm after it",
+	} {
+		_, err := Parse(strings.Fields(line))
+		require.EqualError(t, err, want, line)
+	}
+	_, err := ParseMerge([]string{"-htlm", "x.html", "m1.json"})
+	require.EqualError(t, err, "unknown flag -htlm: did you mean -html? (-h lists the flags)")
+}
+
+// TestValuesWithDashes has values that are no flags although they begin like one.
+func TestValuesWithDashes(t *testing.T) {
+	cfg, err := Parse([]string{"-data", "-verbose", "-H", "-rate: c", "-json=-n", "-html", "-", "x"})
+	require.NoError(t, err)
+	assert.Equal(t, "-verbose", string(cfg.Body))
+	assert.Equal(t, "c", cfg.Header.Get("-Rate"))
+	assert.Equal(t, []string{"-n", "-"}, []string{cfg.JSON, cfg.HTML})
+}
+
+// TestHelp has the only forms that print the help.
+func TestHelp(t *testing.T) {
+	for _, line := range []string{"-h", "--h", "-help", "--help", "-n 5 -h", "-k -help x"} {
+		_, err := Parse(strings.Fields(line))
+		require.ErrorIs(t, err, pflag.ErrHelp, line)
+	}
 }
 
 // TestK6Outputs checks the flag that replaces each output of k6, and that no password is quoted.
@@ -190,7 +259,7 @@ func TestEmptyValues(t *testing.T) {
 // TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
 func TestCommandHidesSecrets(t *testing.T) {
 	cfg, err := Parse([]string{
-		"-qkAbob:SECRET", "-C", "id=SECRET", "-HCookie: SECRET", "-P=bob:SECRET", "-Xbob:SECRET@p:1", "-verify=false", "-n7",
+		"-qkA", "bob:SECRET", "-C", "id=SECRET", "-H=Cookie: SECRET", "-P=bob:SECRET", "-X", "bob:SECRET@p:1", "-verify=false", "-n7",
 		"http://bob:SECRET@x/",
 	})
 	require.NoError(t, err)

@@ -12,7 +12,8 @@ func Usage() string {
 }
 
 const usageText = `loadtest measures an HTTP server with ab's flags and its report. Beyond ab it has open loops, SLOs,
-and contract checks. As in ab, one-letter flags can be bundled: -kc100. Longer names can have one dash or two.
+and contract checks. As in ab, one-letter flags can be bundled, and numbers attached: -kc100. Longer names can have one
+dash or two.
 
   go run ./loadtest                                             the original's benchmark against the reference server,
                                                                 run in this process, beside the original's figures
