@@ -88,5 +88,5 @@ Client:
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
 Exit codes: 0 success; 1 failed assertion, SLO or contract check, no 2xx response, unreachable target, search limited by
-this client, interrupted run, or unwritable file; 2 usage error.
+this client, interrupted run, or a file that cannot be read or written; 2 usage error.
 `
