@@ -62,7 +62,11 @@ func habits() map[string][]habit {
 			{command: "hey -z 10 URL", err: `-z must be a duration such as 30s, got "10"`},
 			{command: "hey URL -n 200", err: "flags must come before the URL, got -n after it"},
 			{command: "oha --version", works: printsVersion},
-			{command: "hey -n 200 -q 10 URL", err: "-q has no value: use -rate for the rate of all clients together"},
+			{command: "hey -n 200 -q 10 URL", err: "-q has no value here: use -rate for the rate of all clients together " +
+				"(hey's -q 10 is for each client)"},
+			{command: "hey -n 200 -q 10 -c 2 URL", err: "-q has no value here: use -rate 20 for the rate of all clients together " +
+				"(hey's -q 10 for each of 2 clients)"},
+			{command: "hey -c 50 URL", err: "-c must be at most -n (1), got 50; -n is 1 by default: add -n N or -duration D"},
 			{command: "hey -n 200 -m PUT -D body.json URL", err: "unknown flag -D: use -p FILE, or -u FILE for PUT"},
 			{command: "hey -n 200 -c 50 -disable-keepalive URL", err: "unknown flag -disable-keepalive: use -k=false"},
 			{command: "hey -n 200 -o csv URL", err: "unknown flag -o: use -json FILE, -html FILE, -e FILE or -g FILE"},
@@ -76,8 +80,9 @@ func habits() map[string][]habit {
 			{command: "loadtest hey -n 200 URL", err: "unknown command hey: leave it out, e.g. loadtest -n 1000 -c 10 URL" + server("hey")},
 		},
 		"vegeta": {
-			{command: "vegeta attack -rate=50 -duration=5s", err: "unknown command attack: use loadtest -rate 50 -duration 10s URL, " +
+			{command: "vegeta attack -rate=50 -duration=5s", err: "unknown command attack: use loadtest -rate 50 -duration 5s URL, " +
 				"with -targets FILE for vegeta's targets" + server("attack")},
+			{command: "loadtest -rate 50 -targets targets.txt", err: "-targets needs the server's URL as the last argument"},
 			{command: "vegeta report results.bin", err: "unknown command report: each run prints its report, -json FILE writes it, " +
 				"and loadtest merge FILE prints it again" + server("report")},
 			{command: "vegeta plot results.bin", err: "unknown command plot: use -html FILE for a page with charts" + server("plot")},
@@ -103,7 +108,9 @@ func habits() map[string][]habit {
 			{command: "k6 archive script.js", err: "unknown command archive: " + noScripts + server("archive")},
 			{command: "k6 cloud script.js", err: "unknown command cloud: run loadtest -json FILE URL on each machine, then " +
 				"loadtest merge FILES" + server("cloud")},
-			{command: "loadtest -n 100 -assert 'p(95)<200' URL", err: `-assert "p(95)<200": unknown metric: use p95 and a unit, e.g. p95<200ms`},
+			{command: "loadtest -n 100 -assert 'p(95)<200' URL", err: `-assert "p(95)<200": unknown metric: use p95<200ms`},
+			{command: "loadtest -n 100 -assert 'http_req_duration: p(95)<200' URL",
+				err: `-assert "http_req_duration: p(95)<200": unknown metric: use p95<200ms`},
 			{command: "loadtest -n 100 -assert 'rate<0.01' URL", err: `-assert "rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`},
 		},
 	}

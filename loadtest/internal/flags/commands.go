@@ -12,6 +12,9 @@ func commandError(args []string) error {
 		return nil
 	}
 	instead := commandHint(args[0])
+	if args[0] == "attack" {
+		instead = attackHint(args[1:])
+	}
 	if instead == "" {
 		return nil
 	}
@@ -29,8 +32,6 @@ func commandHint(word string) string {
 		return "there are no scripts, flags describe the load, e.g. loadtest -n 1000 -c 10 URL"
 	case "cloud":
 		return "run loadtest -json FILE URL on each machine, then loadtest merge FILES"
-	case "attack":
-		return "use loadtest -rate 50 -duration 10s URL, with -targets FILE for vegeta's targets"
 	case "report", "encode":
 		return "each run prints its report, -json FILE writes it, and loadtest merge FILE prints it again"
 	case "plot":

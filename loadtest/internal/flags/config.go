@@ -191,7 +191,7 @@ func (cfg *Config) limitErrors() {
 // validate returns the first rule that the flags break.
 func (cfg *Config) validate(given map[string]bool) error {
 	open := cfg.OpenLoop()
-	if err := validateRequest(given); err != nil {
+	if err := cmp.Or(validateRequest(given), cfg.needsURL(given)); err != nil {
 		return err
 	}
 	switch {
@@ -200,7 +200,7 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case cfg.Clients < 1 || cfg.Clients > math.MaxUint16:
 		return fmt.Errorf("-c must be from 1 to %d, got %d", math.MaxUint16, cfg.Clients)
 	case !open && int64(cfg.Clients) > cfg.Requests:
-		return fmt.Errorf("-c must be at most -n (%d), got %d", cfg.Requests, cfg.Clients)
+		return cfg.tooManyClients(given["n"])
 	case cfg.Transport != HTTP1 && cfg.Transport != NetHTTP:
 		return fmt.Errorf("-transport must be %s or %s, got %q", HTTP1, NetHTTP, cfg.Transport)
 	case cfg.Transport == HTTP1 && cfg.URL != nil && cfg.URL.Scheme == "https":
@@ -230,6 +230,15 @@ func (cfg *Config) validate(given map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// tooManyClients returns the error for more clients than requests.
+func (cfg *Config) tooManyClients(requestsGiven bool) error {
+	err := fmt.Errorf("-c must be at most -n (%d), got %d", cfg.Requests, cfg.Clients)
+	if cfg.Requests == 1 && !requestsGiven {
+		return fmt.Errorf("%w; -n is 1 by default: add -n N or -duration D", err)
+	}
+	return err
 }
 
 // validateSearch rejects what -find-max cannot do.
@@ -279,8 +288,19 @@ func (cfg *Config) validateServer() error {
 		return errors.New("-insecure and -cacert need an https URL")
 	case cfg.UnixSocket != "" && cfg.Proxy != nil:
 		return errors.New("-unix-socket and -X cannot be used together")
-	case cfg.Reference && (cfg.UnixSocket != "" || cfg.Proxy != nil || cfg.TargetsFile != "" || cfg.HasBody()):
-		return errors.New("-unix-socket, -X, -targets and bodies need a URL")
+	}
+	return nil
+}
+
+// needsURL returns an error that names the flag that needs a URL; nil if there is none.
+func (cfg *Config) needsURL(given map[string]bool) error {
+	if !cfg.Reference {
+		return nil
+	}
+	for _, flag := range []string{"targets", "unix-socket", "X", "p", "u", "data"} {
+		if given[flag] {
+			return fmt.Errorf("-%s needs the server's URL as the last argument", flag)
+		}
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func Parse(args []string) (*Config, error) {
 		return nil, err
 	}
 	positional := p.positional(args)
-	if err := cmp.Or(commandError(positional), checkOrder(positional, "URL")); err != nil {
+	if err := cmp.Or(p.rateError(args, positional), commandError(positional), checkOrder(positional, "URL")); err != nil {
 		return nil, err
 	}
 	if err := cfg.setURL(positional); err != nil {

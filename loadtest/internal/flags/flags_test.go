@@ -107,7 +107,24 @@ func TestUsageErrors(t *testing.T) {
 		"-vus 10 x":                   "unknown flag -vus: use -c",
 		"--vus=10 x":                  "unknown flag -vus: use -c",
 		"-disable-keepalive x":        "unknown flag -disable-keepalive: use -k=false",
-		"-q 50 x":                     "-q has no value: use -rate for the rate of all clients together",
+		"-q 50 x":                     "-q has no value here: use -rate for the rate of all clients together (hey's -q 50 is for each client)",
+		"-n 200 -q 10 -c 2 x":         "-q has no value here: use -rate 20 for the rate of all clients together (hey's -q 10 for each of 2 clients)",
+		"-c 4 -kq 0.5 -o csv x":       "-q has no value here: use -rate 2 for the rate of all clients together (hey's -q 0.5 for each of 4 clients)",
+		"-z 2s -q 50 -o csv x":        "-q has no value here: use -rate for the rate of all clients together (hey's -q 50 is for each client)",
+		"-q 10 -c=2 x":                "-q has no value here: use -rate 20 for the rate of all clients together (hey's -q 10 for each of 2 clients)",
+		"-q -5 x":                     "unknown flag -5 (-h lists the flags)",
+		"-q host x":                   `the URL must be the last argument, got "x" after it`,
+		"-ramp 10:100 x":              "unknown flag -ramp: use -rate 10:100, which is a ramp",
+		"-ramp-up 5s x":               "unknown flag -ramp-up: use -rate 10:100, which is a ramp",
+		"-threshold p95<200ms x":      "unknown flag -threshold: use -assert",
+		"-concurrency 10 x":           "unknown flag -concurrency: use -c",
+		"-requests=100 x":             "unknown flag -requests: use -n",
+		"-c 50 x":                     "-c must be at most -n (1), got 50; -n is 1 by default: add -n N or -duration D",
+		"-n 1 -c 50 x":                "-c must be at most -n (1), got 50",
+		"-rate 50 -targets t.txt":     "-targets needs the server's URL as the last argument",
+		"-unix-socket s":              "-unix-socket needs the server's URL as the last argument",
+		"-X p:1":                      "-X needs the server's URL as the last argument",
+		"-p f":                        "-p needs the server's URL as the last argument",
 		"-n 5 -a b:c x":               "unknown flag -a: use -A",
 		"--no-tui x":                  "unknown flag -no-tui: use -q",
 		"-timeout 5s -rate 5/s x":     "unknown flag -timeout: use -s",
@@ -118,7 +135,7 @@ func TestUsageErrors(t *testing.T) {
 		"-t2 -c10 -d30s x":            `-d must be a body, got "30s": use -duration 30s`,
 		"-c 10 -d 30s x":              `-d must be a body, got "30s": use -duration 30s`,
 		"-i -d {} x":                  "-i cannot be used with -p, -u or -data: HEAD has no body",
-		"-d {} -n 500":                "-unix-socket, -X, -targets and bodies need a URL",
+		"-d {} -n 500":                "-data needs the server's URL as the last argument",
 		"-p a -data {} x":             "-data cannot be used with -p or -u: each of them sets the body",
 		"-p a -u b x":                 "-p and -u cannot be used together: one is POST, the other PUT",
 		"-ip a x":                     "-i cannot be used with -p, -u or -data: HEAD has no body",
@@ -171,7 +188,7 @@ func TestMistypedFlags(t *testing.T) {
 		"--htlm r.html x":                 "unknown flag -htlm: did you mean -html? (-h lists the flags)",
 		"-HTML r.html x":                  "unknown flag -HTML: did you mean -html? (-h lists the flags)",
 		"-findmax -n 3 x":                 "unknown flag -findmax: did you mean -find-max? (-h lists the flags)",
-		"-verison":                        "unknown flag -verison: did you mean -version? (-h lists the flags)",
+		"-vresion":                        "unknown flag -vresion: did you mean -version? (-h lists the flags)",
 		"-Version":                        "unknown flag -Version: did you mean -version? (-h lists the flags)",
 		"-asert p99<1s x":                 "unknown flag -asert: did you mean -assert? (-h lists the flags)",
 		"-http3 x":                        "unknown flag -http3 (-h lists the flags)",
@@ -196,7 +213,7 @@ func TestMistypedFlags(t *testing.T) {
 		"-keout.csv x":                    "-e needs a space before its value: write -e FILE",
 		"-Ta/b x":                         "-T needs a space before its value: write -T TYPE",
 		"-fTLS1.2 x":                      "-f needs a space before its value: write -f VALUE",
-		"-mPATCH x":                       "unknown flag -mPATCH (-h lists the flags)",
+		"-mPATCH x":                       "unknown flag -mPATCH (-h lists the flags; -m needs a space before its value)",
 		"-b1000 x":                        "unknown flag -b1000 (-h lists the flags)",
 		"-c10x y":                         `-c must be a whole number, got "10x"`,
 		"-= x":                            "unknown flag - (-h lists the flags)",
@@ -228,6 +245,21 @@ func TestHelp(t *testing.T) {
 	for _, line := range []string{"-h", "--h", "-help", "--help", "-n 5 -h", "-k -help x"} {
 		_, err := Parse(strings.Fields(line))
 		require.ErrorIs(t, err, pflag.ErrHelp, line)
+	}
+}
+
+// TestAttack has commands of vegeta: the error repeats their load.
+func TestAttack(t *testing.T) {
+	for line, want := range map[string]string{
+		"attack":                       "-rate 50 -duration 10s URL, with -targets FILE for vegeta's targets",
+		"attack -rate=50 -duration=2s": "-rate 50 -duration 2s URL, with -targets FILE for vegeta's targets",
+		"attack -lazy -rate 6000/m -targets t.txt":  "-rate 6000/m -duration 10s -targets t.txt URL",
+		"attack --rate=0 -name x -max-workers=5":    "-c 5 -duration 10s URL, with -targets FILE for vegeta's targets",
+		"attack -body f -timeout 5s -insecure":      "-rate 50 -duration 10s -s 5s -p f -insecure URL, with -targets FILE for vegeta's targets",
+		"attack -header Cookie:SECRET -rate=SECRET": "-duration 10s URL, with -targets FILE for vegeta's targets",
+	} {
+		_, err := Parse(strings.Fields(line))
+		require.EqualError(t, err, "unknown command attack: use loadtest "+want+"; for a server of that name use http://attack/")
 	}
 }
 

@@ -68,6 +68,41 @@ func checkData(text string) error {
 	return nil
 }
 
+// rateError returns an error if -q of hey or oha, which is a rate, ends the flags: here, -q has no value. In hey it is
+// the rate of each client.
+func (p *parser) rateError(args, positional []string) error {
+	flags := args[:len(args)-len(positional)]
+	if !p.cfg.Quiet || len(flags) == 0 || len(positional) < 2 || !strings.HasSuffix(flags[len(flags)-1], "q") {
+		return nil
+	}
+	given := positional[0]
+	if rate, err := strconv.ParseFloat(given, 64); err != nil || !(rate > 0) {
+		return nil //nolint:nilerr // no rate, so another rule applies
+	} else if n := p.clients(positional[1:]); n > 0 {
+		return fmt.Errorf("-q has no value here: use -rate %s for the rate of all clients together "+
+			"(hey's -q %s for each of %d clients)", strconv.FormatFloat(rate*float64(n), 'f', -1, 64), given, n)
+	}
+	return fmt.Errorf("-q has no value here: use -rate for the rate of all clients together "+
+		"(hey's -q %s is for each client)", given)
+}
+
+// clients returns the value of -c, also if it is among the arguments that have not been parsed; 0 if there is none.
+func (p *parser) clients(rest []string) int {
+	if p.given["c"] {
+		return p.cfg.Clients
+	}
+	for i, arg := range rest {
+		value, ok := strings.CutPrefix(arg, "-c")
+		if ok && value == "" && i+1 < len(rest) {
+			value = rest[i+1]
+		}
+		if n, err := strconv.Atoi(strings.TrimPrefix(value, "=")); ok && err == nil && n > 0 {
+			return n
+		}
+	}
+	return 0
+}
+
 // isProxy reports whether the value of -x is the address of a proxy, as in hey and oha, and not ab's table attributes.
 func isProxy(s string) bool {
 	if strings.Contains(s, "://") {

@@ -1,44 +1,60 @@
 package flags
 
+import "slices"
+
 // hint returns what to use instead of a flag of ab, hey, oha, vegeta, wrk or k6; "" if there is nothing.
 func hint(name string) string {
-	switch name {
-	case "vus", "workers", "max-workers", "connections":
-		return "use -c"
-	case "iterations", "max-requests":
-		return "use -n"
-	case "a", "basic-auth":
-		return "use -A"
-	case "D", "body":
-		return "use -p FILE, or -u FILE for PUT"
-	case "host":
-		return "use -H 'Host: NAME'"
-	case "U", "header", "user-agent":
-		return "use -H 'NAME: VALUE'"
-	case "B", "laddr", "local-ips":
-		return "the local address cannot be chosen: the system's routes determine it"
-	case "E", "cert":
-		return "client certificates are not supported: -cacert FILE is for the server's certificate"
-	case "timeout":
-		return "use -s"
-	case "threads":
-		return "use -cpus"
-	case "o", "out", "output", "output-format", "summary-export", "format":
-		return "use -json FILE, -html FILE, -e FILE or -g FILE"
-	case "stage":
-		return "use a ramp: -rate 1000:20000"
-	case "qps", "rps", "latency-correction":
-		return "use -rate"
-	case "no-tui":
-		return "use -q"
-	case "keepalive", "disable-keepalive":
-		return "use -k=false"
-	case "h2", "http2":
-		return "use -transport net/http with an https URL"
-	case "root-certs":
-		return "use -cacert FILE"
-	case "disable-redirects", "redirects", "disable-compression", "latency", "no-color":
-		return "it is not needed: redirects are not followed, nothing is compressed, and latencies are always shown"
+	for _, h := range hints() {
+		if slices.Contains(h.names, name) {
+			return h.instead
+		}
 	}
 	return ""
+}
+
+type flagHint struct {
+	names   []string
+	instead string
+}
+
+func hints() []flagHint {
+	return []flagHint{
+		{
+			[]string{"vus", "workers", "max-workers", "connections", "concurrency", "concurrent", "clients", "users"},
+			"use -c",
+		},
+		{[]string{"iterations", "max-requests", "requests", "num-requests"}, "use -n"},
+		{[]string{"a", "basic-auth"}, "use -A"},
+		{[]string{"D", "body"}, "use -p FILE, or -u FILE for PUT"},
+		{[]string{"host"}, "use -H 'Host: NAME'"},
+		{[]string{"U", "header", "user-agent"}, "use -H 'NAME: VALUE'"},
+		{
+			[]string{"B", "laddr", "local-ips"},
+			"the local address cannot be chosen: the system's routes determine it",
+		},
+		{
+			[]string{"E", "cert"},
+			"client certificates are not supported: -cacert FILE is for the server's certificate",
+		},
+		{[]string{"timeout"}, "use -s"},
+		{[]string{"threads"}, "use -cpus"},
+		{
+			[]string{"o", "out", "output", "output-format", "summary-export", "format"},
+			"use -json FILE, -html FILE, -e FILE or -g FILE",
+		},
+		{[]string{"stage", "stages", "ramp", "ramp-up", "rampup"}, "use -rate 10:100, which is a ramp"},
+		{[]string{"threshold", "thresholds"}, "use -assert"},
+		{[]string{"method"}, "use -m"},
+		{[]string{"proxy"}, "use -X"},
+		{[]string{"cookie"}, "use -C"},
+		{[]string{"qps", "rps", "latency-correction"}, "use -rate"},
+		{[]string{"no-tui", "quiet", "silent"}, "use -q"},
+		{[]string{"keepalive", "disable-keepalive"}, "use -k=false"},
+		{[]string{"h2", "http2"}, "use -transport net/http with an https URL"},
+		{[]string{"root-certs"}, "use -cacert FILE"},
+		{
+			[]string{"disable-redirects", "redirects", "disable-compression", "latency", "no-color"},
+			"it is not needed: redirects are not followed, nothing is compressed, and latencies are always shown",
+		},
+	}
 }

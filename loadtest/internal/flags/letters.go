@@ -16,7 +16,7 @@ const (
 	numeric = "nctsvz"
 
 	// alone are the one-letter flags that cannot be bundled: those that end the program and those without effect. They
-	// would hide a mistyped long flag: -verison would print the version.
+	// would hide a mistyped long flag: -htlm would print the help.
 	alone = "hVrSwIdxybfZ"
 
 	maxSplit = 3 // letters, at most, that are taken for bundled flags in an error
@@ -132,20 +132,23 @@ func (p *parser) unknown(name string) error {
 	return fmt.Errorf("unknown flag -%s (-h lists the flags)", shown)
 }
 
-// splitError returns an error that says how to write bundled flags or an attached value that bundle rejects; nil for a
-// word.
+// splitError returns an error that says how to write bundled flags or an attached value that bundle rejects; nil for
+// other names.
 func (p *parser) splitError(name string) error {
 	flags, attached := p.letters(name)
+	if flags == nil {
+		return nil
+	}
+	last := flags[len(flags)-1].Name
 	isOther := func(r rune) bool { return !isWordRune(r) }
 	switch {
-	case flags == nil:
-	case attached != "":
-		f := flags[len(flags)-1].Name
-		if !strings.Contains(numeric, f) && strings.ContainsFunc(attached, isOther) {
-			return fmt.Errorf("-%s needs a space before its value: write -%s %s", f, f, valueName(f))
-		}
-	case len(flags) <= maxSplit:
+	case attached == "" && len(flags) <= maxSplit:
 		return errors.New("unknown flag -" + name + ": write -" + strings.Join(strings.Split(name, ""), " -"))
+	case attached == "" || strings.Contains(numeric, last):
+	case strings.ContainsFunc(attached, isOther): // it may be a secret
+		return fmt.Errorf("-%s needs a space before its value: write -%s %s", last, last, valueName(last))
+	case !strings.Contains(attached, "-") && !strings.Contains(alone, last):
+		return fmt.Errorf("unknown flag -%s (-h lists the flags; -%s needs a space before its value)", name, last)
 	}
 	return nil
 }
@@ -174,7 +177,7 @@ func sortLetters(s string) string {
 	return string(letters)
 }
 
-// isFlag reports whether an argument in the place of a value is a flag. A value that is free text may begin with a dash.
+// isFlag reports whether an argument in the place of a value is a flag. Free text may begin with a dash.
 func (p *parser) isFlag(arg string, freeText bool) bool {
 	if len(arg) < 2 || arg[0] != '-' {
 		return false

@@ -23,9 +23,6 @@ func (cfg *Config) setURL(args []string) (err error) {
 		cfg.Reference = true
 		return nil
 	}
-	if _, err := strconv.ParseFloat(args[0], 64); err == nil && cfg.Quiet && len(args) > 1 {
-		return errors.New("-q has no value: use -rate for the rate of all clients together")
-	}
 	if isJSON(args[len(args)-1]) && (isJSON(cfg.Compare) || args[0] == "compare") {
 		return errors.New("to compare the runs of two -json files, use loadtest merge -compare OLD.json NEW.json")
 	}

@@ -115,7 +115,10 @@ func parseClause(text string) (Clause, error) {
 		return Clause{}, fmt.Errorf("%q: a clause must have the form METRIC OP VALUE, e.g. p99<50ms", text)
 	}
 	c := Clause{text: text, op: op, metric: strings.ToLower(strings.TrimSpace(text[:at]))}
-	value := strings.TrimSpace(text[at+len(op):])
+	value := joinUnit(text[at+len(op):])
+	if hasClause(value) {
+		return Clause{}, fmt.Errorf("%q: separate clauses by commas", text)
+	}
 	factor, relative, err := parseRelative(value)
 	if err != nil {
 		return Clause{}, fmt.Errorf("%q: %w", text, err)
@@ -148,18 +151,40 @@ func parseClause(text string) (Clause, error) {
 		}
 		return c, nil
 	}
-	if instead := hint(c.metric); instead != "" {
+	if instead := hint(c.metric, op, value); instead != "" {
 		return Clause{}, fmt.Errorf("%q: unknown metric: use %s", text, instead)
 	}
 	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of "+
 		"min, mean, max, rps, %s; got %q", text, strings.Join(counts(), ", "), c.metric)
 }
 
-// hint returns what to use instead of a metric of k6; "" if there is nothing.
-func hint(metric string) string {
+// joinUnit removes the space between a number and its unit, as in 50 ms and 1 %.
+func joinUnit(value string) string {
+	value = strings.TrimSpace(value)
+	fields := strings.Fields(value)
+	const digits = "0123456789"
+	if len(fields) != 2 || strings.Trim(fields[0], digits+".") != "" || strings.ContainsAny(fields[1][:1], digits) {
+		return value
+	}
+	return fields[0] + fields[1]
+}
+
+// hasClause reports whether the value of a clause ends with another clause.
+func hasClause(value string) bool {
+	return strings.ContainsAny(value, ";&|") || strings.IndexAny(value, "<>=!") > 0
+}
+
+// hint returns what to use instead of a metric of k6; "" if there is nothing. In k6, a threshold may name the metric
+// before a colon, and latencies are in milliseconds.
+func hint(metric, op, value string) string {
+	metric = strings.TrimSpace(metric[strings.LastIndexByte(metric, ':')+1:])
+	percentile := Clause{metric: strings.NewReplacer("(", "", ")", "").Replace(metric)}
 	switch {
-	case strings.HasPrefix(metric, "p("):
-		return strings.NewReplacer("(", "", ")", "").Replace(metric) + " and a unit, e.g. p95<200ms"
+	case percentile.isLatency():
+		if _, err := strconv.ParseFloat(value, 64); err == nil {
+			value += "ms"
+		}
+		return percentile.metric + op + value
 	case metric == "avg":
 		return "mean, e.g. mean<200ms"
 	case metric == "med":

@@ -1,0 +1,62 @@
+package flags
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
+)
+
+// attackHint returns the command that generates the same load as "vegeta attack" with these arguments.
+func attackHint(args []string) string {
+	set := pflag.NewFlagSet("vegeta attack", pflag.ContinueOnError)
+	set.ParseErrorsAllowlist.UnknownFlags = true
+	set.Usage = func() {}
+	rate := set.String("rate", "", "")
+	duration := set.String("duration", "", "")
+	targets := set.String("targets", "", "")
+	body := set.String("body", "", "")
+	clients := set.String("max-workers", "", "")
+	timeout := set.String("timeout", "", "")
+	insecure := set.Bool("insecure", false, "")
+	for _, name := range []string{"lazy", "h2c", "chunked"} {
+		set.Bool(name, false, "")
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--") {
+			args[i] = "-" + arg // vegeta's flags have one dash
+		}
+	}
+	_ = set.Parse(args) // the error below helps, too, if some flags are wrong
+
+	var b strings.Builder
+	add := func(flag, value string) {
+		if value != "" {
+			b.WriteString(" " + flag + " " + value)
+		}
+	}
+	if _, err := attack.ParseRate(*rate); err == nil {
+		add("-rate", *rate)
+	} else if *rate == "" {
+		add("-rate", "50") // vegeta's default
+	}
+	add("-c", *clients)
+	if *duration == "" {
+		*duration = openDuration.String()
+	}
+	add("-duration", *duration)
+	add("-s", *timeout)
+	add("-p", *body)
+	if *insecure {
+		b.WriteString(" -insecure")
+	}
+	note := ", with -targets FILE for vegeta's targets"
+	if *targets != "" {
+		add("-targets", *targets)
+		note = ""
+	}
+	return "use loadtest" + b.String() + " URL" + note
+}
