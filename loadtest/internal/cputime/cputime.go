@@ -42,11 +42,14 @@ func (s Share) Full() bool {
 	return s.Used >= substantial && s.Used+s.Waited >= full
 }
 
-// String describes the share.
+// String describes the share. The time for which the process needed a CPU is what it used and waited for, at most all
+// the time of its CPUs.
 func (s Share) String() string {
-	text := fmt.Sprintf("it used %.0f%% of its CPU time", 100*s.Used)
-	if waited := 100 * min(s.Waited, 1-min(s.Used, 1)); waited >= 1 {
-		text += fmt.Sprintf(" and waited for another %.0f%%", waited)
+	const mostly, noticeable = 0.9, 0.01
+	needed := s.Used + min(s.Waited, 1-min(s.Used, 1))
+	if s.Used >= mostly || needed-s.Used < noticeable {
+		return fmt.Sprintf("it used %.0f%% of its CPU time", 100*s.Used)
 	}
-	return text
+	return fmt.Sprintf("it had a CPU for only %.0f%% of the time it needed one: "+
+		"stop other programs here, or use another machine", 100*s.Used/needed)
 }

@@ -24,11 +24,16 @@ func TestShareSince(t *testing.T) {
 		"half of two":    {usage(0, 0), usage(2, 0), 2 * time.Second, 2, Share{Used: 0.5}, false, "it used 50% of its CPU time"},
 		"waits": {
 			usage(0, 0), usage(0.5, 2), time.Second, 1, Share{Used: 0.5, Waited: 2}, true,
-			"it used 50% of its CPU time and waited for another 50%",
+			"it had a CPU for only 50% of the time it needed one: stop other programs here, or use another machine",
 		},
+		"waits a little": {
+			usage(0, 0), usage(0.6, 0.2), time.Second, 1, Share{Used: 0.6, Waited: 0.2}, false,
+			"it had a CPU for only 75% of the time it needed one: stop other programs here, or use another machine",
+		},
+		"uses most of it": {usage(0, 0), usage(0.95, 2), time.Second, 1, Share{Used: 0.95, Waited: 2}, true, "it used 95% of its CPU time"},
 		"idle on a busy machine": {
 			usage(0, 0), usage(0.1, 2), time.Second, 1, Share{Used: 0.1, Waited: 2}, false,
-			"it used 10% of its CPU time and waited for another 90%",
+			"it had a CPU for only 10% of the time it needed one: stop other programs here, or use another machine",
 		},
 		"a thread has ended":  {usage(0, 5), usage(0.5, 2), time.Second, 1, Share{Used: 0.5}, false, "it used 50% of its CPU time"},
 		"no time has elapsed": {usage(0, 0), usage(1, 0), 0, 1, Share{}, false, "it used 0% of its CPU time"},
