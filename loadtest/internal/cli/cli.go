@@ -63,11 +63,24 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		}
 	}
-	if len(failures) > 0 {
-		return exitFailed
+	switch {
+	case len(failures) == 0:
+		return exitOK
+	case errors.Is(failures[0], errUsage):
+		return exitUsage
 	}
-	return exitOK
+	return exitFailed
 }
+
+// errUsage is the kind of an error in the command line that needs the files it names to be found.
+var errUsage = errors.New("usage error")
+
+// A usageError is an errUsage with its text.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func (e usageError) Is(target error) bool { return target == errUsage }
 
 // errCheckFailed reports a failed assertion, SLO or contract check.
 var errCheckFailed = errors.New("check failed")
@@ -107,6 +120,9 @@ func (c *command) run(ctx context.Context) (err error) {
 		fmt.Fprintf(c.stderr, "loadtest: the proxy of the environment is ignored: use -X or -transport %s\n", flags.NetHTTP)
 	}
 	if c.target, err = newTarget(ctx, c.cfg); err != nil {
+		return err
+	}
+	if err = c.checkBaseline(); err != nil {
 		return err
 	}
 	if c.cfg.Metrics != "" {

@@ -282,7 +282,7 @@ func TestSingular(t *testing.T) {
 	page, targets := filepath.Join(t.TempDir(), "r.html"), writeFile(t, "targets", "GET /\n")
 	out, errs, code := call(t.Context(), "-targets", targets, "-html", page, respond(t, http.StatusNotFound).URL)
 	assert.Equal(t, exitFailed, code)
-	assert.Equal(t, "loadtest: no request succeeded: 1 of 1 response was non-2xx\n", errs)
+	assert.Equal(t, "loadtest: no request succeeded: 1 of 1 response was 404 Not Found; -v 2 prints the first\n", errs)
 	assert.Contains(t, out, "Document Path:          1 request, from "+targets)
 	assert.Contains(t, out, "like ab: 1 client.\n")
 	content, err := os.ReadFile(page)

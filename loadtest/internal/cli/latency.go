@@ -25,6 +25,14 @@ func (c *command) printLatency(d *record.Distribution, open bool) {
 	}
 }
 
+// percentileText returns a percentile in milliseconds; "-" if there are no samples.
+func percentileText(d *record.Distribution, percent float64) string {
+	if d.Count() == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.3f", milliseconds(d.Percentile(percent)))
+}
+
 // histogram draws the distribution with one line per bound. The bounds are 1, 2 and 5 times powers of ten, so that the
 // histograms of two runs can be compared line by line.
 func histogram(d *record.Distribution) string {

@@ -2,17 +2,14 @@ package cli
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/flags"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -23,40 +20,27 @@ func (c *command) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r := combine(runs)
-	result := r.result(r.planned())
+	r, result := combine(runs), reported(runs)
 	result.Updates = fetchUpdates(ctx, r)
-	if len(runs) > 1 {
-		for _, one := range runs {
-			result.Repeats = append(result.Repeats, one.repeated())
-		}
-	}
 	if len(old) > 0 {
-		all := combine(old)
-		c.out.baseline = all.result(all.planned())
+		c.out.baseline = reported(old)
 	}
 	if r.comparison, err = c.comparison(runs, old); err != nil {
 		return err
 	}
-	result.Interrupted = ctx.Err() != nil
+	if result.Interrupted = ctx.Err() != nil; !result.Interrupted {
+		result.Incomparable = c.nothingToCompare()
+	}
 	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(c.cfg.Assertions)
 	c.writeFiles(result, &r.summary)
 	if err := c.print(&r.summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
-	failed := slices.IndexFunc(runs, func(one *run) bool { return one.summary.Good == 0 })
-	switch {
-	case result.Interrupted:
+	if result.Interrupted {
 		return c.interrupted(runs, old)
-	case r.summary.Good == 0:
-		return r.noSuccessError()
-	case failed >= 0:
-		return fmt.Errorf("run %d of %d: %w", failed+1, len(runs), runs[failed].noSuccessError())
-	case result.Verdict == report.VerdictFail:
-		return errCheckFailed
 	}
-	return nil
+	return failure(result, c.responseHint(&r.summary))
 }
 
 // measure runs one load on a target.
@@ -107,25 +91,12 @@ func (c *command) liveView(r *run, requests int64) *liveView {
 	return v
 }
 
-// noSuccessError describes a run without a single 2xx response.
-func (r *run) noSuccessError() error {
-	s := &r.summary
-	switch {
-	case s.Non2xx > 0:
-		return fmt.Errorf("no request succeeded: %d of %s non-2xx", s.Non2xx,
-			report.Plural(s.Attempts(), "response was", "responses were"))
-	case len(s.Failures) > 0:
-		return fmt.Errorf("no request succeeded: %s", s.Failures[0].Error+certificateHint(s.Failures[0].Error))
+// responseHint returns how to see a response of a run without success; "" if there is none, or if it is printed.
+func (c *command) responseHint(s *record.Summary) string {
+	if s.First == nil || s.Good > 0 || c.cfg.Verbosity >= printsFirst {
+		return ""
 	}
-	return errors.New("no request succeeded: no response arrived before the end of the run")
-}
-
-// certificateHint returns what to do about a certificate that is not trusted; "" for other failures.
-func certificateHint(failure string) string {
-	if strings.HasPrefix(failure, (&tls.CertificateVerificationError{Err: errors.New("")}).Error()) {
-		return "; use -cacert or -insecure"
-	}
-	return ""
+	return fmt.Sprintf("; -v %d prints the first", printsFirst)
 }
 
 // printBenchmarking prints the line that ab prints at the start; inline omits its end.
@@ -139,26 +110,36 @@ func (c *command) printBenchmarking(cfg *flags.Config, inline bool) {
 
 // result returns the results of the run as they are written to files.
 func (r *run) result(requests int64) *report.Run {
-	cfg := r.cfg
 	host, _ := os.Hostname() // left empty on an error
+	result := r.setup()
+	result.Schema, result.Name = report.Schema, r.cfg.URL.Host+" "+r.start.Format(time.DateTime)
+	result.Date, result.Command, result.Contract = r.start.UTC().Truncate(time.Millisecond), r.cfg.Command, r.contract
+	result.Host = report.Host{
+		Name: host, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPUsUsed: runtime.GOMAXPROCS(0),
+		GoVersion: runtime.Version(),
+	}
+	result.Load.Requests, result.Load.Unsent = requests, r.unsent
+	if r.schedule != nil {
+		result.Offered = r.offered()
+	}
+	result.Client.CPU, result.SuccessfulPerSecond = r.cpu, r.rate()
+	result.Fill(&r.summary)
+	return result
+}
+
+// setup returns the part of the results that is known before the run.
+func (r *run) setup() *report.Run {
+	cfg := r.cfg
 	result := &report.Run{
-		Schema: report.Schema, Name: cfg.URL.Host + " " + r.start.Format(time.DateTime),
-		Date: r.start.UTC().Truncate(time.Millisecond), Command: cfg.Command, Contract: r.contract,
-		Host: report.Host{
-			Name: host, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPUsUsed: runtime.GOMAXPROCS(0),
-			GoVersion: runtime.Version(),
-		},
+		Name: cfg.URL.Host,
 		Target: report.Target{
 			URL: cfg.RedactedURL(), Method: cfg.Method,
 			Hostname: cfg.URL.Hostname(), Port: cfg.Port(), Path: cfg.RequestTarget,
 		},
 		Load: report.Load{
-			Mode: "closed", Requests: requests, Unsent: r.unsent, Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive,
-			AnyLength: r.anyLength(), Transport: cfg.Transport,
+			Mode: "closed", Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive, AnyLength: r.anyLength(),
+			Transport: cfg.Transport,
 		},
-	}
-	if r.schedule != nil {
-		result.Offered = r.offered()
 	}
 	if n := len(r.target.requests); n > 0 {
 		result.Target.Method, result.Target.Requests = "", n
@@ -170,7 +151,5 @@ func (r *run) result(requests int64) *report.Run {
 	if cfg.Rate != nil {
 		result.Load.Mode, result.Load.Rate = "open", cfg.Rate.String()
 	}
-	result.Client.CPU, result.SuccessfulPerSecond = r.cpu, r.rate()
-	result.Fill(&r.summary)
 	return result
 }

@@ -20,22 +20,17 @@ func (c *command) merge(context.Context) (err error) {
 	if c.cfg.UsesStdout() {
 		c.stdout = c.stderr
 	}
-	runs := make([]*report.Run, 0, len(c.cfg.Files))
-	for _, name := range c.cfg.Files {
-		run, err := readRun(name)
-		if err != nil {
-			return err
-		}
-		if i := slices.IndexFunc(runs, run.Same); i >= 0 {
-			return fmt.Errorf("cannot merge %s and %s: both are the same run", c.cfg.Files[i], name)
-		}
-		runs = append(runs, run)
-	}
-	result, err := report.Merge(runs)
+	runs, err := readRuns(c.cfg.Files)
 	if err != nil {
 		return err
 	}
-	result.Command = c.cfg.Command
+	result, err := c.mergeRuns(runs)
+	if err != nil {
+		return err
+	}
+	if text := c.incomparable(result); text != "" {
+		return errors.New(text)
+	}
 	metrics, err := result.Metrics()
 	if err != nil {
 		return err
@@ -54,16 +49,56 @@ func (c *command) merge(context.Context) (err error) {
 	if err := c.print(&summary, result); ignoreClosedPipe(err) != nil {
 		return err
 	}
-	switch {
-	case result.Interrupted:
+	if result.Interrupted {
 		first := slices.IndexFunc(runs, func(r *report.Run) bool { return r.Interrupted })
 		return fmt.Errorf("the run in %s was interrupted, so its figures are incomplete: repeat it", c.cfg.Files[first])
-	case result.Counts.Good == 0:
-		return errors.New("no request succeeded")
+	}
+	return failure(result, "")
+}
+
+// mergeRuns merges the runs of the files.
+func (c *command) mergeRuns(runs []*report.Run) (*report.Run, error) {
+	result, err := report.Merge(c.cfg.Files, runs)
+	switch {
+	case errors.Is(err, report.ErrDifferentTimes) && len(runs) == 2:
+		return nil, fmt.Errorf("%w; to compare them: loadtest merge -compare %s %s", err, c.cfg.Files[0], c.cfg.Files[1])
+	case err != nil:
+		return nil, err
+	}
+	if note := report.TargetsNote(runs); note != "" {
+		fmt.Fprintf(c.stderr, "loadtest: note: %s\n", note)
+	}
+	result.Command, result.Incomparable = c.cfg.Command, c.nothingToCompare()
+	return result, nil
+}
+
+// failure returns why a run failed; nil if it did not. The hint is for a run without a 2xx response.
+func failure(result *report.Run, hint string) error {
+	switch {
+	case result.NoSuccess() != "":
+		return errors.New(result.NoSuccess() + hint)
+	case result.Incomparable != "":
+		return errors.New(result.Incomparable)
 	case result.Verdict == report.VerdictFail:
 		return errCheckFailed
 	}
 	return nil
+}
+
+// readRuns reads the -json files of different runs.
+func readRuns(names []string) ([]*report.Run, error) {
+	runs := make([]*report.Run, 0, len(names))
+	for _, name := range names {
+		run, err := readRun(name)
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(runs, run.Same); i >= 0 {
+			return nil, fmt.Errorf("cannot merge %s and %s: both are the same run", names[i], name)
+		}
+		runs = append(runs, run)
+	}
+	return runs, nil
 }
 
 // readRun reads the -json file of a run.

@@ -44,8 +44,18 @@ func (c *command) printDetails(s *record.Summary, result *report.Run) {
 	c.printFirst(s)
 }
 
-// printChecks writes the outcome of the assertions, and the comparison with the baseline.
+// printChecks writes the comparison with the baseline, the outcome of the assertions, and the verdict.
 func (c *command) printChecks(result *report.Run) error {
+	if c.out.baseline != nil {
+		fmt.Fprintln(c.stdout)
+		if err := report.Compare(c.stdout, c.out.baseline, result); err != nil {
+			return err
+		}
+	}
+	conclusion := result.Conclusion()
+	if c.out.baseline != nil && len(conclusion) > 0 {
+		fmt.Fprintln(c.stdout)
+	}
 	for _, a := range result.Assertions {
 		verdict := "PASS"
 		if !a.Met {
@@ -53,17 +63,18 @@ func (c *command) printChecks(result *report.Run) error {
 		}
 		fmt.Fprintf(c.stdout, "%s %s: %s\n", verdict, a.Clause, a.Measured)
 	}
-	if c.out.baseline == nil {
-		return nil
+	for _, line := range conclusion {
+		fmt.Fprintln(c.stdout, line)
 	}
-	fmt.Fprintln(c.stdout)
-	return report.Compare(c.stdout, c.out.baseline, result)
+	return nil
 }
+
+// printsFirst is the value of -v from which on the first response is printed.
+const printsFirst = 2
 
 // printFirst writes the first response, from -v 2 on.
 func (c *command) printFirst(s *record.Summary) {
-	const verbose = 2
-	if first := s.First; first != nil && c.cfg.Verbosity >= verbose {
+	if first := s.First; first != nil && c.cfg.Verbosity >= printsFirst {
 		fmt.Fprintf(c.stdout, "\nFirst response: status %d\n%s\n", first.Status, first.Body)
 	}
 }

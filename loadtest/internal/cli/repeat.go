@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -74,9 +75,9 @@ func (c *command) runs() int {
 
 // printRepeat reports the current one of several runs.
 func (c *command) printRepeat(r *run) {
-	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %.3f ms, 99%% %.3f ms, %s\n",
-		c.currentRun, r.rate(), milliseconds(r.summary.Latency.Percentile(50)),
-		milliseconds(r.summary.Latency.Percentile(99)), report.Plural(r.summary.Errors(), "error", "errors"))
+	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %s ms, 99%% %s ms, %s\n",
+		c.currentRun, r.rate(), percentileText(r.summary.Latency, 50), percentileText(r.summary.Latency, 99),
+		report.Plural(r.summary.Errors(), "error", "errors"))
 }
 
 // interrupted returns the error after an interruption, with the number of requests that ended and of those planned in
@@ -119,6 +120,18 @@ func combine(runs []*run) *run {
 	return &all
 }
 
+// reported returns runs of the same load as one result, with each of them if there are several.
+func reported(runs []*run) *report.Run {
+	all := combine(runs)
+	result := all.result(all.planned())
+	if len(runs) > 1 {
+		for _, one := range runs {
+			result.Repeats = append(result.Repeats, one.repeated())
+		}
+	}
+	return result
+}
+
 // repeated returns one of several runs as it is written to files.
 func (r *run) repeated() *report.Run {
 	result := r.result(r.planned())
@@ -143,6 +156,52 @@ func (c *command) comparison(runs, old []*run) (*slo.Comparison, error) {
 		}
 	}
 	return comparison, nil
+}
+
+// checkBaseline rejects a file of -compare that the run cannot be compared with, before the run.
+func (c *command) checkBaseline() error {
+	if text := c.nothingToCompare(); text != "" {
+		return errors.New(text)
+	}
+	current := (&run{cfg: c.cfg, target: c.target}).setup()
+	if c.cfg.FindMax {
+		current.Search = &report.Search{SLO: c.cfg.SLOText}
+	}
+	if text := c.incomparable(current); text != "" {
+		return usageError(text)
+	}
+	return nil
+}
+
+// incomparable says why clauses cannot refer to the runs of -compare; "" if they can, or if none does.
+func (c *command) incomparable(current *report.Run) string {
+	if !c.cfg.ComparesOld() || c.out.baseline == nil {
+		return ""
+	}
+	if c.out.baseline.Interrupted {
+		return "not comparable: the old run was interrupted, so its figures are incomplete"
+	}
+	if text := report.Difference(c.out.baseline, current); text != "" {
+		return "not comparable: " + text
+	}
+	return ""
+}
+
+// nothingToCompare says that a run of -compare has no 2xx response; "" if there is no -compare, or all runs have one.
+func (c *command) nothingToCompare() string {
+	if c.out.baseline == nil {
+		return ""
+	}
+	text := c.out.baseline.NoSuccess()
+	switch {
+	case text == "":
+		return ""
+	case c.cfg.CompareURL != nil:
+		text = c.out.baseline.Target.URL + " (the old server): " + text
+	default:
+		text = c.cfg.Compare + " (the old run): " + text
+	}
+	return text + "; there is nothing to compare with"
 }
 
 // baselineMetrics returns the metrics of the runs in the file of -compare, if a clause refers to them.

@@ -41,6 +41,7 @@ const inspect = `[...document.querySelectorAll("figure > div")].map(div => {
 func closed() *Run {
 	run := example()
 	run.Search, run.Assertions, run.Contract.Violations, run.Errors, run.Interrupted = nil, nil, 0, nil, false
+	run.FailedParts, run.Incomparable = nil, ""
 	for i := range run.Timeline {
 		run.Timeline[i].Errors = 0
 	}

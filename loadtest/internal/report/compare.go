@@ -1,7 +1,6 @@
 package report
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -33,7 +32,10 @@ func Compare(w io.Writer, old, current *Run) error {
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	difference := setupDifference(old, current)
+	difference := withoutRatios(old, current)
+	if text := latencyStart(old, current); text != "" {
+		fmt.Fprintln(w, text)
+	}
 	if difference != "" {
 		fmt.Fprintln(w, difference)
 		fmt.Fprintf(t, "\t%s\t%s\t\n", old.Name, current.Name)
@@ -53,17 +55,6 @@ func Compare(w io.Writer, old, current *Run) error {
 	return nil
 }
 
-// setupDifference explains why two runs are not comparable; "" if they are.
-func setupDifference(old, current *Run) string {
-	if old.Setup == current.Setup {
-		return ""
-	}
-	return fmt.Sprintf("Not comparable, so without ratios: %s: %s; %s: %s.",
-		old.Name, setup(old), current.Name, setup(current))
-}
-
-func setup(r *Run) string { return cmp.Or(r.Setup, "the server at "+r.Target.URL) }
-
 func unitSuffix(unit string) string {
 	if unit == "" {
 		return ""
@@ -71,7 +62,7 @@ func unitSuffix(unit string) string {
 	return " [" + unit + "]"
 }
 
-// rows returns ab's figures in ab's order, followed by higher percentiles.
+// rows returns ab's figures in ab's order, with more of the high percentiles.
 func rows(old, current *Run) []row {
 	var rows []row
 	add := func(label, unit string, figure func(*Run) float64) {
@@ -92,20 +83,20 @@ func rows(old, current *Run) []row {
 	add("HTML transferred", "bytes", func(r *Run) float64 { return float64(r.Counts.Body) })
 	add("Requests per second", "", func(r *Run) float64 { return r.RequestsPerSecond })
 	if !bothOpen {
-		add("Time per request", "ms", closedOnly(func(r *Run) float64 { return r.PerRequestMS }))
+		add("Time per request", "ms", closedOnly(ifComplete(func(r *Run) float64 { return r.PerRequestMS })))
 	}
-	add("Time per request, across all", "ms", func(r *Run) float64 { return r.PerRequestAllMS })
+	add("Time per request, across all", "ms", ifComplete(func(r *Run) float64 { return r.PerRequestAllMS }))
 	add("Transfer rate", "Kbytes/s", func(r *Run) float64 { return r.KBytesPerSecond })
-	add("Connect, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Connect.Mean })
-	add("Processing, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Processing.Mean })
-	add("Waiting, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Waiting.Mean })
-	add("Total, mean", "ms", func(r *Run) float64 { return r.ConnectionTimes.Total.Mean })
-	add("Total, sd", "ms", func(r *Run) float64 { return r.ConnectionTimes.Total.SD })
-	for _, p := range current.Percentiles {
-		add(percentLabel(p.Percent), "ms", func(r *Run) float64 { return orNaN(at(r.Percentiles, p.Percent)) })
+	add("Connect, mean", "ms", ifComplete(func(r *Run) float64 { return r.ConnectionTimes.Connect.Mean }))
+	add("Processing, mean", "ms", ifComplete(func(r *Run) float64 { return r.ConnectionTimes.Processing.Mean }))
+	add("Waiting, mean", "ms", ifComplete(func(r *Run) float64 { return r.ConnectionTimes.Waiting.Mean }))
+	add("Total, mean", "ms", ifComplete(func(r *Run) float64 { return r.ConnectionTimes.Total.Mean }))
+	add("Total, sd", "ms", ifComplete(func(r *Run) float64 { return r.ConnectionTimes.Total.SD }))
+	if old.IsOpen() || current.IsOpen() {
+		add("Latency, mean", "ms", ifComplete(func(r *Run) float64 { return r.LatencyMeanMS }))
 	}
-	for _, percent := range []float64{99.9, 99.99, 99.999} {
-		add(percentLabel(percent), "ms", func(r *Run) float64 { return orNaN(at(r.LatencyPercentiles, percent)) })
+	for _, percent := range []float64{50, 66, 75, 80, 90, 95, 98, 99, 99.9, 99.99, 99.999, 100} {
+		add(percentLabel(percent), "ms", func(r *Run) float64 { return r.latency(percent) })
 	}
 	return rows
 }
@@ -118,6 +109,36 @@ func closedOnly(figure func(*Run) float64) func(*Run) float64 {
 		}
 		return figure(r)
 	}
+}
+
+// ifComplete returns the figure of a run with complete requests, and NaN for others.
+func ifComplete(figure func(*Run) float64) func(*Run) float64 {
+	return func(r *Run) float64 {
+		if r.Counts.Complete == 0 {
+			return math.NaN()
+		}
+		return figure(r)
+	}
+}
+
+// latency returns a percentile of the latency that clauses refer to, in milliseconds; NaN if it is unknown.
+func (r *Run) latency(percent float64) float64 {
+	if v, ok := at(r.LatencyPercentiles, percent); ok {
+		return v
+	}
+	return orNaN(at(r.Percentiles, percent)) // the original's report has only ab's
+}
+
+// latencyStart says from when the percentiles of a comparison count, if a run is an open loop; otherwise "".
+func latencyStart(old, current *Run) string {
+	switch {
+	case old.IsOpen() && current.IsOpen():
+		return "Latency and percentiles count from when a request was due, the other times from when it was sent."
+	case old.IsOpen() || current.IsOpen():
+		return "Latency and percentiles of the open loop count from when a request was due, " +
+			"all other times from when it was sent."
+	}
+	return ""
 }
 
 func percentLabel(p float64) string {

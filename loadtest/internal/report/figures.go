@@ -31,15 +31,16 @@ func (r *Run) Fill(s *record.Summary) {
 	r.ConnectionTimes = ConnectionTimes{
 		Connect: times(s.Times.Connect), Processing: times(s.Processing), Waiting: times(s.Waiting), Total: times(s.Total),
 	}
+	r.Percentiles = []Percentile{}
 	for _, p := range ab.Percentages() {
-		r.Percentiles = append(r.Percentiles, percentile(s.Total, float64(p)))
+		r.Percentiles = appendPercentile(r.Percentiles, s.Total, float64(p))
 	}
 	if late := s.ClientDelay; late != nil {
 		r.Client.LateP99, r.Client.LateMax = ms(late.Percentile(99)), ms(late.Max())
 	}
 	r.LatencyMeanMS = ms(s.Latency.Mean())
 	for _, p := range curve() {
-		r.LatencyPercentiles = append(r.LatencyPercentiles, percentile(s.Latency, p))
+		r.LatencyPercentiles = appendPercentile(r.LatencyPercentiles, s.Latency, p)
 	}
 	for _, i := range s.Timeline {
 		r.Timeline = append(r.Timeline, Interval{
@@ -55,8 +56,13 @@ func times(d *record.Distribution) Times {
 	}
 }
 
-func percentile(d *record.Distribution, p float64) Percentile {
-	return Percentile{Percent: p, MS: ms(d.Percentile(p))}
+// appendPercentile adds a percentile unless it is unknown. Without samples only the maximum may be known: the age of
+// pending requests.
+func appendPercentile(to []Percentile, d *record.Distribution, p float64) []Percentile {
+	if d.Count() == 0 && (p < 100 || d.Max() == 0) {
+		return to
+	}
+	return append(to, Percentile{Percent: p, MS: ms(d.Percentile(p))})
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

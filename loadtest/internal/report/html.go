@@ -24,16 +24,17 @@ var (
 
 //nolint:gochecknoglobals // parsed once, never changed
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number":          number,
-	"rows":            rows,
-	"plural":          Plural,
-	"setupDifference": setupDifference,
-	"figure":          func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
-	"join":            strings.Join,
-	"date":            func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
-	"hasErrors":       func(runs ...*Run) bool { return slices.ContainsFunc(runs, hasErrors) },
-	"passFail":        passFail,
-	"label":           func(r row) string { return r.Label + unitSuffix(r.Unit) },
+	"number":        number,
+	"rows":          rows,
+	"plural":        Plural,
+	"withoutRatios": withoutRatios,
+	"latencyStart":  latencyStart,
+	"figure":        func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
+	"join":          strings.Join,
+	"date":          func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
+	"hasErrors":     func(runs ...*Run) bool { return slices.ContainsFunc(runs, hasErrors) },
+	"passFail":      passFail,
+	"label":         func(r row) string { return r.Label + unitSuffix(r.Unit) },
 }).Parse(pageHTML))
 
 // hasErrors reports whether the timeline of a run, which may be nil, has errors.

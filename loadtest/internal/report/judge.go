@@ -31,53 +31,104 @@ func (r *Run) DescribeStalled() string {
 
 // Judge sets Verdict and Reasons from the other fields.
 func (r *Run) Judge() {
-	r.Verdict, r.Reasons = VerdictNone, nil
-	// The contract is checked only in responses with status 200: it says nothing about failed requests and other statuses.
-	checked := len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < slo.MaxErrorShare
-	if checked {
+	r.Verdict = VerdictNone
+	if r.checked() {
 		r.Verdict = VerdictPass
 	}
-	fail := func(format string, args ...any) {
-		r.Verdict = VerdictFail
-		r.Reasons = append(r.Reasons, fmt.Sprintf(format, args...))
-	}
-	if r.Interrupted {
-		fail("interrupted")
-	}
-	if text := r.DescribeStalled(); text != "" && checked {
-		fail("stalled: %s", text)
-	}
+	r.Reasons = r.problems()
 	for _, a := range r.Assertions {
 		if !a.Met {
-			fail("%s: %s", a.Clause, a.Measured)
+			r.Reasons = append(r.Reasons, a.Clause+": "+a.Measured)
 		}
 	}
-	if s := r.Search; s != nil {
-		switch {
-		case s.ClientLimited:
-			fail("the search was limited by the client: no verdict about the server")
-		case s.Stopped != "":
-			fail("%s", s.Stopped)
-		case s.Highest == 0 && !r.Interrupted:
-			fail("no rate meets %s", s.SLO)
+	if len(r.Reasons) > 0 {
+		r.Verdict = VerdictFail
+	}
+}
+
+// Conclusion returns the lines that end the text report: why the run failed, and how many of the clauses hold; none if
+// there are no clauses and the run has not failed. Judge must have been called.
+func (r *Run) Conclusion() []string {
+	var lines []string
+	for _, problem := range r.problems() {
+		lines = append(lines, "FAIL: "+problem)
+	}
+	failed := 0
+	for _, a := range r.Assertions {
+		if !a.Met {
+			failed++
 		}
-		for _, step := range s.Steps {
-			if step.Violations > 0 {
-				fail("contract violations at %d/s: %d", step.Rate, step.Violations)
-			}
+	}
+	all := len(r.Assertions)
+	of := "of " + Plural(all, "clause", "clauses")
+	switch {
+	case failed > 0 && r.Client.Limit != "":
+		lines = append(lines, fmt.Sprintf("FAIL: %d %s, limited by this client", failed, of))
+	case failed > 0:
+		lines = append(lines, fmt.Sprintf("FAIL: %d %s", failed, of))
+	case len(lines) > 0:
+	case r.Search != nil:
+		text := fmt.Sprintf("PASS: the server meets %s at %s", r.Search.SLO,
+			Plural(r.Search.Highest, "request per second", "requests per second"))
+		if all > 0 {
+			text += fmt.Sprintf(", %d %s", all, of)
 		}
+		lines = append(lines, text)
+	case all > 0:
+		lines = append(lines, fmt.Sprintf("PASS: %d %s", all, of))
+	}
+	return lines
+}
+
+// checked reports whether there was something to check. The contract is checked only in responses with status 200: it
+// says nothing about failed requests and other statuses.
+func (r *Run) checked() bool {
+	return len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < slo.MaxErrorShare
+}
+
+// problems returns why the run fails, apart from its clauses.
+func (r *Run) problems() []string {
+	var problems []string
+	add := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
+	if r.Interrupted {
+		add("interrupted")
+	}
+	if text := r.DescribeStalled(); text != "" && r.checked() {
+		add("stalled: %s", text)
+	}
+	if r.Search != nil {
+		problems = append(problems, r.searchProblems()...)
 	} else if r.Contract.Violations > 0 {
-		fail("contract violations: %d", r.Contract.Violations)
+		add("contract violations: %d", r.Contract.Violations)
 	}
 	if r.Contract.Required && !r.Contract.Checked {
-		fail("-verify is set, but there was no response with status 200 to check")
+		add("-verify is set, but there was no response with status 200 to check")
 	}
-	if r.Counts.Good == 0 {
-		fail("no request succeeded")
+	if r.Search == nil || r.Search.Stopped == "" { // which says the same
+		problems = append(problems, r.noSuccesses()...)
 	}
-	for i, one := range r.Repeats {
-		if one.Counts.Good == 0 && r.Counts.Good > 0 {
-			fail("run %d of %d: no request succeeded", i+1, len(r.Repeats))
+	if r.Incomparable != "" {
+		add("%s", r.Incomparable)
+	}
+	return problems
+}
+
+// searchProblems returns why a search fails.
+func (r *Run) searchProblems() []string {
+	var problems []string
+	s := r.Search
+	switch {
+	case s.ClientLimited:
+		problems = append(problems, "the search was limited by the client: no verdict about the server")
+	case s.Stopped != "":
+		problems = append(problems, s.Stopped)
+	case s.Highest == 0 && !r.Interrupted:
+		problems = append(problems, "no rate meets "+s.SLO)
+	}
+	for _, step := range s.Steps {
+		if step.Violations > 0 {
+			problems = append(problems, fmt.Sprintf("contract violations at %d/s: %d", step.Rate, step.Violations))
 		}
 	}
+	return problems
 }

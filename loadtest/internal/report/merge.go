@@ -11,10 +11,13 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
+// ErrDifferentTimes means that runs to merge have no time in common.
+var ErrDifferentTimes = errors.New("the runs cannot be merged: they were not at the same time")
+
 // Merge returns one run for the load that several machines have generated at the same time. Counts add, histograms
 // merge, and rates add over the time that is common to all runs. The contract is that of each run: repeated timestamps
-// in two of them are not detected.
-func Merge(runs []*Run) (*Run, error) {
+// in two of them are not detected. The names, such as those of files, are for messages.
+func Merge(names []string, runs []*Run) (*Run, error) {
 	if len(runs) == 0 {
 		return nil, errors.New("there is no run to merge")
 	}
@@ -32,7 +35,7 @@ func Merge(runs []*Run) (*Run, error) {
 	start, end := period(runs)
 	from, to := commonPeriod(runs)
 	if !to.After(from) {
-		return nil, errors.New("the runs cannot be merged: they were not at the same time")
+		return nil, ErrDifferentTimes
 	}
 
 	first := *runs[0]
@@ -49,7 +52,33 @@ func Merge(runs []*Run) (*Run, error) {
 	s.Timeline = overlay(runs, summaries, start)
 	merged.Fill(&s)
 	merged.addRates(runs, from, to)
+	for i, r := range runs {
+		for _, text := range r.noSuccesses() {
+			merged.FailedParts = append(merged.FailedParts, names[i]+": "+text)
+		}
+	}
 	return merged, nil
+}
+
+// targets returns the different targets of the runs, with their methods if these differ.
+func targets(runs []*Run) []string {
+	method := func(r *Run) string { return r.Target.Method }
+	sameMethod := !strings.Contains(joinText(runs, "\n", method), "\n")
+	text := func(r *Run) string {
+		if sameMethod {
+			return r.Target.URL
+		}
+		return r.Target.Method + " " + r.Target.URL
+	}
+	return strings.Split(joinText(runs, "\n", text), "\n")
+}
+
+// TargetsNote returns a note if the runs to merge have different targets; otherwise "".
+func TargetsNote(runs []*Run) string {
+	if all := targets(runs); len(all) > 1 {
+		return "the runs have different targets: " + strings.Join(all, ", ")
+	}
+	return ""
 }
 
 // Same reports whether r and other are the same run, read from files that may have different names. Two processes on

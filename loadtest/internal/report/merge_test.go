@@ -14,7 +14,7 @@ func TestMergeRates(t *testing.T) {
 	a.SuccessfulPerSecond, b.SuccessfulPerSecond = 990, 990
 	b.Date = a.Date.Add(time.Second)
 	b.Host.Name, b.Name = "other", "second"
-	merged, err := Merge([]*Run{a, b})
+	merged, err := Merge([]string{"a", "b"}, []*Run{a, b})
 	require.NoError(t, err)
 	assert.InDelta(t, 2, merged.CommonSeconds, 1e-6)
 	assert.InDelta(t, 4, merged.Seconds, 1e-6)
@@ -39,7 +39,7 @@ func TestMergeRatesOfShortRun(t *testing.T) {
 	run := example()
 	run.Seconds = 0.012
 	run.Timeline = []Interval{{Start: 0, Width: 0.010, Requests: 50}, {Start: 0.010, Width: 0.010, Requests: 50}}
-	merged, err := Merge([]*Run{run, run})
+	merged, err := Merge([]string{"a", "b"}, []*Run{run, run})
 	require.NoError(t, err)
 	assert.InEpsilon(t, 2*run.RequestsPerSecond, merged.RequestsPerSecond, 1e-6)
 }

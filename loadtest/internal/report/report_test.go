@@ -40,12 +40,13 @@ func example() *Run {
 	summary := recorder.Summary(3 * time.Second)
 	run := &Run{
 		Schema: Schema, Name: "example", Date: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC),
-		Command: []string{"loadtest", "-H", "X: </script><script>alert(1)</script>"},
-		Host:    Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
-		Client:  Client{CPU: cputime.Share{Used: 0.9, Waited: 0.08}, LateP99: 1.5, LateMax: 30, Limit: "it used 98% of its CPU time"},
-		Target:  Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/", Requests: 3},
-		Load:    Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
-		Setup:   "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990, Offered: 1000,
+		Command:     []string{"loadtest", "-H", "X: </script><script>alert(1)</script>"},
+		Host:        Host{Name: "host", OS: "linux", Arch: "amd64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
+		Client:      Client{CPU: cputime.Share{Used: 0.9, Waited: 0.08}, LateP99: 1.5, LateMax: 30, Limit: "it used 98% of its CPU time"},
+		Target:      Target{URL: "http://127.0.0.1:4000/", Method: "GET", Hostname: "127.0.0.1", Port: "4000", Path: "/", Requests: 3},
+		Load:        Load{Mode: "closed", Requests: 3000, Concurrency: 10, KeepAlive: true, Transport: "http1"},
+		FailedParts: []string{"m.json: no request succeeded"}, Incomparable: "nothing to compare with",
+		Setup: "test setup", Merged: 2, CommonSeconds: 2.5, SuccessfulPerSecond: 990, Offered: 1000,
 		Updates:     []Update{{Start: -0.5, End: 0.4}, {Start: 1, End: 1.8}},
 		Interrupted: true,
 		Contract: contract.Result{
@@ -142,7 +143,7 @@ func FuzzReadJSON(f *testing.F) {
 		require.NoError(t, Compare(&bytes.Buffer{}, run, current))
 		require.NoError(t, Compare(&bytes.Buffer{}, current, run))
 		require.NoError(t, WriteHTML(&bytes.Buffer{}, run, current))
-		if merged, err := Merge([]*Run{run, current}); err == nil {
+		if merged, err := Merge([]string{"a", "b"}, []*Run{run, current}); err == nil {
 			require.Equal(t, run.Counts.Complete+current.Counts.Complete, merged.Counts.Complete)
 		}
 	})
@@ -171,6 +172,7 @@ func TestCompareOpenLoops(t *testing.T) {
 	compare := func(old, current string) string {
 		a, b := example(), example()
 		a.Load.Mode, b.Load.Mode = old, current
+		a.Search, b.Search, a.FailedParts, b.FailedParts = nil, nil, nil, nil
 		var text bytes.Buffer
 		require.NoError(t, Compare(&text, a, b))
 		return text.String()
@@ -188,6 +190,7 @@ func TestRatiosNeedSameSetup(t *testing.T) {
 	}{{"", "", true}, {"memory", "memory", true}, {"PostgreSQL", "memory", false}, {"", "memory", false}, {"memory", "", false}} {
 		old, current := example(), example()
 		old.Setup, current.Setup = tt.old, tt.current
+		old.FailedParts, current.FailedParts = nil, nil
 		var text, html bytes.Buffer
 		require.NoError(t, Compare(&text, old, current))
 		require.NoError(t, WriteHTML(&html, current, old))

@@ -45,6 +45,12 @@ type Run struct {
 	Merged        int     `json:"merged,omitempty"`
 	CommonSeconds float64 `json:"common_seconds,omitempty"`
 
+	// FailedParts describe the merged runs that have no 2xx response: the sum hides them.
+	FailedParts []string `json:"failed_parts,omitempty"`
+
+	// Incomparable says why the old runs are nothing to compare with; empty if they are, or if there are none.
+	Incomparable string `json:"incomparable,omitempty"`
+
 	Seconds           float64       `json:"seconds"`
 	Counts            record.Counts `json:"counts"`
 	RequestsPerSecond float64       `json:"requests_per_second"`
@@ -65,7 +71,7 @@ type Run struct {
 
 	Histograms *Histograms `json:"histograms,omitempty"`
 
-	// Percentiles are ab's, of the total time.
+	// Percentiles are ab's, of the total time. Percentiles without samples are omitted.
 	Percentiles []Percentile `json:"percentiles"`
 
 	// LatencyMeanMS and LatencyPercentiles describe the latency; in an open loop it is measured from when a request was
@@ -185,7 +191,7 @@ type Search struct {
 	// ClientLimited means that the client could not generate higher rates: the server may be capable of more.
 	ClientLimited bool `json:"client_limited"`
 
-	// Stopped says why the search ended before it had a result; empty if it was interrupted.
+	// Stopped says why the search ended without a result; empty if it was interrupted.
 	Stopped string `json:"stopped,omitempty"`
 }
 
