@@ -7,6 +7,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/findmax"
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -28,7 +29,9 @@ type searchRun struct {
 	violating  *run  // the first one with a violation of the contract
 	violations int64 // in all steps
 
-	failedSteps int // consecutive last steps without a 2xx response, at rates up to the highest that met the SLO
+	failedSteps int     // consecutive last steps without a 2xx response, at rates up to succeeded
+	succeeded   float64 // highest rate with a 2xx response; 0: none
+	dead        []*run  // the steps before the first one with a 2xx response
 }
 
 // findMax searches for the highest rate that meets the SLO, and reports the steps and the run at that rate.
@@ -44,6 +47,9 @@ func (c *command) findMax(ctx context.Context) error {
 		return stopped
 	}
 	s.report.Highest, s.report.ClientLimited = found.Highest, found.ClientLimited
+	if found.NoSuccess {
+		s.report.Stopped = s.describeNoSuccess()
+	}
 	if stopped == nil {
 		c.printVerdict(&s.report)
 		s.printFewSamples()
@@ -108,8 +114,12 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	s.report.Steps = append(s.report.Steps, step)
 	s.printStep(&step)
 	if s.serverFailed(r, at) {
-		return findmax.Missed, fmt.Errorf("the server has failed: no request succeeded at %s, although it met the SLO "+
-			"at %s before", perSecond(at.Rate), perSecond(s.best.cfg.Rate))
+		before := "some did at " + perSecond(s.succeeded)
+		if s.met && float64(at.Rate) <= s.best.cfg.Rate.From {
+			before = "it met the SLO at " + perSecond(s.best.cfg.Rate)
+		}
+		return findmax.Missed, fmt.Errorf("the server has failed: no request succeeded at %s, although %s before",
+			perSecond(at.Rate), before)
 	}
 	switch {
 	case step.Met:
@@ -117,17 +127,43 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 		return findmax.Met, nil
 	case step.Client != "":
 		return findmax.ClientLimited, nil
+	case !r.succeeded():
+		if s.succeeded == 0 {
+			s.dead = append(s.dead, r)
+		}
+		return findmax.NoSuccess, nil
 	}
 	return findmax.Missed, nil
 }
 
-// serverFailed reports whether two steps in a row had no 2xx response at a rate up to the highest that met the SLO.
+// serverFailed reports whether two steps in a row had no 2xx response, at a rate up to one that had some before.
 func (s *searchRun) serverFailed(r *run, at findmax.Step) bool {
 	s.failedSteps++
-	if r.summary.Good > 0 || !s.met || float64(at.Rate) > s.best.cfg.Rate.From {
+	if r.succeeded() {
+		s.succeeded = max(s.succeeded, float64(at.Rate))
+	}
+	if r.succeeded() || float64(at.Rate) > s.succeeded {
 		s.failedSteps = 0
 	}
 	return s.failedSteps > 1
+}
+
+// succeeded reports whether a request of the step succeeded, including those due in its warm-up.
+func (r *run) succeeded() bool { return r.summary.Good > 0 || r.summary.Window.Good > 0 }
+
+// describeNoSuccess describes a search in which no request succeeded.
+func (s *searchRun) describeNoSuccess() string {
+	first, last := s.report.Steps[0].Rate, s.report.Steps[len(s.report.Steps)-1].Rate
+	summaries := make([]record.Summary, 0, len(s.dead))
+	for _, r := range s.dead {
+		summaries = append(summaries, r.summary)
+	}
+	all := record.Concat(summaries)
+	rates := fmt.Sprintf("no request succeeded at %d and %d requests per second", first, last)
+	if first == last {
+		rates = "no request succeeded at " + perSecond(first)
+	}
+	return rates + ": " + report.DescribeNoSuccess(&all.Counts, all.Statuses, all.Failures)
 }
 
 // keep makes r the best run if its rate is the highest one that met the SLO, or confirms the result.
@@ -204,6 +240,8 @@ func (c *command) printStep(s *report.Step) {
 
 func (c *command) printVerdict(s *report.Search) {
 	switch last := s.Steps[len(s.Steps)-1].Rate; {
+	case s.Stopped != "":
+		fmt.Fprintf(c.stdout, "\nVerdict: %s. Check the URL and the server.\n", s.Stopped)
 	case s.ClientLimited && s.Highest == 0:
 		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %s.\n", perSecond(last))
 	case s.ClientLimited:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -65,10 +66,11 @@ func TestLaxSLO(t *testing.T) {
 	}{
 		"only 503": {
 			&simulatedServer{status: http.StatusServiceUnavailable}, "p99<1s,errors<=100%",
-			"Verdict: no rate meets p99<1s,errors<=100%, not even 1 request per second.",
+			"Verdict: no request succeeded at 8 and 1 requests per second: 6 of 6 responses were 503 Service Unavailable. " +
+				"Check the URL and the server.\n",
 		},
 		"refuses": {
-			&simulatedServer{refuses: from(1)}, "errors<=100%", "Verdict: no rate meets errors<=100%, not even 1 request per second.",
+			&simulatedServer{refuses: from(1)}, "errors<=100%", "Verdict: no request succeeded at 8 and 1 requests per second: connection refused. Check",
 		},
 		"half of them, as allowed": {
 			&simulatedServer{unavailable: func(n int64) bool { return n%2 == 0 }}, "errors<60%,rps<31", "Verdict: the server meets errors<60%,rps<31 at ",
@@ -77,7 +79,7 @@ func TestLaxSLO(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				out, err := search(t.Context(), t, tt.server, "-slo", tt.slo, "-rate", "8")
-				assert.Equal(t, strings.Contains(tt.want, "no rate"), errors.Is(err, errCheckFailed))
+				assert.Equal(t, strings.Contains(tt.want, "no request"), errors.Is(err, errCheckFailed))
 				assert.Contains(t, out, tt.want)
 			})
 		})
@@ -91,6 +93,54 @@ func TestServerDiesInSearch(t *testing.T) {
 		require.ErrorContains(t, err, "the server has failed: no request succeeded at 80 requests per second, "+
 			"although it met the SLO at 80 requests per second before")
 		assert.NotContains(t, out, "Verdict")
+	})
+}
+
+// TestServerDiesBeforeItMeetsSLO has a server that answers some requests of the first step, and then none.
+func TestServerDiesBeforeItMeetsSLO(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &simulatedServer{unavailable: func(n int64) bool { return n%2 == 0 || n > 35 }}
+		out, err := search(t.Context(), t, server, "-slo", "p99<1s", "-rate", "20")
+		require.EqualError(t, err, "the server has failed: no request succeeded at 10 requests per second, "+
+			"although some did at 20 requests per second before")
+		assert.Equal(t, "FAIL: "+err.Error(), lastLine(out))
+	})
+}
+
+// TestDeadServerEndsSearch has servers without a success in the first two steps.
+func TestDeadServerEndsSearch(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	for first, rates := range map[string]string{"50": "50 and 1 requests per second", "1": "1 request per second"} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			out, err := search(t.Context(), t, &simulatedServer{status: http.StatusServiceUnavailable}, "-slo", "p99<1s", "-rate", first, "-json", file)
+			require.ErrorIs(t, err, errCheckFailed)
+			assert.LessOrEqual(t, time.Since(start), 6*time.Second)
+			want := "no request succeeded at " + rates + ": "
+			assert.Contains(t, out, "Verdict: "+want)
+			assert.Contains(t, lastLine(out), "FAIL: "+want)
+			run := readResult(t, file)
+			require.Len(t, run.Reasons, 1)
+			assert.Contains(t, run.Reasons[0], want)
+			assert.Len(t, run.Search.Steps, 2)
+		})
+	}
+}
+
+// TestSearchOfSheddingServer has a server that rejects all requests if they come faster than 10/s: the rate is the reason,
+// not the server.
+func TestSearchOfSheddingServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last time.Time
+		server := &simulatedServer{unavailable: func(int64) bool {
+			sheds := time.Since(last) < 99*time.Millisecond
+			last = time.Now()
+			return sheds
+		}}
+		out, err := search(t.Context(), t, server, "-slo", "p99<1s", "-rate", "100", "-duration", "4s")
+		require.NoError(t, err, out)
+		assert.Contains(t, out, "Verdict: the server meets p99<1s,errors<1% at 10 requests per second.")
+		assert.Equal(t, "PASS: the server meets p99<1s,errors<1% at 10 requests per second", lastLine(out))
 	})
 }
 

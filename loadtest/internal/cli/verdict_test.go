@@ -77,7 +77,7 @@ func TestFindMaxLimitsErrors(t *testing.T) {
 		out, err := search(t.Context(), t, unavailable, "-slo", "p50<1m,rps<31", "-rate", "8")
 		require.ErrorIs(t, err, errCheckFailed)
 		assert.Contains(t, out, "missed: errors<1%: 100%")
-		assert.Contains(t, out, "Verdict: no rate meets p50<1m,rps<31,errors<1%")
+		assert.Contains(t, out, "Verdict: no request succeeded at 8 and 1 requests per second: ")
 	})
 }
 

@@ -107,3 +107,32 @@ func TestSearchErrors(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, 1, got.Highest, "the highest rate so far")
 }
+
+// TestNoSuccess has a server on which no request succeeds above a rate.
+func TestNoSuccess(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limit int
+		rates []int // of the first steps
+		want  Result
+	}{
+		"dead":       {0, []int{50, 1}, Result{NoSuccess: true}},
+		"overloaded": {10, []int{50, 1, 50, 25, 25}, Result{Highest: 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var rates []int
+			got, err := Search(t.Context(), 50, func(_ context.Context, step Step) (Outcome, error) {
+				rates = append(rates, step.Rate)
+				if step.Rate > tt.limit {
+					return NoSuccess, nil
+				}
+				return Met, nil
+			})
+			require.NoError(t, err)
+			assert.Equal(t, tt.want, got)
+			assert.Equal(t, tt.rates, rates[:len(tt.rates)])
+		})
+	}
+	got, err := Search(t.Context(), 1, func(context.Context, Step) (Outcome, error) { return NoSuccess, nil })
+	require.NoError(t, err)
+	assert.True(t, got.NoSuccess)
+}
