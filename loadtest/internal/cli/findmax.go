@@ -112,7 +112,7 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	}
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
-	s.printStep(&step)
+	s.printStep(&step, r.summary.Latency)
 	if s.serverFailed(r, at) {
 		before := "some did at " + perSecond(s.succeeded)
 		if s.met && float64(at.Rate) <= s.best.cfg.Rate.From {
@@ -223,7 +223,7 @@ func (s *searchRun) printFewSamples() {
 	}
 }
 
-func (c *command) printStep(s *report.Step) {
+func (c *command) printStep(s *report.Step, latency *record.Distribution) {
 	var verdict string
 	switch {
 	case s.Met && s.Confirm:
@@ -235,7 +235,8 @@ func (c *command) printStep(s *report.Step) {
 	default:
 		verdict = "missed: " + s.Reason
 	}
-	fmt.Fprintf(c.stdout, "%10d  %12.0f  %10.3f  %10.3f  %8d  %s\n", s.Rate, s.Successful, s.P50, s.P99, s.Errors, verdict)
+	fmt.Fprintf(c.stdout, "%10d  %12.0f  %10s  %10s  %8d  %s\n", s.Rate, s.Successful,
+		percentileText(latency, 50), percentileText(latency, 99), s.Errors, verdict)
 }
 
 func (c *command) printVerdict(s *report.Search) {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pointsapp/pointsapp/loadtest/internal/record"
+	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
 // TestFindMax searches with a real server, on the command line. The server interrupts the search, because its length
@@ -105,6 +109,14 @@ func TestServerDiesBeforeItMeetsSLO(t *testing.T) {
 			"although some did at 20 requests per second before")
 		assert.Equal(t, "FAIL: "+err.Error(), lastLine(out))
 	})
+}
+
+// TestStepWithoutSamples prints a step in which nothing was sent.
+func TestStepWithoutSamples(t *testing.T) {
+	var out bytes.Buffer
+	c := command{stdout: &out}
+	c.printStep(&report.Step{Rate: 4, Reason: "no request succeeded"}, record.NewDistribution())
+	assert.Regexp(t, `^ +4 +0 +- +- +0  missed: no request succeeded\n$`, out.String())
 }
 
 // TestDeadServerEndsSearch has servers without a success in the first two steps.

@@ -101,8 +101,8 @@ func (c *command) printNotes(result *report.Run) {
 			"responses. Raise -c to allow more.\n", report.Plural(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
-		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %.6g requests per second.\n",
-			100*result.SuccessfulPerSecond/result.Offered, result.Offered)
+		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %s.\n",
+			100*result.SuccessfulPerSecond/result.Offered, perSecond(fmt.Sprintf("%.6g", result.Offered)))
 	}
 	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
