@@ -102,16 +102,22 @@ func identityError(err error) error {
 	return err
 }
 
+// stale returns the condition, with its arguments, of the users with ids low..high that do not have their new points.
+// Without verify, users whose updated_at is the time of the update are none of them: a trigger could set that and keep
+// the points.
+func (u *update) stale(low, high int64, verify bool) (condition string, args []any) {
+	condition = " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
+	if verify {
+		return condition, []any{u.key, low, high}
+	}
+	return condition + " AND updated_at <> $4", []any{u.key, low, high, u.at}
+}
+
 // updateRest looks for users with ids low..high that do not have their new points. There are two reasons. Users were
 // inserted into gaps between the ids, or their ids changed: they get their points. Or the database made the update skip
 // users: that is an error. Without verify, users whose updated_at is the time of the update count as updated.
 func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
-	stale := " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
-	args := []any{u.key, low, high}
-	if !verify { // a trigger could set updated_at and keep the points
-		stale += " AND updated_at <> $4"
-		args = append(args, u.at)
-	}
+	stale, args := u.stale(low, high, verify)
 	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
@@ -137,6 +143,10 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 			return err
 		}
 		if err := u.table.checkIdentity(ctx, tx, updateLockMode); err != nil {
+			return err
+		}
+		// Deferred triggers come before the count, too.
+		if _, err := tx.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
 			return err
 		}
 		n = tag.RowsAffected()

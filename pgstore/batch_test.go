@@ -43,6 +43,13 @@ func TestUpdateFailsIfUsersAreSkipped(t *testing.T) {
 				UPDATE shadow SET points = NEW.points, updated_at = NEW.updated_at WHERE id = OLD.id`,
 			"were not updated: see rule redirect",
 		},
+		"deferred trigger": {
+			`CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				UPDATE users SET points = 0 WHERE id = NEW.id AND points <> 0; RETURN NULL; END $$;
+			CREATE CONSTRAINT TRIGGER undo AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED
+				FOR EACH ROW WHEN (NEW.id % 10 = 0) EXECUTE FUNCTION undo()`,
+			"were not updated: see trigger undo",
+		},
 		"all skipped": {"CREATE RULE skip AS ON UPDATE TO users DO INSTEAD NOTHING", "a rule redirects its updates"},
 	} {
 		t.Run(name, func(t *testing.T) {

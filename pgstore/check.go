@@ -78,8 +78,8 @@ func (s *Store) check(ctx context.Context, q querier, t *table) error {
 
 // ErrReadOnly reports that the database is a standby, to which a load balancer may have sent the call, or that its
 // transactions are read-only by default. Reads fail only on a standby, because it lags behind the primary.
-var ErrReadOnly = errors.New("the database is read-only, as a standby is: use the primary; if the connection string " +
-	"has several hosts, add target_session_attrs=read-write")
+var ErrReadOnly = errors.New("the database is a standby, or default_transaction_read_only is on: use the primary; " +
+	"if the connection string has several hosts, add target_session_attrs=read-write")
 
 func checkWritable(ctx context.Context, q querier, _ *table) error {
 	var readOnly bool
@@ -197,11 +197,14 @@ func (s *Store) checkConstraints(ctx context.Context, q querier, t *table) error
 			continue
 		}
 		var forbidden *int
-		err := q.QueryRow(ctx, fmt.Sprintf("SELECT min(points) FROM (SELECT number::%s AS points"+
-			" FROM generate_series(0, %d) AS number) AS allowed WHERE NOT (%s)", c.Type, points.MaxPoints, c.Expression)).
-			Scan(&forbidden)
+		err := rolledBack(ctx, q, func(tx pgx.Tx) error { // the expression may call a function that writes
+			return tx.QueryRow(ctx, fmt.Sprintf("SELECT min(points) FROM (SELECT number::%s AS points"+
+				" FROM generate_series(0, %d) AS number) AS allowed WHERE NOT (%s)", c.Type, points.MaxPoints, c.Expression)).
+				Scan(&forbidden)
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("constraint %s of %s must allow all points in 0..%d: %w",
+				c.Name, c.Relation, points.MaxPoints, err)
 		}
 		if forbidden != nil {
 			return fmt.Errorf("constraint %s of %s must allow all points in 0..%d: it forbids %d",
@@ -257,9 +260,18 @@ func checkRules(ctx context.Context, q querier, t *table) error {
 	return err
 }
 
+// rolledBack calls do in a transaction, or a part of one, that is always rolled back.
+func rolledBack(ctx context.Context, q querier, do func(pgx.Tx) error) error {
+	tx, err := q.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(tx), tx.Rollback(ctx))
+}
+
 // checkUpdate makes PostgreSQL plan the statement of an update, so that PostgreSQL checks it against the catalog.
 func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
-	err := pgx.BeginFunc(ctx, q, func(tx pgx.Tx) error {
+	err := rolledBack(ctx, q, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, "SELECT set_config('row_security', 'off', true), set_config('lock_timeout', '2s', true)")
 		if err != nil {
 			return err
@@ -338,8 +350,16 @@ func (s *Store) warnSharingServers(ctx context.Context, q querier, t *table) err
 		return err
 	}
 	var n int
-	err = q.QueryRow(ctx, t.sharedNames().Replace(
-		"SELECT count(*) FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped")).Scan(&n)
+	err = rolledBack(ctx, q, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT set_config('lock_timeout', '2s', true)"); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, t.sharedNames().Replace(
+			"SELECT count(*) FROM {servers} WHERE seen >= {now} - {instance_timeout} AND NOT stopped")).Scan(&n)
+	})
+	if sqlState(err) == lockNotAvailable { // by VACUUM FULL, for instance: this store does not need the table
+		return nil
+	}
 	if err == nil && n > 0 {
 		s.warn(ctx, t, fmt.Sprintf("other servers (%d) share the state of the table, but Config.Shared is not set here, so "+
 			"this server has its own order of queries and its own ticks: set Config.Shared, or stop the others", n))

@@ -138,3 +138,31 @@ func TestNamesAreQuoted(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorContains(t, missing.Migrate(t.Context()), `schema "none" does not exist`)
 }
+
+// Check changes nothing, even if a constraint calls a function that does.
+func TestCheckChangesNothing(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, `CREATE TABLE seen (number int);
+		CREATE FUNCTION see(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES ($1); RETURN true; END $$;
+		CREATE TABLE users (id bigserial PRIMARY KEY, points int NOT NULL CHECK (see(points)), inserted_at timestamptz NOT NULL,
+			updated_at timestamptz NOT NULL)`)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Check(t.Context()))
+	require.NoError(t, store.Migrate(t.Context()))
+	assert.Zero(t, queryOne[int](t, pool, "SELECT count(*) FROM seen"))
+}
+
+// A store without a shared state needs none of its tables, even if they are locked.
+func TestCheckBesideLockedServers(t *testing.T) {
+	_, pool := sharedUsers(t)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(t.Context()) //nolint:errcheck // it ends with the connection
+	_, err = tx.Exec(t.Context(), "LOCK TABLE users_servers IN ACCESS EXCLUSIVE MODE")
+	require.NoError(t, err)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Check(t.Context()))
+	require.NoError(t, store.Migrate(t.Context()))
+}

@@ -55,10 +55,12 @@ const disableTimeouts = disableStatementTimeouts + `
 	UNION ALL SELECT set_config('timezone', 'UTC', true) -- of what a timestamp without time zone gets
 	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
 
-// disableStatementTimeouts disables the timeouts of statements and transactions, but not that of an idle transaction.
+// disableStatementTimeouts disables the timeouts of statements, locks and transactions, but not that of an idle
+// transaction.
 // It looks them up because transaction_timeout exists only since PostgreSQL 17.
 const disableStatementTimeouts = `
-	SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('transaction_timeout', 'statement_timeout')
+	SELECT set_config(name, '0', true) FROM pg_settings
+		WHERE name IN ('transaction_timeout', 'statement_timeout', 'lock_timeout')
 	UNION ALL SELECT set_config('tcp_keepalives_idle', '10', true)
 	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)
 	UNION ALL SELECT set_config('tcp_keepalives_count', '3', true)`

@@ -193,8 +193,13 @@ func (l *lease) awaitBatches(ctx context.Context) error {
 			return err
 		}
 		return l.explainTimeout(ctx, func(ctx context.Context) error {
-			_, err := conn.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)),"+failOnStandby, l.batchLock)
-			return standbyError(err)
+			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
+					return err
+				}
+				_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)),"+failOnStandby, l.batchLock)
+				return standbyError(err)
+			})
 		})
 	})
 }

@@ -161,3 +161,20 @@ func storeOfRole(t *testing.T, owner *pgxpool.Pool, role, grant string) (*pgstor
 	require.NoError(t, err)
 	return store, log
 }
+
+// A table in a schema that the role may not use does not matter if search_path finds another one before.
+func TestSchemaThatComesLater(t *testing.T) {
+	owner := pgtest.Pool(t)
+	execSQL(t, owner, `CREATE SCHEMA "Mine"; CREATE SCHEMA others; CREATE TABLE others.users (x int)`)
+	limited, _ := storeOfRole(t, owner, "points_test_later", `GRANT ALL ON SCHEMA "Mine" TO points_test_later`)
+	execSQL(t, owner, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = "Mine", OTHERS', current_database()); END $$`)
+	require.ErrorContains(t, limited.Migrate(t.Context()), `GRANT USAGE ON SCHEMA "others"`, "which table is meant?")
+
+	schema := poolWith(t, owner, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["role"] = "points_test_later" })
+	explicit, err := pgstore.New(schema, pgstore.Config{Schema: "Mine"})
+	require.NoError(t, err)
+	require.NoError(t, explicit.Migrate(t.Context()))
+	require.NoError(t, limited.Migrate(t.Context()))
+	require.NoError(t, limited.Seed(t.Context(), 10))
+	assertUsers(t, limited, 10)
+}

@@ -122,7 +122,12 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 }
 
 func insertUsers(ctx context.Context, tx pgx.Tx, t *table, n int64) error {
-	at := time.Now().UTC().Truncate(time.Microsecond)
+	var us int64
+	err := tx.QueryRow(ctx, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").Scan(&us)
+	if err != nil {
+		return err
+	}
+	at := fromMicros(&us)
 	for done := int64(0); ; {
 		points.ReportProgress(ctx, done, n)
 		if done == n {

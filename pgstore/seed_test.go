@@ -267,3 +267,46 @@ func TestSeedWaitsWithinItsContext(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	}), 1))
 }
+
+// A lock_timeout of the role does not keep Seed, Migrate and updates from waiting for each other.
+func TestShortLockTimeout(t *testing.T) {
+	pool := pgtest.Pool(t)
+	short := poolWith(t, pool, func(cfg *pgxpool.Config) { cfg.ConnConfig.RuntimeParams["lock_timeout"] = "50" })
+	store, err := pgstore.New(short, pgstore.Config{})
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "INSERT INTO users DEFAULT VALUES")
+	require.NoError(t, err)
+	seeded := make(chan error, 1)
+	go func() { seeded <- store.Seed(t.Context(), 10) }()
+	requireWaits(t, pool)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, <-seeded)
+	assertUsers(t, store, 10)
+
+	// An update waits for a batch of an earlier one.
+	tx, err = pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock_shared(hashtextextended('users'::regclass::oid::text, -2))")
+	require.NoError(t, err)
+	updated := make(chan error, 1)
+	go func() {
+		_, err := store.UpdateAll(t.Context(), 1)
+		updated <- err
+	}()
+	requireWaits(t, pool)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, <-updated)
+	assert.Zero(t, missed(t, pool, 1))
+}
+
+// requireWaits waits until a session of the database has waited for a lock for longer than its lock_timeout.
+func requireWaits(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		return queryOne[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)"+
+			" WHERE datname = current_database() AND waitstart < clock_timestamp() - interval '100 ms')")
+	}, time.Minute, time.Millisecond)
+}

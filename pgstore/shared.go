@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -60,7 +61,7 @@ const userValues = 4
 
 func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, limit int) (a answer, err error) {
 	args := []any{
-		int32(n), int32(limit), //nolint:gosec // small
+		int32(n), int32(min(limit, math.MaxInt32/userValues)), //nolint:gosec // n is small
 		int64(t.hint.page.Load()), t.hint.fewMatches.Load(), t.bound.Load(),
 	}
 	err = s.call(ctx, conn, t, sharedFunction{

@@ -38,10 +38,10 @@ func TestSharedPingOfReadOnlyDatabase(t *testing.T) {
 		pgx.Identifier{pool.Config().ConnConfig.Database}.Sanitize()))
 	pool.Reset()
 	require.EqualError(t, store.Ping(t.Context()),
-		"pgstore: pinging table users: the database is read-only, as a standby is: use the primary; "+
+		"pgstore: pinging table users: the database is a standby, or default_transaction_read_only is on: use the primary; "+
 			"if the connection string has several hosts, add target_session_attrs=read-write")
 	require.EqualError(t, store.Migrate(t.Context()),
-		"pgstore: migrating table users: the database is read-only, as a standby is: use the primary; "+
+		"pgstore: migrating table users: the database is a standby, or default_transaction_read_only is on: use the primary; "+
 			"if the connection string has several hosts, add target_session_attrs=read-write")
 
 	local, err := pgstore.New(pool, pgstore.Config{})
@@ -148,7 +148,7 @@ func lockOrder(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
-	_, err = tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('users'::regclass::oid::text, 3))")
+	_, err = tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock(hashtextextended('users_clock'::regclass::oid::text, 3))")
 	require.NoError(t, err)
 	return func() { require.NoError(t, tx.Commit(t.Context())) }
 }

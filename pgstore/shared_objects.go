@@ -103,7 +103,8 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{servers}", t.object("_servers"),
 		"{updates}", t.object("_updates"),
 		"{clock_name}", quoteLiteral(t.object("_clock")),
-		"{lock_order}", "pg_advisory_xact_lock(hashtextextended("+quoteLiteral(t.qualified)+"::regclass::oid::text, "+
+		// Of the clock, not the users: the table of the users may be replaced by another one of the same name.
+		"{lock_order}", "pg_advisory_xact_lock(hashtextextended("+quoteLiteral(t.object("_clock"))+"::regclass::oid::text, "+
 			strconv.Itoa(orderLock)+"))",
 		// A double has all microseconds of the years 1834 to 2106, and costs less than a numeric.
 		"{now}", "(date_part('epoch', clock_timestamp()) * 1000000)::bigint",

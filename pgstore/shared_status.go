@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/pointsapp/pointsapp/points"
@@ -83,6 +84,12 @@ func fromMicros(us *int64) time.Time {
 	return time.UnixMicro(*us).UTC()
 }
 
-// micros returns a duration in microseconds, rounded up: an interval and the duration of an update that has ended are
-// not 0.
-func micros(d time.Duration) int64 { return int64((d + time.Microsecond - 1) / time.Microsecond) }
+// micros returns a duration in microseconds, rounded up, unless no Duration has as many: an interval and the duration
+// of an update that has ended are not 0.
+func micros(d time.Duration) int64 {
+	us := d.Microseconds()
+	if d%time.Microsecond > 0 && us < math.MaxInt64/int64(time.Microsecond) {
+		us++
+	}
+	return us
+}

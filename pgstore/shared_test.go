@@ -67,6 +67,44 @@ func TestUnsharedServerIsWarned(t *testing.T) {
 	assert.Empty(t, warnings(), "the server has stopped")
 }
 
+// The longest interval there is keeps all engines going.
+func TestLongestSharedInterval(t *testing.T) {
+	state, _ := sharedUsers(t)
+	start(t, state, "a")
+	const longest = time.Duration(math.MaxInt64)
+	status, err := state.Configure(t.Context(), points.ScheduleChange{Interval: new(longest)})
+	require.NoError(t, err)
+	assert.Equal(t, longest.Truncate(time.Microsecond), status.Interval)
+	assert.True(t, status.NextTick.After(time.Now()), "%v", status.NextTick)
+}
+
+// More users than an array of PostgreSQL can hold are a limit like any other.
+func TestLargeSharedLimit(t *testing.T) {
+	state, pool := sharedUsers(t)
+	execSQL(t, pool, "UPDATE users_state SET min_number = 98")
+	for _, limit := range []int{100, math.MaxInt32, math.MaxInt} {
+		batch, err := state.AnswerBatch(t.Context(), 1, limit)
+		require.NoError(t, err)
+		assert.Len(t, batch.Users, 18, "%d", limit)
+	}
+}
+
+// The order continues if another table gets the name of the users: calls that use either table take turns.
+func TestOrderLockIsOfTheClock(t *testing.T) {
+	state, pool := sharedUsers(t)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.Background()) //nolint:errcheck // it ends the transaction, also if the test fails
+	// A tick takes the lock, and does not use the users.
+	_, err = tx.Exec(t.Context(), "SELECT users_sync('a', 1, true, 3600000000, true, 50, NULL, 0, 0, 0, '', false)")
+	require.NoError(t, err)
+	execSQL(t, pool, "ALTER TABLE users RENAME TO users_old; CREATE TABLE users (LIKE users_old INCLUDING ALL)")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = state.AnswerBatch(ctx, 1, 2)
+	require.ErrorIs(t, err, context.DeadlineExceeded, "the transaction holds the order lock")
+}
+
 func TestSharedAnswers(t *testing.T) {
 	state, pool := sharedUsers(t)
 	execSQL(t, pool, "UPDATE users_state SET min_number = 98")

@@ -21,6 +21,7 @@ const (
 	noDataFound           = "P0002"
 	internalError         = "XX000"
 	protocolViolation     = "08P01"
+	transactionTimeout    = "25P04"
 	readOnlyTransaction   = "25006"
 	duplicateObject       = "42710"
 	duplicateTable        = "42P07"

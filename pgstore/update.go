@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
@@ -69,9 +70,20 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 	}
 	workers, working := errgroup.WithContext(ctx)
 	for range l.cfg.Workers {
-		workers.Go(func() error { return u.work(working) })
+		workers.Go(func() (err error) {
+			defer func() {
+				if value := recover(); value != nil {
+					err = &panicError{value, debug.Stack()}
+				}
+			}()
+			return u.work(working)
+		})
 	}
-	if err = workers.Wait(); err == nil {
+	err = workers.Wait()
+	if p, ok := errors.AsType[*panicError](err); ok {
+		panic(p.Error()) // the caller of UpdateAll can recover it
+	}
+	if err == nil {
 		err = u.updateMissed(ctx)
 	}
 	if err == nil {
@@ -79,6 +91,14 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 	}
 	return u.users, err
 }
+
+// A panicError is a panic of a worker, such as that of the function that progress is reported to.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (p *panicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
 // idBounds returns the lowest and the highest id, how many users there are by PostgreSQL's statistics, and whether
 // triggers or rules may interfere with updates; ok is false if there are no users.
@@ -171,6 +191,9 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 				" WHERE id >= CAST($1 AS bigint) ORDER BY id OFFSET $2::bigint LIMIT 1) AS next",
 				u.ranges.next, u.ranges.size).Scan(&end)
 		})
+		if sqlState(err) == queryCanceled {
+			u.ranges.size = max(u.ranges.size/2, 1)
+		}
 		return end, err
 	})
 	if err != nil {

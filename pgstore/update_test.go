@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +154,42 @@ func TestOneUpdateAtATime(t *testing.T) {
 	assert.True(t, tried)
 	assert.EqualValues(t, 20_000, n)
 	assert.Zero(t, missed(t, pool, 3))
+}
+
+// A user whose id changes all the time is updated, too.
+func TestUpdateWhileAnIDMoves(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000}, 50_000)
+	var stop atomic.Bool
+	moved := make(chan error, 1)
+	go func() {
+		for id := 40_000; ; id = -id {
+			if _, err := pool.Exec(t.Context(), "UPDATE users SET id = -id WHERE id = $1", id); err != nil || stop.Load() {
+				moved <- err
+				return
+			}
+		}
+	}()
+	for key := range uint64(20) {
+		_, err := store.UpdateAll(t.Context(), key)
+		require.NoError(t, err)
+		require.Zero(t, queryOne[int](t, pool,
+			"SELECT count(*) FROM users WHERE updated_at <> (SELECT max(updated_at) FROM users)"), "update %d", key)
+	}
+	stop.Store(true)
+	require.NoError(t, <-moved)
+}
+
+// A panic of the function that progress is reported to reaches the caller of UpdateAll, and the next update succeeds.
+func TestPanicOfProgress(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{BatchSize: 1_000}, 5_000)
+	func() {
+		defer func() { assert.Contains(t, recover(), "too much progress") }()
+		_, err := store.UpdateAll(points.WithProgress(t.Context(), func(int64, int64) { panic("too much progress") }), 1)
+		assert.NoError(t, err, "not reached")
+	}()
+	_, err := store.UpdateAll(t.Context(), 2)
+	require.NoError(t, err)
+	assert.Zero(t, missed(t, pool, 2))
 }
 
 // otherProcess returns a store of the same table on a pool of its own.

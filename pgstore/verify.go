@@ -5,46 +5,108 @@ import (
 	"fmt"
 	"math"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/jackc/pgx/v5"
 )
 
 // batchesPerSpan is the number of batches whose users one statement of the final check of an update reads: about a
 // million users by default.
 const batchesPerSpan = 40
 
+// An idRange is the ids low..high.
+type idRange struct{ low, high int64 }
+
 // updateMissed reads the points of all users after the last batch, and updates the users that no batch has reached:
 // their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the update. It
 // takes about 5% of the time of the batches. It also detects a trigger that was created during the update and makes
 // batches skip users.
+//
+// Reads in several snapshots could each miss a user whose id changes. So one snapshot shows whether any user is missed,
+// and if so, one statement updates the last ones.
 func (u *update) updateMissed(ctx context.Context) error {
-	checks, checking := errgroup.WithContext(ctx)
-	checks.SetLimit(u.cfg.Workers)
-	check := func(low, high int64) {
-		checks.Go(func() error {
-			n, err := u.inPieces(checking, low, high, func(ctx context.Context, low, high int64) (int64, error) {
-				return u.updateRest(ctx, low, high, true)
-			})
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			u.users += n
-			return err
-		})
+	ranges, err := u.rangesWithMissed(ctx)
+	if err != nil || len(ranges) == 0 {
+		return err
 	}
-	first, last := u.spans[0], u.ranges.last
+	for _, r := range ranges {
+		n, err := u.inPieces(ctx, r.low, r.high, func(ctx context.Context, low, high int64) (int64, error) {
+			return u.updateRest(ctx, low, high, true)
+		})
+		u.users += n
+		if err != nil {
+			return err
+		}
+	}
+	n, err := retry(ctx, u.Store, u.updateMoved)
+	u.users += n
+	return err
+}
+
+// updateMoved updates the users that were missed because their ids changed, wherever their ids move meanwhile: if
+// another transaction changes a user, PostgreSQL waits for it and looks at the latest version. A user whose updated_at
+// is the time of the update has been updated, perhaps under another id, on which the points depend.
+func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
+	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		if err := execSteps(ctx, tx, u.enter()); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
+			return err
+		}
+		stale, args := u.stale(math.MinInt64, math.MaxInt64, false)
+		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawSQL+", updated_at = $4"+stale, args...)
+		if err != nil {
+			return err
+		}
+		n = tag.RowsAffected()
+		if err := u.table.checkIdentity(ctx, tx, updateLockMode); err != nil {
+			return err
+		}
+		return execSteps(ctx, tx, u.table.layout.endBatch(u.table))
+	})
+	return n, err
+}
+
+// rangesWithMissed returns the ranges of ids that have stale users, all in one snapshot.
+func (u *update) rangesWithMissed(ctx context.Context) ([]idRange, error) {
+	return retry(ctx, u.Store, func(ctx context.Context) (ranges []idRange, err error) {
+		err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
+			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
+				return err
+			}
+			for _, r := range u.allIDs() {
+				var missed bool
+				stale, args := u.stale(r.low, r.high, true)
+				err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM "+u.table.qualified+stale, args...).Scan(&missed)
+				if err != nil {
+					return err
+				}
+				if missed {
+					ranges = append(ranges, r)
+				}
+			}
+			return u.table.checkIdentity(ctx, tx, selectLockMode)
+		})
+		return ranges, err
+	})
+}
+
+// allIDs returns ranges of all ids, with as many users each as a span has.
+func (u *update) allIDs() []idRange {
+	var ranges []idRange
+	if u.spans[0] > math.MinInt64 {
+		ranges = append(ranges, idRange{math.MinInt64, u.spans[0] - 1})
+	}
 	for i, low := range u.spans {
-		high := last
+		high := int64(math.MaxInt64)
 		if i+1 < len(u.spans) {
 			high = u.spans[i+1] - 1
 		}
-		check(low, high)
+		ranges = append(ranges, idRange{low, high})
 	}
-	if first > math.MinInt64 {
-		check(math.MinInt64, first-1)
-	}
-	if last < math.MaxInt64 {
-		check(last+1, math.MaxInt64)
-	}
-	return checks.Wait()
+	return ranges
 }
 
 // inPieces calls do with the range low..high, and with halves of it if a statement takes longer than statement_timeout
@@ -61,7 +123,7 @@ func (u *update) inPieces(
 		})
 		switch code := sqlState(err); {
 		case low == high:
-		case code == queryCanceled:
+		case code == queryCanceled, code == transactionTimeout:
 			tooLarge = true
 			u.shrinkBatches(low, high)
 		case code == serializationFailure:

@@ -122,7 +122,7 @@ func forgetBound(c *cluster, conn *pgx.Conn) {
 // progress undoes a reset. The bound of the timestamps takes the place of a lost query.
 func resetClock(c *cluster, conn *pgx.Conn) {
 	c.history.Failed(time.Now())
-	c.exec(conn, `SELECT pg_advisory_xact_lock(hashtextextended('users'::regclass::oid::text, 3));
+	c.exec(conn, `SELECT pg_advisory_xact_lock(hashtextextended('users_clock'::regclass::oid::text, 3));
 		SELECT setval('users_clock', 0, false)`)
 }
 

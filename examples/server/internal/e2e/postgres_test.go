@@ -275,7 +275,7 @@ func TestUnfit(t *testing.T) {
 		parsed, err := pgx.ParseConfig(connection)
 		require.NoError(t, err)
 		exec(t, connect(t, connection), "ALTER DATABASE "+parsed.Database+" SET default_transaction_read_only = on")
-		assertCannotStart(t, connection, "pgstore: migrating table users: the database is read-only, as a standby is: use the "+
+		assertCannotStart(t, connection, "pgstore: migrating table users: the database is a standby, or default_transaction_read_only is on: use the "+
 			"primary; if the connection string has several hosts, add target_session_attrs=read-write, "+see)
 	})
 	t.Run("no right to connect", func(t *testing.T) {
