@@ -52,8 +52,8 @@ func Test(
 }
 
 // TestShared runs three engines, with one shared state, on stores opened by open. 9 concurrent clients query them, and
-// each engine is restarted three times. It checks their common history. The stores must hold exactly users, and their shared
-// state must be new.
+// each engine is restarted three times. It checks their common history. The stores must hold exactly users, and their
+// shared state must be new.
 func TestShared(t testing.TB, open func() points.Store, users []points.User) {
 	t.Helper()
 	const interval, engines, runs, clients, queries = 2 * time.Millisecond, 3, 3, 3, 20
