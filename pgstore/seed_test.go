@@ -190,18 +190,25 @@ func TestTimeoutsDoNotEndSeedOrLease(t *testing.T) {
 	assert.EqualValues(t, 3_000, n)
 }
 
-// A statement_timeout that is too short for a batch makes the batches smaller.
+// A statement_timeout or transaction_timeout that is too short for a batch makes the batches smaller.
 func TestUpdateWithShortStatementTimeout(t *testing.T) {
-	_, pool := seeded(t, pgstore.Config{}, 3_000)
-	execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			PERFORM pg_sleep(0.0005); RETURN NEW; END $$; -- so the first batch takes more than half a second
-		CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()`)
-	execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 150', current_database()); END $$")
-	store := otherProcess(t, pool)
-	n, err := store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
-	assert.EqualValues(t, 3_000, n)
-	assert.Zero(t, missed(t, pool, 1))
+	for _, setting := range []string{"statement_timeout", "transaction_timeout"} {
+		t.Run(setting, func(t *testing.T) {
+			_, pool := seeded(t, pgstore.Config{}, 3_000)
+			if !queryOne[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_settings WHERE name = $1)", setting) {
+				t.Skip("this version of PostgreSQL has no " + setting)
+			}
+			execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+					PERFORM pg_sleep(0.0005); RETURN NEW; END $$; -- so the first batch takes more than half a second
+				CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()`)
+			execSQL(t, pool, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET "+setting+" = 150', current_database()); END $$")
+			store := otherProcess(t, pool)
+			n, err := store.UpdateAll(t.Context(), 1)
+			require.NoError(t, err)
+			assert.EqualValues(t, 3_000, n)
+			assert.Zero(t, missed(t, pool, 1))
+		})
+	}
 }
 
 func TestSeedWithShortStatementTimeout(t *testing.T) {
