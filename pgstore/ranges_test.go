@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -61,4 +62,15 @@ func TestRangesBeginSmall(t *testing.T) {
 		widths = append(widths, high-low+1)
 	}
 	require.Equal(t, []int64{1_000, 2_000, 4_000, 8_000, 16_000, 25_000, 25_000, 19_000}, widths)
+}
+
+// Reading all users may take as long as reading each span, and for the longest timeout there is.
+func TestReadTimeout(t *testing.T) {
+	for name, test := range map[string]struct{ retry, want time.Duration }{
+		"a minute": {time.Minute, 3 * time.Minute},
+		"longest":  {math.MaxInt64, math.MaxInt64 / 3 * 3},
+	} {
+		u := &update{lease: &lease{Store: &Store{cfg: Config{RetryTimeout: test.retry}}}, spans: []int64{1, 2, 3}}
+		require.Equal(t, test.want, u.readTimeout(), name)
+	}
 }

@@ -11,18 +11,25 @@ import (
 // retry calls do until it succeeds, fails with a permanent error, or RetryTimeout has passed. No attempt takes longer
 // than RetryTimeout either: the other end of its connection may have vanished.
 func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, error)) (T, error) {
+	return retryFor(ctx, s, s.cfg.RetryTimeout, do)
+}
+
+// retryFor is retry with another timeout.
+func retryFor[T any](
+	ctx context.Context, s *Store, timeout time.Duration, do func(context.Context) (T, error),
+) (T, error) {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
 	wait.MaxInterval = time.Second
 	return backoff.Retry(ctx, func() (T, error) {
-		attempt, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		attempt, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		result, err := do(attempt)
 		if err != nil && (ctx.Err() != nil || !isRetryable(err)) {
 			return result, backoff.Permanent(err)
 		}
 		return result, err
-	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(s.cfg.RetryTimeout),
+	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(timeout),
 		backoff.WithNotify(func(err error, in time.Duration) {
 			s.cfg.Logger.WarnContext(ctx, "retrying a batch of the update", "table", s.name, "error", err, "in", in)
 		}))
