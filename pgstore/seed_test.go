@@ -196,7 +196,7 @@ func TestUpdateWithShortStatementTimeout(t *testing.T) {
 		t.Run(setting, func(t *testing.T) {
 			_, pool := seeded(t, pgstore.Config{}, 3_000)
 			if !queryOne[bool](t, pool, "SELECT EXISTS (SELECT FROM pg_settings WHERE name = $1)", setting) {
-				t.Skip("this version of PostgreSQL has no " + setting)
+				t.Skip("PostgreSQL has " + setting + " since version 17")
 			}
 			execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 					PERFORM pg_sleep(0.0005); RETURN NEW; END $$; -- so the first batch takes more than half a second
