@@ -17,8 +17,8 @@ const batchesPerSpan = 40
 type idRange struct{ low, high int64 }
 
 // updateMissed reads the points of all users after the last batch, and updates the users that no batch has reached:
-// their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the update. For a
-// million users it takes about 5% of the time of the batches. It also detects a trigger that was created during the
+// their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the update. For
+// a million users it takes about 5% of the time of the batches. It also detects a trigger that was created during the
 // update and makes batches skip users.
 //
 // Reads in several snapshots could each miss a user whose id changes. So one snapshot shows whether any user is missed,
