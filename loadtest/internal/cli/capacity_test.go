@@ -193,7 +193,7 @@ func TestVerdict(t *testing.T) {
 				require.NoError(t, err, out)
 				assert.InEpsilon(t, tt.capacity, verdict, 0.05, out)
 				assert.Contains(t, out, "confirmed by a longer run")
-				assert.NotContains(t, out, "limited by this client")
+				assert.NotContains(t, out, "limited by the load generator")
 			})
 		})
 	}
@@ -205,8 +205,8 @@ func TestClientLimit(t *testing.T) {
 		server := &simulatedServer{minSleep: 5 * time.Millisecond}
 		out, err := search(t.Context(), t, server, "-slo", "p99<50ms", "-rate", "80")
 		require.ErrorIs(t, err, errCheckFailed)
-		assert.Contains(t, out, "limited by this client: it sent requests late")
-		assert.Contains(t, out, "No verdict about the server: limited by this client.")
+		assert.Contains(t, out, "limited by the load generator: it sent requests late")
+		assert.Contains(t, out, "No verdict about the server: limited by the load generator.")
 		assert.NotContains(t, out, "Verdict: ")
 	})
 }

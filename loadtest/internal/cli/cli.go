@@ -50,7 +50,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "loadtest: %s\n", note)
 	}
 	if len(cfg.Ignored) > 0 {
-		fmt.Fprintf(stderr, "loadtest: no effect in loadtest: %s\n", strings.Join(cfg.Ignored, ", "))
+		fmt.Fprintf(stderr, "loadtest: ignored flags of ab: %s\n", strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
 	var failures []error

@@ -164,7 +164,7 @@ func TestOtherServer(t *testing.T) {
 	out, _, code := call(t.Context(), "-q", "-n", "4", server.URL)
 	assert.Equal(t, exitOK, code)
 	assert.Contains(t, out, "Failed requests:        3\n   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)\nNon-2xx responses:      3\n")
-	assert.Contains(t, out, "Length: 3 bodies differ in size from the first one.")
+	assert.Contains(t, out, "Length: 3 bodies differ in length from the first one.")
 	assert.NotContains(t, out, "Contract")
 
 	size = 0

@@ -85,7 +85,7 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 	case s.OutOfResources > 0:
 		return "it had no free port, file descriptor or buffer for " + report.Plural(s.OutOfResources, "request", "requests")
 	case s.Attempts() == 0 && s.Window.Good > 0: // the server responded to what it got
-		return fmt.Sprintf("its %s were busy with the requests of the warm-up until the end: lower -rate or raise -c",
+		return fmt.Sprintf("the warm-up kept its %s busy until the end: lower -rate or raise -c",
 			report.Plural(r.cfg.Clients, "client", "clients"))
 	case errorCount > 0 && float64(errorCount) >= slo.MaxErrorShare*float64(s.Attempts()):
 		return "" // a slow client does not make a server refuse connections, or respond with errors
@@ -95,7 +95,7 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 		return ""
 	}
 	late := s.ClientDelay
-	return fmt.Sprintf("it sent requests late although clients were free: 1%% of them by %v or more, at most %v",
+	return fmt.Sprintf("it sent requests late although clients were idle: 1%% of them by %v or more, at most %v",
 		late.Percentile(99).Round(100*time.Microsecond), late.Max().Round(100*time.Microsecond))
 }
 

@@ -231,7 +231,7 @@ func (c *command) printStep(s *report.Step, latency *record.Distribution) {
 	case s.Met:
 		verdict = "met"
 	case s.Client != "":
-		verdict = "limited by this client: " + s.Client + " (" + s.Reason + ")"
+		verdict = "limited by the load generator: " + s.Client + " (" + s.Reason + ")"
 	default:
 		verdict = "missed: " + s.Reason
 	}
@@ -244,9 +244,9 @@ func (c *command) printVerdict(s *report.Search) {
 	case s.Stopped != "":
 		fmt.Fprintf(c.stdout, "\nVerdict: %s. Check the URL and the server.\n", s.Stopped)
 	case s.ClientLimited && s.Highest == 0:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client, even at %s.\n", perSecond(last))
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by the load generator, even at %s.\n", perSecond(last))
 	case s.ClientLimited:
-		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by this client. The server meets %s at %s, "+
+		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by the load generator. The server meets %s at %s, "+
 			"and may be capable of more.\n", s.SLO, perSecond(s.Highest))
 	case s.Highest == 0:
 		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %s.\n", s.SLO, perSecond(last))

@@ -30,7 +30,8 @@ func (c *command) print(s *record.Summary, result *report.Run) error {
 	c.printNotes(result)
 	c.printContract(&result.Contract, "")
 	if limit := result.Client.Limit; limit != "" {
-		fmt.Fprintf(c.stdout, "Limited by this client: %s. No verdict about the server: it may be capable of more.\n", limit)
+		fmt.Fprintf(c.stdout, "Limited by the load generator: %s. "+
+			"No verdict about the server: it may be capable of more.\n", limit)
 	}
 	return c.printChecks(result)
 }
@@ -93,11 +94,11 @@ func (c *command) printNotes(result *report.Run) {
 		fmt.Fprintln(c.stdout, text)
 	}
 	if n := result.Counts.Length; n > 0 {
-		fmt.Fprintf(c.stdout, "Length: %s in size from the first one. ab counts them as failed, loadtest "+
-			"does not; -l omits them.\n", report.Plural(n, "body differs", "bodies differ"))
+		fmt.Fprintf(c.stdout, "Length: %s in length from the first one. ab counts them as failed, "+
+			"loadtest does not; -l excludes them.\n", report.Plural(n, "body differs", "bodies differ"))
 	}
 	if n := result.Load.Unsent; n > 0 {
-		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because every client (-c %d) was waiting for "+
+		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all clients (-c %d) were waiting for "+
 			"responses. Raise -c to allow more.\n", report.Plural(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {

@@ -52,8 +52,8 @@ func TestReferenceDefaults(t *testing.T) {
 	}
 }
 
-// TestHabits has command lines as users of ab and of Go programs write them.
-func TestHabits(t *testing.T) {
+// TestFlagForms checks the forms of flags that ab and Go programs accept.
+func TestFlagForms(t *testing.T) {
 	for line, check := range map[string]func(*Config) bool{
 		"-c10 -n100 x":        func(c *Config) bool { return c.Clients == 10 && c.Requests == 100 },
 		"-kc 10 -n=100 x":     func(c *Config) bool { return c.Clients == 10 && c.KeepAlive },

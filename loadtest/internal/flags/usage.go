@@ -11,31 +11,32 @@ func Usage() string {
 	return strings.Replace(usageText, "{clauses}", strings.ReplaceAll(slo.Usage, "\n", "\n      "), 1)
 }
 
-const usageText = `loadtest measures an HTTP server with ab's flags and its report. Beyond ab it has open loops, SLOs,
-and contract checks. As in ab, one-letter flags can be bundled, and numbers attached: -kc100. Longer names can have one
-dash or two.
+const usageText = `loadtest is an HTTP load tester with the flags and the report of ab. Beyond ab it has open loops,
+SLOs, comparisons and contract checks. As in ab, one-letter flags can be bundled, and numbers attached: -kc100. Longer
+names can have one dash or two.
 
-  go run ./loadtest                                             the original's benchmark against the reference server,
-                                                                run in this process, beside the original's figures
+  go run ./loadtest                                             the benchmark of the original (the Elixir app) against
+                                                                a server in this process, beside the original's figures
   go run ./loadtest -n 10000 -c 100 http://127.0.0.1:4000/      closed loop, like ab
-  go run ./loadtest -rate 5000 -duration 30s URL                open loop: a constant rate
+  go run ./loadtest -rate 5000 -duration 30s URL                open loop at a constant rate
   go run ./loadtest -find-max -slo 'p99<50ms' URL               the highest rate that meets an SLO
-  go run ./loadtest merge a.json b.json                         one report for the -json files of several machines that
-                                                                generated load at the same time; with -assert, -json,
-                                                                -html, -compare and -e; "merge -compare a.json b.json"
-                                                                compares two finished runs
+  go run ./loadtest merge a.json b.json                         one report for the -json files of several load
+                                                                generators that ran at the same time; with -assert,
+                                                                -json, -html, -compare and -e;
+                                                                "merge -compare a.json b.json" compares two finished
+                                                                runs
 
 Closed loop (each client sends its next request after the response to the previous one):
   -n N              number of requests (default 1)
   -c N              number of concurrent clients (default 1); in an open loop, the maximum (default 1000)
-  -t SECONDS        stop after this time; implies -n 50000
+  -t SECONDS        stop after this time; implies -n 50000 unless -n is given
   -duration D       stop after this time, or after -n requests if given, whichever comes first; -z D ignores -n, as in
                     hey and oha
   -s SECONDS        timeout of a request (default 30)
   -k=false          use a new connection for each request (default: keep-alive)
-  -l                do not count responses of different lengths as failures
+  -l                do not count responses of other lengths than the first as failed requests
   -H 'NAME: VALUE'  add a request header; repeatable
-  -A USER:PASSWORD  use Basic authentication; the same as http://USER:PASSWORD@HOST/
+  -A USER:PASSWORD  use Basic authentication, as for a URL with user and password
   -C NAME=VALUE     send a cookie; repeatable
   -m METHOD         request method (default GET)
   -i                use HEAD
@@ -45,23 +46,22 @@ Closed loop (each client sends its next request after the response to the previo
   -X HOST:PORT      use a proxy; -P USER:PASSWORD are its credentials
   -v N              from 2 on, print the first response
   -q                no progress
-  -e FILE           write a CSV with the time within which each percentage of the requests was served
+  -e FILE           write a CSV of the 0th to 100th percentile of the request times, in ms
   -g FILE           write the times of each request as tab-separated values; takes memory for each request
-  -r -S -w -I -x -y -b -f -Z   accepted for command lines of ab, without effect
+  -r -S -w -I -x -y -b -f -Z   flags of ab that are accepted and ignored
 
 Open loop (requests are sent on schedule, whether or not earlier ones have been answered):
   -rate N           offered rate in requests per second (5000, 0.5) or per unit (60/m), or a ramp (1000:20000)
   -duration D       length of the run (default 10s), or of each step of -find-max (default 5s)
-  -find-max         search for the highest rate that meets the SLO and is reached to 99%: start at -rate (default 1000)
-                    and double it until a rate misses, then bisect until the highest rate that met it and the lowest
-                    that missed it are within 5%; if the first rate misses, halve the rate until one meets it, then
-                    bisect; a rate misses only if it misses twice, and a run of three times -duration confirms the
-                    result
-  -slo CLAUSES      the SLO of -find-max: upper bounds; put lower bounds such as rps>N in -assert, which checks the
-                    result
+  -find-max         search for the highest rate that meets the SLO and of which 99% is reached: double -rate (default
+                    1000) until it misses, or halve it until it meets the SLO; then bisect until the highest rate that
+                    met it and the lowest that missed it are within 5%; a rate misses only if it misses twice, and a
+                    step of three times -duration confirms the result
+  -slo CLAUSES      the SLO of -find-max: upper bounds; use -assert for lower bounds such as rps>N, which it checks in
+                    the result
 
 Checks:
-  -assert CLAUSES   exit with 1 unless all clauses hold; repeatable
+  -assert CLAUSES   exit with 1 unless all clauses pass; repeatable
       CLAUSES are {clauses}
   -verify           check responses against PointsApp's contract and exit with 1 on a violation; by default only if the
                     first response looks like PointsApp's; -verify=false turns it off
@@ -71,22 +71,22 @@ Output (all files must differ; an existing one is replaced only once the new one
   -html FILE        write a self-contained page with charts
   -metrics ADDR     serve Prometheus metrics at http://ADDR/metrics during the run, e.g. 127.0.0.1:9464
   -compare FILE     compare with the -json of an earlier run; "original" means the figures in the original's README
-  -compare URL      compare with another server: its runs and those of the last argument take turns
+  -compare URL      compare with the server of the old version: runs on both servers alternate
   -repeat N         run the load N times and report all runs as one (default 1; 5 with -compare URL); clauses with old
-                    then hold only if they hold in the whole 95% confidence interval
+                    then pass only if they hold in the whole 95% confidence interval
 
 Requests and server:
-  -targets FILE     send the requests in the file in turn; the format is that of vegeta's targets: METHOD URL, headers,
-                    and @FILE with a body; a URL may be only a path
+  -targets FILE     send the requests in the file in turn, in the format of vegeta's targets: METHOD URL, headers, and
+                    @FILE with a body; a URL may be only a path
   -unix-socket PATH connect to a Unix socket
   -insecure         do not verify the server's certificate
   -cacert FILE      also trust the certificates in the file (PEM)
 
-Client:
+Load generator:
   -version          print the version; -V is the same
   -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
-Exit codes: 0 success; 1 failed assertion, SLO or contract check, no 2xx response, unreachable target, search limited by
-this client, interrupted run, or a file that cannot be read or written; 2 usage error.
+Exit codes: 0 success; 1 failed assertion, SLO or contract check, no 2xx response, unreachable server, search limited by
+the load generator, interrupted run, or a file that cannot be read or written; 2 usage error.
 `

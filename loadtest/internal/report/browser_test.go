@@ -93,7 +93,7 @@ func TestBanner(t *testing.T) {
 		want []string
 	}{
 		"pass": {passing, []string{"PASS"}},
-		"fail": {example(), []string{"FAIL", "p99<50ms: 51ms", "contract violations at 1000/s: 1", "Limited by the client"}},
+		"fail": {example(), []string{"FAIL", "p99<50ms: 51ms", "contract violations at 1000/s: 1", "Limited by the load generator"}},
 		"none": {unchecked, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

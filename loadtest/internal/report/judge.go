@@ -63,7 +63,7 @@ func (r *Run) Conclusion() []string {
 	of := "of " + Plural(all, "clause", "clauses")
 	switch {
 	case failed > 0 && r.Client.Limit != "":
-		lines = append(lines, fmt.Sprintf("FAIL: %d %s, limited by this client", failed, of))
+		lines = append(lines, fmt.Sprintf("FAIL: %d %s, limited by the load generator", failed, of))
 	case failed > 0:
 		lines = append(lines, fmt.Sprintf("FAIL: %d %s", failed, of))
 	case len(lines) > 0:
@@ -119,7 +119,7 @@ func (r *Run) searchProblems() []string {
 	s := r.Search
 	switch {
 	case s.ClientLimited:
-		problems = append(problems, "the search was limited by the client: no verdict about the server")
+		problems = append(problems, "the search was limited by the load generator: no verdict about the server")
 	case s.Stopped != "":
 		problems = append(problems, s.Stopped)
 	case s.Highest == 0 && !r.Interrupted:

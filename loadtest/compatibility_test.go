@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A habit is a command of a user of ab, hey, vegeta or k6, and what loadtest does with its arguments.
-type habit struct {
+// A toolCommand is a command of ab, hey, vegeta or k6, and what loadtest does with its arguments.
+type toolCommand struct {
 	command string
-	works   string // with what difference; "" if it fails
+	works   string // how it works, for README.md; "" if it fails
 	err     string // on stderr
 }
 
@@ -28,13 +28,13 @@ const (
 	printsVersion = "prints the version"
 )
 
-// habits are also the tables in README.md.
-func habits() map[string][]habit {
+// toolCommands returns the commands by tool, as in the tables of README.md.
+func toolCommands() map[string][]toolCommand {
 	const noScripts = "there are no scripts, flags describe the load, e.g. loadtest -n 1000 -c 10 URL"
 	server := func(name string) string { return "; for a server of that name use http://" + name + "/" }
 	const scripts, thresholds = "k6's scripts cannot be run: use loadtest ",
 		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'"
-	return map[string][]habit{
+	return map[string][]toolCommand{
 		"ab": {
 			{command: "ab -n 100 -c 10 -k URL", works: same},
 			{command: "ab -kc 10 -t 1 URL", works: same},
@@ -116,8 +116,8 @@ func habits() map[string][]habit {
 	}
 }
 
-// TestHabits runs each command with loadtest in the place of the other program.
-func TestHabits(t *testing.T) {
+// TestCompatibility runs each command with loadtest in place of the other tool.
+func TestCompatibility(t *testing.T) {
 	t.Parallel()
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello")) })
 	server, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
@@ -125,7 +125,7 @@ func TestHabits(t *testing.T) {
 	t.Cleanup(secure.Close)
 	address := server.Listener.Addr().String()
 	values := strings.NewReplacer("HTTPS_URL", secure.URL+"/", "URL", server.URL+"/", "PROXY", address)
-	for program, all := range habits() {
+	for program, all := range toolCommands() {
 		for _, h := range all {
 			t.Run(h.command, func(t *testing.T) {
 				t.Parallel()
@@ -157,18 +157,18 @@ func TestHabits(t *testing.T) {
 func withoutProgress(stderr string) string {
 	var b strings.Builder
 	for line := range strings.Lines(stderr) {
-		if strings.HasPrefix(line, "loadtest: ") && !strings.HasPrefix(line, "loadtest: no effect") {
+		if strings.HasPrefix(line, "loadtest: ") && !strings.HasPrefix(line, "loadtest: ignored flags") {
 			b.WriteString(line)
 		}
 	}
 	return b.String()
 }
 
-// TestHabitsAreDocumented compares the table with README.md.
-func TestHabitsAreDocumented(t *testing.T) {
+// TestCompatibilityIsDocumented compares the commands with the tables in README.md.
+func TestCompatibilityIsDocumented(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	for program, all := range habits() {
+	for program, all := range toolCommands() {
 		var table strings.Builder
 		table.WriteString("| " + program + " | loadtest |\n|---|---|\n")
 		for _, h := range all {
