@@ -184,15 +184,15 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 
 // awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
-	return l.withConn(ctx, func(conn *pgx.Conn) error {
-		if err := conn.Ping(ctx); err != nil {
-			if ctx.Err() != nil {
-				err = fmt.Errorf("the database does not answer on a second connection: a pooler must allow Config.Workers + 2 "+
-					"= %d connections to it (default_pool_size of PgBouncer): %w", l.cfg.Workers+2, err)
+	_, err := retry(ctx, l, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, l.withConn(ctx, func(conn *pgx.Conn) error {
+			if err := conn.Ping(ctx); err != nil {
+				if ctx.Err() != nil {
+					err = fmt.Errorf("the database does not answer on a second connection: a pooler must allow Config.Workers + 2 "+
+						"= %d connections to it (default_pool_size of PgBouncer): %w", l.cfg.Workers+2, err)
+				}
+				return err
 			}
-			return err
-		}
-		return l.explainTimeout(ctx, func(ctx context.Context) error {
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
 					return err
@@ -202,6 +202,7 @@ func (l *lease) awaitBatches(ctx context.Context) error {
 			})
 		})
 	})
+	return err
 }
 
 // fenceQuery fails with a division by zero unless the lease is held. Its arguments are fenceArgs.

@@ -51,3 +51,13 @@ func (r *ranges) recordDensity(low, high, n int64) {
 		r.sparse = true
 	}
 }
+
+// shrink makes further ranges have at most size users, but not fewer than the first one. It reports whether they are
+// smaller now.
+func (r *ranges) shrink(size uint64) bool {
+	if size = max(size, firstBatch); size >= uint64(r.size) { //nolint:gosec // positive
+		return false
+	}
+	r.size = int64(size) //nolint:gosec // less than before
+	return true
+}

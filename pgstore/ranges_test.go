@@ -44,7 +44,7 @@ func TestRanges(t *testing.T) {
 	})
 }
 
-// idAfter does what the query in nextBatch does.
+// idAfter does what the query of countBatch does.
 func idAfter(ids []int64, from, offset int64) *int64 {
 	i, _ := slices.BinarySearch(ids, from)
 	if i += int(offset); i < len(ids) {
@@ -72,5 +72,24 @@ func TestReadTimeout(t *testing.T) {
 	} {
 		u := &update{lease: &lease{Store: &Store{cfg: Config{RetryTimeout: test.retry}}}, spans: []int64{1, 2, 3}}
 		require.Equal(t, test.want, u.readTimeout(), name)
+	}
+}
+
+// Ranges become smaller, but not smaller than the first one.
+func TestRangesShrink(t *testing.T) {
+	for _, test := range []struct {
+		size, want int64
+		to         uint64
+	}{
+		{size: 25_000, to: 12_500, want: 12_500},
+		{size: 25_000, to: 25_000, want: 25_000},
+		{size: 25_000, to: math.MaxUint64, want: 25_000},
+		{size: 1_500, to: 750, want: firstBatch},
+		{size: firstBatch, to: 0, want: firstBatch},
+		{size: 10, to: 5, want: 10},
+	} {
+		r := ranges{size: test.size}
+		require.Equal(t, test.want < test.size, r.shrink(test.to), test)
+		require.Equal(t, test.want, r.size, test)
 	}
 }

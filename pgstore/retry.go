@@ -9,30 +9,36 @@ import (
 )
 
 // retry calls do until it succeeds, fails with a permanent error, or RetryTimeout has passed. No attempt takes longer
-// than RetryTimeout either: the other end of its connection may have vanished.
-func retry[T any](ctx context.Context, s *Store, do func(context.Context) (T, error)) (T, error) {
-	return retryFor(ctx, s, s.cfg.RetryTimeout, do)
+// than RetryTimeout either: the other end of its connection may have vanished. Its error says what do waited for.
+func retry[T any](ctx context.Context, l *lease, do func(context.Context) (T, error)) (T, error) {
+	return retryFor(ctx, l, l.cfg.RetryTimeout, isRetryable, do)
 }
 
-// retryFor is retry with another timeout.
+// retryFor is retry with another timeout, and another condition for a new attempt.
 func retryFor[T any](
-	ctx context.Context, s *Store, timeout time.Duration, do func(context.Context) (T, error),
+	ctx context.Context, l *lease, timeout time.Duration, isRetryable func(error) bool,
+	do func(context.Context) (T, error),
 ) (T, error) {
+	waits, stop := l.watchTable(ctx)
+	defer stop()
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 20 * time.Millisecond
 	wait.MaxInterval = time.Second
-	return backoff.Retry(ctx, func() (T, error) {
+	result, err := backoff.Retry(ctx, func() (T, error) {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
+		waits.forget()
 		result, err := do(attempt)
+		err = waits.explain(err, true)
 		if err != nil && (ctx.Err() != nil || !isRetryable(err)) {
 			return result, backoff.Permanent(err)
 		}
 		return result, err
 	}, backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(timeout),
 		backoff.WithNotify(func(err error, in time.Duration) {
-			s.cfg.Logger.WarnContext(ctx, "retrying a batch of the update", "table", s.name, "error", err, "in", in)
+			l.cfg.Logger.WarnContext(ctx, "retrying a step of the update", "table", l.name, "error", err, "in", in)
 		}))
+	return result, waits.explain(err, false)
 }
 
 // isRetryable reports whether an operation that failed with err may succeed when it is repeated.
@@ -53,7 +59,24 @@ func isRetryable(err error) bool {
 		"57": // operator intervention: shutdown, crash, cannot connect now, statement timeout
 		return true
 	}
-	return code == lockNotAvailable || code == internalError // which is how Citus reports some lost workers
+	switch code {
+	case lockNotAvailable, transactionTimeout, internalError: // which is how Citus reports some lost workers
+		return true
+	}
+	return false
+}
+
+// isTooLarge reports whether a batch that failed with err may succeed if it is smaller: a statement took longer than
+// statement_timeout, but not because it waited for a lock, or it conflicted with other sessions.
+func isTooLarge(err error) bool {
+	switch sqlState(err) {
+	case queryCanceled, transactionTimeout:
+		_, waited := errors.AsType[*waitError](err)
+		return !waited
+	case serializationFailure:
+		return true
+	}
+	return false
 }
 
 // sleep waits for the duration, or until ctx ends.

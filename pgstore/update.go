@@ -55,18 +55,16 @@ func (s *Store) updateExclusively(ctx context.Context, key uint64) (users int64,
 }
 
 func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
-	finding, cancel := context.WithTimeout(ctx, l.cfg.RetryTimeout)
-	defer cancel()
-	first, last, estimate, interfered, ok, err := l.idBounds(finding)
-	if err != nil || !ok {
+	b, err := retry(ctx, l, l.idBounds)
+	if err != nil || b.first == nil {
 		return 0, err
 	}
 	u := &update{
 		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
-		total:  estimate,
-		verify: interfered,
-		ranges: ranges{next: first, last: last, size: int64(l.cfg.BatchSize), step: firstBatch},
+		total:  b.estimate,
+		verify: b.interfered,
+		ranges: ranges{next: *b.first, last: *b.last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
 	workers, working := errgroup.WithContext(ctx)
 	for range l.cfg.Workers {
@@ -100,34 +98,35 @@ type panicError struct {
 
 func (p *panicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.stack) }
 
-// idBounds returns the lowest and the highest id, how many users there are by PostgreSQL's statistics, and whether
-// triggers or rules may interfere with updates; ok is false if there are no users.
-func (l *lease) idBounds(ctx context.Context) (first, last, estimate int64, interfered, ok bool, err error) {
+// bounds are what an update needs to know of the table before its first batch.
+type bounds struct {
+	first, last *int64 // lowest and highest id, nil if there are no users
+	estimate    int64  // number of users, by PostgreSQL's statistics
+	interfered  bool   // triggers or rules may interfere with updates
+}
+
+func (l *lease) idBounds(ctx context.Context) (b bounds, err error) {
 	t := l.table
-	var low, high *int64
 	err = l.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 			return err
 		}
-		if err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).
-			Scan(&low, &high); err != nil {
-			return err
-		}
-		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || low == nil {
-			return err
-		}
-		err := tx.QueryRow(ctx, "SELECT EXISTS ("+updateTriggers+" UNION ALL "+updateRules+")", int64(t.oid)).
-			Scan(&interfered)
+		err := tx.QueryRow(ctx, "SELECT min(id)::bigint, max(id)::bigint FROM "+t.qualified).Scan(&b.first, &b.last)
 		if err != nil {
 			return err
 		}
-		estimate, err = t.layout.estimate(ctx, tx, t)
+		if err := t.checkIdentity(ctx, tx, selectLockMode); err != nil || b.first == nil {
+			return err
+		}
+		err = tx.QueryRow(ctx, "SELECT EXISTS ("+updateTriggers+" UNION ALL "+updateRules+")", int64(t.oid)).
+			Scan(&b.interfered)
+		if err != nil {
+			return err
+		}
+		b.estimate, err = t.layout.estimate(ctx, tx, t)
 		return err
 	})
-	if err != nil || low == nil {
-		return 0, 0, 0, false, false, err
-	}
-	return *low, *high, estimate, interfered, true, nil
+	return b, err
 }
 
 // firstBatch is the number of ids in the first range of an update. It is small because of the table's very first
@@ -181,26 +180,38 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 		low, high = u.ranges.nextDense()
 		return low, high, true, nil
 	}
-	// The id of the first user after the batch, counted along the index.
-	end, err := retry(ctx, u.Store, func(ctx context.Context) (end *int64, err error) {
-		err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
-				return err
-			}
-			return tx.QueryRow(ctx, "SELECT min(id)::bigint FROM (SELECT id FROM "+u.table.qualified+
-				" WHERE id >= CAST($1 AS bigint) ORDER BY id OFFSET $2::bigint LIMIT 1) AS next",
-				u.ranges.next, u.ranges.size).Scan(&end)
-		})
-		if sqlState(err) == queryCanceled {
-			u.ranges.size = max(u.ranges.size/2, 1)
-		}
-		return end, err
-	})
+	end, err := u.batchEnd(ctx)
 	if err != nil {
 		return 0, 0, false, err
 	}
 	low, high = u.ranges.nextBefore(end)
 	return low, high, true, nil
+}
+
+// batchEnd returns the id of the first user after the next batch, counted along the index, or nil if there is none. It
+// makes batches smaller if that takes too long.
+func (u *update) batchEnd(ctx context.Context) (end *int64, err error) {
+	divisible := func(err error) bool { return u.ranges.size > firstBatch && isTooLarge(err) }
+	for {
+		end, err := retryFor(ctx, u.lease, u.cfg.RetryTimeout,
+			func(err error) bool { return isRetryable(err) && !divisible(err) }, u.countBatch)
+		if ctx.Err() != nil || !divisible(err) {
+			return end, err
+		}
+		u.ranges.shrink(uint64(u.ranges.size / 2)) //nolint:gosec // positive
+	}
+}
+
+func (u *update) countBatch(ctx context.Context) (end *int64, err error) {
+	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
+		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT min(id)::bigint FROM (SELECT id FROM "+u.table.qualified+
+			" WHERE id >= CAST($1 AS bigint) ORDER BY id OFFSET $2::bigint LIMIT 1) AS next",
+			u.ranges.next, u.ranges.size).Scan(&end)
+	})
+	return end, err
 }
 
 // finishBatch records that the range low..high, with n users, has been updated.

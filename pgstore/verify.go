@@ -37,7 +37,7 @@ func (u *update) updateMissed(ctx context.Context) error {
 			return err
 		}
 	}
-	n, err := retryFor(ctx, u.Store, u.readTimeout(), u.updateMoved)
+	n, err := retryFor(ctx, u.lease, u.readTimeout(), isRetryable, u.updateMoved)
 	u.users += n
 	return err
 }
@@ -69,7 +69,7 @@ func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
 
 // rangesWithMissed returns the ranges of ids that have stale users, all in one snapshot.
 func (u *update) rangesWithMissed(ctx context.Context) ([]idRange, error) {
-	return retryFor(ctx, u.Store, u.readTimeout(), func(ctx context.Context) (ranges []idRange, err error) {
+	return retryFor(ctx, u.lease, u.readTimeout(), isRetryable, func(ctx context.Context) (ranges []idRange, err error) {
 		err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 				return err
@@ -116,36 +116,22 @@ func (u *update) allIDs() []idRange {
 	return ranges
 }
 
-// inPieces calls do with the range low..high, and with halves of it if a statement takes longer than statement_timeout
-// or conflicts with other sessions. It retries temporary errors. It returns the sum of the results.
+// inPieces calls do with the range low..high, and with halves of it if that is too large. It retries temporary errors.
+// It returns the sum of the results.
 func (u *update) inPieces(
 	ctx context.Context, low, high int64, do func(ctx context.Context, low, high int64) (int64, error),
 ) (int64, error) {
-	tooLarge := false
-	n, err := retry(ctx, u.Store, func(ctx context.Context) (int64, error) {
-		var n int64
-		err := u.explainTimeout(ctx, func(ctx context.Context) (err error) {
-			n, err = do(ctx, low, high)
-			return err
-		})
-		switch code := sqlState(err); {
-		case low == high:
-		case code == queryCanceled, code == transactionTimeout:
-			tooLarge = true
-			u.shrinkBatches(low, high)
-		case code == serializationFailure:
-			tooLarge = true
-		}
-		if tooLarge {
-			return 0, nil
-		}
-		return n, err
-	})
+	divisible := func(err error) bool { return low < high && isTooLarge(err) }
+	n, err := retryFor(ctx, u.lease, u.cfg.RetryTimeout,
+		func(err error) bool { return isRetryable(err) && !divisible(err) },
+		func(ctx context.Context) (int64, error) { return do(ctx, low, high) })
 	switch {
-	case err != nil:
-		return 0, fmt.Errorf("ids %d to %d: %w", low, high, err)
-	case !tooLarge:
+	case err == nil:
 		return n, nil
+	case ctx.Err() != nil || !divisible(err):
+		return 0, fmt.Errorf("ids %d to %d: %w", low, high, err)
+	case sqlState(err) != serializationFailure:
+		u.shrinkBatches(low, high)
 	}
 	middle := low + int64((uint64(high)-uint64(low))/2) //nolint:gosec // half of the distance
 	lower, err := u.inPieces(ctx, low, middle, do)
@@ -156,12 +142,9 @@ func (u *update) inPieces(
 	return lower + upper, err
 }
 
-// shrinkBatches makes further batches at most half as large as the range low..high, but not smaller than the first one.
+// shrinkBatches makes further batches at most half as large as the range low..high.
 func (u *update) shrinkBatches(low, high int64) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	half := (uint64(high) - uint64(low)) / 2                           //nolint:gosec // half of the distance
-	if least := max(half, firstBatch); least < uint64(u.ranges.size) { //nolint:gosec // positive
-		u.ranges.size = int64(least) //nolint:gosec // less than size
-	}
+	u.ranges.shrink((uint64(high) - uint64(low)) / 2) //nolint:gosec // half of the distance
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,8 @@ const defaultWaitReport = 5 * time.Second
 const waitsTimeout = 5 * time.Second
 
 // waitsQuery returns what sessions wait for, and the sessions and prepared transactions that hold it. %s is a condition
-// for the sessions. The role sees the state of other roles' sessions only if it has pg_read_all_stats.
+// for the sessions. Those that wait themselves come last. The role sees the state of other roles' sessions only if it
+// has pg_read_all_stats.
 const waitsQuery = `
 	SELECT coalesce(waiting.wait_event = 'SyncRep', false), coalesce(blocker, 0), coalesce(other.usename::text, ''),
 		coalesce(other.application_name, ''), coalesce(other.state, ''), coalesce(other.xact_start::text, ''),
@@ -31,14 +33,20 @@ const waitsQuery = `
 		LEFT JOIN pg_stat_activity AS other ON other.pid = blocker
 	WHERE waiting.pid <> pg_backend_pid() AND waiting.pid IN (%s)
 		AND (blocker IS NOT NULL OR waiting.wait_event = 'SyncRep')
+	ORDER BY coalesce(blocker, 0) IN (SELECT pid FROM pg_locks WHERE NOT granted)
 	LIMIT 1`
 
-// Conditions of waitsQuery: a session, or those that hold or await the advisory lock with this upper and lower half.
+// Conditions of waitsQuery: a session; or those that hold or await the advisory lock with this upper and lower half, or
+// await a lock of the table with oid $3 or one of its partitions. pg_partition_tree would await that lock, too.
 const (
-	thisSession  = "$1::integer"
-	lockSessions = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1" +
-		" AND database = (SELECT oid FROM pg_database WHERE datname = current_database())" +
-		" AND classid = $1::bigint::oid AND objid = $2::bigint::oid"
+	thisSession   = "$1::integer"
+	tableSessions = `
+		SELECT pid FROM pg_locks WHERE database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND (locktype = 'advisory' AND objsubid = 1 AND classid = $1::bigint::oid AND objid = $2::bigint::oid
+			OR locktype = 'relation' AND NOT granted AND relation IN (
+				WITH RECURSIVE tree (relid) AS (
+					SELECT $3::bigint::oid UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = relid)
+				SELECT relid FROM tree))`
 )
 
 // waits returns what one of the sessions waits for and how that ends, or "" if none waits.
@@ -102,17 +110,52 @@ func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (stop fun
 	}, thisSession, pid), nil
 }
 
-// explainTimeout calls do. If ctx ends before do, it adds to the error what the batches of the table wait for, or the
-// lease for them.
-func (l *lease) explainTimeout(ctx context.Context, do func(context.Context) error) error {
-	var reason string          // of the last report
+// A waitError is the failure of a step of an update that waited for something before it failed.
+type waitError struct {
+	err    error
+	reason string // what it waited for
+}
+
+func (e *waitError) Error() string { return e.err.Error() + ": " + e.reason }
+
+func (e *waitError) Unwrap() error { return e.err }
+
+// A waitWatch remembers what the statements on a table were last seen to wait for.
+type waitWatch struct {
+	mu     sync.Mutex
+	reason string // "" if none was seen to wait
+	recent bool   // seen since forget was called
+}
+
+// watchTable watches what the statements on the table wait for, until stop is called.
+func (l *lease) watchTable(ctx context.Context) (w *waitWatch, stop func()) {
+	w = new(waitWatch)
 	key := uint64(l.batchLock) //nolint:gosec // the same bits
-	stop := l.watchWaits(ctx, l.cfg.RetryTimeout/4, func(text string) { reason = text },
-		lockSessions, int64(key>>32), int64(uint32(key))) //nolint:gosec // the same bits
-	err := do(ctx)
-	stop()
-	if err != nil && ctx.Err() != nil && reason != "" {
-		return fmt.Errorf("%w: %s", err, reason)
+	return w, l.watchWaits(ctx, min(l.cfg.RetryTimeout/4, 500*time.Millisecond), w.record,
+		tableSessions, int64(key>>32), int64(uint32(key)), int64(l.table.oid)) //nolint:gosec // the same bits
+}
+
+func (w *waitWatch) record(reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if reason != "" {
+		w.reason, w.recent = reason, true
 	}
-	return err
+}
+
+// forget begins an attempt.
+func (w *waitWatch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.recent = false
+}
+
+// explain adds to an error what the attempt waited for; if not recent, what any attempt did.
+func (w *waitWatch) explain(err error, recent bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, explained := errors.AsType[*waitError](err); explained || err == nil || w.reason == "" || recent && !w.recent {
+		return err
+	}
+	return &waitError{err, w.reason}
 }

@@ -2,16 +2,21 @@ package pgstore
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pointsapp/pointsapp/internal/pgtest"
 	"github.com/pointsapp/pointsapp/internal/testenv"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // requireLogged waits until the text is logged.
@@ -36,24 +41,102 @@ func exec(t *testing.T, pool *pgxpool.Pool, sql string) {
 	require.NoError(t, err)
 }
 
-// An update that is blocked names the session that blocks it.
+// An update that is blocked names the session that blocks it, at whatever step, and also if a timeout of the database
+// ends its statements before RetryTimeout.
 func TestUpdateNamesBlockingSession(t *testing.T) {
-	pool := pgtest.Pool(t)
-	store, _ := impatientStore(t, pool)
-	require.NoError(t, store.Migrate(t.Context()))
-	require.NoError(t, store.Seed(t.Context(), 100))
-	tx, err := pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer tx.Rollback(context.Background()) //nolint:errcheck // does nothing after Rollback
-	_, err = tx.Exec(t.Context(), "SELECT FROM users WHERE id = 7 FOR UPDATE")
-	require.NoError(t, err)
-	_, err = store.UpdateAll(t.Context(), 1)
-	require.ErrorContains(t, err, "it waits for a lock of session ")
-	require.ErrorContains(t, err, "idle in transaction since ")
-	require.ErrorContains(t, err, "end its transaction, or call pg_terminate_backend(")
-	require.NoError(t, tx.Rollback(t.Context()))
-	_, err = store.UpdateAll(t.Context(), 1)
-	require.NoError(t, err)
+	t.Parallel()
+	const lockRow, lockTable = "SELECT FROM users WHERE id = 7 FOR UPDATE", "LOCK TABLE users"
+	for name, test := range map[string]struct {
+		block   string // what the blocking session does
+		after   int64  // it does so when so many users are updated
+		waiting string // what another session does then, and waits
+		sparse  bool   // the ids
+		set     string // a setting of the update's sessions
+		timeout string // its value, in ms
+		want    string // in the error
+	}{
+		"row":                             {block: lockRow},
+		"row, statement_timeout":          {block: lockRow, set: "statement_timeout", timeout: "300", want: "ids 7 to 7: "},
+		"row, long statement_timeout":     {block: lockRow, set: "statement_timeout", timeout: "3000", want: "ids 1 to 10: "},
+		"row, lock_timeout":               {block: lockRow, set: "lock_timeout", timeout: "300", want: "ids 1 to 10: "},
+		"row, transaction_timeout":        {block: lockRow, set: "transaction_timeout", timeout: "300", want: "ids 7 to 7: "},
+		"table":                           {block: lockTable},
+		"table, statement_timeout":        {block: lockTable, set: "statement_timeout", timeout: "300"},
+		"table, lock_timeout":             {block: lockTable, set: "lock_timeout", timeout: "300"},
+		"table, while batches run":        {block: lockTable, after: 20},
+		"table, while ids are counted":    {block: lockTable, after: 20, sparse: true},
+		"table, after the last batch":     {block: lockTable, after: 100},
+		"partition":                       {block: "LOCK TABLE users_0"},
+		"read, and ALTER TABLE behind it": {block: "SELECT FROM users", waiting: "ALTER TABLE users ADD COLUMN name text"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t)
+			if _, err := pool.Exec(t.Context(), "SELECT current_setting($1)", test.set); test.set != "" && err != nil {
+				t.Skip("this PostgreSQL has no " + test.set)
+			}
+			if name == "partition" {
+				exec(t, pool, "CREATE TABLE users (id bigint PRIMARY KEY, points int NOT NULL, inserted_at timestamptz NOT NULL,"+
+					" updated_at timestamptz NOT NULL) PARTITION BY HASH (id)")
+				exec(t, pool, "CREATE TABLE users_0 PARTITION OF users FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+			}
+			admin, _ := impatientStore(t, pool)
+			require.NoError(t, admin.Migrate(t.Context()))
+			exec(t, pool, "INSERT INTO users (id, points, inserted_at, updated_at)"+
+				" SELECT id, 0, now(), now() FROM generate_series(1, 100) AS id")
+			if test.sparse {
+				exec(t, pool, "UPDATE users SET id = 1000 * id")
+			}
+			cfg := pool.Config()
+			if test.set != "" {
+				cfg.ConnConfig.RuntimeParams[test.set] = test.timeout
+			}
+			own, err := pgxpool.NewWithConfig(t.Context(), cfg)
+			require.NoError(t, err)
+			t.Cleanup(own.Close)
+			store, err := New(own, Config{RetryTimeout: 4 * time.Second, BatchSize: 10, Workers: 1})
+			require.NoError(t, err)
+
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(context.Background()) //nolint:errcheck // does nothing after Rollback
+			others, stop := errgroup.WithContext(t.Context())
+			ctx := t.Context()
+			block := sync.OnceFunc(func() {
+				_, err := tx.Exec(ctx, test.block)
+				assert.NoError(t, err)
+				if test.waiting == "" {
+					return
+				}
+				others.Go(func() error {
+					_, err := pool.Exec(stop, test.waiting)
+					return err
+				})
+				require.Eventually(t, func() bool {
+					var waits bool
+					err := pool.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted").Scan(&waits)
+					return err == nil && waits
+				}, time.Minute, 10*time.Millisecond)
+			})
+			if test.after == 0 {
+				block()
+			}
+			_, err = store.UpdateAll(points.WithProgress(t.Context(), func(done, _ int64) {
+				if done >= test.after {
+					block()
+				}
+			}), 1)
+			require.ErrorContains(t, err, fmt.Sprintf("it waits for a lock of session %d ", tx.Conn().PgConn().PID()))
+			require.ErrorContains(t, err, "idle in transaction since ")
+			require.ErrorContains(t, err, test.want)
+			require.ErrorContains(t, err, fmt.Sprintf("end its transaction, or call pg_terminate_backend(%d)",
+				tx.Conn().PgConn().PID()))
+			require.NoError(t, tx.Rollback(t.Context()))
+			require.NoError(t, others.Wait())
+			_, err = store.UpdateAll(t.Context(), 1)
+			require.NoError(t, err)
+		})
+	}
 }
 
 // Prepared transactions and a missing synchronous standby are reported. The test has its own server, because it changes

@@ -355,7 +355,7 @@ func (s *testbed) requireFailing(t *testing.T) {
 	t.Helper()
 	failures := func() (n int) {
 		for _, r := range s.servers {
-			n += strings.Count(r.log.String(), "retrying a batch of the update") + strings.Count(r.log.String(), "update failed")
+			n += strings.Count(r.log.String(), "retrying a step of the update") + strings.Count(r.log.String(), "update failed")
 		}
 		return n
 	}
