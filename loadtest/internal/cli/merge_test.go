@@ -88,7 +88,9 @@ func TestMergeErrors(t *testing.T) {
 		"link":          {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
 		"copy":          {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
 		"interrupted":   {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
-		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "unknown flag -n"},
+		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
+		"its bundle":    {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},
+		"no flag":       {[]string{"-unknown", file}, exitUsage, "unknown flag -unknown (-h lists the flags)"},
 	} {
 		_, errs, code := call(t.Context(), append([]string{"merge"}, tt.args...)...)
 		assert.Equal(t, tt.code, code, name)

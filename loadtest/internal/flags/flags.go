@@ -64,6 +64,7 @@ func Parse(args []string) (*Config, error) {
 func ParseMerge(args []string) (*Config, error) {
 	cfg := &Config{Command: []string{"loadtest", "merge"}}
 	p := newParser(cfg)
+	p.merge = true
 	p.defineOutput(cfg)
 	if err := p.parse(args); err != nil {
 		return nil, err
@@ -99,6 +100,7 @@ type parser struct {
 	bareD   bool            // the last one was -d without a value
 	timedZ  bool            // -z with a duration, as in hey and oha
 	version bool
+	merge   bool // the flags are those of "loadtest merge"
 }
 
 // bare is the value that pflag sets for a boolean flag without one.
@@ -132,6 +134,8 @@ func (p *parser) setFlag(f *pflag.Flag, value string) error {
 	err := f.Value.Set(value)
 	isURL := maskPassword(value) != value // a URL with a password: the value of the flag is missing
 	switch {
+	case isFile(f.Name) && strings.Contains(value, "://"):
+		return fmt.Errorf("-%s needs a file before the URL, got %q", f.Name, maskPassword(value))
 	case isURL && (err != nil || strings.Contains(value, "://")):
 		return fmt.Errorf("-%s needs a value before the URL, got %q", f.Name, maskPassword(value))
 	case err != nil:

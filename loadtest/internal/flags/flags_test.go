@@ -288,6 +288,14 @@ func TestEmptyValues(t *testing.T) {
 	}
 }
 
+// TestURLInPlaceOfFile has flags whose file is missing, so that the URL is in its place.
+func TestURLInPlaceOfFile(t *testing.T) {
+	for _, flag := range []string{"json", "html", "e", "g", "targets", "p", "u", "cacert"} {
+		_, err := Parse([]string{"-n", "5", "-" + flag, "http://bob:SECRET@host/"})
+		require.EqualError(t, err, "-"+flag+` needs a file before the URL, got "http://bob:xxxxx@host/"`)
+	}
+}
+
 // TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
 func TestCommandHidesSecrets(t *testing.T) {
 	cfg, err := Parse([]string{

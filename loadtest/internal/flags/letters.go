@@ -119,6 +119,9 @@ func (p *parser) unknown(name string) error {
 			return fmt.Errorf("-d %w", err)
 		}
 	}
+	if f := p.runFlag(name); f != nil {
+		return fmt.Errorf("-%s is a flag of a run, and merge reads finished runs (-h lists the flags)", f.Name)
+	}
 	shown := firstFlag(name)
 	if instead := hint(shown); instead != "" {
 		return fmt.Errorf("unknown flag -%s: %s", shown, instead)
@@ -130,6 +133,20 @@ func (p *parser) unknown(name string) error {
 		return err
 	}
 	return fmt.Errorf("unknown flag -%s (-h lists the flags)", shown)
+}
+
+// runFlag returns the flag of a run with this name, given to "loadtest merge"; nil if there is none.
+func (p *parser) runFlag(name string) *pflag.Flag {
+	if !p.merge {
+		return nil
+	}
+	run := newParser(new(Config))
+	run.define(run.cfg)
+	if f := run.set.Lookup(name); f != nil {
+		return f
+	}
+	f, _ := run.bundle(name)
+	return f
 }
 
 // splitError returns an error that says how to write bundled flags or an attached value that bundle rejects; nil for
