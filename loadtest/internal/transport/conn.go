@@ -13,8 +13,8 @@ import (
 var errIdleClosed = errors.New("idle connection closed by the server")
 
 const (
-	// idleThreshold is how long a connection must have been idle for a check, before the next request, whether the server
-	// has closed it. The check takes a system call, which would cost 15% of the rate if it were made each time.
+	// idleThreshold is the idle time from which on a connection is checked, before the next request, for whether the
+	// server has closed it. The check is a system call, which would cost 15% of the rate if it were made each time.
 	idleThreshold = time.Millisecond
 
 	// pollInterval is how often a pending request looks for the end of the stream, in case the server has closed the
@@ -22,7 +22,7 @@ const (
 	pollInterval = 100 * time.Millisecond
 )
 
-// A conn is a connection of HTTP1. One goroutine uses it at a time; between putIdle and takeIdle none does.
+// A conn is a connection of HTTP1. One goroutine uses it at a time; between putIdle and getIdle none does.
 type conn struct {
 	net.Conn
 	owner    *HTTP1
@@ -32,9 +32,9 @@ type conn struct {
 	reused   bool // has carried a complete response
 	first    writeRead
 
-	// limit is when the current request times out. The read deadline of the connection is at most pollInterval in the
-	// future, and is extended when it expires before limit. So it need not be set for each request.
-	limit time.Time
+	// deadline is that of the current request. The read deadline of the connection is at most pollInterval in the future,
+	// and is extended when it expires before. So it need not be set for each request.
+	deadline time.Time
 
 	doneAt time.Duration // end of the previous exchange
 
@@ -50,9 +50,9 @@ func newConn(raw net.Conn, owner *HTTP1) *conn {
 	return c
 }
 
-// exchange sends r, reads the response, and fills in x. The request times out at limit.
-func (c *conn) exchange(x *Exchange, r *encodedRequest, limit time.Time) error {
-	c.limit, c.written = limit, false
+// exchange sends r, reads the response, and fills in x.
+func (c *conn) exchange(x *Exchange, r *encodedRequest, deadline time.Time) error {
+	c.deadline, c.written = deadline, false
 	if !c.reused {
 		if err := c.extendDeadline(); err != nil {
 			x.fail(Receive, err)
@@ -95,41 +95,41 @@ func (c *conn) wrote() {
 	c.sentAt = c.owner.opts.now()
 }
 
-// mayContinue reports whether err is a read deadline that expired before the limit of the request. If so, it extends
-// the deadline.
-func (c *conn) mayContinue(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) && time.Until(c.limit) > 0 && c.extendDeadline() == nil
+// extendExpired extends the read deadline if err means that it expired before the deadline of the request, and reports
+// whether reading can continue.
+func (c *conn) extendExpired(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && time.Until(c.deadline) > 0 && c.extendDeadline() == nil
 }
 
-// extendDeadline sets the read deadline to pollInterval from now, but not later than limit.
+// extendDeadline sets the read deadline to pollInterval from now, but at most to that of the request.
 func (c *conn) extendDeadline() error {
 	next := time.Now().Add(pollInterval)
-	if c.limit.Before(next) {
-		next = c.limit
+	if c.deadline.Before(next) {
+		next = c.deadline
 	}
 	return c.SetReadDeadline(next)
 }
 
-// Read reads until the limit of the request.
+// Read implements net.Conn with the deadline of the request.
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
-		if n > 0 || !c.mayContinue(err) {
+		if n > 0 || !c.extendExpired(err) {
 			return n, err
 		}
 	}
 }
 
-// Write writes until the limit of the request.
+// Write implements net.Conn with the deadline of the request.
 func (c *conn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(c.limit); err != nil {
+	if err := c.SetWriteDeadline(c.deadline); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
 }
 
-// diedUnused reports whether err means that the server closed a reused connection without responding to the request. A
-// reset does not: an orderly close gives EPIPE.
-func (c *conn) diedUnused(err error) bool {
+// closedUnanswered reports whether err means that the server closed a reused connection without responding to the
+// request. A reset does not: an orderly close gives EPIPE.
+func (c *conn) closedUnanswered(err error) bool {
 	return c.reused && c.in.received == 0 && (errors.Is(err, errTruncated) || errors.Is(err, syscall.EPIPE))
 }

@@ -34,7 +34,7 @@ type Exchange struct {
 	// that was not reached has the time of the previous one.
 	Start, Connected, Sent, FirstByte, Done time.Duration
 
-	// ClientDelay is the part of the time between when the request was due and Start that the client itself caused: not
+	// ClientDelay is the part of the time between when the request was due and Start that the load generator caused: not
 	// the part in which all clients waited for responses.
 	ClientDelay time.Duration
 
@@ -58,12 +58,12 @@ type Exchange struct {
 	Err     error
 }
 
-// begin resets x to a request that begins at the given time.
+// begin resets x to a request that begins at the given time. Steps that are not reached have the same time.
 func (x *Exchange) begin(seq uint64, at time.Duration) {
 	*x = Exchange{Seq: seq, Start: at, Connected: at, Sent: at, FirstByte: at, Done: at}
 }
 
-// restart resets x to its beginning.
+// restart resets x to the state after begin, for a second attempt.
 func (x *Exchange) restart() {
 	delay := x.ClientDelay
 	x.begin(x.Seq, x.Start)

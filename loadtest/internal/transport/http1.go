@@ -85,7 +85,7 @@ func encode(o *Options, r *Request) *encodedRequest {
 // until its body is closed.
 func (h *HTTP1) RoundTrip(req *http.Request) (*http.Response, error) {
 	seq, _ := strconv.ParseUint(req.Header.Get("X-Vegeta-Seq"), 10, 64) // 0 if the caller is not vegeta
-	c := h.takeIdle()
+	c := h.getIdle()
 	x := new(Exchange)
 	for sent := 1; ; sent++ {
 		h.opts.begin(x, seq)
@@ -128,11 +128,11 @@ func (h *HTTP1) exchange(c *conn, x *Exchange) (*conn, error) {
 // the server closed c instead of responding and the request is idempotent. sent is false if no server can have received
 // the request.
 func (h *HTTP1) attempt(c *conn, x *Exchange, r *encodedRequest) (_ *conn, sent bool, err error) {
-	limit := h.opts.Epoch.Add(x.Start + h.opts.Timeout)
+	deadline := h.opts.Epoch.Add(x.Start + h.opts.Timeout)
 	resent := false
 	if c != nil {
-		err := c.exchange(x, r, limit)
-		resent = err != nil && c.diedUnused(err) && r.idempotent && !h.closed.Load()
+		err := c.exchange(x, r, deadline)
+		resent = err != nil && c.closedUnanswered(err) && r.idempotent && !h.closed.Load()
 		if !resent && !errors.Is(err, errIdleClosed) {
 			return c, c.written, err
 		}
@@ -140,16 +140,16 @@ func (h *HTTP1) attempt(c *conn, x *Exchange, r *encodedRequest) (_ *conn, sent 
 		x.restart()
 		x.Resent = resent
 	}
-	c, err = h.dial(x, limit)
+	c, err = h.dial(x, deadline)
 	if err != nil {
 		return nil, true, err // connecting counts as sending
 	}
-	err = c.exchange(x, r, limit)
+	err = c.exchange(x, r, deadline)
 	return c, resent || c.written, err
 }
 
-func (h *HTTP1) dial(x *Exchange, limit time.Time) (*conn, error) {
-	ctx, cancel := context.WithDeadline(h.ctx, limit)
+func (h *HTTP1) dial(x *Exchange, deadline time.Time) (*conn, error) {
+	ctx, cancel := context.WithDeadline(h.ctx, deadline)
 	defer cancel()
 	raw, err := h.dialContext(ctx, h.opts.Network, h.addrs.next())
 	x.setConnected(h.opts.now())
@@ -166,7 +166,7 @@ func (h *HTTP1) dial(x *Exchange, limit time.Time) (*conn, error) {
 	return c, nil
 }
 
-// add registers an open connection, unless the transport is closed.
+// add registers an open connection. It returns false if the transport is closed.
 func (h *HTTP1) add(c *conn) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -177,8 +177,8 @@ func (h *HTTP1) add(c *conn) bool {
 	return true
 }
 
-// takeIdle returns the most recently used idle connection, or nil.
-func (h *HTTP1) takeIdle() *conn {
+// getIdle returns the most recently used idle connection, or nil.
+func (h *HTTP1) getIdle() *conn {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	last := len(h.idle) - 1

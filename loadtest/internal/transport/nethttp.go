@@ -62,7 +62,7 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 	return n, nil
 }
 
-// A netRequest is a request, of which each request sent is a copy, and its body.
+// A netRequest is the template of the requests sent, which are copies of it.
 type netRequest struct {
 	*http.Request
 
@@ -204,7 +204,7 @@ type steps struct {
 	gotConn, wrote, firstByte atomic.Int64
 	reused                    atomic.Bool
 
-	written atomic.Int64 // how often the request was sent
+	written atomic.Int64 // number of times the request was sent
 	stop    func()       // ends the request; called instead of sending it a third time
 	stopped atomic.Bool
 }

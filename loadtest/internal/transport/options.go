@@ -59,11 +59,11 @@ type Options struct {
 	Epoch time.Time
 
 	// Observe is called at the end of each exchange, before RoundTrip returns, by many goroutines concurrently. The
-	// exchange is valid until it returns.
+	// exchange is valid until Observe returns.
 	Observe func(*Exchange)
 
-	// ClientDelay, if set, returns how long the client itself, and not the server, has delayed hit seq, which is sent at
-	// the given time (see Exchange.ClientDelay). It is called by many goroutines concurrently.
+	// ClientDelay, if set, returns how long the load generator, not the server, has delayed hit seq, which is sent at the
+	// given time (see Exchange.ClientDelay). It is called by many goroutines concurrently.
 	ClientDelay func(seq uint64, at time.Duration) time.Duration
 
 	// Next, if set, reports whether HTTP1 may send another request at once on the connection that it has just used, up

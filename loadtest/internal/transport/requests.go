@@ -76,7 +76,7 @@ func (r *Request) expectsBody() bool {
 	return r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
 }
 
-// isIdempotent reports whether RFC 9110 allows to send a request again that may have been received.
+// isIdempotent reports whether RFC 9110 allows resending a request with the method that the server may have received.
 func isIdempotent(method string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
@@ -85,7 +85,7 @@ func isIdempotent(method string) bool {
 	return false
 }
 
-// A rotation gives out its items in turn. It is safe for concurrent use.
+// A rotation returns its items round-robin. It is safe for concurrent use.
 type rotation[T any] struct {
 	items []T
 	count atomic.Uint64

@@ -46,7 +46,7 @@ func (w *writeRead) exchange(request, buf []byte, checkIdle bool) (n int, err er
 		if err == nil {
 			return max(w.n, 0), w.err
 		}
-		if !w.conn.mayContinue(err) {
+		if !w.conn.extendExpired(err) {
 			return 0, err
 		}
 	}
