@@ -1,4 +1,4 @@
-// Package findmax searches for the highest rate at which a run succeeds.
+// Package findmax searches for the highest rate at which a server meets an SLO.
 //
 //	result, err := findmax.Search(ctx, 1000, func(ctx context.Context, step findmax.Step) (findmax.Outcome, error) {
 //		return measure(ctx, step.Rate, step.Confirm)
@@ -11,20 +11,25 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 )
 
-// precision is the inverse of the relative error of the result: 1/20.
-const precision = 20
+const (
+	// precision is the reciprocal of the relative error of the result: 5%.
+	precision = 20
+
+	// minRate is the lowest rate, in requests per second.
+	minRate = 1
+)
 
 // An Outcome is the result of a step.
 type Outcome int
 
 const (
-	// Met means that the rate is at most the highest one.
+	// Met means that the server met the SLO.
 	Met Outcome = iota
-	// Missed means that the rate is too high.
+	// Missed means that the server missed the SLO: the rate is too high.
 	Missed
-	// ClientLimited means that the client could not generate the rate, so that nothing is known about the server.
+	// ClientLimited means that the SLO was missed because of the load generator: nothing is known about the server.
 	ClientLimited
-	// NoSuccess means that no request succeeded: the rate is much too high, or the server does not work.
+	// NoSuccess means that there was no 2xx response: the rate is much too high, or the server does not work.
 	NoSuccess
 )
 
@@ -32,38 +37,35 @@ const (
 type Step struct {
 	Rate int // requests per second
 
-	// Confirm asks for a longer run. The search ends if it succeeds.
+	// Confirm asks for a longer step. The search ends if it meets the SLO.
 	Confirm bool
 }
 
 // A Result is the result of a search.
 type Result struct {
-	// Highest is the highest rate that succeeded, in requests per second; 0 if there is none.
+	// Highest is the highest rate that met the SLO, in requests per second; 0 if there is none.
 	Highest int
 
-	// ClientLimited means that the next higher rates failed because of the client: the server may be capable of more.
+	// ClientLimited means that higher rates missed because of the load generator: the server may be capable of more.
 	ClientLimited bool
 
-	// NoSuccess means that no request succeeded at the first rate, nor at the lowest one.
+	// NoSuccess means that there was no 2xx response at the first rate, nor at the lowest one.
 	NoSuccess bool
 }
 
-// lowest is the lowest rate, in requests per second.
-const lowest = 1
-
-// Search returns the highest rate at which try succeeds, within 5%. It doubles the rate from first until try fails, and
-// then bisects. It assumes that try fails at all rates above some limit, but not that it always succeeds below it: a
-// rate fails only if try fails twice, and the result succeeds once more in a step with Confirm. When try returns an
-// error or ctx ends, Search returns the highest rate so far and the error.
+// Search returns the highest rate that meets the SLO, within 5%. It doubles the rate from first, in requests per
+// second, until one misses, and then bisects. It assumes that all rates above some limit miss, but not that all below
+// it always meet: a rate misses only if try misses twice, and the result must meet the SLO once more in a step with Confirm.
+// When try returns an error or ctx ends, Search returns the highest rate so far and the error.
 //
-// A server may reject all requests because of the rate, so if none succeeds at first, Search tries the lowest rate. If
-// none succeeds there, either, the server does not work, and the search ends.
+// A server may reject all requests because of the rate, so if the first step has no 2xx response, Search tries the
+// lowest rate. If that has none, either, the server does not work, and the search ends.
 func Search(
 	ctx context.Context, first int, try func(ctx context.Context, step Step) (Outcome, error),
 ) (Result, error) {
 	s := search{try: try}
-	if dead, err := s.isDead(ctx, first); dead || err != nil {
-		return Result{NoSuccess: dead}, err
+	if noSuccess, err := s.tryFirst(ctx, first); noSuccess || err != nil {
+		return Result{NoSuccess: noSuccess}, err
 	}
 	for rate := first; ; rate = s.next() {
 		if err := s.step(ctx, Step{Rate: rate}); err != nil {
@@ -84,31 +86,31 @@ func Search(
 // A search is the state of Search.
 type search struct {
 	try           func(ctx context.Context, step Step) (Outcome, error)
-	met           []int // rates that succeeded, ascending
-	bad           int   // lowest rate that failed; 0 means none
-	clientLimited bool  // bad failed because of the client
+	met           []int // rates that met the SLO, ascending
+	missed        int   // lowest rate that missed; 0 means none
+	clientLimited bool  // missed is because of the load generator
 
-	tried *Outcome // of the first rate, for the first step; nil after it
+	tried *Outcome // set by tryFirst for the first step; nil after it
 }
 
-// isDead tries the first rate, and the lowest one if no request succeeds. It reports whether none succeeds there
-// either.
-func (s *search) isDead(ctx context.Context, first int) (bool, error) {
+// tryFirst tries the first rate, and the lowest one if there is no 2xx response. It reports whether the lowest one has
+// none, either.
+func (s *search) tryFirst(ctx context.Context, first int) (bool, error) {
 	outcome, err := s.outcome(ctx, Step{Rate: first})
 	s.tried = &outcome
 	if err != nil || outcome != NoSuccess {
 		return false, err
 	}
 	s.tried = nil
-	low, err := s.outcome(ctx, Step{Rate: lowest})
+	low, err := s.outcome(ctx, Step{Rate: minRate})
 	s.tried = &outcome
-	if err == nil && low == Met && first > lowest {
-		s.met = append(s.met, lowest)
+	if err == nil && low == Met && first > minRate {
+		s.met = append(s.met, minRate)
 	}
 	return low == NoSuccess, err
 }
 
-// outcome returns the outcome of a step. That of the very first one is already known.
+// outcome returns the outcome of a step; for the first step, the one that tryFirst has stored.
 func (s *search) outcome(ctx context.Context, step Step) (Outcome, error) {
 	if tried := s.tried; tried != nil {
 		s.tried = nil
@@ -120,7 +122,7 @@ func (s *search) outcome(ctx context.Context, step Step) (Outcome, error) {
 	return s.try(ctx, step)
 }
 
-// step tries a rate, and once more if it fails.
+// step tries a rate, and once more if it misses.
 func (s *search) step(ctx context.Context, step Step) error {
 	limited := false
 	for range 2 {
@@ -136,14 +138,14 @@ func (s *search) step(ctx context.Context, step Step) error {
 		}
 		limited = limited || outcome == ClientLimited
 	}
-	s.bad, s.clientLimited = step.Rate, limited
-	for s.highest() >= s.bad { // it failed to be confirmed
+	s.missed, s.clientLimited = step.Rate, limited
+	for s.highest() >= s.missed { // the confirmation missed
 		s.met = s.met[:len(s.met)-1]
 	}
 	return nil
 }
 
-// highest returns the highest rate that succeeded; 0 if there is none.
+// highest returns the highest rate that met the SLO; 0 if there is none.
 func (s *search) highest() int {
 	if len(s.met) == 0 {
 		return 0
@@ -151,20 +153,20 @@ func (s *search) highest() int {
 	return s.met[len(s.met)-1]
 }
 
-// converged reports whether the highest rate is known, but for a confirmation.
+// converged reports whether the highest rate is known and can be confirmed.
 func (s *search) converged() bool {
-	if s.bad == 0 {
+	if s.missed == 0 {
 		return s.highest() == attack.MaxRate
 	}
-	return s.bad-s.highest() <= max(s.bad/precision, 1)
+	return s.missed-s.highest() <= max(s.missed/precision, 1)
 }
 
 // next returns the next rate to try.
 func (s *search) next() int {
-	if s.bad == 0 {
+	if s.missed == 0 {
 		return min(2*s.highest(), attack.MaxRate)
 	}
-	return (s.highest() + s.bad) / 2
+	return (s.highest() + s.missed) / 2
 }
 
 func (s *search) result() Result {
