@@ -57,41 +57,42 @@ func (o *Open) Run(ctx context.Context, transport http.RoundTripper) {
 	interrupted := !stop()
 	if interrupted {
 		<-stopped
-		if pacer.waiting || !o.Full() {
+		if pacer.waiting || !o.Saturated() {
 			return
 		}
 	}
 	o.unsent = max(o.schedule.DueBefore(end)-o.clients.sent.Load(), 0)
 }
 
-// Unsent returns the number of requests that were due but not sent. After an interruption it counts only requests for
-// which there was no free client. Call it after Run.
+// Unsent returns the number of requests that were due but not sent. After an interruption it counts only requests that
+// were due while all clients were busy. Call it after Run.
 func (o *Open) Unsent() int64 { return o.unsent }
 
-// Full reports whether all clients have been busy at the same time.
-func (o *Open) Full() bool { return o.clients.full.Load() }
+// Saturated reports whether all clients have been busy at the same time.
+func (o *Open) Saturated() bool { return o.clients.saturated.Load() }
 
-// ClientDelay returns how late hit seq is at the given time, from the start, without the time in which all clients
-// waited for responses: the rest is not the server's. It is safe for concurrent use.
+// ClientDelay returns how late hit seq is if it is sent at the given time after the start, without the time in which
+// all clients waited for responses: the load generator has caused this delay, not the server. It is safe for concurrent
+// use.
 func (o *Open) ClientDelay(seq uint64, at time.Duration) time.Duration {
-	since := max(o.schedule.Due(seq), time.Duration(o.clients.fullUntil.Load()))
+	since := max(o.schedule.Due(seq), time.Duration(o.clients.saturatedUntil.Load()))
 	return max(at-since, 0)
 }
 
-// A counter counts the requests, and detects when all clients are busy.
+// A counter counts requests, and records when all clients are busy.
 type counter struct {
 	http.RoundTripper
-	maxClients int64
-	start      time.Time
-	sent, busy atomic.Int64
-	full       atomic.Bool  // all clients have been busy at the same time
-	fullUntil  atomic.Int64 // when they were last, as a time.Duration since start
+	maxClients     int64
+	start          time.Time
+	sent, busy     atomic.Int64
+	saturated      atomic.Bool  // all clients have been busy at the same time
+	saturatedUntil atomic.Int64 // end of the last such time, as a time.Duration since start
 }
 
 func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 	c.sent.Add(1)
 	if c.busy.Add(1) == c.maxClients {
-		c.full.Store(true)
+		c.saturated.Store(true)
 	}
 	defer c.done()
 	return c.RoundTripper.RoundTrip(req)
@@ -99,11 +100,11 @@ func (c *counter) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (c *counter) done() {
 	if c.busy.Add(-1) == c.maxClients-1 {
-		c.fullUntil.Store(int64(time.Since(c.start)))
+		c.saturatedUntil.Store(int64(time.Since(c.start)))
 	}
 }
 
-// A schedulePacer is a vegeta.Pacer that follows a schedule. It sleeps by itself, more precisely than vegeta does.
+// A schedulePacer is a vegeta.Pacer that follows a schedule. It sleeps itself, more precisely than vegeta does.
 type schedulePacer struct {
 	ctx context.Context //nolint:containedctx // stops the attack: vegeta's Stop may let a few more hits through
 	*Schedule

@@ -15,7 +15,7 @@ type Schedule struct {
 	duration    time.Duration
 }
 
-// NewSchedule returns the schedule of rate over duration.
+// NewSchedule returns the schedule of rate over duration. It fails if no request is due within it.
 func NewSchedule(rate Rate, duration time.Duration) (*Schedule, error) {
 	if duration <= 0 {
 		return nil, fmt.Errorf("duration must be above 0, got %v", duration)
@@ -37,7 +37,7 @@ func (s *Schedule) Requests() int64 {
 	return int64(math.Round(mean * s.duration.Seconds()))
 }
 
-// DueBefore returns the number of requests due before t, which counts from the start.
+// DueBefore returns the number of requests due before t, counted from the start.
 func (s *Schedule) DueBefore(t time.Duration) int64 {
 	n := s.from*t.Seconds() + s.slope*t.Seconds()*t.Seconds()/2
 	return min(int64(math.Ceil(n)), s.Requests())
@@ -51,7 +51,7 @@ func (s *Schedule) Due(i uint64) time.Duration {
 	return time.Duration(2 * n / (s.from + root) * float64(time.Second))
 }
 
-// Pace returns how long to wait for request i, and whether all requests have been sent.
+// Pace returns how long to wait for request i, elapsed after the start, and whether all requests have been sent.
 func (s *Schedule) Pace(elapsed time.Duration, i uint64) (wait time.Duration, stop bool) {
 	if int64(i) >= s.Requests() { //nolint:gosec // a number of requests
 		return 0, true

@@ -12,8 +12,8 @@ import (
 // milliseconds.
 const timerSlack = 2 * time.Millisecond
 
-// A timer sleeps with a precision of about 50 µs, where Go's timers may be a millisecond late; a late request would be
-// reported as latency of the server. It is a timerfd, which the network poller waits for as it does for a connection.
+// A timer sleeps with a precision of about 60 µs, where Go's timers may be a millisecond late; that would be reported
+// as latency of the server. It is a timerfd, which the network poller waits for as it does for a connection.
 type timer struct {
 	file *os.File // nil: no timerfd available, use Go's timers
 }

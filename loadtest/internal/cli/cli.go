@@ -59,7 +59,7 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	failures = append(failures, c.writeErrors...)
 	for _, err := range failures {
-		if !errors.Is(err, errCheckFailed) { // which is already in the report
+		if !errors.Is(err, errCheckFailed) { // it is in the report
 			fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		}
 	}
@@ -72,10 +72,10 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// errUsage is the kind of an error in the command line that needs the files it names to be found.
+// errUsage is the kind of a usage error that depends on the content of the files that the command line names.
 var errUsage = errors.New("usage error")
 
-// A usageError is an errUsage with its text.
+// A usageError is an errUsage with a text.
 type usageError string
 
 func (e usageError) Error() string { return string(e) }
@@ -91,7 +91,7 @@ type command struct {
 	stdout, stderr io.Writer
 	target         target
 	out            *outputs
-	writeErrors    []error           // why files could not be written
+	writeErrors    []error           // of files that could not be written
 	exporter       *metrics.Exporter // nil: no metrics
 	sim            *simulation
 	currentRun     string // such as "old run 2 of 5"; "" for a single run
@@ -102,7 +102,7 @@ func (c *command) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.out.close()
-	if _, err := c.baselineMetrics(); err != nil { // now, instead of after the run
+	if _, err := c.oldMetrics(); err != nil { // fail now, not after the run
 		return err
 	}
 	if c.cfg.UsesStdout() {
@@ -122,7 +122,7 @@ func (c *command) run(ctx context.Context) (err error) {
 	if c.target, err = newTarget(ctx, c.cfg); err != nil {
 		return err
 	}
-	if err = c.checkBaseline(); err != nil {
+	if err = c.checkOld(); err != nil {
 		return err
 	}
 	if c.cfg.Metrics != "" {
@@ -145,7 +145,7 @@ func (c *command) start(ctx context.Context) error {
 	return c.load(ctx)
 }
 
-// title is the first line of the report: the kind of load, and from when latency is measured.
+// title returns the first lines of the report: the kind of load, and from when latency is measured.
 func title(cfg *flags.Config) string {
 	switch {
 	case cfg.FindMax:

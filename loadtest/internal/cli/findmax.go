@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	firstRate     = 1000        // of a search
-	maxWarmUp     = time.Second // at the start of each step; not recorded
-	confirmFactor = 3           // how much longer the step is that confirms the result
-	minRequests   = 2           // of a step, for which -duration is extended
+	firstRate     = 1000        // default of -rate, in requests per second
+	maxWarmUp     = time.Second // of each step; not recorded
+	confirmFactor = 3           // length of the confirming step, relative to the others
+	minRequests   = 2           // of a step: at a low rate it takes longer than -duration
 )
 
 // A searchRun is the state of a search.
@@ -24,17 +24,17 @@ type searchRun struct {
 	*command
 
 	report     report.Search
-	best       *run  // at the highest rate that met the SLO; the first one if none did
+	best       *run  // step at the highest rate that met the SLO; the first step if none did
 	met        bool  // best met the SLO
-	violating  *run  // the first one with a violation of the contract
+	violating  *run  // the first step with a contract violation
 	violations int64 // in all steps
 
 	failedSteps int     // consecutive last steps without a 2xx response, at rates up to succeeded
-	succeeded   float64 // highest rate with a 2xx response; 0: none
-	dead        []*run  // the steps before the first one with a 2xx response
+	succeeded   float64 // highest rate with a 2xx response; 0 means none
+	noSuccess   []*run  // the steps before the first one with a 2xx response
 }
 
-// findMax searches for the highest rate that meets the SLO, and reports the steps and the run at that rate.
+// findMax searches for the highest rate that meets the SLO, and reports all steps and the one at that rate.
 func (c *command) findMax(ctx context.Context) error {
 	first := firstRate
 	if c.cfg.Rate != nil {
@@ -67,7 +67,7 @@ func (c *command) findMax(ctx context.Context) error {
 	return nil
 }
 
-// write writes the files and the rest of the report.
+// write writes the files and the rest of the report, for a search that ended with the error stopped or nil.
 func (s *searchRun) write(ctx context.Context, stopped error) (*report.Run, error) {
 	best := s.best
 	result := best.result(best.schedule.Requests() - best.schedule.DueBefore(best.warmUp))
@@ -93,7 +93,7 @@ func (s *searchRun) write(ctx context.Context, stopped error) (*report.Run, erro
 	return result, ignoreClosedPipe(s.printChecks(result))
 }
 
-// step runs one step and reports it.
+// step runs one step and prints its result.
 func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome, error) {
 	r, err := s.runStep(ctx, at)
 	if err != nil {
@@ -129,14 +129,15 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 		return findmax.ClientLimited, nil
 	case !r.succeeded():
 		if s.succeeded == 0 {
-			s.dead = append(s.dead, r)
+			s.noSuccess = append(s.noSuccess, r)
 		}
 		return findmax.NoSuccess, nil
 	}
 	return findmax.Missed, nil
 }
 
-// serverFailed reports whether two steps in a row had no 2xx response, at a rate up to one that had some before.
+// serverFailed reports whether two steps in a row had no 2xx response, at rates up to one that had some before. It
+// updates failedSteps and succeeded.
 func (s *searchRun) serverFailed(r *run, at findmax.Step) bool {
 	s.failedSteps++
 	if r.succeeded() {
@@ -148,14 +149,14 @@ func (s *searchRun) serverFailed(r *run, at findmax.Step) bool {
 	return s.failedSteps > 1
 }
 
-// succeeded reports whether a request of the step succeeded, including those due in its warm-up.
-func (r *run) succeeded() bool { return r.summary.Good > 0 || r.summary.Window.Good > 0 }
+// succeeded reports whether the step, including its warm-up, had a 2xx response.
+func (r *run) succeeded() bool { return r.summary.Successful > 0 || r.summary.Window.Successful > 0 }
 
-// describeNoSuccess describes a search in which no request succeeded.
+// describeNoSuccess describes a search without a 2xx response.
 func (s *searchRun) describeNoSuccess() string {
 	first, last := s.report.Steps[0].Rate, s.report.Steps[len(s.report.Steps)-1].Rate
-	summaries := make([]record.Summary, 0, len(s.dead))
-	for _, r := range s.dead {
+	summaries := make([]record.Summary, 0, len(s.noSuccess))
+	for _, r := range s.noSuccess {
 		summaries = append(summaries, r.summary)
 	}
 	all := record.Concat(summaries)
@@ -215,7 +216,7 @@ func (r *run) step(at findmax.Step) report.Step {
 	return step
 }
 
-// printFewSamples says that the result is based on few requests.
+// printFewSamples warns if the result is based on few requests.
 func (s *searchRun) printFewSamples() {
 	if n := s.best.summary.Latency.Count(); s.met && slo.IsMaximum(99, n) {
 		fmt.Fprintf(s.stdout, "Based on %s: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n",

@@ -14,22 +14,22 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
-// load runs the load, as often as requested, and reports it.
+// load runs the load -repeat times and reports it.
 func (c *command) load(ctx context.Context) error {
 	runs, old, err := c.repeat(ctx)
 	if err != nil {
 		return err
 	}
-	r, result := combine(runs), reported(runs)
+	r, result := combine(runs), combinedResult(runs)
 	result.Updates = fetchUpdates(ctx, r)
 	if len(old) > 0 {
-		c.out.baseline = reported(old)
+		c.out.old = combinedResult(old)
 	}
 	if r.comparison, err = c.comparison(runs, old); err != nil {
 		return err
 	}
 	if result.Interrupted = ctx.Err() != nil; !result.Interrupted {
-		result.Incomparable = c.nothingToCompare()
+		result.Incomparable = c.oldNoSuccess()
 	}
 	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, r.metrics())
 	result.Client.Limit = r.clientLimit(c.cfg.Assertions)
@@ -43,7 +43,7 @@ func (c *command) load(ctx context.Context) error {
 	return failure(result, c.responseHint(&r.summary))
 }
 
-// measure runs one load on a target.
+// measure runs the load once on a target, and prints its progress.
 func (c *command) measure(ctx context.Context, cfg *flags.Config, t target) (*run, error) {
 	r := &run{cfg: cfg, target: t, exporter: c.exporter, sim: c.sim}
 	if cfg.Rate != nil {
@@ -53,12 +53,12 @@ func (c *command) measure(ctx context.Context, cfg *flags.Config, t target) (*ru
 		}
 	}
 	terminal := isTerminal(c.stderr)
-	progress := newProgress(c.stderr, r.planned(), cfg.Quiet || terminal)
+	progress := newProgress(c.stderr, r.plannedRequests(), cfg.Quiet || terminal)
 	r.progress = progress.completed
 	if terminal && !cfg.Quiet {
-		r.watch = c.liveView(r, r.planned()).watch
+		r.watch = c.liveView(r, r.plannedRequests()).watch
 	}
-	inline := progress.step == 0 && r.watch == nil // nothing is printed until the run is over
+	inline := progress.step == 0 && r.watch == nil // no progress: "..done" ends the line
 	c.printBenchmarking(cfg, inline)
 	if err := r.execute(ctx); err != nil {
 		return nil, err
@@ -70,8 +70,8 @@ func (c *command) measure(ctx context.Context, cfg *flags.Config, t target) (*ru
 	return r, nil
 }
 
-// planned returns the number of requests of the run; 0 without a limit.
-func (r *run) planned() int64 {
+// plannedRequests returns the number of requests of the run; 0 without a limit.
+func (r *run) plannedRequests() int64 {
 	n := r.cfg.Requests
 	switch {
 	case r.schedule != nil:
@@ -91,15 +91,16 @@ func (c *command) liveView(r *run, requests int64) *liveView {
 	return v
 }
 
-// responseHint returns how to see a response of a run without success; "" if there is none, or if it is printed.
+// responseHint returns how to print a response, for a run without a 2xx response; "" if there is no response, or if it
+// is printed anyway.
 func (c *command) responseHint(s *record.Summary) string {
-	if s.First == nil || s.Good > 0 || c.cfg.Verbosity >= printsFirst {
+	if s.First == nil || s.Successful > 0 || c.cfg.Verbosity >= firstResponseVerbosity {
 		return ""
 	}
-	return fmt.Sprintf("; -v %d prints the first", printsFirst)
+	return fmt.Sprintf("; -v %d prints the first", firstResponseVerbosity)
 }
 
-// printBenchmarking prints the line that ab prints at the start; inline omits its end.
+// printBenchmarking prints the line that ab prints at the start; inline leaves it open for "..done".
 func (c *command) printBenchmarking(cfg *flags.Config, inline bool) {
 	end := "\n"
 	if inline {
@@ -108,8 +109,8 @@ func (c *command) printBenchmarking(cfg *flags.Config, inline bool) {
 	fmt.Fprintf(c.stdout, "Benchmarking %s (be patient)%s", cfg.URL.Hostname(), end)
 }
 
-// result returns the results of the run as they are written to files.
-func (r *run) result(requests int64) *report.Run {
+// result returns the results of the run, which had the given number of planned requests.
+func (r *run) result(planned int64) *report.Run {
 	host, _ := os.Hostname() // left empty on an error
 	result := r.setup()
 	result.Schema, result.Name = report.Schema, r.cfg.URL.Host+" "+r.start.Format(time.DateTime)
@@ -118,9 +119,9 @@ func (r *run) result(requests int64) *report.Run {
 		Name: host, OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), CPUsUsed: runtime.GOMAXPROCS(0),
 		GoVersion: runtime.Version(),
 	}
-	result.Load.Requests, result.Load.Unsent = requests, r.unsent
+	result.Load.Requests, result.Load.Unsent = planned, r.unsent
 	if r.schedule != nil {
-		result.Offered = r.offered()
+		result.Offered = r.offeredRate()
 	}
 	result.Client.CPU, result.SuccessfulPerSecond = r.cpu, r.rate()
 	result.Fill(&r.summary)

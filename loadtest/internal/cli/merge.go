@@ -11,7 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
-// merge reports runs of several machines at the same time as one run.
+// merge reports runs that several load generators made at the same time as one run.
 func (c *command) merge(context.Context) (err error) {
 	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
 		return err
@@ -35,7 +35,7 @@ func (c *command) merge(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	old, err := c.baselineMetrics()
+	old, err := c.oldMetrics()
 	if err != nil {
 		return err
 	}
@@ -68,11 +68,11 @@ func (c *command) mergeRuns(runs []*report.Run) (*report.Run, error) {
 	if note := report.TargetsNote(runs); note != "" {
 		fmt.Fprintf(c.stderr, "loadtest: note: %s\n", note)
 	}
-	result.Command, result.Incomparable = c.cfg.Command, c.nothingToCompare()
+	result.Command, result.Incomparable = c.cfg.Command, c.oldNoSuccess()
 	return result, nil
 }
 
-// failure returns why a run failed; nil if it did not. The hint is for a run without a 2xx response.
+// failure returns the error of a run that failed; nil if it did not. hint is appended if there was no 2xx response.
 func failure(result *report.Run, hint string) error {
 	switch {
 	case result.NoSuccess() != "":
@@ -85,7 +85,7 @@ func failure(result *report.Run, hint string) error {
 	return nil
 }
 
-// readRuns reads the -json files of different runs.
+// readRuns reads the -json files of runs, all of which must be different.
 func readRuns(names []string) ([]*report.Run, error) {
 	runs := make([]*report.Run, 0, len(names))
 	for _, name := range names {

@@ -13,18 +13,18 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
-// outputs are the files to write and the run to compare with. Files are checked before the load starts, so that a wrong
-// name does not waste a run, but neither created nor changed before there are results.
+// outputs are the files to write, and the run to compare with. openOutputs checks the files before the load starts, so
+// that a wrong name does not waste a run. It neither creates nor changes them.
 type outputs struct {
 	csv, gnuplot, json, html *outputFile // nil if not requested
-	baseline                 *report.Run
+	old                      *report.Run
 }
 
 func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	var out outputs
 	var err error
 	if cfg.CompareURL == nil {
-		if out.baseline, err = readBaseline(cfg.Compare); err != nil {
+		if out.old, err = readOld(cfg.Compare); err != nil {
 			return nil, err
 		}
 	}
@@ -47,11 +47,11 @@ func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	return &out, nil
 }
 
-// readBaseline reads the run to compare with; nil if there is none.
-func readBaseline(name string) (*report.Run, error) {
+// readOld reads the run to compare with; nil without -compare.
+func readOld(name string) (*report.Run, error) {
 	switch name {
 	case "":
-		return nil, nil //nolint:nilnil // no baseline is not an error
+		return nil, nil //nolint:nilnil // without -compare
 	case flags.Original:
 		return report.Original()
 	}
@@ -60,15 +60,15 @@ func readBaseline(name string) (*report.Run, error) {
 		return nil, fmt.Errorf("cannot read the run to compare with: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
-	baseline, err := report.ReadJSON(f)
+	old, err := report.ReadJSON(f)
 	if err != nil {
 		return nil, fmt.Errorf("cannot compare with %s: %w", name, err)
 	}
-	return baseline, nil
+	return old, nil
 }
 
-// writeFiles judges the run and writes the requested files, before the report is printed, because stdout may have been
-// closed. If a file cannot be written, the other files and the report still are.
+// writeFiles sets the verdict and writes the requested files. It comes before the text report, because stdout may have
+// been closed. Errors are collected in writeErrors: the other files and the report are still written.
 func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 	result.Judge()
 	o := c.out
@@ -76,7 +76,7 @@ func (c *command) writeFiles(result *report.Run, s *record.Summary) {
 		o.csv.replace(func(w io.Writer) error { return ab.WriteCSV(w, s.Latency) }),
 		o.gnuplot.replace(func(w io.Writer) error { return ab.WriteGnuplot(w, result.Date, s.Requests) }),
 		o.json.replace(result.WriteJSON),
-		o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.baseline) }),
+		o.html.replace(func(w io.Writer) error { return report.WriteHTML(w, result, o.old) }),
 	} {
 		if err != nil {
 			c.writeErrors = append(c.writeErrors, err)
@@ -90,8 +90,7 @@ func (o *outputs) close() {
 	}
 }
 
-// ignoreClosedPipe drops the error of writing to stdout after its reader has gone, as in `loadtest … | head -1`: the
-// run still has its files and its exit code.
+// ignoreClosedPipe returns nil for EPIPE, as in `loadtest … | head -1`: files and exit code do not depend on it.
 func ignoreClosedPipe(err error) error {
 	if errors.Is(err, syscall.EPIPE) {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
-// print writes the text report: ab's, followed by what ab does not have.
+// print writes the text report: ab's, followed by what ab does not report.
 func (c *command) print(s *record.Summary, result *report.Run) error {
 	load := &result.Load
 	abReport := ab.Report{
@@ -45,16 +45,16 @@ func (c *command) printDetails(s *record.Summary, result *report.Run) {
 	c.printFirst(s)
 }
 
-// printChecks writes the comparison with the baseline, the outcome of the assertions, and the verdict.
+// printChecks writes the comparison with the old run, the outcome of the assertions, and the verdict.
 func (c *command) printChecks(result *report.Run) error {
-	if c.out.baseline != nil {
+	if c.out.old != nil {
 		fmt.Fprintln(c.stdout)
-		if err := report.Compare(c.stdout, c.out.baseline, result); err != nil {
+		if err := report.Compare(c.stdout, c.out.old, result); err != nil {
 			return err
 		}
 	}
 	conclusion := result.Conclusion()
-	if c.out.baseline != nil && len(conclusion) > 0 {
+	if c.out.old != nil && len(conclusion) > 0 {
 		fmt.Fprintln(c.stdout)
 	}
 	for _, a := range result.Assertions {
@@ -70,12 +70,12 @@ func (c *command) printChecks(result *report.Run) error {
 	return nil
 }
 
-// printsFirst is the value of -v from which on the first response is printed.
-const printsFirst = 2
+// firstResponseVerbosity is the lowest -v that prints the first response.
+const firstResponseVerbosity = 2
 
-// printFirst writes the first response, from -v 2 on.
+// printFirst writes the first response, with -v 2 or higher.
 func (c *command) printFirst(s *record.Summary) {
-	if first := s.First; first != nil && c.cfg.Verbosity >= printsFirst {
+	if first := s.First; first != nil && c.cfg.Verbosity >= firstResponseVerbosity {
 		fmt.Fprintf(c.stdout, "\nFirst response: status %d\n%s\n", first.Status, first.Body)
 	}
 }
@@ -87,7 +87,7 @@ func perSecond(rate any) string {
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// printNotes explains what ab's figures leave open.
+// printNotes explains the figures of ab's report.
 func (c *command) printNotes(result *report.Run) {
 	fmt.Fprintln(c.stdout)
 	if text := result.Describe(); text != "" {
@@ -118,7 +118,7 @@ func (c *command) printNotes(result *report.Run) {
 	}
 }
 
-// printContract writes the result of the checks against the contract, which were made in the given step of a search.
+// printContract writes the result of the contract checks. step describes the step of a search; it is "" for a run.
 func (c *command) printContract(checked *contract.Result, step string) {
 	if checked.Required && !checked.Checked {
 		fmt.Fprint(c.stdout, "Contract: FAIL: -verify is set, but there was no response with status 200 to check.\n")

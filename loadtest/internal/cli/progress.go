@@ -53,8 +53,8 @@ func isTerminal(out io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// A liveView shows a run on a terminal, in a line that is drawn again several times a second: rate, percentiles,
-// errors, and the remaining time. A run of a given time shows the time as its progress, another one the requests.
+// A liveView is a status line on a terminal, redrawn every drawInterval: progress, rate, percentiles, errors, and the
+// remaining time. Progress is the elapsed time if the run has a duration, otherwise the number of requests.
 type liveView struct {
 	label    string
 	requests int64         // 0 means unknown
@@ -63,14 +63,14 @@ type liveView struct {
 
 	bar   *progressbar.ProgressBar
 	start time.Time
-	shown record.Live // when the line was last drawn, which was at drawn
-	drawn time.Time
+	shown record.Live // state when the line was last drawn
+	drawn time.Time   // when that was
 }
 
 // drawInterval is the time between two updates of a liveView.
 const drawInterval = 250 * time.Millisecond
 
-// watch draws the view until stop is called, which waits for it and removes the line.
+// watch redraws the line until stop is called, which removes it and returns when that is done.
 func (v *liveView) watch(live func() record.Live) (stop func()) {
 	v.start = time.Now()
 	v.drawn = v.start
@@ -115,5 +115,5 @@ func (v *liveView) draw(now record.Live) {
 	}
 	v.bar.Describe(fmt.Sprintf("%s%.0f/s, 50%% %.2f ms, 99%% %.2f ms, %s, %v left", v.label, rate,
 		milliseconds(now.P50), milliseconds(now.P99), report.Plural(now.Errors, "error", "errors"), left.Round(time.Second)))
-	_ = v.bar.Set64(min(progress, v.bar.GetMax64()-1)) // the run is over only after stop
+	_ = v.bar.Set64(min(progress, v.bar.GetMax64()-1)) // not complete before stop
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
-// repeat runs the load -repeat times. If -compare is a URL, each run has one on the old server beside it. They take
-// turns in being first, so that a slow change of the machine affects both servers alike. After an interruption it
+// repeat runs the load -repeat times. If -compare is a URL, it pairs each run with one on the old server. The order in
+// the pairs alternates, so that a slow change of the machine affects both servers alike. After an interruption it
 // returns the runs so far, the last of which is incomplete.
 func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 	oldConfig, oldTarget := *c.cfg, target{}
@@ -27,7 +27,7 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 		}
 	}
 	measure := func(which string, cfg *flags.Config, t target, to *[]*run) error {
-		numbered := ctx.Err() == nil && c.runs() > 1 // not for a single run, nor for the empty one after an interruption
+		numbered := ctx.Err() == nil && c.plannedRuns() > 1 // the run after an interruption is empty
 		if numbered {
 			c.currentRun = fmt.Sprintf("%srun %d of %d", which, len(*to)+1, c.cfg.Repeat)
 		}
@@ -55,7 +55,7 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 			if ctx.Err() != nil && len(runs) > 0 {
 				return runs, old, nil
 			}
-			runtime.GC() // what an earlier run left is not part of the next one
+			runtime.GC() // collect the garbage of the previous run now, not during the next one
 			if err := measure(); err != nil {
 				return nil, nil, err
 			}
@@ -65,15 +65,15 @@ func (c *command) repeat(ctx context.Context) (runs, old []*run, err error) {
 	return runs, old, nil
 }
 
-// runs returns the number of runs planned, on both servers.
-func (c *command) runs() int {
+// plannedRuns returns the number of runs on both servers.
+func (c *command) plannedRuns() int {
 	if c.cfg.CompareURL != nil {
 		return 2 * c.cfg.Repeat
 	}
 	return c.cfg.Repeat
 }
 
-// printRepeat reports the current one of several runs.
+// printRepeat prints one line about the current one of several runs.
 func (c *command) printRepeat(r *run) {
 	fmt.Fprintf(c.stdout, "%s: %.2f successful requests per second, 50%% %s ms, 99%% %s ms, %s\n",
 		c.currentRun, r.rate(), percentileText(r.summary.Latency, 50), percentileText(r.summary.Latency, 99),
@@ -85,10 +85,10 @@ func (c *command) printRepeat(r *run) {
 func (c *command) interrupted(runs, old []*run) error {
 	var ended int64
 	for _, r := range slices.Concat(runs, old) {
-		ended += r.summary.Attempts()
+		ended += r.summary.Ended()
 	}
 	after := report.Plural(ended, "request", "requests")
-	if planned := int64(c.runs()) * runs[0].planned(); planned > 0 { // there is a limit
+	if planned := int64(c.plannedRuns()) * runs[0].plannedRequests(); planned > 0 {
 		after = fmt.Sprintf("%d of %s", ended, report.Plural(planned, "request", "requests"))
 	}
 	if c.currentRun != "" {
@@ -97,7 +97,7 @@ func (c *command) interrupted(runs, old []*run) error {
 	return fmt.Errorf("interrupted after %s", after)
 }
 
-// combine returns runs of the same load as one run.
+// combine returns the sum of runs of the same load.
 func combine(runs []*run) *run {
 	if len(runs) == 1 {
 		return runs[0]
@@ -110,7 +110,7 @@ func combine(runs []*run) *run {
 	for _, r := range runs {
 		summaries = append(summaries, r.summary)
 		all.unsent += r.unsent
-		all.full = all.full || r.full
+		all.saturated = all.saturated || r.saturated
 		if r.cpu.Used+r.cpu.Waited > all.cpu.Used+all.cpu.Waited {
 			all.cpu = r.cpu
 		}
@@ -120,26 +120,26 @@ func combine(runs []*run) *run {
 	return &all
 }
 
-// reported returns runs of the same load as one result, with each of them if there are several.
-func reported(runs []*run) *report.Run {
+// combinedResult returns the result of runs of the same load, with that of each run if there are several.
+func combinedResult(runs []*run) *report.Run {
 	all := combine(runs)
-	result := all.result(all.planned())
+	result := all.result(all.plannedRequests())
 	if len(runs) > 1 {
 		for _, one := range runs {
-			result.Repeats = append(result.Repeats, one.repeated())
+			result.Repeats = append(result.Repeats, one.repeatResult())
 		}
 	}
 	return result
 }
 
-// repeated returns one of several runs as it is written to files.
-func (r *run) repeated() *report.Run {
-	result := r.result(r.planned())
-	result.Timeline = nil // that of all runs has it
+// repeatResult returns the result of one of several runs.
+func (r *run) repeatResult() *report.Run {
+	result := r.result(r.plannedRequests())
+	result.Timeline = nil // part of the combined timeline
 	return result
 }
 
-// comparison returns what relative clauses refer to; nil if there are none.
+// comparison returns the runs that relative clauses refer to.
 func (c *command) comparison(runs, old []*run) (*slo.Comparison, error) {
 	comparison := &slo.Comparison{Interleaved: true}
 	for _, r := range runs {
@@ -151,16 +151,16 @@ func (c *command) comparison(runs, old []*run) (*slo.Comparison, error) {
 	if len(old) == 0 {
 		comparison.Interleaved = false
 		var err error
-		if comparison.Old, err = c.baselineMetrics(); err != nil {
+		if comparison.Old, err = c.oldMetrics(); err != nil {
 			return nil, err
 		}
 	}
 	return comparison, nil
 }
 
-// checkBaseline rejects a file of -compare that the run cannot be compared with, before the run.
-func (c *command) checkBaseline() error {
-	if text := c.nothingToCompare(); text != "" {
+// checkOld returns an error, before the run, if the run cannot be compared with the file of -compare.
+func (c *command) checkOld() error {
+	if text := c.oldNoSuccess(); text != "" {
 		return errors.New(text)
 	}
 	current := (&run{cfg: c.cfg, target: c.target}).setup()
@@ -173,45 +173,45 @@ func (c *command) checkBaseline() error {
 	return nil
 }
 
-// incomparable says why clauses cannot refer to the runs of -compare; "" if they can, or if none does.
+// incomparable returns why clauses cannot refer to the old runs; "" if they can, or if none does.
 func (c *command) incomparable(current *report.Run) string {
-	if !c.cfg.ComparesOld() || c.out.baseline == nil {
+	if !c.cfg.ComparesOld() || c.out.old == nil {
 		return ""
 	}
-	if c.out.baseline.Interrupted {
+	if c.out.old.Interrupted {
 		return "not comparable: the old run was interrupted, so its figures are incomplete"
 	}
-	if text := report.Difference(c.out.baseline, current); text != "" {
+	if text := report.Difference(c.out.old, current); text != "" {
 		return "not comparable: " + text
 	}
 	return ""
 }
 
-// nothingToCompare says that a run of -compare has no 2xx response; "" if there is no -compare, or all runs have one.
-func (c *command) nothingToCompare() string {
-	if c.out.baseline == nil {
+// oldNoSuccess describes the first old run without a 2xx response; "" if all have one, or if there are none.
+func (c *command) oldNoSuccess() string {
+	if c.out.old == nil {
 		return ""
 	}
-	text := c.out.baseline.NoSuccess()
+	text := c.out.old.NoSuccess()
 	switch {
 	case text == "":
 		return ""
 	case c.cfg.CompareURL != nil:
-		text = c.out.baseline.Target.URL + " (the old server): " + text
+		text = c.out.old.Target.URL + " (the old server): " + text
 	default:
 		text = c.cfg.Compare + " (the old run): " + text
 	}
 	return text + "; there is nothing to compare with"
 }
 
-// baselineMetrics returns the metrics of the runs in the file of -compare, if a clause refers to them.
-func (c *command) baselineMetrics() (metrics []*slo.Metrics, err error) {
-	if !c.cfg.ComparesOld() || c.out.baseline == nil {
+// oldMetrics returns the metrics of the runs in the file of -compare; nil if no clause refers to them.
+func (c *command) oldMetrics() (metrics []*slo.Metrics, err error) {
+	if !c.cfg.ComparesOld() || c.out.old == nil {
 		return nil, nil
 	}
-	runs := c.out.baseline.Repeats
+	runs := c.out.old.Repeats
 	if len(runs) == 0 {
-		runs = []*report.Run{c.out.baseline}
+		runs = []*report.Run{c.out.old}
 	}
 	for _, r := range runs {
 		m, err := r.Metrics()

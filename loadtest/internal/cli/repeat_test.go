@@ -89,10 +89,10 @@ func TestComparisonNeedsHistograms(t *testing.T) {
 func TestCombinedRate(t *testing.T) {
 	a, b := openRun(t, 10), openRun(t, 10)
 	for _, r := range []*run{a, b} {
-		r.summary.Elapsed, r.summary.Window.Good, r.summary.Times = time.Second, 10, emptyTimes(r)
+		r.summary.Elapsed, r.summary.Window.Successful, r.summary.Times = time.Second, 10, emptyTimes(r)
 	}
 	assert.InDelta(t, 10, combine([]*run{a, b}).rate(), 1e-9)
-	assert.EqualValues(t, 20, combine([]*run{a, b}).planned())
+	assert.EqualValues(t, 20, combine([]*run{a, b}).plannedRequests())
 }
 
 // emptyTimes returns the times of a run without requests.

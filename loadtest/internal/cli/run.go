@@ -16,20 +16,20 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
 
-// requestsPerHit is how many requests a client sends per hit of vegeta; README.md has the reason.
+// requestsPerHit is the highest number of requests per hit of vegeta (see README.md, The http1 transport).
 const requestsPerHit = 16
 
-// minMeasured is the shortest run whose use of the CPU says something.
+// minMeasured is the shortest run whose CPU time is measured: in a shorter one, the start weighs too much.
 const minMeasured = 500 * time.Millisecond
 
-// A run is one load on the target and its results.
+// A run is one execution of the load on a target, and its results.
 type run struct {
 	cfg      *flags.Config
 	target   target
 	schedule *attack.Schedule // nil for a closed loop
 	warmUp   time.Duration    // the first part of the schedule, which is not recorded
 	progress func(completed int64)
-	watch    func(func() record.Live) (stop func()) // nil: show nothing while it runs
+	watch    func(func() record.Live) (stop func()) // shows the run in progress; nil means not to
 	exporter *metrics.Exporter                      // nil: no metrics
 	sim      *simulation                            // nil: send requests
 
@@ -41,45 +41,32 @@ type run struct {
 
 	comparison *slo.Comparison // of relative clauses; nil if there is nothing to compare with
 
-	full bool          // all clients of an open loop have been busy at the same time
-	cpu  cputime.Share // of the client; 0 if unknown
+	saturated bool          // all clients of an open loop have been busy at the same time
+	cpu       cputime.Share // of this process; 0 if unknown
 }
 
-// A simulation replaces the network and the timer in tests, which have a clock of their own.
+// A simulation replaces the network and the timer in tests with a fake clock.
 type simulation struct {
 	transport func(transport.Options) roundTripCloser
 	sleep     func(context.Context, time.Duration)
 }
 
-// execute returns when the load is complete or has been stopped by -t or ctx. An error means that it did not start.
+// execute generates the load, and returns when it is complete or has been stopped by -t or ctx. An error means that it
+// did not start.
 func (r *run) execute(ctx context.Context) error {
 	var checker *contract.Checker
 	recorder := record.New(r.recordOptions(func(x *transport.Exchange) { checker.Check(x) }))
-	r.start = time.Now() // only now: allocating the recorder takes time in which requests would already be due
-	if r.cfg.TimeLimit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.cfg.TimeLimit)
-		defer cancel()
-	}
+	r.start = time.Now() // not before record.New, which takes time in which requests would already be due
 	checker = contract.New(r.cfg.Verify, r.start, r.target.local)
-	var loop interface {
-		Run(ctx context.Context, transport http.RoundTripper)
-	}
-	var open *attack.Open
-	var next func() bool
-	if r.schedule != nil {
-		open = attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
-		if r.sim != nil {
-			open.Sleep = r.sim.sleep
-		}
-		loop = open
-	} else {
-		closed := attack.NewClosed(r.cfg.Clients, r.cfg.Requests)
-		loop, next = closed, closed.Next
-	}
-	sender, err := r.newTransport(recorder.Observe, open, next)
+	loop := r.newLoop()
+	sender, err := r.newTransport(recorder.Observe, loop)
 	if err != nil {
 		return err
+	}
+	if r.cfg.TimeLimit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, r.start.Add(r.cfg.TimeLimit))
+		defer cancel()
 	}
 	if r.exporter != nil {
 		defer r.exporter.Attach(recorder)()
@@ -89,26 +76,51 @@ func (r *run) execute(ctx context.Context) error {
 	}
 	before := cputime.Now()
 	stop := context.AfterFunc(ctx, sender.Close)
-	loop.Run(ctx, sender)
+	loop.run(ctx, sender)
 	elapsed := time.Since(r.start)
-	// With Reference, the server's CPU time is included. A simulation has a clock of its own.
+	// With Reference, the server's CPU time is included. A simulation has a fake clock.
 	if elapsed >= minMeasured && !r.cfg.Reference && r.sim == nil {
 		r.cpu = cputime.Now().ShareSince(before, elapsed, runtime.GOMAXPROCS(0))
 	}
 	stop()
 	sender.Close()
 
-	if open != nil && ctx.Err() == nil {
+	if loop.open != nil && ctx.Err() == nil {
 		// A rate is per scheduled time, even if the last response arrives earlier.
 		elapsed = max(elapsed, r.schedule.Duration())
 	}
 	r.summary = recorder.Summary(max(elapsed-r.warmUp, 0))
 	r.contract = checker.Result()
-	if open != nil {
+	if loop.open != nil {
 		recorded := r.schedule.Requests() - r.schedule.DueBefore(r.warmUp)
-		r.unsent, r.full = min(open.Unsent(), recorded), open.Full()
+		r.unsent, r.saturated = min(loop.open.Unsent(), recorded), loop.open.Saturated()
 	}
 	return nil
+}
+
+// A loop is either a closed or an open loop; the other field is nil.
+type loop struct {
+	closed *attack.Closed
+	open   *attack.Open
+}
+
+func (r *run) newLoop() loop {
+	if r.schedule == nil {
+		return loop{closed: attack.NewClosed(r.cfg.Clients, r.cfg.Requests)}
+	}
+	open := attack.NewOpen(r.schedule, r.cfg.Clients, r.start)
+	if r.sim != nil {
+		open.Sleep = r.sim.sleep
+	}
+	return loop{open: open}
+}
+
+func (l loop) run(ctx context.Context, transport http.RoundTripper) {
+	if l.open != nil {
+		l.open.Run(ctx, transport)
+		return
+	}
+	l.closed.Run(ctx, transport)
 }
 
 func (r *run) recordOptions(check func(*transport.Exchange)) record.Options {
@@ -129,17 +141,17 @@ type roundTripCloser interface {
 	Close()
 }
 
-func (r *run) newTransport(
-	observe func(*transport.Exchange), open *attack.Open, next func() bool,
-) (roundTripCloser, error) {
+func (r *run) newTransport(observe func(*transport.Exchange), loop loop) (roundTripCloser, error) {
 	opts := transport.Options{
 		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
 		Body: r.target.body, Requests: r.target.requests, Addrs: r.target.addrs, Proxy: r.cfg.Proxy, TLS: r.target.tls,
 		KeepAlive: r.cfg.KeepAlive, Timeout: r.cfg.Timeout,
-		Epoch: r.start, Observe: observe, Next: next, RequestsPerHit: requestsPerHit,
+		Epoch: r.start, Observe: observe, RequestsPerHit: requestsPerHit,
 	}
-	if open != nil {
-		opts.ClientDelay = open.ClientDelay
+	if loop.open != nil {
+		opts.ClientDelay = loop.open.ClientDelay
+	} else {
+		opts.Next = loop.closed.Next
 	}
 	if r.cfg.UnixSocket != "" {
 		opts.Network = "unix"
@@ -157,27 +169,27 @@ func (r *run) newTransport(
 func (r *run) metrics() *slo.Metrics {
 	s := &r.summary
 	return &slo.Metrics{
-		Latency: s.Latency, Rate: r.rate(), Requests: s.Attempts() + r.unsent,
+		Latency: s.Latency, Rate: r.rate(), Requests: s.Ended() + r.unsent,
 		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
-		Violations: r.contract.Violations, Good: s.Good, Checked: r.contract.Responses, AnyLength: r.anyLength(),
+		Violations: r.contract.Violations, Successful: s.Successful, Checked: r.contract.Responses, AnyLength: r.anyLength(),
 		Comparison: r.comparison,
 	}
 }
 
-// rate returns the successful responses per second. In an open loop it counts those that arrived during the scheduled
-// time after the warm-up, whenever they were due: later arrivals measure the backlog, not the rate.
+// rate returns the 2xx responses per second. In an open loop it counts those that arrived during the scheduled time,
+// including late responses to the warm-up: later arrivals measure the backlog, not the rate.
 func (r *run) rate() float64 {
 	s := &r.summary
 	if r.schedule == nil {
-		return float64(s.Good) / max(s.Elapsed.Seconds(), 1e-9)
+		return float64(s.Successful) / max(s.Elapsed.Seconds(), 1e-9)
 	}
-	return float64(s.Window.Good) / max(r.scheduled().Seconds(), 1e-9)
+	return float64(s.Window.Successful) / max(r.scheduledTime().Seconds(), 1e-9)
 }
 
-// scheduled returns the part of an open loop's schedule that was run, without the warm-up.
-func (r *run) scheduled() time.Duration {
+// scheduledTime returns the length of the part of an open loop's schedule that was run, without the warm-up.
+func (r *run) scheduledTime() time.Duration {
 	return min(r.summary.Elapsed, time.Duration(r.runCount())*(r.schedule.Duration()-r.warmUp))
 }
 
-// runCount returns the number of runs that r stands for.
+// runCount returns the number of runs that were combined into r; 1 for a single run.
 func (r *run) runCount() int { return max(r.repeats, 1) }

@@ -20,7 +20,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
 
-// A target is what requests are sent, and where to.
+// A target holds the requests and the addresses of the server.
 type target struct {
 	addrs    []string // host:port, or the path of a Unix socket; nil lets the transport choose
 	local    bool     // on this machine: shares its clock and CPUs
@@ -117,7 +117,7 @@ func otherAddrs(ctx context.Context, host string, first *net.TCPAddr) (addrs []s
 	if err != nil {
 		return nil
 	}
-	dialer := net.Dialer{Timeout: time.Second} // the first one has answered: the others need no more patience
+	dialer := net.Dialer{Timeout: time.Second} // short, because the first one has answered
 	for _, ip := range ips {
 		other := netip.AddrPortFrom(ip.Unmap(), known.Port())
 		if other.Addr().WithZone("") == known.Addr().Unmap().WithZone("") {
@@ -168,8 +168,8 @@ func connectError(addr string, err error) error {
 	return fmt.Errorf("cannot connect to %s: %w", addr, err)
 }
 
-// limitCPUs leaves half of the CPUs to a server on the same machine. ab has a single thread, and so leaves one of two;
-// with one thread, goroutines also hand over to each other without waking another thread. Call undo at the end.
+// limitCPUs sets GOMAXPROCS to -cpus; by default it leaves half of the CPUs to a server on the same machine. Fewer
+// threads also need less CPU time: goroutines switch without waking another thread. Call undo at the end.
 func limitCPUs(cfg *flags.Config, t target) (undo func()) {
 	n := cfg.CPUs
 	if n == 0 && t.local && !cfg.Reference {

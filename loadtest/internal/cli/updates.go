@@ -10,8 +10,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
 
-// fetchUpdates asks a PointsApp server when it updated its users during the run. Servers need not support this; any
-// error means no updates.
+// fetchUpdates returns when a PointsApp server updated its users during the run; nil on any error, because servers need
+// not support the endpoint.
 //
 //	GET /updates
 //	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},
@@ -51,7 +51,7 @@ func fetchUpdates(ctx context.Context, r *run) []report.Update {
 	var updates []report.Update
 	for _, u := range body.Updates {
 		if u.EndedAt == nil && u.Failed {
-			continue // its server died, and its end is unknown
+			continue // the server that ran it crashed: its end is unknown
 		}
 		end := r.start.Add(r.summary.Elapsed) // if it is still running
 		if u.EndedAt != nil {

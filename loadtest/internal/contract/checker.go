@@ -19,7 +19,7 @@ const (
 	Off
 )
 
-// maxExamples is the number of violations that are kept verbatim.
+// maxExamples is the highest number of Examples.
 const maxExamples = 5
 
 // A Checker checks the responses of one run. It is not safe for concurrent use.
@@ -84,7 +84,7 @@ func (c *Checker) Check(x *transport.Exchange) {
 	}
 }
 
-// violation describes how a response violates the contract; "" if it does not. err is the error of parsing it.
+// violation describes how a response violates the contract; "" if it does not. err is its parse error or nil.
 func (c *Checker) violation(r *response, err error, arrived time.Time) string {
 	if err != nil {
 		return err.Error()

@@ -7,8 +7,8 @@ const (
 	pages    = 32
 )
 
-// A timestampSet is a set of times with microsecond resolution, in 4 MB. It remembers about the last 30 seconds before
-// the latest time, which is the default timeout of a request.
+// A timestampSet is a set of times with microsecond resolution, in 4 MB. It keeps about the 30 seconds before the
+// latest time: the default timeout of a request.
 type timestampSet struct {
 	numbers [pages]int64 // the second that each page stands for
 	bits    [pages][]uint64
@@ -23,7 +23,7 @@ func newTimestampSet() *timestampSet {
 	return s
 }
 
-// add adds t and reports whether the set contained it. A time too old to be remembered counts as new.
+// add adds t and reports whether the set contained it. A time that is too old to be kept counts as new.
 func (s *timestampSet) add(t time.Time) (duplicate bool) {
 	micros := t.UnixMicro()
 	number := micros >> pageBits

@@ -35,11 +35,11 @@ func (u Usage) ShareSince(before Usage, elapsed time.Duration, cpus int) Share {
 	return Share{Used: (u.Used - before.Used).Seconds() / available, Waited: waited.Seconds() / available}
 }
 
-// Full reports whether the process had no CPU time left for more work: it used all of it, or it used a substantial part
-// and waited for the rest.
-func (s Share) Full() bool {
-	const full, substantial = 0.9, 0.2 // an idle process on a busy machine waits, too
-	return s.Used >= substantial && s.Used+s.Waited >= full
+// Saturated reports whether the process had no CPU time left for more work: it used 90%, or it used a substantial part
+// and waited for the rest of that.
+func (s Share) Saturated() bool {
+	const saturated, substantial = 0.9, 0.2 // an idle process on a busy machine waits, too
+	return s.Used >= substantial && s.Used+s.Waited >= saturated
 }
 
 // String describes the share. The time for which the process needed a CPU is what it used and waited for, at most all

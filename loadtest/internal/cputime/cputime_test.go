@@ -16,7 +16,7 @@ func TestShareSince(t *testing.T) {
 		elapsed       time.Duration
 		cpus          int
 		want          Share
-		full          bool
+		saturated     bool
 		text          string
 	}{
 		"idle":           {usage(1, 1), usage(1, 1), time.Second, 1, Share{}, false, "it used 0% of its CPU time"},
@@ -43,7 +43,7 @@ func TestShareSince(t *testing.T) {
 			got := tt.after.ShareSince(tt.before, tt.elapsed, tt.cpus)
 			assert.InDelta(t, tt.want.Used, got.Used, 1e-9)
 			assert.InDelta(t, tt.want.Waited, got.Waited, 1e-9)
-			assert.Equal(t, tt.full, got.Full())
+			assert.Equal(t, tt.saturated, got.Saturated())
 			assert.Equal(t, tt.text, got.String())
 		})
 	}

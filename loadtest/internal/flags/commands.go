@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// commandError returns an error that says what to use if the first argument is a command of another load tester or its
-// name; otherwise nil.
+// commandError returns an error that names the replacement if the first argument is a command of another load tester,
+// or its name; otherwise nil.
 func commandError(args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -42,7 +42,7 @@ func commandHint(word string) string {
 	return ""
 }
 
-// checkOrder rejects a flag after the first positional argument: it would be taken for a positional argument.
+// checkOrder rejects a flag after the first positional argument, where it would be a positional argument, too.
 func checkOrder(args []string, what string) error {
 	for i, arg := range args {
 		if i > 0 && len(arg) > 1 && strings.HasPrefix(arg, "-") {

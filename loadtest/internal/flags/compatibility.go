@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// parse parses flags and the body after -d.
+// parse parses the flags, including a -d with a body.
 func (p *parser) parse(args []string) error {
 	for {
 		if err := p.parseFlags(args); err != nil {
@@ -21,8 +21,8 @@ func (p *parser) parse(args []string) error {
 		if !p.bareD || len(positional) < 2 {
 			return nil
 		}
-		// Two arguments are left: -d is that of hey and oha, and the first one is the body. After ab's -d, which has no value
-		// and no effect, only the URL is left.
+		// ab's -d has no value and no effect, so only the URL follows. Here two arguments follow, so -d is that of hey and
+		// oha, and the first one is the body.
 		p.cfg.Ignored = p.cfg.Ignored[:len(p.cfg.Ignored)-1]
 		p.cfg.Command = append(p.cfg.Command, redacted)
 		if err := p.setData(positional[0]); err != nil {
@@ -32,7 +32,7 @@ func (p *parser) parse(args []string) error {
 	}
 }
 
-// setD sets -d, whose value is the body; without a value it is ab's, which has no effect.
+// setD sets -d: with a value, that is the body, as in hey and oha; without one, the flag is ab's and ignored.
 func (p *parser) setD(value string) error {
 	if p.bareD = value == bare; p.bareD {
 		p.cfg.Ignored = append(p.cfg.Ignored, "-d")
@@ -51,7 +51,7 @@ func (p *parser) setData(text string) error {
 	return nil
 }
 
-// ignoreRequests ignores -n beside -z, as hey and oha do.
+// ignoreRequests ignores -n if -z is given, as hey and oha do.
 func (p *parser) ignoreRequests() {
 	if p.timedZ && p.given["n"] {
 		delete(p.given, "n")
@@ -68,8 +68,8 @@ func checkData(text string) error {
 	return nil
 }
 
-// rateError returns an error if -q of hey or oha, which is a rate, ends the flags: here, -q has no value. In hey it is
-// the rate of each client.
+// rateError returns an error if the last flag is -q and a number follows: in hey and oha, -q is a rate, in hey that of
+// each client. Here, -q has no value.
 func (p *parser) rateError(args, positional []string) error {
 	flags := args[:len(args)-len(positional)]
 	if !p.cfg.Quiet || len(flags) == 0 || len(positional) < 2 || !strings.HasSuffix(flags[len(flags)-1], "q") {
@@ -77,7 +77,7 @@ func (p *parser) rateError(args, positional []string) error {
 	}
 	given := positional[0]
 	if rate, err := strconv.ParseFloat(given, 64); err != nil || !(rate > 0) {
-		return nil //nolint:nilerr // no rate, so another rule applies
+		return nil //nolint:nilerr // not a rate: other errors apply
 	} else if n := p.clients(positional[1:]); n > 0 {
 		return fmt.Errorf("-q has no value here: use -rate %s for the rate of all clients together "+
 			"(hey's -q %s for each of %d clients)", strconv.FormatFloat(rate*float64(n), 'f', -1, 64), given, n)
@@ -86,7 +86,7 @@ func (p *parser) rateError(args, positional []string) error {
 		"(hey's -q %s is for each client)", given)
 }
 
-// clients returns the value of -c, also if it is among the arguments that have not been parsed; 0 if there is none.
+// clients returns the value of -c, which may be in rest, the arguments not parsed yet; 0 if there is none.
 func (p *parser) clients(rest []string) int {
 	if p.given["c"] {
 		return p.cfg.Clients

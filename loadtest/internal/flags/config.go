@@ -28,7 +28,7 @@ const (
 	originalClients  = 100
 )
 
-// maxCPUs rejects typing errors: no load test needs that many.
+// maxCPUs is the highest -cpus, to reject typing errors.
 const maxCPUs = 1024
 
 // Values of -transport.
@@ -57,8 +57,8 @@ type Config struct {
 	// Reference means that no URL was given: measure the reference server, run in this process.
 	Reference bool
 
-	Requests  int64
-	Clients   int
+	Requests  int64         // NoRequestLimit if only the duration ends a closed loop; no meaning in an open loop
+	Clients   int           // in an open loop, the maximum
 	TimeLimit time.Duration // 0: none
 	Timeout   time.Duration // per request
 	KeepAlive bool
@@ -81,11 +81,11 @@ type Config struct {
 	CACert      string // file name of additional certificates to verify it with; "" means none
 	UnixSocket  string // path; "" means TCP
 
-	Rate     *attack.Rate // nil for a closed loop
-	Duration time.Duration
+	Rate     *attack.Rate  // nil for a closed loop
+	Duration time.Duration // of the open loop, or of each step of a search
 	FindMax  bool
 	SLO      []slo.Clause
-	SLOText  string // SLO as given
+	SLOText  string // SLO as given, with the clauses that were added
 
 	Verify     contract.Mode
 	Files      []string // to merge
@@ -99,7 +99,7 @@ type Config struct {
 	CompareURL    *url.URL
 	CompareTarget string
 	Transport     string // HTTP1 or NetHTTP
-	CPUs          int    // 0: choose
+	CPUs          int    // 0 means half if the server is on this machine, otherwise all
 }
 
 // OpenLoop reports whether requests are sent on a schedule instead of after the previous response.
@@ -175,20 +175,20 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 	}
 }
 
-// limitErrors adds a limit of errors to the SLO of a search, or to the assertions on a run, unless they have one.
+// limitErrors adds a limit on errors to the SLO of a search, or to the assertions on a run, unless they have one.
 func (cfg *Config) limitErrors() {
 	if !cfg.FindMax {
-		cfg.Assertions = slo.WithErrors(cfg.Assertions)
+		cfg.Assertions = slo.WithErrorLimit(cfg.Assertions)
 		return
 	}
 	given := len(cfg.SLO)
-	cfg.SLO = slo.WithErrors(cfg.SLO)
+	cfg.SLO = slo.WithErrorLimit(cfg.SLO)
 	for _, added := range cfg.SLO[given:] {
 		cfg.SLOText += "," + added.String()
 	}
 }
 
-// validate returns the first rule that the flags break.
+// validate returns an error for the first rule that the flags break.
 func (cfg *Config) validate(given map[string]bool) error {
 	open := cfg.OpenLoop()
 	if err := cmp.Or(validateRequest(given), cfg.needsURL(given)); err != nil {
@@ -292,7 +292,7 @@ func (cfg *Config) validateServer() error {
 	return nil
 }
 
-// needsURL returns an error that names the flag that needs a URL; nil if there is none.
+// needsURL returns an error if a flag needs a URL and there is none.
 func (cfg *Config) needsURL(given map[string]bool) error {
 	if !cfg.Reference {
 		return nil
@@ -322,7 +322,7 @@ func validateRequest(given map[string]bool) error {
 	return nil
 }
 
-// notUpperBound returns the first clause of the SLO that is no upper bound; "" if there is none.
+// notUpperBound returns the first clause of the SLO that is not an upper bound; "" if all are.
 func (cfg *Config) notUpperBound() string {
 	for _, c := range cfg.SLO {
 		if !c.IsUpperBound() {

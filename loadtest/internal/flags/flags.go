@@ -92,13 +92,13 @@ func newParser(cfg *Config) *parser {
 	return p
 }
 
-// A parser wraps a FlagSet to give all errors the same form, and to keep the command line without secrets.
+// A parser wraps a FlagSet. All its errors have the same form, and it records the command line without secrets.
 type parser struct {
 	set     *pflag.FlagSet
 	cfg     *Config
 	given   map[string]bool // flags on the command line
-	bareD   bool            // the last one was -d without a value
-	timedZ  bool            // -z with a duration, as in hey and oha
+	bareD   bool            // the last flag was -d without a value
+	timedZ  bool            // -z was a duration, as in hey and oha
 	version bool
 	merge   bool // the flags are those of "loadtest merge"
 }
@@ -121,7 +121,7 @@ func (p *parser) parseFlags(args []string) error {
 // positional returns the positional arguments as given, before normalize changed them.
 func (p *parser) positional(args []string) []string { return args[len(args)-p.set.NArg():] }
 
-// setFlag sets a flag to the value on the command line.
+// setFlag sets a flag to the value on the command line, and records it.
 func (p *parser) setFlag(f *pflag.Flag, value string) error {
 	p.given[f.Name], p.bareD = true, false
 	p.cfg.Command = append(p.cfg.Command, redactFlag(f, value)...)
@@ -144,7 +144,7 @@ func (p *parser) setFlag(f *pflag.Flag, value string) error {
 	return nil
 }
 
-// isFreeText reports whether any text may be the value of a flag, even a URL with a password.
+// isFreeText reports whether the value of a flag may be any text, even a URL with a password.
 func isFreeText(flag string) bool {
 	return slices.Contains([]string{"H", "A", "C", "P", "X", "d", "data"}, flag)
 }
@@ -229,7 +229,7 @@ func (p *parser) define(cfg *Config) {
 	p.value("cpus", integer(&cfg.CPUs))
 }
 
-// defineOutput binds the flags for what to do with results.
+// defineOutput binds the flags for the evaluation and output of results.
 func (p *parser) defineOutput(cfg *Config) {
 	p.text("e", &cfg.CSV)
 	p.value("assert", func(s string) error {
@@ -266,7 +266,7 @@ func (p *parser) defineLoop(cfg *Config) {
 	})
 }
 
-// defineServer binds the flags that describe several requests and the way to the server.
+// defineServer binds -targets and the flags for the connection to the server.
 func (p *parser) defineServer(cfg *Config) {
 	p.text("targets", &cfg.TargetsFile)
 	p.boolean("insecure", func(on bool) { cfg.Insecure = on })
@@ -394,7 +394,7 @@ func (cfg *Config) setMetrics(s string) error {
 	return nil
 }
 
-// setBody sets what depends on -p, -u, -T and -P.
+// setBody sets the method, the Content-Type header and the proxy's credentials from -p, -u, -data, -T and -P.
 func (cfg *Config) setBody(given map[string]bool) {
 	if (cfg.PostFile != "" || cfg.Body != nil) && !given["m"] {
 		cfg.Method = http.MethodPost

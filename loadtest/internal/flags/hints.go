@@ -2,7 +2,7 @@ package flags
 
 import "slices"
 
-// hint returns what to use instead of a flag of ab, hey, oha, vegeta, wrk or k6; "" if there is nothing.
+// hint returns the replacement for a flag of ab, hey, oha, vegeta, wrk or k6; "" if there is none.
 func hint(name string) string {
 	for _, h := range hints() {
 		if slices.Contains(h.names, name) {

@@ -12,19 +12,20 @@ import (
 )
 
 const (
-	// numeric are the one-letter flags that accept a value without a space, as in -c10, if it begins like a number.
+	// numeric are the one-letter flags that accept an attached value, as in -c10, if it begins like a number.
 	numeric = "nctsvz"
 
-	// alone are the one-letter flags that cannot be bundled: those that end the program and those without effect. They
-	// would hide a mistyped long flag: -htlm would print the help.
-	alone = "hVrSwIdxybfZ"
+	// unbundled are the one-letter flags that cannot be bundled: those that end the program and those that are ignored.
+	// They would hide a mistyped long flag: -htlm would print the help.
+	unbundled = "hVrSwIdxybfZ"
 
-	maxSplit = 3 // letters, at most, that are taken for bundled flags in an error
+	// maxSplit is the highest number of letters that an error suggests to write as separate flags.
+	maxSplit = 3
 )
 
-// normalize returns the flags in the form that pflag parses: it gives the long flags that have one dash another one,
-// because pflag takes one dash for bundled flags. It rejects bundled flags and attached values that may be a mistyped
-// long flag, and flags in the place of a value.
+// normalize returns the flags in the form that pflag parses: long flags get a second dash, because pflag parses those
+// with one dash as bundled flags. It rejects bundled flags and attached values that may be a mistyped long flag, and
+// flags in the place of a value.
 func (p *parser) normalize(args []string) ([]string, error) {
 	args = slices.Clone(args)
 	for i := 0; i < len(args); i++ {
@@ -50,7 +51,7 @@ func (p *parser) normalize(args []string) ([]string, error) {
 	return args, nil
 }
 
-// longName returns the name of a flag without dashes and value.
+// longName returns the name of a flag, without dashes and value.
 func longName(arg string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(arg[1:], "-"), "=")
 	return name
@@ -95,7 +96,7 @@ func (p *parser) letters(name string) (flags []*pflag.Flag, attached string) {
 func (p *parser) bundle(name string) (last *pflag.Flag, attached string) {
 	flags, attached := p.letters(name)
 	for i, f := range flags {
-		if strings.Contains(alone, f.Name) || slices.Contains(flags[:i], f) {
+		if strings.Contains(unbundled, f.Name) || slices.Contains(flags[:i], f) {
 			return nil, ""
 		}
 		last = f
@@ -149,8 +150,8 @@ func (p *parser) runFlag(name string) *pflag.Flag {
 	return f
 }
 
-// splitError returns an error that says how to write bundled flags or an attached value that bundle rejects; nil for
-// other names.
+// splitError returns an error that says how to write what bundle rejects; nil if name is neither bundled flags nor has
+// an attached value.
 func (p *parser) splitError(name string) error {
 	flags, attached := p.letters(name)
 	if flags == nil {
@@ -164,14 +165,14 @@ func (p *parser) splitError(name string) error {
 	case attached == "" || strings.Contains(numeric, last):
 	case strings.ContainsFunc(attached, isOther): // it may be a secret
 		return fmt.Errorf("-%s needs a space before its value: write -%s %s", last, last, valueName(last))
-	case !strings.Contains(attached, "-") && !strings.Contains(alone, last):
+	case !strings.Contains(attached, "-") && !strings.Contains(unbundled, last):
 		return fmt.Errorf("unknown flag -%s (-h lists the flags; -%s needs a space before its value)", name, last)
 	}
 	return nil
 }
 
-// nearest returns the long flag with almost this name; "" if there is none. Two edits are too many for a short word,
-// unless its letters are those of the flag: -name is not -rate, but -htlm is -html.
+// nearest returns the long flag with the smallest edit distance, at most 2; "" if there is none. For a short name the
+// distance is at most 1, unless it has the letters of the flag: -name is not -rate, but -htlm is -html.
 func (p *parser) nearest(name string) (nearest string) {
 	const long = 6
 	name = strings.ToLower(name)

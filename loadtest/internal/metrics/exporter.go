@@ -23,7 +23,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// An Exporter serves /metrics. It reads the recorder when it is scraped, so that requests cost nothing. It is safe for
+// An Exporter serves /metrics. It reads the recorder when it is scraped, at no cost for requests. It is safe for
 // concurrent use.
 type Exporter struct {
 	server http.Server
@@ -97,7 +97,7 @@ func (e *Exporter) snapshot() record.Snapshot {
 	return all
 }
 
-// bounds returns the upper bounds of the latency's buckets: about four for each power of ten.
+// bounds returns the upper bounds of the latency's buckets, 100 µs to 50 s: four for each power of ten.
 func bounds() []time.Duration {
 	var all []time.Duration
 	for decade := 100 * time.Microsecond; decade <= 10*time.Second; decade *= 10 {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Concat returns the summary of runs as if they were one, each after the end of the one before. The runs are not
-// changed, and all are either closed or open loops.
+// Concat returns the summary of runs as if they were one run, one after the other. All must be closed loops, or all
+// open loops. The runs are not changed.
 func Concat(runs []Summary) Summary {
 	all := Summary{Times: newTimes(runs[0].ClientDelay != nil)}
 	failures := map[string]int64{}
@@ -52,7 +52,7 @@ func (c *Counts) add(other *Counts) {
 	c.Stalled += other.Stalled
 	c.OutOfResources += other.OutOfResources
 	c.Resent += other.Resent
-	c.Good += other.Good
+	c.Successful += other.Successful
 	c.Non2xx += other.Non2xx
 	c.KeptAlive += other.KeptAlive
 	c.Received += other.Received
@@ -60,12 +60,12 @@ func (c *Counts) add(other *Counts) {
 }
 
 func (w *WindowCounts) add(other *WindowCounts) {
-	w.Good += other.Good
+	w.Successful += other.Successful
 	w.Ended += other.Ended
 	w.Late += other.Late
 }
 
-// newTimes returns empty distributions. In an open loop, the latency has one of its own.
+// newTimes returns empty distributions. In a closed loop, Latency is Total.
 func newTimes(open bool) Times {
 	t := Times{
 		Connect: NewDistribution(), Processing: NewDistribution(), Waiting: NewDistribution(), Total: NewDistribution(),
@@ -89,7 +89,7 @@ func (t *Times) merge(other *Times) {
 	}
 }
 
-// maxOverlay is the highest number of intervals of Overlay, which runs of very different lengths need.
+// maxOverlay limits the number of intervals of Overlay. Runs of very different lengths need many.
 const maxOverlay = 1 << 16
 
 // Overlay returns the timeline of runs at the same time, which start at the given offsets. Requests and errors add. The
@@ -106,7 +106,7 @@ func Overlay(timelines [][]Interval, offsets []time.Duration) []Interval {
 		for _, interval := range timelines[i] {
 			at := int((offset + interval.Start + interval.Width/2) / width)
 			if at < 0 || at > maxOverlay {
-				continue // not of a run
+				continue // implausible offsets of a damaged file
 			}
 			for len(all) <= at {
 				all = append(all, Interval{Start: time.Duration(len(all)) * width, Width: width})

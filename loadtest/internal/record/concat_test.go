@@ -25,7 +25,7 @@ func TestConcat(t *testing.T) {
 	runs := []Summary{one(200, 3*time.Second, nil), one(503, time.Second, nil), one(200, time.Second, errors.New("reset"))}
 	all := Concat(runs)
 	assert.EqualValues(t, 6, all.Complete)
-	assert.EqualValues(t, 4, all.Good)
+	assert.EqualValues(t, 4, all.Successful)
 	assert.Equal(t, 6*time.Second, all.Elapsed)
 	assert.Equal(t, []StatusCount{{200, 4}, {503, 1}}, all.Statuses)
 	assert.Equal(t, []FailureCount{{"reset", 1}}, all.Failures)

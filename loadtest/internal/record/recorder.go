@@ -20,7 +20,7 @@ type Options struct {
 	// End is the end of the schedule, counted from the start. The default is no end.
 	End time.Duration
 
-	// AnyLength turns Counts.Length off.
+	// AnyLength disables Counts.Length.
 	AnyLength bool
 
 	// KeepRequests keeps the times of each request, which takes memory for each.
@@ -85,13 +85,14 @@ type Counts struct {
 	// OutOfResources counts the failed requests for which this machine had no free port, file descriptor or buffer.
 	OutOfResources int64 `json:"out_of_resources"`
 
-	// Resent counts the requests that were sent twice (see transport.Exchange).
+	// Resent counts the requests that were sent twice (see transport.Exchange.Resent).
 	Resent int64 `json:"resent"`
 
-	// Good counts complete 2xx responses.
-	Good int64 `json:"good"`
+	// Successful counts complete 2xx responses.
+	Successful int64 `json:"good"`
 
-	// Non2xx counts complete responses with such a status; KeptAlive those after which the connection was reusable.
+	// Non2xx counts complete responses with other statuses. KeptAlive counts complete responses after which the connection
+	// was reusable.
 	Non2xx    int64 `json:"non_2xx"`
 	KeptAlive int64 `json:"keep_alive"`
 
@@ -106,8 +107,8 @@ func (c *Counts) Failed() int64 { return c.Connect + c.Receive + c.Exceptions }
 // Errors returns the number of failed requests and non-2xx responses.
 func (c *Counts) Errors() int64 { return c.Failed() + c.Non2xx }
 
-// Attempts returns the number of requests that have ended.
-func (c *Counts) Attempts() int64 { return c.Complete + c.Connect }
+// Ended returns the number of requests that have ended. Aborted ones have not.
+func (c *Counts) Ended() int64 { return c.Complete + c.Connect }
 
 // Times are the distributions of a run. Connect, Processing (from connected to done), Waiting (from sent to the first
 // byte) and Total (Connect and Processing) are ab's. Latency is measured from when a request was due; in a closed loop
@@ -115,7 +116,7 @@ func (c *Counts) Attempts() int64 { return c.Complete + c.Connect }
 type Times struct {
 	Connect, Processing, Waiting, Total, Latency *Distribution
 
-	// ClientDelay is the part of Latency that the client itself caused, and Undelayed the rest (see
+	// ClientDelay is the part of Latency that the load generator caused, and Undelayed the rest (see
 	// transport.Exchange.ClientDelay). Both are nil in a closed loop.
 	ClientDelay, Undelayed *Distribution
 }
@@ -138,9 +139,9 @@ type Summary struct {
 // WindowCounts are the requests that ended after Options.WarmUp, including those due before. Aborted requests are not
 // counted.
 type WindowCounts struct {
-	Good  int64 // complete 2xx responses until Options.End
-	Ended int64 // all outcomes until Options.End
-	Late  int64 // all outcomes after Options.End
+	Successful int64 // complete 2xx responses until Options.End
+	Ended      int64 // all outcomes until Options.End
+	Late       int64 // all outcomes after Options.End
 }
 
 // New returns an empty recorder.
@@ -235,7 +236,7 @@ func (r *Recorder) countWindow(x *transport.Exchange) {
 	default:
 		w.Ended++
 		if x.Failure == transport.None && is2xx(x.Status) {
-			w.Good++
+			w.Successful++
 		}
 	}
 }
@@ -276,7 +277,7 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 		r.counts.Length++
 	}
 	if is2xx(x.Status) {
-		r.counts.Good++
+		r.counts.Successful++
 	} else {
 		r.counts.Non2xx++
 	}

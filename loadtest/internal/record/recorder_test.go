@@ -73,10 +73,10 @@ func TestCounts(t *testing.T) {
 	}
 	s := r.Summary(2 * time.Second)
 	assert.Equal(t, Counts{
-		Complete: 5, Connect: 1, Receive: 1, Exceptions: 1, Length: 1, Good: 2, Non2xx: 1, KeptAlive: 2, Received: 321, Body: 32,
+		Complete: 5, Connect: 1, Receive: 1, Exceptions: 1, Length: 1, Successful: 2, Non2xx: 1, KeptAlive: 2, Received: 321, Body: 32,
 	}, s.Counts)
 	assert.EqualValues(t, 3, s.Failed())
-	assert.EqualValues(t, 6, s.Attempts())
+	assert.EqualValues(t, 6, s.Ended())
 	assert.Equal(t, "s/1", s.ServerSoftware)
 	assert.EqualValues(t, 10, s.DocumentLength)
 	assert.Equal(t, []FailureCount{{"no", 3}}, s.Failures)

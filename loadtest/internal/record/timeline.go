@@ -83,13 +83,13 @@ func (t *timeline) mergePairs() {
 	t.used = (t.used + 1) / 2
 }
 
-// widthAt returns the width of an interval that begins this long before the end of the run. Only the last one may be
-// shorter than the others, and not by much: the rate of a few requests in a microsecond is meaningless.
-func (t *timeline) widthAt(rest time.Duration) time.Duration {
-	if rest < t.width/4 {
+// widthBefore returns the width of an interval that begins remaining before the end of the run. Only the last one may
+// be shorter than the others, at most to a quarter: the rate of a few requests in a microsecond is meaningless.
+func (t *timeline) widthBefore(remaining time.Duration) time.Duration {
+	if remaining < t.width/4 {
 		return t.width
 	}
-	return min(t.width, rest)
+	return min(t.width, remaining)
 }
 
 // intervals returns the intervals of a run that took elapsed.
@@ -99,7 +99,7 @@ func (t *timeline) intervals(elapsed time.Duration) []Interval {
 		start := time.Duration(i) * t.width
 		quantile := func(q float64) time.Duration { return time.Duration(b.latencies.ValueAtQuantile(q)) * unit }
 		intervals = append(intervals, Interval{
-			Start: start, Width: t.widthAt(elapsed - start), Requests: b.requests, Errors: b.errors,
+			Start: start, Width: t.widthBefore(elapsed - start), Requests: b.requests, Errors: b.errors,
 			P50: quantile(50), P99: quantile(99), Max: time.Duration(b.latencies.Max()) * unit,
 		})
 	}

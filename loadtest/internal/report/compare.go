@@ -129,7 +129,7 @@ func (r *Run) latency(percent float64) float64 {
 	return orNaN(at(r.Percentiles, percent)) // the original's report has only ab's
 }
 
-// latencyStart says from when the percentiles of a comparison count, if a run is an open loop; otherwise "".
+// latencyStart says from when latencies are measured, if a run is an open loop; otherwise "".
 func latencyStart(old, current *Run) string {
 	switch {
 	case old.IsOpen() && current.IsOpen():
@@ -156,7 +156,7 @@ func orNaN(v float64, ok bool) float64 {
 	return v
 }
 
-// number formats a figure with about four significant digits.
+// number formats a figure: whole numbers without decimals, numbers from 100 on with two, others with three; NaN is "-".
 func number(v float64) string {
 	switch {
 	case math.IsNaN(v):

@@ -7,8 +7,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// curve returns the percentages of LatencyPercentiles, denser towards 100.
-func curve() []float64 {
+// latencyPercents returns the percentages of LatencyPercentiles, denser towards 100.
+func latencyPercents() []float64 {
 	return []float64{
 		0, 1, 5, 10, 20, 30, 40, 50, 60, 66, 70, 75, 80, 85, 90, 92.5, 95, 97.5, 98, 99,
 		99.5, 99.9, 99.95, 99.99, 99.995, 99.999, 100,
@@ -39,7 +39,7 @@ func (r *Run) Fill(s *record.Summary) {
 		r.Client.LateP99, r.Client.LateMax = ms(late.Percentile(99)), ms(late.Max())
 	}
 	r.LatencyMeanMS = ms(s.Latency.Mean())
-	for _, p := range curve() {
+	for _, p := range latencyPercents() {
 		r.LatencyPercentiles = appendPercentile(r.LatencyPercentiles, s.Latency, p)
 	}
 	for _, i := range s.Timeline {
@@ -56,8 +56,8 @@ func times(d *record.Distribution) Times {
 	}
 }
 
-// appendPercentile adds a percentile unless it is unknown. Without samples only the maximum may be known: the age of
-// pending requests.
+// appendPercentile adds a percentile if it is known. Without samples, only the maximum may be: the age of the aborted
+// requests.
 func appendPercentile(to []Percentile, d *record.Distribution, p float64) []Percentile {
 	if d.Count() == 0 && (p < 100 || d.Max() == 0) {
 		return to

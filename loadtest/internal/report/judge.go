@@ -16,7 +16,7 @@ const (
 // errorShare returns the share of requests that failed, could not be sent, or had a response other than 2xx.
 func (r *Run) errorShare() float64 {
 	c := &r.Counts
-	return float64(c.Errors()+r.Load.Unsent) / max(float64(c.Attempts()+r.Load.Unsent), 1)
+	return float64(c.Errors()+r.Load.Unsent) / max(float64(c.Ended()+r.Load.Unsent), 1)
 }
 
 // DescribeStalled describes the stalled requests; "" if they are less than 1% of those pending at the end.
@@ -29,7 +29,7 @@ func (r *Run) DescribeStalled() string {
 		c.Stalled, Plural(c.Aborted, "pending request", "pending requests"))
 }
 
-// Judge sets Verdict and Reasons from the other fields.
+// Judge sets Verdict and Reasons. All other fields must be set before.
 func (r *Run) Judge() {
 	r.Verdict = VerdictNone
 	if r.checked() {
@@ -46,8 +46,8 @@ func (r *Run) Judge() {
 	}
 }
 
-// Conclusion returns the lines that end the text report: why the run failed, and how many of the clauses hold; none if
-// there are no clauses and the run has not failed. Judge must have been called.
+// Conclusion returns the last lines of the text report: why the run failed, and how many clauses passed or failed. It
+// returns none if there are no clauses and the run has not failed.
 func (r *Run) Conclusion() []string {
 	var lines []string
 	for _, problem := range r.problems() {
@@ -80,8 +80,8 @@ func (r *Run) Conclusion() []string {
 	return lines
 }
 
-// checked reports whether there was something to check. The contract is checked only in responses with status 200: it
-// says nothing about failed requests and other statuses.
+// checked reports whether there was something to check. With 1% or more errors the contract check does not count: it
+// covers only responses with status 200.
 func (r *Run) checked() bool {
 	return len(r.Assertions) > 0 || r.Search != nil || r.Contract.Checked && r.errorShare() < slo.MaxErrorShare
 }
@@ -104,7 +104,7 @@ func (r *Run) problems() []string {
 	if r.Contract.Required && !r.Contract.Checked {
 		add("-verify is set, but there was no response with status 200 to check")
 	}
-	if r.Search == nil || r.Search.Stopped == "" { // which says the same
+	if r.Search == nil || r.Search.Stopped == "" { // Stopped says the same
 		problems = append(problems, r.noSuccesses()...)
 	}
 	if r.Incomparable != "" {

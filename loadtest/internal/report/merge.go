@@ -14,9 +14,10 @@ import (
 // ErrDifferentTimes means that runs to merge have no time in common.
 var ErrDifferentTimes = errors.New("the runs cannot be merged: they were not at the same time")
 
-// Merge returns one run for the load that several machines have generated at the same time. Counts add, histograms
-// merge, and rates add over the time that is common to all runs. The contract is that of each run: repeated timestamps
-// in two of them are not detected. The names, such as those of files, are for messages.
+// Merge returns one run for the load of several load generators at the same time. Counts and histograms are added;
+// rates are added over the time that is common to all runs. The contract was checked in each run separately, so a
+// timestamp that was returned in two of them is not detected. names are those of the runs in messages, such as file
+// names.
 func Merge(names []string, runs []*Run) (*Run, error) {
 	if len(runs) == 0 {
 		return nil, errors.New("there is no run to merge")
@@ -129,7 +130,7 @@ func joinText(runs []*Run, separator string, text func(*Run) string) string {
 	return strings.Join(texts, separator)
 }
 
-// addLoads sets what adds up beside the summaries.
+// addLoads adds the figures of the runs that are not in their summaries.
 func (r *Run) addLoads(runs []*Run) {
 	r.Load.Requests, r.Load.Unsent, r.Load.Concurrency = 0, 0, 0
 	for _, one := range runs {
@@ -178,7 +179,7 @@ func (r *Run) addRates(runs []*Run, from, to time.Time) {
 	}
 }
 
-// shareIn returns the rate of the run in a period, relative to that of the whole run; 1 if it has no timeline.
+// shareIn returns the rate of the run from..to, relative to that of the whole run; 1 if it has no timeline.
 func (r *Run) shareIn(from, to time.Time) float64 {
 	first, last := from.Sub(r.Date).Seconds(), to.Sub(r.Date).Seconds()
 	var all, inside float64
@@ -198,7 +199,7 @@ func (r *Run) shareIn(from, to time.Time) float64 {
 	return (inside / (last - first)) / (all / r.Seconds)
 }
 
-// Describe says what was merged; "" if there are not at least two runs.
+// Describe describes what was merged; "" if fewer than two runs were.
 func (r *Run) Describe() string {
 	if r.Merged < 2 {
 		return ""

@@ -10,8 +10,8 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// NoSuccess says that the run, or one of those it consists of, has no 2xx response, and what happened instead; "" if
-// all of them have one.
+// NoSuccess describes the run, or the first part of it, without a 2xx response, and what happened instead; "" if all
+// have one.
 func (r *Run) NoSuccess() string {
 	if texts := r.noSuccesses(); len(texts) > 0 {
 		return texts[0]
@@ -19,9 +19,9 @@ func (r *Run) NoSuccess() string {
 	return ""
 }
 
-// noSuccesses describes each part of the run without a 2xx response; only the run as a whole if it has none.
+// noSuccesses describes the run if it has no 2xx response, otherwise each part (repeated or merged run) without one.
 func (r *Run) noSuccesses() []string {
-	if r.Counts.Good == 0 {
+	if r.Counts.Successful == 0 {
 		return []string{"no request succeeded: " + DescribeNoSuccess(&r.Counts, r.StatusCodes, r.Errors)}
 	}
 	var texts []string
@@ -33,7 +33,7 @@ func (r *Run) noSuccesses() []string {
 	return append(texts, r.FailedParts...)
 }
 
-// DescribeNoSuccess describes what a run without a 2xx response had instead: status codes, and the most frequent error.
+// DescribeNoSuccess describes the outcomes of a run without a 2xx response: status codes, and the most frequent error.
 func DescribeNoSuccess(counts *record.Counts, statuses []record.StatusCount, failures []record.FailureCount) string {
 	failure := "no complete response"
 	if len(failures) > 0 {

@@ -35,7 +35,7 @@ type Run struct {
 	Target Target `json:"target"`
 	Load   Load   `json:"load"`
 
-	// Setup describes a server other than one that runs at Target on its own. Runs with different setups get no ratios.
+	// Setup describes a server other than a separate one at Target. Runs with different setups are not comparable.
 	Setup string `json:"setup,omitempty"`
 
 	// Repeats are the runs that this one consists of, if the load was repeated.
@@ -45,10 +45,10 @@ type Run struct {
 	Merged        int     `json:"merged,omitempty"`
 	CommonSeconds float64 `json:"common_seconds,omitempty"`
 
-	// FailedParts describe the merged runs that have no 2xx response: the sum hides them.
+	// FailedParts describe the merged runs without a 2xx response: the sum hides them.
 	FailedParts []string `json:"failed_parts,omitempty"`
 
-	// Incomparable says why the old runs are nothing to compare with; empty if they are, or if there are none.
+	// Incomparable says which old run has no 2xx response; empty if all have one, or if there are none.
 	Incomparable string `json:"incomparable,omitempty"`
 
 	Seconds           float64       `json:"seconds"`
@@ -92,20 +92,20 @@ type Host struct {
 	OS        string `json:"os,omitempty"`
 	Arch      string `json:"arch,omitempty"`
 	CPUs      int    `json:"cpus,omitempty"`      // of the machine
-	CPUsUsed  int    `json:"cpus_used,omitempty"` // by the load test
+	CPUsUsed  int    `json:"cpus_used,omitempty"` // GOMAXPROCS of the load generator
 	GoVersion string `json:"go_version,omitempty"`
 }
 
-// Client describes how busy the load test itself was.
+// Client describes how busy the load generator was.
 type Client struct {
 	// CPU is the share of the time of its CPUs that it used and waited for; 0 if unknown.
 	CPU cputime.Share `json:"cpu"`
 
-	// LateP99 and LateMax describe how late it sent requests in an open loop although clients were free.
+	// LateP99 and LateMax describe how late it sent requests in an open loop although clients were idle.
 	LateP99 float64 `json:"late_p99_ms"`
 	LateMax float64 `json:"late_max_ms"`
 
-	// Limit says why the client, and not the server, limited the result; then it allows no verdict about the server.
+	// Limit says why the load generator, not the server, limited the result, so that there is no verdict about the server.
 	Limit string `json:"limit,omitempty"`
 }
 
@@ -188,7 +188,7 @@ type Search struct {
 	// Highest is the highest rate that met the SLO, in requests per second; 0 if none did.
 	Highest int `json:"highest_rate"`
 
-	// ClientLimited means that the client could not generate higher rates: the server may be capable of more.
+	// ClientLimited means that higher rates missed because of the load generator: the server may be capable of more.
 	ClientLimited bool `json:"client_limited"`
 
 	// Stopped says why the search ended without a result; empty if it was interrupted.
@@ -206,7 +206,7 @@ type Step struct {
 	Violations int64   `json:"violations,omitempty"` // of the contract
 	Met        bool    `json:"met"`
 	Reason     string  `json:"reason,omitempty"`       // why the SLO was missed
-	Client     string  `json:"client_limit,omitempty"` // why the client, and not the server, missed it
+	Client     string  `json:"client_limit,omitempty"` // why the load generator, not the server, missed it
 }
 
 // WriteJSON writes the run as JSON.

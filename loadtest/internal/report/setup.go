@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Difference says how the setups of two runs differ; "" if they are the same. A setup is the kind of server
+// Difference describes how the setups of two runs differ; "" if they are the same. A setup is the kind of server
 // (Run.Setup), the kind of load with its number of clients or its rate, the method or the number of different requests,
 // keep-alive and the transport. The rate of a search is its result: two searches need the same SLO.
 func Difference(old, current *Run) string {
@@ -70,7 +70,7 @@ func keepAlive(r *Run) string {
 	return "no keep-alive"
 }
 
-// withoutRatios says why the figures of two runs have no ratios; "" if they have.
+// withoutRatios says why two runs are compared without ratios; "" if with ratios.
 func withoutRatios(old, current *Run) string {
 	text := Difference(old, current)
 	for _, r := range []*Run{old, current} {

@@ -29,7 +29,7 @@ func newHistograms(s *record.Summary) *Histograms {
 	return h
 }
 
-// complete reports whether the histograms that a run with the mode must have are there.
+// complete reports whether all histograms of a run with the mode are present.
 func (h *Histograms) complete(mode string) bool {
 	if h == nil || h.Connect == nil || h.Processing == nil || h.Waiting == nil || h.Total == nil {
 		return false
@@ -77,9 +77,10 @@ func (r *Run) Metrics() (*slo.Metrics, error) {
 	}
 	c := &r.Counts
 	return &slo.Metrics{
-		Latency: s.Latency, Rate: r.SuccessfulPerSecond, Requests: c.Attempts() + r.Load.Unsent,
+		Latency: s.Latency, Rate: r.SuccessfulPerSecond, Requests: c.Ended() + r.Load.Unsent,
 		Failed: c.Failed() + r.Load.Unsent, Non2xx: c.Non2xx, Length: c.Length, Aborted: c.Aborted,
-		Violations: r.Contract.Violations, Good: c.Good, Checked: r.Contract.Responses, AnyLength: r.Load.AnyLength,
+		Violations: r.Contract.Violations, Successful: c.Successful, Checked: r.Contract.Responses,
+		AnyLength: r.Load.AnyLength,
 	}, nil
 }
 

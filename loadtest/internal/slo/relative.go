@@ -14,11 +14,11 @@ import (
 // confidence is the level of the confidence intervals of relative clauses.
 const confidence = 0.95
 
-// A Comparison holds the metrics of repeated runs before and after a change. Clauses such as p99<=1.1*old refer to it.
+// A Comparison holds the metrics of the runs that relative clauses such as p99<=1.1*old compare.
 type Comparison struct {
 	Old, New []*Metrics
 
-	// Interleaved means that New[i] ran right before or after Old[i], so that they met the same conditions.
+	// Interleaved means that New[i] ran right before or after Old[i], under the same conditions.
 	Interleaved bool
 }
 
@@ -43,7 +43,7 @@ func parseRelative(value string) (factor float64, ok bool, err error) {
 // IsRelative reports whether the clause refers to old runs.
 func (c *Clause) IsRelative() bool { return c.relative }
 
-// compare evaluates a relative clause. With at least two runs on both sides, the clause holds only if it holds for the
+// compare evaluates a relative clause. With at least two runs on both sides, the clause passes only if it holds in the
 // whole confidence interval of the ratio.
 func (c *Clause) compare(runs *Comparison) Result {
 	r := Result{Clause: c.text, Measured: noSamples}
@@ -64,9 +64,9 @@ func (c *Clause) compare(runs *Comparison) Result {
 		return r
 	}
 	oldMean, newMean := stat.Mean(before, nil), stat.Mean(after, nil)
-	if math.Min(smallest(before), smallest(after)) <= 0 { // no ratios
+	if math.Min(smallest(before), smallest(after)) <= 0 { // a logarithm would be infinite
 		r.Measured = fmt.Sprintf("%s, old %s", c.format(newMean), c.format(oldMean))
-		r.Met = c.holdsFor(newMean, c.limit*oldMean)
+		r.Met = c.compareTo(newMean, c.limit*oldMean)
 		return r
 	}
 	ratio, low, high := interval(logs(before), logs(after), runs.Interleaved && len(before) == len(after))
@@ -75,11 +75,11 @@ func (c *Clause) compare(runs *Comparison) Result {
 		c.format(stat.GeometricMean(after, nil)), c.format(stat.GeometricMean(before, nil)))
 	if math.IsNaN(low) {
 		r.Measured += "; single runs: no confidence interval, see -repeat)"
-		r.Met = c.holdsFor(ratio, c.limit)
+		r.Met = c.compareTo(ratio, c.limit)
 		return r
 	}
 	r.Measured += fmt.Sprintf("; %d%% interval %.3g to %.3g)", int(100*confidence), low, high)
-	metLow, metHigh := c.holdsFor(low, c.limit), c.holdsFor(high, c.limit)
+	metLow, metHigh := c.compareTo(low, c.limit), c.compareTo(high, c.limit)
 	r.Met = metLow && metHigh
 	if metLow != metHigh {
 		r.Measured += ", undecided: raise -repeat"
@@ -89,14 +89,14 @@ func (c *Clause) compare(runs *Comparison) Result {
 
 // anyWithoutSuccess reports whether a run has no successful response.
 func anyWithoutSuccess(runs []*Metrics) bool {
-	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Good == 0 })
+	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Successful == 0 })
 }
 
-// checkOld marks r as not met if an old run does not meet the clause.
+// checkOld makes r fail if an old run fails the clause.
 func (c *Clause) checkOld(r *Result, old []*Metrics) {
 	for _, m := range old {
 		if !c.hasSamples(m) {
-			continue // without samples, the relative clauses fail
+			continue // then the relative clauses fail
 		}
 		if measured := c.measure(m); !c.holds(measured) {
 			r.Measured += ", old " + c.format(measured)

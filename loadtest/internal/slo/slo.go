@@ -25,17 +25,18 @@ errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
 errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a clause
-has old, the old runs must meet the added clause, too.
-A clause without any measurement fails.`
+has old, the old runs must pass the added clause, too.
+A clause without samples fails.`
 
-// MaxErrorShare is the share of errors at which checks fail by default.
+// MaxErrorShare is the share of errors, 0 to 1, at which checks fail by default.
 const MaxErrorShare = 0.01
 
-// WithErrors returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
-// closes all connections, could meet any latency. If they limit responses other than 2xx, it adds failed<1% instead.
-func WithErrors(clauses []Clause) []Clause {
+// WithErrorLimit returns the clauses and, unless they limit the errors, errors<1%: a server that only answers 503, or
+// closes all connections, could meet any latency limit. If they limit non2xx, it adds failed<1% instead. It adds
+// nothing if there are no clauses.
+func WithErrorLimit(clauses []Clause) []Clause {
 	limit := func(metric string) bool {
-		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && c.isUpper() })
+		return slices.ContainsFunc(clauses, func(c Clause) bool { return c.metric == metric && c.IsUpperBound() })
 	}
 	metric := "errors"
 	switch {
@@ -46,24 +47,21 @@ func WithErrors(clauses []Clause) []Clause {
 	}
 	relative := slices.ContainsFunc(clauses, func(c Clause) bool { return c.relative })
 	return append(slices.Clone(clauses), Clause{
-		metric: metric, op: "<", limit: MaxErrorShare, share: true, bothSides: relative,
+		metric: metric, op: "<", limit: MaxErrorShare, share: true, alsoOld: relative,
 		text: fmt.Sprintf("%s<%g%%", metric, 100*MaxErrorShare),
 	})
 }
-
-// isUpper reports whether the operator bounds the metric from above.
-func (c *Clause) isUpper() bool { return slices.Contains([]string{"<", "<=", "="}, c.op) }
 
 // A Clause is a bound on one metric.
 type Clause struct {
 	metric string
 	op     string
 	limit  float64 // seconds for a latency, a fraction for a percentage
-	share  bool    // the value is a percentage of all requests
+	share  bool    // the limit is a share of all requests
 	text   string
 
-	relative  bool // the limit is a factor of the old runs' value
-	bothSides bool // old runs must meet the clause, too
+	relative bool // the limit is a factor of the old runs' value
+	alsoOld  bool // old runs must pass the clause, too
 }
 
 // Metrics are the measurements of a run that clauses refer to.
@@ -74,14 +72,14 @@ type Metrics struct {
 	Requests                                    int64 // that have ended, or were due but not sent
 	Failed, Non2xx, Length, Aborted, Violations int64
 
-	Good      int64 // 2xx responses
-	Checked   int64 // responses checked against the contract, for violations
-	AnyLength bool  // nothing was counted for length
+	Successful int64 // 2xx responses
+	Checked    int64 // responses checked against the contract, for violations
+	AnyLength  bool  // nothing was counted for length
 
 	Comparison *Comparison // for relative clauses; nil if there are no old runs
 }
 
-// A Result is the outcome of a clause.
+// A Result is the outcome of a clause. Measured is the measured value with its unit, or the reason why there is none.
 type Result struct {
 	Clause   string `json:"clause"`
 	Measured string `json:"measured"`
@@ -91,12 +89,12 @@ type Result struct {
 // operators returns the operators, longest first.
 func operators() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
 
-// counts returns the metrics that are counts or percentages of requests.
+// counts returns the metrics that count requests. Their limit may be a percentage.
 func counts() []string {
 	return []string{"failed", "errors", "non2xx", "length", "aborted", "violations"}
 }
 
-// Parse parses comma-separated clauses. The error quotes the clause and names the rule it breaks.
+// Parse parses comma-separated clauses. An error quotes the clause and names the rule that it breaks.
 func Parse(s string) ([]Clause, error) {
 	var clauses []Clause
 	for text := range strings.SplitSeq(s, ",") {
@@ -119,43 +117,55 @@ func parseClause(text string) (Clause, error) {
 	if hasClause(value) {
 		return Clause{}, fmt.Errorf("%q: separate clauses by commas", text)
 	}
-	factor, relative, err := parseRelative(value)
-	if err != nil {
+	if err := c.setLimit(value); err != nil {
 		return Clause{}, fmt.Errorf("%q: %w", text, err)
 	}
-	known := c.isLatency() || c.metric == "rps" || slices.Contains(counts(), c.metric)
+	return c, nil
+}
+
+// setLimit sets the limit from the value of the clause, in the form that its metric requires.
+func (c *Clause) setLimit(value string) error {
+	factor, relative, err := parseRelative(value)
+	isCount := slices.Contains(counts(), c.metric)
 	switch {
-	case relative && known && (op == "=" || op == "!="):
-		return Clause{}, fmt.Errorf("%q: a clause relative to the old runs needs one of < <= > >=, got %s", text, op)
-	case relative && known:
+	case err != nil:
+		return err
+	case !c.isLatency() && c.metric != "rps" && !isCount:
+		return unknownMetric(c.metric, c.op, value)
+	case relative && (c.op == "=" || c.op == "!="):
+		return fmt.Errorf("a clause relative to the old runs needs one of < <= > >=, got %s", c.op)
+	case relative:
 		c.limit, c.relative = factor, true
-		return c, nil
+		return nil
 	case c.isLatency():
 		d, err := time.ParseDuration(value)
 		if err != nil || d < 0 {
-			return Clause{}, fmt.Errorf("%q: a latency must have a unit, e.g. 50ms, got %q", text, value)
+			return fmt.Errorf("a latency must have a unit, e.g. 50ms, got %q", value)
 		}
 		c.limit = d.Seconds()
-		return c, nil
-	case c.metric == "rps", slices.Contains(counts(), c.metric):
-		var err error
-		if c.share = c.metric != "rps" && strings.HasSuffix(value, "%"); c.share {
-			value = strings.TrimSuffix(value, "%")
-		}
-		c.limit, err = strconv.ParseFloat(value, 64)
-		if err != nil || !(c.limit >= 0) || math.IsInf(c.limit, 0) || strings.ContainsAny(value, "xX") {
-			return Clause{}, fmt.Errorf("%q: the value must be a number, at least 0, got %q", text, value)
-		}
-		if c.share {
-			c.limit /= 100
-		}
-		return c, nil
+		return nil
 	}
-	if instead := hint(c.metric, op, value); instead != "" {
-		return Clause{}, fmt.Errorf("%q: unknown metric: use %s", text, instead)
+	number, isPercentage := strings.CutSuffix(value, "%")
+	if c.share = isPercentage && isCount; !c.share {
+		number = value
 	}
-	return Clause{}, fmt.Errorf("%q: the metric must be a percentile such as p99.9, or one of "+
-		"min, mean, max, rps, %s; got %q", text, strings.Join(counts(), ", "), c.metric)
+	c.limit, err = strconv.ParseFloat(number, 64)
+	if err != nil || !(c.limit >= 0) || math.IsInf(c.limit, 0) || strings.ContainsAny(number, "xX") {
+		return fmt.Errorf("the value must be a number, at least 0, got %q", number)
+	}
+	if c.share {
+		c.limit /= 100
+	}
+	return nil
+}
+
+// unknownMetric returns the error for a clause with a metric that does not exist.
+func unknownMetric(metric, op, value string) error {
+	if instead := hint(metric, op, value); instead != "" {
+		return fmt.Errorf("unknown metric: use %s", instead)
+	}
+	return fmt.Errorf("the metric must be a percentile such as p99.9, or one of min, mean, max, rps, %s; got %q",
+		strings.Join(counts(), ", "), metric)
 }
 
 // joinUnit removes the space between a number and its unit, as in 50 ms and 1 %.
@@ -231,16 +241,17 @@ func (c *Clause) percentile() (float64, bool) {
 }
 
 // IsUpperBound reports whether the clause bounds its metric from above. rps=N does not count: it is also a minimum.
-func (c *Clause) IsUpperBound() bool { return c.isUpper() && (c.metric != "rps" || c.op != "=") }
+func (c *Clause) IsUpperBound() bool {
+	return c.op == "<" || c.op == "<=" || c.op == "=" && c.metric != "rps"
+}
 
 // String returns the clause as it was given.
 func (c *Clause) String() string { return c.text }
 
-// noSamples is Result.Measured of a clause that nothing was measured for.
+// noSamples is Result.Measured of a clause without samples.
 const noSamples = "no samples"
 
-// Evaluate returns the outcome of each clause, and whether all of them are met. A clause that nothing was measured for
-// is not met, whatever it says.
+// Evaluate returns the outcome of each clause, and whether all of them pass. A clause without samples fails.
 func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	met = true
 	for _, c := range clauses {
@@ -254,7 +265,7 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 				r.Measured += maximumOf(m.Latency.Count())
 			}
 		}
-		if c.bothSides && m.Comparison != nil {
+		if c.alsoOld && m.Comparison != nil {
 			c.checkOld(&r, m.Comparison.Old)
 		}
 		met = met && r.Met
@@ -263,13 +274,13 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	return results, met
 }
 
-// IsMaximum reports whether there are so few samples that the percentile is their maximum. The 100th percentile always
-// is, so it does not count.
+// IsMaximum reports whether there are so few samples that the percentile, 0 to 100, is their maximum. It returns false
+// for the 100th percentile, which always is.
 func IsMaximum(percentile float64, samples int64) bool {
 	return percentile < 100 && int64(float64(samples)*percentile/100) >= samples-1
 }
 
-// maximumOf is what follows a percentile that is the maximum.
+// maximumOf returns the text after a percentile that is the maximum.
 func maximumOf(samples int64) string {
 	if samples == 1 {
 		return " (the only sample)"
@@ -319,9 +330,11 @@ func (c *Clause) latency(d *record.Distribution) time.Duration {
 	return d.Percentile(p)
 }
 
-func (c *Clause) holds(measured float64) bool { return c.holdsFor(measured, c.limit) }
+// holds reports whether the measured value passes the clause.
+func (c *Clause) holds(measured float64) bool { return c.compareTo(measured, c.limit) }
 
-func (c *Clause) holdsFor(measured, limit float64) bool {
+// compareTo applies the operator to the measured value and the limit.
+func (c *Clause) compareTo(measured, limit float64) bool {
 	switch c.op {
 	case "<":
 		return measured < limit

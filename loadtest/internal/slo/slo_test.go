@@ -16,7 +16,7 @@ func metrics() *Metrics {
 	for i := range 1000 {
 		latency.Add(time.Duration(i+1) * time.Microsecond)
 	}
-	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5, Good: 995, Checked: 995}
+	return &Metrics{Latency: latency, Rate: 3000.5, Requests: 1000, Failed: 2, Non2xx: 3, Length: 4, Violations: 5, Successful: 995, Checked: 995}
 }
 
 func TestEvaluate(t *testing.T) {
@@ -63,14 +63,14 @@ func TestOneSample(t *testing.T) {
 	assert.Equal(t, []string{"1ms (the only sample)", "1ms"}, []string{results[0].Measured, results[1].Measured})
 }
 
-func TestWithErrors(t *testing.T) {
+func TestWithErrorLimit(t *testing.T) {
 	for text, want := range map[string]string{
 		"p99<1s": "errors<1%", "failed=0": "errors<1%", "rps>=old": "errors<1%", "errors>=0": "errors<1%", "errors!=5": "errors<1%",
 		"errors<5%,p99<1s": "", "non2xx<=old": "failed<1%", "p99<1s,non2xx=0": "failed<1%", "non2xx<5%,failed<5%": "",
 	} {
 		clauses, err := Parse(text)
 		require.NoError(t, err)
-		with := WithErrors(clauses)
+		with := WithErrorLimit(clauses)
 		if want == "" {
 			assert.Equal(t, clauses, with, text)
 			continue
@@ -78,7 +78,7 @@ func TestWithErrors(t *testing.T) {
 		require.Len(t, with, len(clauses)+1, text)
 		assert.Equal(t, want, with[len(clauses)].String(), text)
 	}
-	assert.Empty(t, WithErrors(nil))
+	assert.Empty(t, WithErrorLimit(nil))
 }
 
 // TestNothingCounted has a run in which neither violations nor lengths were counted.
@@ -222,7 +222,7 @@ func TestRelative(t *testing.T) {
 		"broken":      {"rps>=old", Comparison{Old: []*Metrics{{Latency: metrics().Latency, Requests: 1}}, New: rates(1)}, "an old run has no 2xx response: nothing to compare with", false},
 		"old rate 0":  {"rps>=0.9*old", Comparison{Old: rates(0), New: rates(0)}, "an old run has a rate of 0: nothing to compare with", false},
 		"no old run":  {"rps>=old", Comparison{New: rates(1)}, "no samples", false},
-		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{Good: 1}}, New: rates(1)}, "no samples", false},
+		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{Successful: 1}}, New: rates(1)}, "no samples", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clauses, err := Parse(tt.clause)
