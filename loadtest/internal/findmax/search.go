@@ -55,8 +55,8 @@ type Result struct {
 
 // Search returns the highest rate that meets the SLO, within 5%. It doubles the rate from first, in requests per
 // second, until one misses, and then bisects. It assumes that all rates above some limit miss, but not that all below
-// it always meet: a rate misses only if try misses twice, and the result must meet the SLO once more in a step with Confirm.
-// When try returns an error or ctx ends, Search returns the highest rate so far and the error.
+// it always meet: a rate misses only if try misses twice, and the result must meet the SLO once more in a step with
+// Confirm. When try returns an error or ctx ends, Search returns the highest rate so far and the error.
 //
 // A server may reject all requests because of the rate, so if the first step has no 2xx response, Search tries the
 // lowest rate. If that has none, either, the server does not work, and the search ends.
