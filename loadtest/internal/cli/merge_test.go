@@ -81,7 +81,7 @@ func TestMergeErrors(t *testing.T) {
 		"no files":      {nil, exitUsage, "merge needs the -json files"},
 		"no such file":  {[]string{"/nowhere"}, exitFailed, "cannot read a run: open /nowhere"},
 		"not JSON":      {[]string{writeFile(t, "x", "hello")}, exitFailed, "not the JSON of a load test"},
-		"other time":    {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "were not at the same time; to compare them: loadtest merge -compare " + file + " "},
+		"other time":    {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "did not run at the same time; to compare them: loadtest merge -compare " + file + " "},
 		"other mode":    {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
 		"no histograms": {[]string{file, change("histograms", nil)}, exitFailed, "has no histograms"},
 		"same file":     {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},

@@ -95,7 +95,7 @@ func (c *command) printNotes(result *report.Run) {
 	}
 	if n := result.Counts.Length; n > 0 {
 		fmt.Fprintf(c.stdout, "Length: %s in length from the first one. ab counts them as failed, "+
-			"loadtest does not; -l excludes them.\n", report.Plural(n, "body differs", "bodies differ"))
+			"-assert and -slo do not; -l excludes them.\n", report.Plural(n, "body differs", "bodies differ"))
 	}
 	if n := result.Load.Unsent; n > 0 {
 		fmt.Fprintf(c.stdout, "Unsent: %s due but not sent, because all clients (-c %d) were waiting for "+
@@ -106,7 +106,7 @@ func (c *command) printNotes(result *report.Run) {
 			100*result.SuccessfulPerSecond/result.Offered, perSecond(fmt.Sprintf("%.6g", result.Offered)))
 	}
 	if n := result.Counts.Aborted; n > 0 {
-		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes the age.\n",
+		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes their age.\n",
 			report.Plural(n, "request was", "requests were"))
 	}
 	if text := result.DescribeStalled(); text != "" {

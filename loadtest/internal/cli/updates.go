@@ -3,12 +3,23 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
 )
+
+// An updatesResponse is the body of GET /updates.
+type updatesResponse struct {
+	Updates []struct {
+		StartedAt time.Time  `json:"started_at"`
+		EndedAt   *time.Time `json:"ended_at"`
+		Failed    bool       `json:"failed"`
+	} `json:"updates"`
+}
 
 // fetchUpdates returns when a PointsApp server updated its users during the run; nil on any error, because servers need
 // not support the endpoint.
@@ -17,35 +28,11 @@ import (
 //	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},
 //	            {"started_at":"2026-01-01T10:01:00Z","ended_at":null}]}
 func fetchUpdates(ctx context.Context, r *run) []report.Update {
-	const timeout, maxSize = 2 * time.Second, 1 << 20
 	if !r.contract.Checked {
 		return nil // not a PointsApp server
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	u := *r.cfg.URL
-	u.Path, u.RawQuery = "/updates", ""
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	body, err := getUpdates(ctx, r.cfg.URL)
 	if err != nil {
-		return nil
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil
-	}
-	defer resp.Body.Close() //nolint:errcheck // read errors show up in Decode
-	if resp.StatusCode != http.StatusOK {
-		return nil
-	}
-	var body struct {
-		Updates []struct {
-			StartedAt time.Time  `json:"started_at"`
-			EndedAt   *time.Time `json:"ended_at"`
-			Failed    bool       `json:"failed"`
-		} `json:"updates"`
-	}
-	if json.NewDecoder(io.LimitReader(resp.Body, maxSize)).Decode(&body) != nil {
 		return nil
 	}
 	var updates []report.Update
@@ -63,4 +50,28 @@ func fetchUpdates(ctx context.Context, r *run) []report.Update {
 		}
 	}
 	return updates
+}
+
+// getUpdates requests /updates from the server of the URL.
+func getUpdates(ctx context.Context, server *url.URL) (body updatesResponse, err error) {
+	const timeout, maxSize = 2 * time.Second, 1 << 20
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	u := *server
+	u.Path, u.RawQuery = "/updates", ""
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return body, err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return body, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read errors show up in Decode
+	if resp.StatusCode != http.StatusOK {
+		return body, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	err = json.NewDecoder(io.LimitReader(resp.Body, maxSize)).Decode(&body)
+	return body, err
 }

@@ -127,8 +127,32 @@ func (cfg *Config) ComparesOld() bool {
 // setDefaults sets the fields whose default depends on other flags. given holds the names of the flags on the command
 // line.
 func (cfg *Config) setDefaults(given map[string]bool) {
-	open := cfg.OpenLoop()
 	cfg.setBody(given)
+	cfg.setLoad(given)
+	if cfg.Reference && !cfg.OpenLoop() && cfg.Compare == "" {
+		cfg.Compare = Original
+	}
+	if !given["repeat"] {
+		cfg.Repeat = 1
+		if cfg.CompareURL != nil {
+			cfg.Repeat = interleavedRuns
+		}
+	}
+	if cfg.Transport == "" {
+		cfg.Transport = HTTP1
+		if cfg.URL != nil && cfg.URL.Scheme == "https" {
+			cfg.Transport = NetHTTP
+		}
+	}
+	cfg.limitErrors()
+	if (cfg.Method == http.MethodHead || cfg.TargetsFile != "") && cfg.Verify == contract.Auto {
+		cfg.Verify = contract.Off
+	}
+}
+
+// setLoad sets Clients, Requests, Duration and TimeLimit.
+func (cfg *Config) setLoad(given map[string]bool) {
+	open := cfg.OpenLoop()
 	switch {
 	case open && !given["c"]:
 		cfg.Clients = openClients
@@ -153,25 +177,6 @@ func (cfg *Config) setDefaults(given map[string]bool) {
 		if cfg.FindMax {
 			cfg.Duration = stepDuration
 		}
-	}
-	if cfg.Reference && !open && cfg.Compare == "" {
-		cfg.Compare = Original
-	}
-	if !given["repeat"] {
-		cfg.Repeat = 1
-		if cfg.CompareURL != nil {
-			cfg.Repeat = interleavedRuns
-		}
-	}
-	if cfg.Transport == "" {
-		cfg.Transport = HTTP1
-		if cfg.URL != nil && cfg.URL.Scheme == "https" {
-			cfg.Transport = NetHTTP
-		}
-	}
-	cfg.limitErrors()
-	if (cfg.Method == http.MethodHead || cfg.TargetsFile != "") && cfg.Verify == contract.Auto {
-		cfg.Verify = contract.Off
 	}
 }
 

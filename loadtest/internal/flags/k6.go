@@ -24,40 +24,46 @@ func k6Error(args []string) error {
 	quiet := set.BoolP("quiet", "q", false, "")
 	_ = set.Parse(args) // the error below helps, too, if some flags are wrong
 
-	var b strings.Builder
-	b.WriteString("k6's scripts cannot be run: use loadtest")
-	add := func(flag, value string) {
-		if value != "" {
-			b.WriteString(" " + flag + " " + value)
-		}
-	}
-	add("-c", *clients)
-	add("-n", *requests)
-	add("-rate", *rate)
-	add("-duration", *duration)
+	var c commandLine
+	c.add("-c", *clients)
+	c.add("-n", *requests)
+	c.add("-rate", *rate)
+	c.add("-duration", *duration)
 	var rampNote, metricsNote string
 	if len(*stages) > 0 {
-		b.WriteString(" -rate FROM:TO")
-		add("-duration", totalDuration(*stages))
+		c.add("-rate", "FROM:TO")
+		c.add("-duration", totalDuration(*stages))
 		rampNote = " (a ramp of the rate: the number of clients is constant)"
 	}
 	for _, out := range *outs {
 		flag, value := outputFlag(out)
-		add(flag, value)
+		c.add(flag, value)
 		if flag == "-metrics" {
 			metricsNote = " (-metrics serves the state of the run for Prometheus; -json FILE writes all results)"
 		}
 	}
-	add("-json", *summary)
-	if *insecure {
-		b.WriteString(" -insecure")
-	}
-	if *quiet {
-		b.WriteString(" -q")
-	}
-	b.WriteString(" URL" + rampNote + metricsNote +
+	c.add("-json", *summary)
+	c.addIf("-insecure", *insecure)
+	c.addIf("-q", *quiet)
+	return errors.New("k6's scripts cannot be run: use loadtest" + string(c) + " URL" + rampNote + metricsNote +
 		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")
-	return errors.New(b.String())
+}
+
+// A commandLine holds flags of loadtest that an error suggests, each after a space.
+type commandLine string
+
+// add adds a flag with a value, unless that is "".
+func (c *commandLine) add(flag, value string) {
+	if value != "" {
+		*c += commandLine(" " + flag + " " + value)
+	}
+}
+
+// addIf adds a boolean flag if it is on.
+func (c *commandLine) addIf(flag string, on bool) {
+	if on {
+		*c += commandLine(" " + flag)
+	}
 }
 
 // totalDuration returns the sum of the durations of stages such as 30s:100.

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -32,31 +33,20 @@ func attackHint(args []string) string {
 	}
 	_ = set.Parse(args) // the error below helps, too, if some flags are wrong
 
-	var b strings.Builder
-	add := func(flag, value string) {
-		if value != "" {
-			b.WriteString(" " + flag + " " + value)
-		}
-	}
+	var c commandLine
 	if _, err := attack.ParseRate(*rate); err == nil {
-		add("-rate", *rate)
+		c.add("-rate", *rate)
 	} else if *rate == "" {
-		add("-rate", "50") // vegeta's default
+		c.add("-rate", "50") // vegeta's default
 	}
-	add("-c", *clients)
-	if *duration == "" {
-		*duration = openDuration.String()
-	}
-	add("-duration", *duration)
-	add("-s", *timeout)
-	add("-p", *body)
-	if *insecure {
-		b.WriteString(" -insecure")
-	}
-	note := ", with -targets FILE for vegeta's targets"
+	c.add("-c", *clients)
+	c.add("-duration", cmp.Or(*duration, openDuration.String()))
+	c.add("-s", *timeout)
+	c.add("-p", *body)
+	c.addIf("-insecure", *insecure)
 	if *targets != "" {
-		add("-targets", *targets)
-		note = ""
+		c.add("-targets", *targets)
+		return "use loadtest" + string(c) + " URL"
 	}
-	return "use loadtest" + b.String() + " URL" + note
+	return "use loadtest" + string(c) + " URL, with -targets FILE for vegeta's targets"
 }

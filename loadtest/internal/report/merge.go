@@ -12,7 +12,7 @@ import (
 )
 
 // ErrDifferentTimes means that runs to merge have no time in common.
-var ErrDifferentTimes = errors.New("the runs cannot be merged: they were not at the same time")
+var ErrDifferentTimes = errors.New("the runs cannot be merged: they did not run at the same time")
 
 // Merge returns one run for the load of several load generators at the same time. Counts and histograms are added;
 // rates are added over the time that is common to all runs. The contract was checked in each run separately, so a
