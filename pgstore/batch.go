@@ -102,9 +102,9 @@ func identityError(err error) error {
 	return err
 }
 
-// stale returns the condition, with its arguments, of the users with ids low..high that do not have their new points.
-// Without verify, users whose updated_at is the time of the update are none of them: a trigger could set that and keep
-// the points.
+// stale returns a WHERE clause, with its arguments, for the users with ids low..high that do not have their new points.
+// Without verify it excludes users whose updated_at is the time of the update. With verify it does not: a trigger could
+// set updated_at and keep the points.
 func (u *update) stale(low, high int64, verify bool) (condition string, args []any) {
 	condition = " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
 	if verify {
@@ -145,7 +145,7 @@ func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (
 		if err := u.table.checkIdentity(ctx, tx, updateLockMode); err != nil {
 			return err
 		}
-		// Deferred triggers come before the count, too.
+		// The count must see the effects of deferred triggers, too.
 		if _, err := tx.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
 			return err
 		}

@@ -52,12 +52,11 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 // disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
 // 25 seconds that this process has vanished, where TCP's default is two hours.
 const disableTimeouts = disableStatementTimeouts + `
-	UNION ALL SELECT set_config('timezone', 'UTC', true) -- of what a timestamp without time zone gets
+	UNION ALL SELECT set_config('timezone', 'UTC', true) -- for columns without time zone
 	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
 
 // disableStatementTimeouts disables the timeouts of statements, locks and transactions, but not that of an idle
-// transaction.
-// It looks them up because transaction_timeout exists only since PostgreSQL 17.
+// transaction. It looks them up because transaction_timeout exists only since PostgreSQL 17.
 const disableStatementTimeouts = `
 	SELECT set_config(name, '0', true) FROM pg_settings
 		WHERE name IN ('transaction_timeout', 'statement_timeout', 'lock_timeout')

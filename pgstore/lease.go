@@ -26,7 +26,7 @@ const (
 
 // A lease is the right to update a table, for one process at a time. Its transaction holds an advisory lock, so it
 // works behind a pooler that pools transactions, and PostgreSQL releases the lock when this process dies. Between its
-// statements that transaction has no snapshot, so it does not keep vacuum from its work.
+// statements that transaction has no snapshot, so it does not hold back vacuum.
 //
 // The lock alone would not be enough: a statement whose client is gone, or whose lock was lost, may still run in the
 // database, or begin to run, while another process holds the lock. So each batch is fenced: it fails unless the lease

@@ -145,10 +145,10 @@ func (s sharedState) Configure(ctx context.Context, change points.ScheduleChange
 	}
 	var status string
 	var err error
-	for {
+	for { // until ctx ends: the function has a short lock_timeout
 		_, err = s.callShared(ctx, sharedFunction{"_configure", "status"}, []any{change.Paused, interval}, &status)
 		if sqlState(err) != lockNotAvailable || ctx.Err() != nil {
-			break // the lock_timeout of the function is shorter
+			break
 		}
 	}
 	if err == nil {

@@ -162,8 +162,7 @@ func checkShared(ctx context.Context, q querier, t *table) error {
 		case !exists && version == 0:
 			return errors.New("it has no shared state: " + callMigrate)
 		case !exists:
-			return fmt.Errorf("%s %s of its shared state is missing: "+callMigrate,
-				object.kind, object.id)
+			return fmt.Errorf("%s %s of its shared state is missing: "+callMigrate, object.kind, object.id)
 		case version < sharedVersion:
 			return fmt.Errorf("its shared state has version %d instead of %d: call Migrate", version, sharedVersion)
 		}

@@ -103,7 +103,7 @@ func (t *table) sharedNames() *strings.Replacer {
 		"{servers}", t.object("_servers"),
 		"{updates}", t.object("_updates"),
 		"{clock_name}", quoteLiteral(t.object("_clock")),
-		// Of the clock, not the users: the table of the users may be replaced by another one of the same name.
+		// The key is the oid of the clock: another table may get the name of the users' table.
 		"{lock_order}", "pg_advisory_xact_lock(hashtextextended("+quoteLiteral(t.object("_clock"))+"::regclass::oid::text, "+
 			strconv.Itoa(orderLock)+"))",
 		// A double has all microseconds of the years 1834 to 2106, and costs less than a numeric.

@@ -84,8 +84,8 @@ func fromMicros(us *int64) time.Time {
 	return time.UnixMicro(*us).UTC()
 }
 
-// micros returns a duration in microseconds, rounded up, unless no Duration has as many: an interval and the duration
-// of an update that has ended are not 0.
+// micros returns d in microseconds, rounded up, so that neither an interval nor the duration of an update becomes 0. It
+// rounds down if a Duration could not hold the rounded value.
 func micros(d time.Duration) int64 {
 	us := d.Microseconds()
 	if d%time.Microsecond > 0 && us < math.MaxInt64/int64(time.Microsecond) {

@@ -150,23 +150,24 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 }
 
 // checkUsage fails if the role may not use the schema of the table with this name. PostgreSQL skips such a schema in
-// search_path, so the table would not be found, or one in a later schema would be used. An earlier one is right.
+// search_path, so the table would not be found, or one in a later schema would be used. It does not fail if an earlier
+// schema has the table.
 func checkUsage(ctx context.Context, q querier, name string) error {
 	var schema string
 	err := q.QueryRow(ctx, `
 		WITH path AS (
-			SELECT CASE WHEN entry LIKE '%"%' THEN trim(entry, ' "') ELSE lower(trim(entry)) END AS schema, place
-			FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY AS entries (entry, place)
+			SELECT CASE WHEN entry LIKE '%"%' THEN trim(entry, ' "') ELSE lower(trim(entry)) END AS schema, ord
+			FROM unnest(string_to_array(current_setting('search_path'), ',')) WITH ORDINALITY AS entries (entry, ord)
 		)
 		SELECT nspname::text FROM parse_ident($1::text) AS name, pg_namespace LEFT JOIN path ON schema = nspname
 		WHERE NOT has_schema_privilege(pg_namespace.oid, 'USAGE') AND CASE cardinality(name)
 			WHEN 2 THEN nspname = name[1]
-			ELSE place IS NOT NULL
+			ELSE ord IS NOT NULL
 				AND EXISTS (SELECT FROM pg_class WHERE relnamespace = pg_namespace.oid AND relname = name[1])
 				AND NOT EXISTS (
 					SELECT FROM path AS earlier JOIN pg_namespace AS used ON used.nspname = earlier.schema
 						JOIN pg_class ON relnamespace = used.oid
-					WHERE pg_class.oid = to_regclass($1::text) AND earlier.place < path.place)
+					WHERE pg_class.oid = to_regclass($1::text) AND earlier.ord < path.ord)
 			END
 		LIMIT 1`, name).Scan(&schema)
 	switch {
