@@ -82,7 +82,7 @@ func (r *sharedRun) sync(ctx context.Context) {
 	}
 }
 
-// logInterval logs when the interval has changed, here or on another engine, or is not the configured one at the start.
+// logInterval logs a change of the interval by any engine, and at the start that it is not Config.Interval.
 func (r *sharedRun) logInterval() {
 	interval := r.shared.currentInterval()
 	switch {
