@@ -41,8 +41,8 @@ func (s sharedState) call(
 	return standbyCallError(ctx, conn, callInReadCommitted(ctx, conn, query, results))
 }
 
-// standbyCallError returns ErrReadOnly if err is the failure of a call on a standby, where writes fail and so do reads of
-// an unlogged sequence, else err.
+// standbyCallError returns ErrReadOnly if err is the failure of a call on a standby, where writes fail and so do reads
+// of an unlogged sequence, else err.
 func standbyCallError(ctx context.Context, conn *pgx.Conn, err error) error {
 	if code := sqlState(err); code != readOnlyTransaction && code != featureNotSupported {
 		return err
