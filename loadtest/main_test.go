@@ -36,7 +36,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return c
 }
 
-// TestClosedStdout has the reader of stdout go away, as in `loadtest -json FILE … | head -1`.
+// TestClosedStdout closes the reader of stdout, as in `loadtest -json FILE … | head -1`.
 func TestClosedStdout(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer server.Close()
@@ -53,7 +53,7 @@ func TestClosedStdout(t *testing.T) {
 	assert.True(t, json.Valid(content), "%q", content)
 }
 
-// TestUnreachableLeavesNoFile has a run that never starts.
+// TestUnreachableLeavesNoFile tests a run that never starts.
 func TestUnreachableLeavesNoFile(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
@@ -84,7 +84,7 @@ func TestFullDisk(t *testing.T) {
 	assert.Equal(t, []string{filepath.Join(c.Dir, "r.csv"), old}, files)
 }
 
-// TestSecondSignalEndsProcess blocks the command after the first signal: nobody reads the pipe that it writes its page to.
+// TestSecondSignalEndsProcess blocks the command after the first signal: the pipe for its page has no reader.
 func TestSecondSignalEndsProcess(t *testing.T) {
 	received := make(chan struct{}, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -77,7 +77,7 @@ type simulatedServer struct {
 	capacity *capacityServer  // nil: answers at once
 	onServe  func(n int64)    // called for each request, counted from 1; may be nil
 	violates func(int64) bool // whether the answer has a timestamp that was returned before; nil: none has
-	minSleep time.Duration    // of the client's timer
+	minSleep time.Duration    // of the load generator's timer
 	requests atomic.Int64
 
 	unavailable func(int64) bool // whether the response has status 503; nil: none has
@@ -199,7 +199,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// TestClientLimit has a server without limit, and a client whose timer takes at least 5 milliseconds.
+// TestClientLimit uses a server without limit, and a load generator whose timer takes at least 5 milliseconds.
 func TestClientLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &simulatedServer{minSleep: 5 * time.Millisecond}
@@ -211,10 +211,10 @@ func TestClientLimit(t *testing.T) {
 	})
 }
 
-// TestClientLimitRules has a run of ten requests at 10/s with the SLO p99<50ms.
+// TestClientLimitRules tests a run of ten requests at 10/s with the SLO p99<50ms.
 func TestClientLimitRules(t *testing.T) {
 	for name, tt := range map[string]struct {
-		latency, delay time.Duration // of each request; delay is the part that the client caused
+		latency, delay time.Duration // of each request; delay is the part that the load generator caused
 		status         int           // 0 means 200
 		cpu            cputime.Share
 		err            error

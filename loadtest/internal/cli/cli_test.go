@@ -262,7 +262,7 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// TestRequestsAndDuration has -n beside hey's -z, and interrupts the run after more requests than that.
+// TestRequestsAndDuration tests -n with hey's -z, and interrupts the run after more requests than that.
 func TestRequestsAndDuration(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	received := 0

@@ -227,7 +227,7 @@ func TestVerdictIsLast(t *testing.T) {
 	assert.NotRegexp(t, `(?m)^(PASS|FAIL)`, out, "there is nothing to judge")
 }
 
-// TestNoSuccessNamesOutcomes has runs without a 2xx response.
+// TestNoSuccessNamesOutcomes tests runs without a 2xx response.
 func TestNoSuccessNamesOutcomes(t *testing.T) {
 	mixed := func(n int64) int {
 		if n%4 == 0 {
@@ -259,7 +259,7 @@ func TestNoSuccessNamesOutcomes(t *testing.T) {
 	})
 }
 
-// TestComparedPercentilesAreThoseOfClauses has an open loop whose client is busy, so that requests are sent late.
+// TestComparedPercentilesAreThoseOfClauses tests an open loop whose client is busy, so that requests are sent late.
 func TestComparedPercentilesAreThoseOfClauses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "old.json")
 	synctest.Test(t, func(t *testing.T) {

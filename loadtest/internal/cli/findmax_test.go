@@ -61,7 +61,7 @@ func TestFindMaxReports(t *testing.T) {
 	})
 }
 
-// TestLaxSLO has an SLO that allows many or all requests to fail.
+// TestLaxSLO tests an SLO that allows many or all requests to fail.
 func TestLaxSLO(t *testing.T) {
 	for name, tt := range map[string]struct {
 		server *simulatedServer
@@ -90,7 +90,7 @@ func TestLaxSLO(t *testing.T) {
 	}
 }
 
-// TestServerDiesInSearch has a server that refuses all connections after some steps.
+// TestServerDiesInSearch uses a server that refuses all connections after some steps.
 func TestServerDiesInSearch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{refuses: from(200)}, "-slo", "p99<1s", "-rate", "20")
@@ -100,7 +100,7 @@ func TestServerDiesInSearch(t *testing.T) {
 	})
 }
 
-// TestServerDiesBeforeItMeetsSLO has a server that answers some requests of the first step, and then none.
+// TestServerDiesBeforeItMeetsSLO uses a server that answers some requests of the first step, and then none.
 func TestServerDiesBeforeItMeetsSLO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &simulatedServer{unavailable: func(n int64) bool { return n%2 == 0 || n > 35 }}
@@ -119,7 +119,7 @@ func TestStepWithoutSamples(t *testing.T) {
 	assert.Regexp(t, `^ +4 +0 +- +- +0  missed: no request succeeded\n$`, out.String())
 }
 
-// TestDeadServerEndsSearch has servers without a success in the first two steps.
+// TestDeadServerEndsSearch uses servers without a success in the first two steps.
 func TestDeadServerEndsSearch(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	for first, rates := range map[string]string{"50": "50 and 1 requests per second", "1": "1 request per second"} {
@@ -139,8 +139,8 @@ func TestDeadServerEndsSearch(t *testing.T) {
 	}
 }
 
-// TestSearchOfSheddingServer has a server that rejects all requests if they come faster than 10/s: the rate is the reason,
-// not the server.
+// TestSearchOfSheddingServer uses a server that rejects all requests if they come faster than 10/s: the rate is the
+// reason, not the server.
 func TestSearchOfSheddingServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last time.Time
@@ -156,7 +156,7 @@ func TestSearchOfSheddingServer(t *testing.T) {
 	})
 }
 
-// TestFewRequests checks that a verdict says that it rests on few requests.
+// TestFewRequests checks the warning about a verdict from few requests.
 func TestFewRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3", "-rate", "2")
@@ -173,7 +173,7 @@ func TestNoRateMeetsSLO(t *testing.T) {
 	})
 }
 
-// TestFindMaxReportsEachViolation has a server that violates the contract only in a step that misses the SLO.
+// TestFindMaxReportsEachViolation uses a server that violates the contract only in a step that misses the SLO.
 func TestFindMaxReportsEachViolation(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/pointsapp/pointsapp/internal/testenv"
 )
 
-// TestFilesThatCannotBeWritten has a disk that is full for some of the files.
+// TestFilesThatCannotBeWritten tests a disk that is full for some of the files.
 func TestFilesThatCannotBeWritten(t *testing.T) {
 	const full = "/dev/full"
 	if _, err := os.Stat(full); err != nil {
@@ -45,7 +45,7 @@ func TestFilesThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// TestReplacedFile has names of existing files and of links.
+// TestReplacedFile tests names of existing files and of links.
 func TestReplacedFile(t *testing.T) {
 	server := respond(t, http.StatusOK).URL
 	dir := t.TempDir()
@@ -89,7 +89,7 @@ func TestReplacedFile(t *testing.T) {
 	assert.Empty(t, left)
 }
 
-// TestUnreachableLeavesLink has the name of a link to a file that does not exist, and a run that never starts.
+// TestUnreachableLeavesLink tests the name of a link to a file that does not exist, and a run that never starts.
 func TestUnreachableLeavesLink(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()

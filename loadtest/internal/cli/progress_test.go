@@ -11,7 +11,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
 )
 
-// TestProgressShowsProgressOnly has a run whose requests all fail to connect, so that the number never changes.
+// TestProgressShowsProgressOnly tests a run whose requests all fail to connect, so that the number never changes.
 func TestProgressShowsProgressOnly(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out, 20_000, false)

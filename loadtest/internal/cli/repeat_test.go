@@ -85,7 +85,7 @@ func TestComparisonNeedsHistograms(t *testing.T) {
 	assert.Contains(t, errs, "cannot compare: old has no histograms")
 }
 
-// TestCombinedRate has two runs of a second with ten responses each.
+// TestCombinedRate tests two runs of a second with ten responses each.
 func TestCombinedRate(t *testing.T) {
 	a, b := openRun(t, 10), openRun(t, 10)
 	for _, r := range []*run{a, b} {

@@ -81,7 +81,7 @@ func TestBody(t *testing.T) {
 	assert.Contains(t, errs, "cannot read the body: open /nowhere/body")
 }
 
-// TestProxy has a server in the place of the proxy. The host of the URL does not exist.
+// TestProxy uses a server in the place of the proxy. The host of the URL does not exist.
 func TestProxy(t *testing.T) {
 	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
 		t.Run(transport, func(t *testing.T) {

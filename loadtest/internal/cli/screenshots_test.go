@@ -67,8 +67,9 @@ func runOn(t *testing.T, name string, server func() *simulatedServer, args ...st
 	return run
 }
 
-// TestPages opens the pages of a closed loop, an open loop with a stall, a search, and a comparison, and takes pictures of
-// them if -screenshots is given. The servers are simulated, so that the pictures do not depend on the machine.
+// TestPages opens the pages of a closed loop, an open loop with a stall, a search, and a comparison, and takes
+// screenshots of them if -screenshots is given. The servers are simulated, so that the pictures do not depend on the
+// machine.
 func TestPages(t *testing.T) {
 	const never = time.Hour
 	fast := func() *simulatedServer { return varied(8, 4*time.Millisecond, never, 0) }

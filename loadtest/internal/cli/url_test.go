@@ -90,7 +90,7 @@ func TestJSONOnStdout(t *testing.T) {
 	assert.NoFileExists(t, "-")
 }
 
-// TestFlagsOfABWithoutEffect has flags that are common in command lines of ab.
+// TestFlagsOfABWithoutEffect tests flags that are common in command lines of ab.
 func TestFlagsOfABWithoutEffect(t *testing.T) {
 	_, errs, code := call(t.Context(), "-r", "-S", "-d", "-n", "5", respond(t, http.StatusOK).URL)
 	assert.Equal(t, exitOK, code)

@@ -9,9 +9,9 @@ import (
 )
 
 // BenchmarkVerdict searches for the highest rate of real servers of known capacity, and reports the mean deviation of
-// the verdicts, the share of the searches whose verdict is within 5% or says that the client was the limit, and the
-// share of the latter. It takes about a minute per search, and needs a machine with nothing else to do: otherwise the
-// client is the limit.
+// the verdicts, the share of the searches whose verdict is within 5% or says that the load generator was the limit, and
+// the share of the latter. It takes about a minute per search, and needs a machine with nothing else to do: otherwise
+// the load generator is the limit.
 //
 //	go test ./loadtest/internal/cli -run '^$' -bench Verdict -benchtime 10x
 func BenchmarkVerdict(b *testing.B) {

@@ -62,7 +62,7 @@ func TestOnlyErrorsIsNoSuccess(t *testing.T) {
 	}
 }
 
-// TestVerifyChecksSomething has a server that succeeds, but never with a status that is checked.
+// TestVerifyChecksSomething uses a server that succeeds, but never with a status that is checked.
 func TestVerifyChecksSomething(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	out, _, code := call(t.Context(), "-q", "-n", "5", "-verify", "-assert", "failed=0", "-json", file, respond(t, http.StatusAccepted).URL)
@@ -81,7 +81,7 @@ func TestFindMaxLimitsErrors(t *testing.T) {
 	})
 }
 
-// TestDeadServer has a server that stops in the run. What it responded before meets the SLO.
+// TestDeadServer uses a server that stops in the run. What it responded before meets the SLO.
 func TestDeadServer(t *testing.T) {
 	dead := from(91)
 	for name, tt := range map[string]struct {
@@ -144,7 +144,7 @@ func TestDeadServer(t *testing.T) {
 	}
 }
 
-// TestPendingAtTheEnd has requests that are pending when the time is up, but not for long.
+// TestPendingAtTheEnd tests requests that are pending when the time is up, but not for long.
 func TestPendingAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &simulatedServer{capacity: &capacityServer{slots: 1, service: 700 * time.Millisecond}, hangs: from(3)}
@@ -167,8 +167,8 @@ func TestContractIsNoVerdict(t *testing.T) {
 	}
 }
 
-// TestBrokenBaseline compares with runs of a server that only answers 503, or does so too often.
-func TestBrokenBaseline(t *testing.T) {
+// TestFailingOldServer compares with runs of a server that only answers 503, or does so too often.
+func TestFailingOldServer(t *testing.T) {
 	good, old, current := respond(t, http.StatusOK), filepath.Join(t.TempDir(), "old.json"), filepath.Join(t.TempDir(), "new.json")
 	unavailable := respond(t, http.StatusServiceUnavailable)
 	call(t.Context(), "-q", "-n", "20", "-json", old, unavailable.URL)
@@ -198,7 +198,7 @@ func TestBrokenBaseline(t *testing.T) {
 	assert.Equal(t, exitOK, code, out)
 }
 
-// TestRPSCountsSuccesses has a server whose first response is the only success.
+// TestRPSCountsSuccesses uses a server whose first response is the only success.
 func TestRPSCountsSuccesses(t *testing.T) {
 	requests := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -211,7 +211,7 @@ func TestRPSCountsSuccesses(t *testing.T) {
 	assert.Equal(t, exitOK, code, out)
 }
 
-// TestAborted has a server that responds 20 times and then hangs until the run is interrupted.
+// TestAborted uses a server that responds 20 times and then hangs until the run is interrupted.
 func TestAborted(t *testing.T) {
 	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
 		t.Run(transport, func(t *testing.T) {
@@ -314,7 +314,7 @@ func TestResentIsReported(t *testing.T) {
 	assert.EqualValues(t, 10, readResult(t, file).Counts.Receive)
 }
 
-// TestRateIsPerScheduledTime has responses that arrive long before the end of the schedule.
+// TestRateIsPerScheduledTime tests responses that arrive long before the end of the schedule.
 func TestRateIsPerScheduledTime(t *testing.T) {
 	server := respond(t, http.StatusOK)
 	file := filepath.Join(t.TempDir(), "r.json")
@@ -323,7 +323,7 @@ func TestRateIsPerScheduledTime(t *testing.T) {
 	assert.LessOrEqual(t, readResult(t, file).RequestsPerSecond, 5.0)
 }
 
-// TestCSVCountsFromDue has a client that sends most requests late, because a response takes longer than the interval.
+// TestCSVCountsFromDue uses a client that sends most requests late, because a response takes longer than the interval.
 func TestCSVCountsFromDue(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // the response takes this long

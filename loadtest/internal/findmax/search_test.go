@@ -61,7 +61,7 @@ func TestSearchWithNoise(t *testing.T) {
 	assert.GreaterOrEqual(t, near, searches*9/10)
 }
 
-// TestConfirmationFails has rates that a short step finds to succeed, and a longer one does not.
+// TestConfirmationFails tests rates that meet the SLO in a short step, but not in a longer one.
 func TestConfirmationFails(t *testing.T) {
 	got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
 		if step.Confirm {
@@ -79,9 +79,9 @@ func TestClientLimited(t *testing.T) {
 		server, client int
 		limited        bool
 	}{
-		"the client":               {1_000_000, 20_000, true},
-		"the server":               {2000, 1_000_000, false},
-		"the client at first only": {1900, 2000, false},
+		"the load generator":               {1_000_000, 20_000, true},
+		"the server":                       {2000, 1_000_000, false},
+		"the load generator at first only": {1900, 2000, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
@@ -108,7 +108,7 @@ func TestSearchErrors(t *testing.T) {
 	assert.Equal(t, 1, got.Highest, "the highest rate so far")
 }
 
-// TestNoSuccess has a server on which no request succeeds above a rate.
+// TestNoSuccess uses a server on which no request succeeds above a rate.
 func TestNoSuccess(t *testing.T) {
 	for name, tt := range map[string]struct {
 		limit int

@@ -32,7 +32,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestReferenceDefaults has command lines without a URL.
+// TestReferenceDefaults tests command lines without a URL.
 func TestReferenceDefaults(t *testing.T) {
 	for line, want := range map[string]struct {
 		requests int64
@@ -180,7 +180,7 @@ func TestVersion(t *testing.T) {
 	require.EqualError(t, err, "flags must come before the files, got -json after it")
 }
 
-// TestMistypedFlags has flags that begin with a letter of ab's flags: none may be taken for that flag.
+// TestMistypedFlags tests flags that begin with a letter of ab's flags: none may be taken for that flag.
 func TestMistypedFlags(t *testing.T) {
 	for line, want := range map[string]string{
 		"-htlm r.html -assert p99<50ms x": "unknown flag -htlm: did you mean -html? (-h lists the flags)",
@@ -231,7 +231,7 @@ func TestMistypedFlags(t *testing.T) {
 	require.EqualError(t, err, "unknown flag -htlm: did you mean -html? (-h lists the flags)")
 }
 
-// TestValuesWithDashes has values that are no flags although they begin like one.
+// TestValuesWithDashes tests values that are no flags although they begin like one.
 func TestValuesWithDashes(t *testing.T) {
 	cfg, err := Parse([]string{"-data", "-verbose", "-H", "-rate: c", "-json=-n", "-html", "-", "x"})
 	require.NoError(t, err)
@@ -240,7 +240,7 @@ func TestValuesWithDashes(t *testing.T) {
 	assert.Equal(t, []string{"-n", "-"}, []string{cfg.JSON, cfg.HTML})
 }
 
-// TestHelp has the only forms that print the help.
+// TestHelp checks the only forms that print the help.
 func TestHelp(t *testing.T) {
 	for _, line := range []string{"-h", "--h", "-help", "--help", "-n 5 -h", "-k -help x"} {
 		_, err := Parse(strings.Fields(line))
@@ -248,7 +248,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestAttack has commands of vegeta: the error repeats their load.
+// TestAttack checks the commands that replace vegeta attack.
 func TestAttack(t *testing.T) {
 	for line, want := range map[string]string{
 		"attack":                       "-rate 50 -duration 10s URL, with -targets FILE for vegeta's targets",
@@ -280,7 +280,7 @@ func TestK6Outputs(t *testing.T) {
 	}
 }
 
-// TestEmptyValues has flags whose value is a variable of the shell that is not set.
+// TestEmptyValues tests flags whose value is a variable of the shell that is not set.
 func TestEmptyValues(t *testing.T) {
 	for _, flag := range []string{"json", "html", "e", "g", "compare", "targets", "p", "cacert", "unix-socket", "m"} {
 		_, err := Parse([]string{"-" + flag, "", "x"})
@@ -288,7 +288,7 @@ func TestEmptyValues(t *testing.T) {
 	}
 }
 
-// TestURLInPlaceOfFile has flags whose file is missing, so that the URL is in its place.
+// TestURLInPlaceOfFile tests flags whose file is missing, so that the URL is in its place.
 func TestURLInPlaceOfFile(t *testing.T) {
 	for _, flag := range []string{"json", "html", "e", "g", "targets", "p", "u", "cacert"} {
 		_, err := Parse([]string{"-n", "5", "-" + flag, "http://bob:SECRET@host/"})

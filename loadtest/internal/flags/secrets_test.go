@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestErrorsHideSecrets has command lines that are rejected, and checks that the error shows no part of the password.
+// TestErrorsHideSecrets tests command lines that are rejected, and checks that the error shows no part of the password.
 func TestErrorsHideSecrets(t *testing.T) {
 	for _, args := range [][]string{
 		{"http://bob:SECRET/pw@127.0.0.1:1/"},

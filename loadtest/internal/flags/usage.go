@@ -82,7 +82,7 @@ Requests and server:
   -insecure         do not verify the server's certificate
   -cacert FILE      also trust the certificates in the file (PEM)
 
-Load generator:
+Other:
   -version          print the version; -V is the same
   -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)

@@ -139,7 +139,7 @@ func TestAborted(t *testing.T) {
 	}
 }
 
-// TestStalled has responses that took up to a second, and requests that are pending at the end.
+// TestStalled tests responses that took up to a second, and requests that are pending at the end.
 func TestStalled(t *testing.T) {
 	for name, tt := range map[string]struct {
 		elapsed time.Duration
@@ -204,7 +204,7 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 	assert.LessOrEqual(t, allocated, 1.0, "only the exchange itself")
 }
 
-// TestFailuresAreBounded has more kinds of errors than are counted separately.
+// TestFailuresAreBounded tests more kinds of errors than are counted separately.
 func TestFailuresAreBounded(t *testing.T) {
 	r := New(Options{})
 	for i := range 100 {
@@ -230,7 +230,7 @@ func TestCountsUpTo(t *testing.T) {
 	assert.Equal(t, []int64{100, 100, 800, 0}, got)
 }
 
-// TestLastInterval has a response right at the beginning of the last interval: its rate stays plausible.
+// TestLastInterval tests a response right at the beginning of the last interval: its rate stays plausible.
 func TestLastInterval(t *testing.T) {
 	for rest, want := range map[time.Duration]time.Duration{
 		-time.Second: firstWidth, 0: firstWidth, time.Microsecond: firstWidth, firstWidth / 2: firstWidth / 2, time.Second: firstWidth,

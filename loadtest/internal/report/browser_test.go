@@ -110,8 +110,8 @@ func TestBanner(t *testing.T) {
 	}
 }
 
-// TestGaps has a server that stalls for a second at 1000/s, and one that gets a request each 100 ms: only the stall is a
-// gap.
+// TestGaps uses a server that stalls for a second at 1000/s, and one that gets a request each 100 ms: only the stall is
+// a gap.
 func TestGaps(t *testing.T) {
 	ctx := browser.Start(t)
 	timeline := func(busy func(i int) int64) []Interval {

@@ -15,7 +15,7 @@ type Histograms struct {
 	Waiting    *record.Distribution `json:"waiting"`
 	Total      *record.Distribution `json:"total"`
 
-	// Of an open loop: the latency, the delays that the client caused, and the latency without them.
+	// Of an open loop: the latency, the delays that the load generator caused, and the latency without them.
 	Latency     *record.Distribution `json:"latency,omitempty"`
 	ClientDelay *record.Distribution `json:"client_delay,omitempty"`
 	Undelayed   *record.Distribution `json:"undelayed,omitempty"`

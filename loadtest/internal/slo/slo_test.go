@@ -81,7 +81,7 @@ func TestWithErrorLimit(t *testing.T) {
 	assert.Empty(t, WithErrorLimit(nil))
 }
 
-// TestNothingCounted has a run in which neither violations nor lengths were counted.
+// TestNothingCounted tests a run in which neither violations nor lengths were counted.
 func TestNothingCounted(t *testing.T) {
 	for _, text := range []string{"violations=0", "violations<1%", "length=0"} {
 		clauses, err := Parse(text)
@@ -103,7 +103,7 @@ func TestEvaluateAll(t *testing.T) {
 	assert.Equal(t, []bool{true, false, true}, []bool{results[0].Met, results[1].Met, results[2].Met})
 }
 
-// TestNoSamples checks that a clause which nothing was measured for is missed, whatever it says.
+// TestNoSamples checks that a clause without samples fails, whatever it says.
 func TestNoSamples(t *testing.T) {
 	for _, text := range []string{"p99<50ms", "max>=0s", "failed=0", "errors<0.1%", "rps>=0", "violations=0"} {
 		clauses, err := Parse(text)
@@ -114,7 +114,7 @@ func TestNoSamples(t *testing.T) {
 	}
 }
 
-// TestParseHints has metrics of k6.
+// TestParseHints checks the hints for metrics of k6.
 func TestParseHints(t *testing.T) {
 	for clause, want := range map[string]string{
 		"p(95)<200":                     `"p(95)<200": unknown metric: use p95<200ms`,

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHalfClosed has a server that responds, half-closes the connection, and then reads until the client closes it, as
-// Apache's event MPM does at the end of the keep-alive timeout. Once the connection has been idle for a moment, the next
-// request must not be sent there.
+// TestHalfClosed uses a server that responds, half-closes the connection, and then reads until the client closes it, as
+// Apache's event MPM does at the end of the keep-alive timeout. Once the connection has been idle for a moment, the
+// next request must not be sent there.
 func TestHalfClosed(t *testing.T) {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		t.Run(method, func(t *testing.T) {

@@ -318,7 +318,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// TestRequestHeaderNames has requests whose header names differ from those of Options only in case.
+// TestRequestHeaderNames tests requests whose header names differ from those of Options only in case.
 func TestRequestHeaderNames(t *testing.T) {
 	opts := Options{
 		Method: http.MethodGet, Target: "/", Header: http.Header{"X-Thing": {"all"}, "x-thing": {"all, too"}, "User-Agent": {"all"}},

@@ -21,7 +21,7 @@ import (
 
 const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-// TestResend has a server that reads each second request of a connection and closes it instead of responding. A GET is
+// TestResend uses a server that reads each second request of a connection and closes it instead of responding. A GET is
 // sent again, once, and that is reported. A POST fails.
 func TestResend(t *testing.T) {
 	const n = 20
@@ -52,7 +52,7 @@ func TestResend(t *testing.T) {
 	}
 }
 
-// TestResendOnce has a server that responds once and afterwards never.
+// TestResendOnce uses a server that responds once and afterwards never.
 func TestResendOnce(t *testing.T) {
 	for transport, newTransport := range transports {
 		t.Run(transport, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestResendOnce(t *testing.T) {
 	}
 }
 
-// TestMissingBodyHasLength has a server that, like several real ones, requires a Content-Length in a POST.
+// TestMissingBodyHasLength uses a server that, like several real ones, requires a Content-Length in a POST.
 func TestMissingBodyHasLength(t *testing.T) {
 	for transport, newTransport := range transports {
 		t.Run(transport, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestTimeoutIsExact(t *testing.T) {
 	})
 }
 
-// TestAddrsInTurn has two servers and one connection per request.
+// TestAddrsInTurn uses two servers and one connection per request.
 func TestAddrsInTurn(t *testing.T) {
 	for name, newTransport := range transports {
 		t.Run(name, func(t *testing.T) {
