@@ -240,7 +240,7 @@ type chooser struct {
 	n         int64
 }
 
-// choose sets which connections are to the standby, and numbers the next one 1.
+// choose sets which connections are to the standby, and restarts their numbers at 1.
 func (c *chooser) choose(toStandby func(n int64) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

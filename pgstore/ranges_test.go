@@ -44,7 +44,7 @@ func TestRanges(t *testing.T) {
 	})
 }
 
-// idAfter does what the query of countBatch does.
+// idAfter simulates the query of countBatch.
 func idAfter(ids []int64, from, offset int64) *int64 {
 	i, _ := slices.BinarySearch(ids, from)
 	if i += int(offset); i < len(ids) {
@@ -64,7 +64,7 @@ func TestRangesBeginSmall(t *testing.T) {
 	require.Equal(t, []int64{1_000, 2_000, 4_000, 8_000, 16_000, 25_000, 25_000, 19_000}, widths)
 }
 
-// Reading all users may take as long as reading each span, and for the longest timeout there is.
+// The timeout for reading all users is RetryTimeout for each span, without overflow for the longest RetryTimeout.
 func TestReadTimeout(t *testing.T) {
 	for name, test := range map[string]struct{ retry, want time.Duration }{
 		"a minute": {time.Minute, 3 * time.Minute},
@@ -75,7 +75,7 @@ func TestReadTimeout(t *testing.T) {
 	}
 }
 
-// Ranges become smaller, but not smaller than the first one.
+// Ranges shrink at most to the size of the first one.
 func TestRangesShrink(t *testing.T) {
 	for _, test := range []struct {
 		size, want int64

@@ -67,7 +67,7 @@ func TestUnsharedServerIsWarned(t *testing.T) {
 	assert.Empty(t, warnings(), "the server has stopped")
 }
 
-// The longest interval there is keeps all engines going.
+// Engines work with the longest possible interval.
 func TestLongestSharedInterval(t *testing.T) {
 	state, _ := sharedUsers(t)
 	start(t, state, "a")
@@ -78,7 +78,7 @@ func TestLongestSharedInterval(t *testing.T) {
 	assert.True(t, status.NextTick.After(time.Now()), "%v", status.NextTick)
 }
 
-// More users than an array of PostgreSQL can hold are a limit like any other.
+// A limit above the size of an array in PostgreSQL works.
 func TestLargeSharedLimit(t *testing.T) {
 	state, pool := sharedUsers(t)
 	execSQL(t, pool, "UPDATE users_state SET min_number = 98")
