@@ -24,8 +24,8 @@ failed                       requests without a complete response: failed=0 or f
 errors                       failed requests and non-2xx responses: errors<0.1%
 non2xx length aborted violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
-errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a clause
-has old, the old runs must pass the added clause, too.
+errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a
+clause has old, the old runs must pass the added clause, too.
 A clause without samples fails.`
 
 // MaxErrorShare is the share of errors, 0 to 1, at which checks fail by default.
