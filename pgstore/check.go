@@ -22,8 +22,8 @@ import (
 //     and UPDATE the table, and row-level security does not apply to the role;
 //   - id is a bigint, integer or smallint, and NOT NULL, with a primary key or unique index on it alone;
 //   - points is an integer, bigint or smallint, within 0..100, and its CHECK constraints allow each of these numbers;
-//   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC, and
-//     none is infinite;
+//   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC,
+//     within the years 1 to 9999;
 //   - points and updated_at are not generated columns, no rule replaces updates, and PostgreSQL accepts the statement
 //     of an update: if the table belongs to a publication, it has a replica identity.
 //
@@ -214,7 +214,8 @@ func (s *Store) checkConstraints(ctx context.Context, q querier, t *table) error
 	return nil
 }
 
-// checkValues looks for points that are out of range, and for timestamps that are infinite, which Go cannot represent.
+// checkValues looks for points that are out of range, and for timestamps outside of the years 1 to 9999, which RFC 3339
+// and therefore JSON cannot represent. Reads fail if one is infinite or later than the year 294246.
 func checkValues(ctx context.Context, q querier, t *table) error {
 	var checked bool
 	err := q.QueryRow(ctx, `
@@ -227,16 +228,18 @@ func checkValues(ctx context.Context, q querier, t *table) error {
 	if err != nil || checked && ours {
 		return err
 	}
-	wrong := "NOT isfinite(inserted_at) OR NOT isfinite(updated_at)"
+	const fit = " BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'"
+	wrong := "inserted_at NOT" + fit + " OR updated_at NOT" + fit
 	if !checked {
 		wrong += fmt.Sprintf(" OR points NOT BETWEEN 0 AND %d", points.MaxPoints)
 	}
 	var id, p *int64
 	var column, value string
-	err = q.QueryRow(ctx, "SELECT id::bigint, points::bigint,"+
-		" CASE WHEN isfinite(inserted_at) THEN 'updated_at' ELSE 'inserted_at' END,"+
-		" CASE WHEN isfinite(inserted_at) THEN updated_at::text ELSE inserted_at::text END"+
-		" FROM "+t.qualified+" WHERE "+wrong+" LIMIT 1").Scan(&id, &p, &column, &value)
+	var finite bool
+	err = q.QueryRow(ctx, "SELECT id::bigint, points::bigint, column_name, value::text, isfinite(value) FROM "+t.qualified+
+		", LATERAL (SELECT CASE WHEN inserted_at"+fit+" THEN 'updated_at' ELSE 'inserted_at' END,"+
+		" CASE WHEN inserted_at"+fit+" THEN updated_at ELSE inserted_at END) AS wrong (column_name, value)"+
+		" WHERE "+wrong+" LIMIT 1").Scan(&id, &p, &column, &value, &finite)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil
@@ -244,6 +247,8 @@ func checkValues(ctx context.Context, q querier, t *table) error {
 		return err
 	case p != nil && (*p < 0 || *p > points.MaxPoints):
 		return fmt.Errorf("column points must be within 0..%d: user %d has %d", points.MaxPoints, *id, *p)
+	case finite:
+		return fmt.Errorf("column %s must be within the years 1 to 9999, as in RFC 3339: user %d has %s", column, *id, value)
 	}
 	return fmt.Errorf("column %s must be finite: user %d has %s", column, *id, value)
 }

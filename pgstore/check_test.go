@@ -60,6 +60,8 @@ func TestCheck(t *testing.T) {
 		"a constraint's index": {"CREATE TABLE users (points int, CONSTRAINT u UNIQUE (id, points), " + good + ")", "", "ALTER TABLE users DROP CONSTRAINT u"},
 		"partitioned index":    {"CREATE TABLE users (points int, " + good + ") PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users DEFAULT; CREATE INDEX i ON users (points)", "", "DROP INDEX i"},
 		"index on another":     {"CREATE TABLE users (points int, " + good + "); CREATE INDEX i ON users (inserted_at)", "", ""},
+		"a far year":           {"CREATE TABLE users (points int, id bigint PRIMARY KEY, inserted_at timestamp NOT NULL, updated_at timestamp NOT NULL); INSERT INTO users VALUES (1, 7, '294276-12-31', now())", "column inserted_at must be within the years 1 to 9999, as in RFC 3339: user 7 has 294276-12-31 00:00:00", ""},
+		"before year 1":        {"CREATE TABLE users (points int, id bigint PRIMARY KEY, inserted_at timestamp NOT NULL, updated_at timestamp NOT NULL); INSERT INTO users VALUES (1, 7, now(), '0044-03-15 BC')", "column updated_at must be within the years 1 to 9999, as in RFC 3339: user 7 has 0044-03-15 00:00:00 BC", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pool := pgtest.Pool(t)
