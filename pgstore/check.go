@@ -21,9 +21,11 @@ import (
 //   - it is an ordinary or a partitioned table and not temporary, the database is not read-only, the role may SELECT
 //     and UPDATE the table, and row-level security does not apply to the role;
 //   - id is a bigint, integer or smallint, and NOT NULL, with a primary key or unique index on it alone;
-//   - points is an integer, bigint or smallint, within 0..100, and its CHECK constraints allow each of these numbers;
+//   - points is an integer, bigint or smallint, within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC,
 //     within the years 1 to 9999;
+//   - CHECK constraints, foreign keys, generated columns and expressions of indexes allow each of the points 0..100,
+//     and the current time as updated_at;
 //   - points and updated_at are not generated columns, no rule replaces updates, and PostgreSQL accepts the statement
 //     of an update: if the table belongs to a publication, it has a replica identity.
 //
@@ -31,12 +33,14 @@ import (
 // and that it answers; it changes nothing.
 //
 // The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
-// logged as a warning: indexes that prevent heap-only updates, and triggers, rules and CHECK constraints whose effect
-// the catalog does not show. Without Config.Shared, Check also warns if other servers share the state of the table.
-// Each warning says what to do. Other columns and indexes do not matter.
+// logged as a warning: indexes that prevent heap-only updates, foreign keys on points or updated_at, and triggers,
+// rules and constraints whose effect the catalog does not show, such as those on points and other columns. Without
+// Config.Shared, Check also warns if other servers share the state of the table. Each warning says what to do. Other
+// columns and indexes do not matter.
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
-// and no timestamps if Migrate created the table.
+// and no timestamps if Migrate created the table. It also reads it for each constraint on updated_at and other columns,
+// and for each that is NOT VALID.
 func (s *Store) Check(ctx context.Context) error {
 	err := s.withConn(ctx, func(conn *pgx.Conn) error {
 		t, err := lookUp(ctx, conn, s.configured)
@@ -63,8 +67,8 @@ func (s *Store) Check(ctx context.Context) error {
 // check checks a table that has been looked up.
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	for _, check := range []func(context.Context, querier, *table) error{
-		checkWritable, checkTable, checkColumns, checkKey, s.checkConstraints, checkValues, checkRules, s.checkUpdate,
-		s.warnTriggers, s.warnIndexes,
+		checkWritable, checkTable, checkColumns, checkKey, s.checkConditions, checkValues, checkRules, s.checkUpdate,
+		s.warnTriggers, s.warnIndexes, s.warnReferences,
 	} {
 		if err := check(ctx, q, t); err != nil {
 			return err
@@ -164,51 +168,6 @@ func checkColumns(ctx context.Context, q querier, t *table) error {
 		case want.updated && columns[i].Generated:
 			return fmt.Errorf("column %s must not be a generated column, because updates set it: "+
 				"ALTER TABLE ... ALTER %s DROP EXPRESSION", want.name, want.name)
-		}
-	}
-	return nil
-}
-
-// checkConstraints returns an error if a CHECK constraint on points forbids one of the numbers 0..100. It warns of
-// those that look at other columns as well.
-func (s *Store) checkConstraints(ctx context.Context, q querier, t *table) error {
-	type constraint struct {
-		Name, Relation, Expression, Type string
-		Others                           bool
-	}
-	rows, err := q.Query(ctx, `
-		SELECT conname::text, conrelid::regclass::text, pg_get_expr(conbin, conrelid), atttypid::regtype::text,
-			cardinality(conkey) > 1
-		FROM pg_constraint AS c JOIN pg_attribute ON attrelid = conrelid AND attname = 'points' AND attnum = ANY (conkey)
-		WHERE conrelid IN `+relations+` AND contype = 'c'
-			AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
-		ORDER BY 1, 2`, int64(t.oid))
-	if err != nil {
-		return err
-	}
-	constraints, err := pgx.CollectRows(rows, pgx.RowToStructByPos[constraint])
-	if err != nil {
-		return err
-	}
-	for _, c := range constraints {
-		if c.Others {
-			s.warn(ctx, t, fmt.Sprintf("constraint %s of %s is on points and other columns: an update fails if it gives a "+
-				"user points in 0..%d that the constraint forbids", c.Name, c.Relation, points.MaxPoints))
-			continue
-		}
-		var forbidden *int
-		err := rolledBack(ctx, q, func(tx pgx.Tx) error { // the expression may call a function that writes
-			return tx.QueryRow(ctx, fmt.Sprintf("SELECT min(points) FROM (SELECT number::%s AS points"+
-				" FROM generate_series(0, %d) AS number) AS allowed WHERE NOT (%s)", c.Type, points.MaxPoints, c.Expression)).
-				Scan(&forbidden)
-		})
-		if err != nil {
-			return fmt.Errorf("constraint %s of %s must allow all points in 0..%d: %w",
-				c.Name, c.Relation, points.MaxPoints, err)
-		}
-		if forbidden != nil {
-			return fmt.Errorf("constraint %s of %s must allow all points in 0..%d: it forbids %d",
-				c.Name, c.Relation, points.MaxPoints, *forbidden)
 		}
 	}
 	return nil
@@ -317,6 +276,15 @@ func (s *Store) warnTriggers(ctx context.Context, q querier, t *table) error {
 	}
 	return err
 }
+
+// updatedColumns are the columns that updates change: points, updated_at, and generated columns computed from them.
+const updatedColumns = `
+	SELECT attrelid, attnum FROM pg_attribute WHERE attrelid IN ` + relations + `
+		AND attname IN ('points', 'updated_at')
+	UNION SELECT adrelid, adnum FROM pg_attrdef JOIN pg_depend ON classid = 'pg_attrdef'::regclass
+			AND objid = pg_attrdef.oid AND refobjid = adrelid
+		JOIN pg_attribute AS source ON source.attrelid = adrelid AND source.attnum = refobjsubid
+		WHERE adrelid IN ` + relations + ` AND source.attname IN ('points', 'updated_at')`
 
 // warnIndexes warns of indexes that contain points or updated_at. Such an index gets a new entry for each user at each
 // update. Since PostgreSQL 16, BRIN indexes do not.
