@@ -25,7 +25,7 @@ import (
 //   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC,
 //     within the years 1 to 9999;
 //   - CHECK constraints, foreign keys, generated columns and expressions of indexes allow each of the points 0..100,
-//     and the current time as updated_at;
+//     and the current time as updated_at, and no index is unique on these two alone;
 //   - points and updated_at are not generated columns, no rule replaces updates, and PostgreSQL accepts the statement
 //     of an update: if the table belongs to a publication, it has a replica identity.
 //
@@ -68,7 +68,7 @@ func (s *Store) Check(ctx context.Context) error {
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	for _, check := range []func(context.Context, querier, *table) error{
 		checkWritable, checkTable, checkColumns, checkKey, s.checkConditions, checkValues, checkRules, s.checkUpdate,
-		s.warnTriggers, s.warnIndexes, s.warnReferences,
+		s.warnTriggers, s.checkIndexes, s.warnReferences,
 	} {
 		if err := check(ctx, q, t); err != nil {
 			return err
@@ -260,19 +260,30 @@ func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	return fmt.Errorf("updates of it fail: %w%s", err, hint)
 }
 
-// warnTriggers warns of triggers and rules that run for each user of an update.
+// warnTriggers warns of triggers and rules that run at each update.
 func (s *Store) warnTriggers(ctx context.Context, q querier, t *table) error {
-	rows, err := q.Query(ctx, "SELECT 'trigger ' || tgname FROM ("+updateTriggers+ // of type ROW
-		` AND tgtype & 1 <> 0 AND (tgattr::text = '' OR EXISTS (SELECT FROM pg_attribute
-			WHERE attrelid = tgrelid AND attnum = ANY (tgattr) AND attname IN ('points', 'updated_at')))) AS triggers
-		UNION ALL SELECT 'rule ' || rulename FROM (`+updateRules+`) AS rules ORDER BY 1`, int64(t.oid))
+	const ofUpdated = " AND (tgattr::text = '' OR EXISTS (SELECT FROM (" + updatedColumns + ") AS updated" +
+		" WHERE attrelid = tgrelid AND attnum = ANY (tgattr)))"
+	rows, err := q.Query(ctx, "SELECT 'trigger ' || tgname, true FROM ("+updateTriggers+ofUpdated+
+		` AND tgtype & 1 <> 0) AS of_rows -- TRIGGER_TYPE_ROW
+		UNION SELECT 'trigger ' || tgname, false FROM (`+updateTriggers+ofUpdated+
+		` AND tgtype & 1 = 0 AND tgrelid = $1::bigint::oid) AS of_statements
+		UNION SELECT 'rule ' || rulename, true FROM (`+updateRules+`) AS rules ORDER BY 1`, int64(t.oid))
 	if err != nil {
 		return err
 	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	for _, name := range slices.Compact(names) {
-		s.warn(ctx, t, name+" runs for each user at each update, which makes updates slow; they fail if it skips a user "+
-			"or keeps its points: drop it unless you need it")
+	type trigger struct {
+		Name string
+		Row  bool
+	}
+	triggers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[trigger])
+	for _, trigger := range triggers {
+		effect := " runs for each batch of each update; updates fail if it raises an error"
+		if trigger.Row {
+			effect = " runs for each user at each update, which makes updates slow; they fail if it raises an error, skips a " +
+				"user or keeps its points"
+		}
+		s.warn(ctx, t, trigger.Name+effect+": drop it unless you need it")
 	}
 	return err
 }
@@ -286,28 +297,54 @@ const updatedColumns = `
 		JOIN pg_attribute AS source ON source.attrelid = adrelid AND source.attnum = refobjsubid
 		WHERE adrelid IN ` + relations + ` AND source.attname IN ('points', 'updated_at')`
 
-// warnIndexes warns of indexes that contain points or updated_at. Such an index gets a new entry for each user at each
-// update. Since PostgreSQL 16, BRIN indexes do not.
-func (s *Store) warnIndexes(ctx context.Context, q querier, t *table) error {
+// checkIndexes returns an error if an index is unique on points or updated_at alone: an update gives several users the
+// same. It warns of the other indexes that contain points, updated_at or a column computed from them. Such an index
+// gets a new entry for each user at each update. Since PostgreSQL 16, BRIN indexes do not.
+func (s *Store) checkIndexes(ctx context.Context, q querier, t *table) error {
 	rows, err := q.Query(ctx, `
-		SELECT i.indexrelid::regclass::text, CASE WHEN conname IS NULL THEN 'DROP INDEX ' || i.indexrelid::regclass
-			ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, conname) END
-		FROM pg_index AS i JOIN pg_class ON pg_class.oid = i.indexrelid AND NOT relispartition JOIN pg_am ON pg_am.oid = relam
-			LEFT JOIN pg_constraint ON conindid = i.indexrelid AND conrelid = i.indrelid AND contype IN ('p', 'u', 'x')
-		WHERE i.indrelid IN `+relations+`
-			AND NOT (amname = 'brin' AND current_setting('server_version_num')::int >= 160000)
-			AND EXISTS (SELECT FROM pg_attribute WHERE attrelid = i.indrelid AND attname IN ('points', 'updated_at')
-				AND (attnum = ANY (i.indkey) OR EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass
-					AND objid = i.indexrelid AND refobjid = i.indrelid AND refobjsubid = attnum)))
-		ORDER BY 1`, int64(t.oid))
+		WITH updated AS (`+updatedColumns+`), indexes AS (
+			SELECT indexrelid, indrelid, indisunique, indisexclusion, indpred, conname, row_used,
+				indkey::int2[] || columns AS all_columns,
+				(indkey::int2[])[0:indnkeyatts - 1] || CASE WHEN indexprs IS NOT NULL THEN columns END AS key_columns
+			FROM pg_index AS i JOIN pg_class ON pg_class.oid = indexrelid AND (NOT relispartition OR indrelid = $1::bigint::oid)
+				JOIN pg_am ON pg_am.oid = relam
+				LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x'),
+				concat(indexprs, indpred) AS expressions, LATERAL (SELECT expressions ~ ':varattno 0 ') AS whole (row_used),
+				LATERAL (SELECT ARRAY(SELECT refobjsubid::int2 FROM pg_depend WHERE classid = 'pg_class'::regclass
+					AND objid = indexrelid AND refobjid = indrelid)) AS used (columns)
+			WHERE indrelid IN `+relations+`
+				AND NOT (amname = 'brin' AND current_setting('server_version_num')::int >= 160000)
+		)
+		SELECT indexrelid::regclass::text, CASE WHEN conname IS NULL THEN 'DROP INDEX ' || indexrelid::regclass
+				ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', indrelid::regclass, conname) END,
+			(indisunique OR indisexclusion) AND (key_updated OR row_used) AND (indisexclusion OR NOT EXISTS (
+				SELECT FROM pg_attribute WHERE attrelid = indrelid AND attname = 'id' AND attnum = ANY (key_columns))),
+			indpred IS NULL AND NOT row_used AND NOT EXISTS (SELECT FROM unnest(key_columns) AS used
+				WHERE used <> 0 AND used NOT IN (SELECT attnum FROM updated WHERE attrelid = indrelid))
+		FROM indexes, LATERAL (SELECT coalesce(bool_or(attnum = ANY (key_columns)), false),
+				coalesce(bool_or(attnum = ANY (all_columns)), false)
+			FROM updated WHERE attrelid = indrelid) AS uses (key_updated, updated)
+		WHERE uses.updated OR row_used ORDER BY 1`, int64(t.oid))
 	if err != nil {
 		return err
 	}
-	type index struct{ Name, Drop string }
+	type index struct {
+		Name, Drop    string
+		Clash, Always bool // whether two users may be equal, and whether they are in each update
+	}
 	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[index])
 	for _, i := range indexes {
-		s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so no update is heap-only: updates take about "+
-			"five times as long and write three times the WAL: %s", i.Name, i.Drop))
+		const slow = "no update is heap-only: updates take about five times as long and write three times the WAL: "
+		switch {
+		case i.Clash && i.Always:
+			return fmt.Errorf("index %s must not be unique on points or updated_at alone, because an update gives several "+
+				"users the same value: %s", i.Name, i.Drop)
+		case i.Clash:
+			s.warn(ctx, t, fmt.Sprintf("index %s is unique on points or updated_at without id: an update fails if it makes two "+
+				"users equal, and %s%s", i.Name, slow, i.Drop))
+		default:
+			s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so %s%s", i.Name, slow, i.Drop))
+		}
 	}
 	return err
 }

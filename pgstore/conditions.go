@@ -195,7 +195,7 @@ func (s *Store) checkCondition(
 ) error {
 	switch {
 	case c.Index && (c.others || !c.points && !c.updatedAt):
-		return nil // warnIndexes warns of it
+		return nil // checkIndexes warns of it
 	case c.WholeRow, c.points && c.others:
 		s.warn(ctx, t, fmt.Sprintf("%s is on points and other columns: an update fails if it gives a user points in 0..%d "+
 			"that it forbids: make sure that it allows each of them for each user", c.Name, points.MaxPoints))
