@@ -46,7 +46,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 	if err != nil || !u.verify && n > 0 && uint64(n)-1 >= width {
 		return n, err
 	}
-	more, err := u.updateRest(ctx, low, high, u.verify)
+	more, err := u.updateStaleRange(ctx, low, high, u.verify)
 	return n + more, err
 }
 
@@ -102,9 +102,9 @@ func identityError(err error) error {
 	return err
 }
 
-// stale returns a WHERE clause, with its arguments, for the users with ids low..high that do not have their new points.
-// Without verify it excludes users whose updated_at is the time of the update. With verify it does not: a trigger could
-// set updated_at and keep the points.
+// stale returns a WHERE clause, with its arguments, for the stale users with ids low..high: those without their new
+// points. Without verify it excludes users whose updated_at is the time of the update. With verify it does not: a
+// trigger could set updated_at and keep the points.
 func (u *update) stale(low, high int64, verify bool) (condition string, args []any) {
 	condition = " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
 	if verify {
@@ -113,10 +113,10 @@ func (u *update) stale(low, high int64, verify bool) (condition string, args []a
 	return condition + " AND updated_at <> $4", []any{u.key, low, high, u.at}
 }
 
-// updateRest looks for users with ids low..high that do not have their new points. There are two reasons. Users were
-// inserted into gaps between the ids, or their ids changed: they get their points. Or the database made the update skip
-// users: that is an error. Without verify, users whose updated_at is the time of the update count as updated.
-func (u *update) updateRest(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
+// updateStaleRange looks for stale users with ids low..high. If they were inserted into gaps between the ids, or their
+// ids changed, they get their points. If the database made the update skip them, that is an error. Without verify,
+// users whose updated_at is the time of the update count as updated.
+func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
 	stale, args := u.stale(low, high, verify)
 	count := "SELECT count(*) FROM " + u.table.qualified + stale
 	var left int64

@@ -9,7 +9,8 @@ import (
 )
 
 // retry calls do until it succeeds, fails with a permanent error, or RetryTimeout has passed. No attempt takes longer
-// than RetryTimeout either: the other end of its connection may have vanished. Its error says what do waited for.
+// than RetryTimeout either: the other end of its connection may have vanished. If do waited for another session, the
+// error names it.
 func retry[T any](ctx context.Context, l *lease, do func(context.Context) (T, error)) (T, error) {
 	return retryFor(ctx, l, l.cfg.RetryTimeout, isRetryable, do)
 }
@@ -27,7 +28,7 @@ func retryFor[T any](
 	result, err := backoff.Retry(ctx, func() (T, error) {
 		attempt, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		waits.forget()
+		waits.startAttempt()
 		result, err := do(attempt)
 		err = waits.explain(err, true)
 		if err != nil && (ctx.Err() != nil || !isRetryable(err)) {

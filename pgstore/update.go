@@ -63,7 +63,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		lease:  l,
 		key:    int64(key), //nolint:gosec // the same bits
 		total:  b.estimate,
-		verify: b.interfered,
+		verify: b.hasTriggers,
 		ranges: ranges{next: *b.first, last: *b.last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
 	workers, working := errgroup.WithContext(ctx)
@@ -82,7 +82,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		panic(p.Error()) // the caller of UpdateAll can recover it
 	}
 	if err == nil {
-		err = u.updateMissed(ctx)
+		err = u.updateStale(ctx)
 	}
 	if err == nil {
 		points.ReportProgress(ctx, u.users, u.users)
@@ -102,7 +102,7 @@ func (p *panicError) Error() string { return fmt.Sprintf("%v\n\n%s", p.value, p.
 type bounds struct {
 	first, last *int64 // lowest and highest id, nil if there are no users
 	estimate    int64  // number of users, by PostgreSQL's statistics
-	interfered  bool   // triggers or rules may interfere with updates
+	hasTriggers bool   // or rules, which may make updates skip users
 }
 
 func (l *lease) idBounds(ctx context.Context) (b bounds, err error) {
@@ -119,7 +119,7 @@ func (l *lease) idBounds(ctx context.Context) (b bounds, err error) {
 			return err
 		}
 		err = tx.QueryRow(ctx, "SELECT EXISTS ("+updateTriggers+" UNION ALL "+updateRules+")", int64(t.oid)).
-			Scan(&b.interfered)
+			Scan(&b.hasTriggers)
 		if err != nil {
 			return err
 		}
@@ -138,7 +138,7 @@ type update struct {
 	*lease
 	key    int64
 	total  int64 // estimated number of users
-	verify bool  // look at the points after each batch, because triggers or rules may interfere
+	verify bool  // look at the points after each batch, because triggers or rules may make it skip users
 
 	mu     sync.Mutex
 	users  int64 // updated so far
@@ -154,7 +154,7 @@ func (u *update) work(ctx context.Context) error {
 		if err != nil || !ok {
 			return err
 		}
-		n, err := u.inPieces(ctx, low, high, u.updateRange)
+		n, err := u.inHalves(ctx, low, high, u.updateRange)
 		if err != nil {
 			return err
 		}

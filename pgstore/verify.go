@@ -16,21 +16,21 @@ const batchesPerSpan = 40
 // An idRange is the ids low..high.
 type idRange struct{ low, high int64 }
 
-// updateMissed reads the points of all users after the last batch, and updates the users that no batch has reached:
-// their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the update. For
-// a million users it takes about 5% of the time of the batches. It also detects a trigger that was created during the
-// update and makes batches skip users.
+// updateStale reads the points of all users after the last batch, and updates the stale users, which no batch has
+// reached: their id was changed to one that a batch had passed, or to one outside of the bounds at the start of the
+// update. For a million users it takes about 5% of the time of the batches. It also detects a trigger that was created
+// during the update and makes batches skip users.
 //
-// Reads in several snapshots could each miss a user whose id changes. So one snapshot shows whether any user is missed,
+// Reads in several snapshots could each miss a user whose id changes. So one snapshot shows whether any user is stale,
 // and if so, one statement updates the last ones.
-func (u *update) updateMissed(ctx context.Context) error {
-	ranges, err := u.rangesWithMissed(ctx)
+func (u *update) updateStale(ctx context.Context) error {
+	ranges, err := u.staleRanges(ctx)
 	if err != nil || len(ranges) == 0 {
 		return err
 	}
 	for _, r := range ranges {
-		n, err := u.inPieces(ctx, r.low, r.high, func(ctx context.Context, low, high int64) (int64, error) {
-			return u.updateRest(ctx, low, high, true)
+		n, err := u.inHalves(ctx, r.low, r.high, func(ctx context.Context, low, high int64) (int64, error) {
+			return u.updateStaleRange(ctx, low, high, true)
 		})
 		u.users += n
 		if err != nil {
@@ -42,7 +42,7 @@ func (u *update) updateMissed(ctx context.Context) error {
 	return err
 }
 
-// updateMoved updates the users that were missed because their ids changed, wherever their ids move meanwhile: if
+// updateMoved updates the users that are stale because their ids changed, wherever their ids move meanwhile: if
 // another transaction changes a user, PostgreSQL waits for it and looks at the latest version. A user whose updated_at
 // is the time of the update has been updated, perhaps under another id, on which the points depend.
 func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
@@ -67,8 +67,8 @@ func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// rangesWithMissed returns the ranges of ids that have stale users, all in one snapshot.
-func (u *update) rangesWithMissed(ctx context.Context) ([]idRange, error) {
+// staleRanges returns the ranges of ids that have stale users, all in one snapshot.
+func (u *update) staleRanges(ctx context.Context) ([]idRange, error) {
 	return retryFor(ctx, u.lease, u.readTimeout(), isRetryable, func(ctx context.Context) (ranges []idRange, err error) {
 		err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
@@ -78,13 +78,13 @@ func (u *update) rangesWithMissed(ctx context.Context) ([]idRange, error) {
 				return err
 			}
 			for _, r := range u.allIDs() {
-				var missed bool
+				var found bool
 				stale, args := u.stale(r.low, r.high, true)
-				err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM "+u.table.qualified+stale, args...).Scan(&missed)
+				err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM "+u.table.qualified+stale, args...).Scan(&found)
 				if err != nil {
 					return err
 				}
-				if missed {
+				if found {
 					ranges = append(ranges, r)
 				}
 			}
@@ -116,9 +116,9 @@ func (u *update) allIDs() []idRange {
 	return ranges
 }
 
-// inPieces calls do with the range low..high, and with halves of it if that is too large. It retries temporary errors.
+// inHalves calls do with the range low..high, and with halves of it if that is too large. It retries temporary errors.
 // It returns the sum of the results.
-func (u *update) inPieces(
+func (u *update) inHalves(
 	ctx context.Context, low, high int64, do func(ctx context.Context, low, high int64) (int64, error),
 ) (int64, error) {
 	divisible := func(err error) bool { return low < high && isTooLarge(err) }
@@ -134,11 +134,11 @@ func (u *update) inPieces(
 		u.shrinkBatches(low, high)
 	}
 	middle := low + int64((uint64(high)-uint64(low))/2) //nolint:gosec // half of the distance
-	lower, err := u.inPieces(ctx, low, middle, do)
+	lower, err := u.inHalves(ctx, low, middle, do)
 	if err != nil {
 		return lower, err
 	}
-	upper, err := u.inPieces(ctx, middle+1, high, do)
+	upper, err := u.inHalves(ctx, middle+1, high, do)
 	return lower + upper, err
 }
 

@@ -124,7 +124,7 @@ func (e *waitError) Unwrap() error { return e.err }
 type waitWatch struct {
 	mu     sync.Mutex
 	reason string // "" if none was seen to wait
-	recent bool   // seen since forget was called
+	recent bool   // seen during the present attempt
 }
 
 // watchTable watches what the statements on the table wait for, until stop is called.
@@ -143,14 +143,13 @@ func (w *waitWatch) record(reason string) {
 	}
 }
 
-// forget begins an attempt.
-func (w *waitWatch) forget() {
+func (w *waitWatch) startAttempt() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.recent = false
 }
 
-// explain adds to an error what the attempt waited for; if not recent, what any attempt did.
+// explain adds to an error what the present attempt waited for or, unless recent, what any attempt did.
 func (w *waitWatch) explain(err error, recent bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
