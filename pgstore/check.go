@@ -40,7 +40,7 @@ import (
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table. It also reads it for each constraint on updated_at and other columns,
-// and for each that is NOT VALID.
+// and for each that is NOT VALID or calls functions that are not immutable.
 func (s *Store) Check(ctx context.Context) error {
 	err := s.withConn(ctx, func(conn *pgx.Conn) error {
 		t, err := lookUp(ctx, conn, s.configured)

@@ -29,8 +29,9 @@ type condition struct {
 }
 
 // conditionsQuery returns the conditions of the table with oid $1 that an update may violate, except for generated
-// columns: those on columns that an update changes or on no column, and those that users may violate already (NOT
-// VALID). A partition's own ones are included, but not those that it inherits.
+// columns: those on columns that an update changes or on no column, and those that users may violate already, because
+// they are NOT VALID or call functions that are not immutable. A partition's own ones are included, but not those that
+// it inherits.
 const conditionsQuery = `
 	WITH updated AS (` + updatedColumns + `)
 	SELECT format('%s %I of %s', CASE contype WHEN 'c' THEN 'constraint' ELSE 'foreign key' END, conname,
@@ -49,7 +50,10 @@ const conditionsQuery = `
 			JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = key.f) AS columns (new, equal)
 	WHERE conrelid IN ` + relations + `
 		AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
-		AND (conkey IS NULL OR 0 = ANY (conkey) OR contype = 'c' AND NOT convalidated
+		AND (conkey IS NULL OR 0 = ANY (conkey)
+			OR contype = 'c' AND (NOT convalidated OR conbin::text ~ 'SQLVALUEFUNCTION' -- such as CURRENT_DATE
+				OR EXISTS (SELECT FROM regexp_matches(conbin::text, ':(?:op)?funcid (\d+)', 'g') AS called
+					JOIN pg_proc ON pg_proc.oid = called[1]::oid AND provolatile <> 'i'))
 			OR EXISTS (SELECT FROM updated WHERE attrelid = conrelid AND attnum = ANY (conkey)))
 		AND CASE contype
 			WHEN 'c' THEN conislocal OR conrelid = $1::bigint::oid
