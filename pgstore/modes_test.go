@@ -199,7 +199,7 @@ func callsOf(store *pgstore.Store) map[string]func(context.Context) error {
 		"Check":   store.Check,
 		"Count":   func(ctx context.Context) error { _, err := store.Count(ctx); return err },
 		"Seed":    func(ctx context.Context) error { return store.Seed(ctx, 100) },
-		"update":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 2); return err },
+		"update":  func(ctx context.Context) error { _, err := store.UpdateAll(ctx, 1); return err },
 		"read":    func(ctx context.Context) error { _, err := store.UsersAbove(ctx, -1, 2); return err },
 		"no user": func(ctx context.Context) error { _, err := store.UsersAbove(ctx, 99, 2); return err },
 	}
@@ -277,7 +277,7 @@ func testLoadBalancer(t *testing.T, pool, standby *pgxpool.Pool) {
 				refused++
 			}
 		}
-		assert.Positive(t, refused, name)
+		assert.True(t, refused > 0 || name == "update", name) // an update retries on another connection
 		assert.Zero(t, missed(t, pool, 1), name)
 	}
 	for range 20 {
@@ -300,7 +300,7 @@ func testLoadBalancer(t *testing.T, pool, standby *pgxpool.Pool) {
 }
 
 // testUpdateOverStandby makes updates that use a new connection for each transaction: one of them is to the standby, in
-// each update a later one. If an update fails, it has changed nothing, and from its first batch on it succeeds.
+// each update a later one. If an update fails, it has changed nothing, and once it has its lease it succeeds.
 func testUpdateOverStandby(t *testing.T, pool, standby *pgxpool.Pool) {
 	t.Helper()
 	balanced, toStandby := balance(t, pool, standby)
@@ -309,7 +309,7 @@ func testUpdateOverStandby(t *testing.T, pool, standby *pgxpool.Pool) {
 	require.NoError(t, err)
 	_, err = store.UpdateAll(t.Context(), 1)
 	require.NoError(t, err)
-	const before = 4 // the lookup, the lease, the wait for earlier batches, the bounds of the ids
+	const before = 2 // the lookup, the lease
 	key := uint64(1)
 	for chosen := int64(1); ; chosen++ {
 		toStandby.choose(func(n int64) bool { return n == chosen })
@@ -322,7 +322,7 @@ func testUpdateOverStandby(t *testing.T, pool, standby *pgxpool.Pool) {
 		}
 		require.Zero(t, missed(t, pool, key), "connection %d", chosen)
 		if n := toStandby.count(); n < chosen {
-			require.Greater(t, n, int64(before+4), "the update has four batches")
+			require.Greater(t, n, int64(before+6), "the wait for earlier batches, the bounds of the ids, four batches")
 			return
 		}
 	}
