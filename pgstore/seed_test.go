@@ -232,10 +232,12 @@ func TestSeedOwnTables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pool := pgtest.Pool(t)
 			execSQL(t, pool, create)
-			log := &logBuffer{}
-			store, err := pgstore.New(pool, pgstore.Config{Logger: log.logger()})
+			store, err := pgstore.New(pool, pgstore.Config{})
 			require.NoError(t, err)
 			require.NoError(t, store.Migrate(t.Context()))
+			log := &logBuffer{}
+			store, err = pgstore.New(pool, pgstore.Config{Logger: log.logger()})
+			require.NoError(t, err)
 			require.NoError(t, store.Seed(t.Context(), 100))
 			assert.Empty(t, log.String())
 			assertUsers(t, store, 100)
