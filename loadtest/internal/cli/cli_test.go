@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,13 +153,13 @@ func TestFailedChecks(t *testing.T) {
 }
 
 func TestOtherServer(t *testing.T) {
-	size := 0
+	var size atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		size++
-		if size > 1 {
+		n := size.Add(1)
+		if n > 1 {
 			w.WriteHeader(http.StatusTeapot)
 		}
-		fmt.Fprint(w, strings.Repeat("x", size))
+		fmt.Fprint(w, strings.Repeat("x", int(n)))
 	}))
 	defer server.Close()
 	out, _, code := call(t.Context(), "-q", "-n", "4", server.URL)
@@ -167,7 +168,7 @@ func TestOtherServer(t *testing.T) {
 	assert.Contains(t, out, "Length: 3 bodies differ in length from the first one.")
 	assert.NotContains(t, out, "Contract")
 
-	size = 0
+	size.Store(0)
 	out, _, code = call(t.Context(), "-q", "-n", "4", "-verify", server.URL)
 	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "1 response checked against PointsApp's contract, 1 violation.", "only the response with status 200 is checked")
@@ -196,9 +197,9 @@ func TestTimeLimit(t *testing.T) {
 
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	received := 0
+	var received atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) {
-		if received++; received == 10 {
+		if received.Add(1) == 10 {
 			cancel()
 		}
 	}))
@@ -265,9 +266,9 @@ func TestVersion(t *testing.T) {
 // TestRequestsAndDuration tests -n with hey's -z, and interrupts the run after more requests than that.
 func TestRequestsAndDuration(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
-	received := 0
+	var received atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if received++; received == 5 {
+		if received.Add(1) == 5 {
 			interrupt()
 		}
 	}))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,9 +137,9 @@ func TestDeadOldServer(t *testing.T) {
 
 // TestOneOldRunWithoutSuccess compares with a server that only works in its first run.
 func TestOneOldRunWithoutSuccess(t *testing.T) {
-	requests := 0
+	var requests atomic.Int64
 	old := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if requests++; requests > 10 {
+		if requests.Add(1) > 10 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
@@ -151,8 +152,8 @@ func TestOneOldRunWithoutSuccess(t *testing.T) {
 
 // TestDifferentSetups compares with a closed loop of 2 clients.
 func TestDifferentSetups(t *testing.T) {
-	received := 0
-	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received++ }))
+	var received atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
 	defer server.Close()
 	old := measured(t, "old.json", "-n", "20", "-c", "2", server.URL)
 	interrupted := filepath.Join(t.TempDir(), "interrupted.json")
@@ -171,12 +172,12 @@ func TestDifferentSetups(t *testing.T) {
 		"keep-alive": {[]string{"-n", "20", "-c", "2", "-k=false"}, "the old run has keep-alive, this one has no keep-alive"},
 		"transport":  {[]string{"-n", "20", "-c", "2", "-transport", "net/http"}, "the old run has transport http1, this one has transport net/http"},
 	} {
-		received = 0
+		received.Store(0)
 		args := append([]string{"-q", "-compare", old}, tt.args...)
 		_, errs, code := call(t.Context(), append(args, "-assert", "p99<=1000*old", server.URL)...)
 		assert.Equal(t, exitUsage, code, name)
 		assert.Equal(t, "loadtest: not comparable: "+tt.want+"\n", errs, name)
-		assert.Zero(t, received, name)
+		assert.Zero(t, received.Load(), name)
 		if name == "search" {
 			continue
 		}
@@ -235,10 +236,9 @@ func TestNoSuccessNamesOutcomes(t *testing.T) {
 		}
 		return http.StatusServiceUnavailable
 	}
-	requests := int64(0)
+	var requests atomic.Int64
 	two := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		requests++
-		w.WriteHeader(mixed(requests))
+		w.WriteHeader(mixed(requests.Add(1)))
 	}))
 	defer two.Close()
 	for want, args := range map[string][]string{

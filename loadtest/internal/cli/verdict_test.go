@@ -184,9 +184,9 @@ func TestFailingOldServer(t *testing.T) {
 		assert.Contains(t, out, nothing, name)
 	}
 
-	requests := 0
+	var requests atomic.Int64
 	flaky := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if requests++; requests%2 == 0 {
+		if requests.Add(1)%2 == 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
@@ -200,9 +200,9 @@ func TestFailingOldServer(t *testing.T) {
 
 // TestRPSCountsSuccesses uses a server whose first response is the only success.
 func TestRPSCountsSuccesses(t *testing.T) {
-	requests := 0
+	var requests atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if requests++; requests > 1 {
+		if requests.Add(1) > 1 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	}))
