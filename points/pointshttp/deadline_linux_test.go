@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A later deadline is applied only after the earlier one has passed, or if it must be exact.
+// A later deadline is applied only after the earlier one has passed, an earlier one only for a read or write; both are if
+// they must be exact.
 func TestLazyDeadline(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
@@ -37,32 +38,43 @@ func TestLazyDeadline(t *testing.T) {
 		require.NoError(t, d.set(at))
 	}
 
-	set(0)
-	requireApplied(0)
-	for _, deadline := range []time.Duration{5, 15, 0, 120, 0, 6, 16} {
+	for _, deadline := range []time.Duration{0, 5, 1, 15, 0, 120, 6} { // 1 is replaced before a read
 		set(deadline)
 	}
-	requireApplied(5)
+	requireApplied()
+	require.NoError(t, d.begin())
+	requireApplied(6)
+	set(16)
+	require.NoError(t, d.begin(), "a second one at the same time")
+	requireApplied()
+	set(3)
+	requireApplied(3)
+	d.end()
+	set(2)
+	requireApplied(2)
+	set(16)
 	assert.False(t, d.extend(io.EOF))
 	assert.False(t, d.extend(nil))
 	requireApplied()
 	assert.True(t, d.extend(os.ErrDeadlineExceeded))
 	requireApplied(16)
 	assert.False(t, d.extend(os.ErrDeadlineExceeded), "it has passed")
-	set(3)
-	requireApplied(3)
+	d.end()
+	set(4)
 	set(0)
+	require.NoError(t, d.begin())
+	requireApplied()
 	assert.True(t, d.extend(os.ErrDeadlineExceeded))
 	requireApplied(0)
+	d.end()
 
 	set(7)
 	set(8)
 	require.NoError(t, d.makeExact())
-	set(9)
-	set(0)
-	set(10)
-	set(11)
-	requireApplied(7, 8, 9, 0, 10, 11)
+	for _, deadline := range []time.Duration{9, 0, 10, 11} {
+		set(deadline)
+	}
+	requireApplied(8, 9, 0, 10, 11)
 }
 
 // pipe returns a connection as Serve accepts it, and its client.
@@ -133,6 +145,10 @@ func TestReplacedDeadline(t *testing.T) {
 			t.Parallel()
 			c, client := pipe(t)
 			setDeadlines(t, c, soon)
+			for _, d := range []*lazyDeadline{&c.readDeadline, &c.writeDeadline} {
+				require.NoError(t, d.begin()) // a short read or write
+				d.end()
+			}
 			setDeadlines(t, c, never)
 			transfer(t, c, client, time.After(3*soon))
 		})

@@ -115,6 +115,10 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	c.waiting.CompareAndSwap(true, false)
+	if err := c.readDeadline.begin(); err != nil {
+		return 0, err
+	}
+	defer c.readDeadline.end()
 	for {
 		n, err := c.TCPConn.Read(p)
 		if err == nil || !c.readDeadline.extend(err) {
@@ -127,6 +131,10 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 func (c *watchedConn) Write(p []byte) (int, error) { return writeResponse(c.write, p) }
 
 func (c *watchedConn) write(p []byte) (written int, err error) {
+	if err := c.writeDeadline.begin(); err != nil {
+		return 0, err
+	}
+	defer c.writeDeadline.end()
 	for {
 		n, err := c.TCPConn.Write(p[written:])
 		written += n
