@@ -252,6 +252,44 @@ func TestIgnoredHangup(t *testing.T) {
 	require.NoError(t, server.Wait())
 }
 
+// With the users in a database, the garbage collector runs less often, unless GOGC says how often.
+func TestGCPercent(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		environ []string
+		want    string
+	}{
+		"memory":         {nil, "100"},
+		"database":       {[]string{"DATABASE_URL=" + pgtest.URL(t)}, "400"},
+		"database, GOGC": {[]string{"DATABASE_URL=" + pgtest.URL(t), "GOGC=50"}, "50"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server, _ := command(t, []string{"-addr=127.0.0.1:0", "-users=10", "-update-on-start=false"}, test.environ...)
+			stderr, err := server.StderrPipe()
+			require.NoError(t, err)
+			require.NoError(t, server.Start())
+			log := bufio.NewReader(stderr)
+			var serving []string
+			for serving == nil {
+				line, err := log.ReadString('\n')
+				require.NoError(t, err)
+				serving = regexp.MustCompile(`msg=serving .*url=http://(\S+)/ `).FindStringSubmatch(line)
+			}
+			response, err := http.Get("http://" + serving[1] + "/metrics")
+			require.NoError(t, err)
+			defer response.Body.Close()
+			metrics, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			assert.Contains(t, string(metrics), "\ngo_gc_gogc_percent "+test.want+"\n")
+			require.NoError(t, server.Process.Signal(syscall.SIGTERM))
+			_, err = io.ReadAll(log)
+			require.NoError(t, err)
+			require.NoError(t, server.Wait())
+		})
+	}
+}
+
 // The server survives a log whose reader has closed it.
 func TestClosedLog(t *testing.T) {
 	t.Parallel()
