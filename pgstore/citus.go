@@ -166,6 +166,18 @@ func (s *shards) endBatch(t *table) []step {
 	return []step{{sql: "SELECT pg_advisory_xact_lock(" + commitLockKey(t) + ")"}}
 }
 
+// disableTimeouts makes Citus execute the SET LOCAL on each worker that the transaction uses.
+func (s *shards) disableTimeouts() []step {
+	return []step{{sql: `DO $$ BEGIN
+		SET LOCAL citus.propagate_set_commands = 'local';
+		SET LOCAL statement_timeout = 0;
+		SET LOCAL lock_timeout = 0;
+		IF current_setting('transaction_timeout', true) IS NOT NULL THEN -- since PostgreSQL 17
+			SET LOCAL transaction_timeout = 0;
+		END IF;
+	END $$`}}
+}
+
 // estimate returns the sum of the workers' statistics of the shards.
 func (s *shards) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
 	err = q.QueryRow(ctx, `

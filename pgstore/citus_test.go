@@ -138,6 +138,16 @@ func TestReadAfterShardSplit(t *testing.T) {
 	assert.Equal(t, 2, <-read)
 }
 
+// Timeouts of a worker's sessions do not end Seed. Citus disables them if this setting is on.
+func TestSeedDisablesTimeoutsOfWorkers(t *testing.T) {
+	store, pool := openAs(t, createStandInShards, pgstore.Config{}, nil)
+	execSQL(t, pool, `CREATE FUNCTION want_local() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF current_setting('citus.propagate_set_commands', true) IS DISTINCT FROM 'local' THEN RAISE 'not local'; END IF;
+			RETURN NULL; END $$;
+		CREATE TRIGGER want_local BEFORE INSERT ON users EXECUTE FUNCTION want_local()`)
+	require.NoError(t, store.Seed(t.Context(), 10))
+}
+
 // A table that Citus distributes under a running store has its new layout from the next update on.
 func TestDistributedLater(t *testing.T) {
 	setup := createStandInShards + "; UPDATE pg_catalog.pg_dist_partition SET partmethod = 'n'"

@@ -64,6 +64,12 @@ const disableStatementTimeouts = `
 	UNION ALL SELECT set_config('tcp_keepalives_interval', '5', true)
 	UNION ALL SELECT set_config('tcp_keepalives_count', '3', true)`
 
+// disableTimeouts executes sql, which disables timeouts of the transaction, and disables those of its statements on
+// other servers.
+func (t *table) disableTimeouts(ctx context.Context, tx pgx.Tx, sql string) error {
+	return execSteps(ctx, tx, append([]step{{sql: sql}}, t.layout.disableTimeouts()...))
+}
+
 // limitIdle ends the session if its transaction waits for the next statement for longer than $1 ms.
 const limitIdle = "SELECT set_config('idle_in_transaction_session_timeout', $1::integer::text, true)"
 

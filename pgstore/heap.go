@@ -46,6 +46,8 @@ func (heap) beginBatch() []step { return nil }
 
 func (heap) endBatch(*table) []step { return nil }
 
+func (heap) disableTimeouts() []step { return nil }
+
 func (heap) estimate(ctx context.Context, q querier, t *table) (n int64, err error) {
 	err = q.QueryRow(ctx, "SELECT reltuples::bigint FROM pg_class WHERE oid = $1::bigint::oid", int64(t.oid)).Scan(&n)
 	return n, err

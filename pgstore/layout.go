@@ -22,6 +22,9 @@ type layout interface {
 	beginBatch() []step
 	endBatch(t *table) []step
 
+	// disableTimeouts returns the steps that disable the timeouts of a transaction's statements on other servers.
+	disableTimeouts() []step
+
 	// estimate returns the number of users by PostgreSQL's statistics. It may be below the true number, even negative.
 	estimate(ctx context.Context, q querier, t *table) (int64, error)
 
