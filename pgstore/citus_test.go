@@ -148,6 +148,21 @@ func TestSeedDisablesTimeoutsOfWorkers(t *testing.T) {
 	require.NoError(t, store.Seed(t.Context(), 10))
 }
 
+// Reads of a table that Citus no longer distributes fail once at most.
+func TestUndistributedLater(t *testing.T) {
+	store, pool := openAs(t, createStandInShards, pgstore.Config{Workers: 1}, nil)
+	seedShards(t, store)
+	execSQL(t, pool, "DELETE FROM pg_catalog.pg_dist_partition")
+	execSQL(t, pool, `CREATE OR REPLACE FUNCTION pg_catalog.get_shard_id_for_distribution_column(regclass, anyelement)
+		RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+			RAISE 'relation is not distributed' USING ERRCODE = 'invalid_table_definition'; END $$`)
+	_, err := store.UsersAbove(t.Context(), 50, 2)
+	require.ErrorContains(t, err, "relation is not distributed")
+	users, err := store.UsersAbove(t.Context(), 50, 2)
+	require.NoError(t, err)
+	assert.Len(t, users, 2)
+}
+
 // A table that Citus distributes under a running store has its new layout from the next update on.
 func TestDistributedLater(t *testing.T) {
 	setup := createStandInShards + "; UPDATE pg_catalog.pg_dist_partition SET partmethod = 'n'"

@@ -94,10 +94,11 @@ func (t *table) isSharded() bool {
 	return sharded
 }
 
-// forgetIfGone makes the next use of the table look its name up again if err says that it is gone. It returns err.
+// forgetIfGone makes the next use of the table look its name up again if err says that it is gone, or that Citus does
+// not distribute it any longer. It returns err.
 func (s *Store) forgetIfGone(t *table, err error) error {
 	switch sqlState(err) {
-	case undefinedTable, undefinedFunction, invalidSchemaName:
+	case undefinedTable, undefinedFunction, invalidSchemaName, invalidTableDefinition:
 		s.resolved.CompareAndSwap(t, nil)
 	}
 	return err
