@@ -93,11 +93,16 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	} else if !acquired {
 		return false, errLocked
 	}
-	const exists = "SELECT EXISTS (SELECT 1 FROM %s), pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid"
 	var users, same bool
 	var size int64
 	look := func() error {
-		return tx.QueryRow(ctx, fmt.Sprintf(exists, t.qualified), int64(t.oid), t.qualified).Scan(&users, &size, &same)
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+")").Scan(&users)
+		if err != nil {
+			return err
+		}
+		// A statement of its own: one that reads the table may be evaluated by Citus on another server.
+		return tx.QueryRow(ctx, "SELECT pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid",
+			int64(t.oid), t.qualified).Scan(&size, &same)
 	}
 	if err := look(); err != nil || users {
 		return false, err
