@@ -136,6 +136,7 @@ func TestSharedAnswers(t *testing.T) {
 // Batches of several stores on one table have one order, without gaps or overlaps.
 func TestSharedOneOrderOfBatches(t *testing.T) {
 	first, pool := sharedUsers(t)
+	execSQL(t, pool, "UPDATE users_state SET min_number = 50") // not 100, which no user has more than
 	states := []points.SharedState{first, openShared(t, pool, pgstore.Config{Schema: "public"})}
 	const goroutines, calls = 4, 50
 	type batch struct{ previous, first, last time.Time }
