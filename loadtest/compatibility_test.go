@@ -96,9 +96,9 @@ func toolCommands() map[string][]toolCommand {
 				"(a ramp of the rate: the number of clients is constant)" + thresholds},
 			{command: "k6 run -s 10s:50,30s:50,10s:0 script.js", err: scripts + "-rate FROM:TO -duration 50s URL " +
 				"(a ramp of the rate: the number of clients is constant)" + thresholds},
-			{command: "k6 run --vus 10 -o json=out.json script.js", err: scripts + "-c 10 -json out.json URL" + thresholds},
-			{command: "k6 run --vus 10 --out csv=out.csv script.js", err: scripts + "-c 10 -g out.csv URL" + thresholds},
-			{command: "k6 run --vus 10 --out influxdb=http://localhost:8086/k6 script.js", err: scripts + "-c 10 -metrics ADDR URL " +
+			{command: "k6 run --vus 10 -o json=out.json script.js", err: scripts + "-c 10 -n 10 -json out.json URL" + thresholds},
+			{command: "k6 run --vus 10 --out csv=out.csv script.js", err: scripts + "-c 10 -n 10 -g out.csv URL" + thresholds},
+			{command: "k6 run --vus 10 --out influxdb=http://localhost:8086/k6 script.js", err: scripts + "-c 10 -n 10 -metrics ADDR URL " +
 				"(-metrics serves the state of the run for Prometheus; -json FILE writes all results)" + thresholds},
 			{command: "k6 run --quiet --summary-export=out.json -e HOST=x script.js", err: scripts + "-json out.json -q URL" + thresholds},
 			{command: "k6 run --insecure-skip-tls-verify -d 1m script.js", err: scripts + "-duration 1m -insecure URL" + thresholds},

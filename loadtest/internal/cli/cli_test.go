@@ -180,8 +180,8 @@ func TestReferenceServer(t *testing.T) {
 	require.Equal(t, exitOK, code, "%s%s", out, errs)
 	assert.Contains(t, out, "Concurrency Level:      100\n")
 	assert.Contains(t, out, "Contract: 1000 responses checked against PointsApp's contract, 0 violations.")
-	assert.Contains(t, out, " original  ")
-	assert.Regexp(t, `Not comparable, so without ratios: original: another machine, PostgreSQL; .*: this machine, users in memory`, out)
+	assert.Contains(t, out, " old: original  ")
+	assert.Regexp(t, `Not comparable, so without ratios: old run: another machine, PostgreSQL; new run: this machine, users in memory`, out)
 	assert.NotRegexp(t, `[0-9]x\n`, out)
 }
 

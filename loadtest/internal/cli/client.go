@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +64,8 @@ func (r *run) describe(m *misses) string {
 		reasons = append(reasons, report.Plural(r.unsent, "request", "requests")+" could not be sent")
 	}
 	if m.unreached {
-		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", 100*r.endedRate()/r.offeredRate()))
+		percent := math.Floor(1000*r.endedRate()/r.offeredRate()) / 10 // not 99% for 98.96%
+		reasons = append(reasons, fmt.Sprintf("reached %.1f%% of the offered rate", percent))
 	}
 	if m.noSuccess {
 		reasons = append(reasons, "no request succeeded")

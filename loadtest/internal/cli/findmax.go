@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
@@ -17,7 +19,17 @@ const (
 	maxWarmUp     = time.Second // of each step; not recorded
 	confirmFactor = 3           // length of the confirming step, relative to the others
 	minRequests   = 2           // of a step: at a low rate it takes longer than -duration
+
+	// maxConfirm limits the length of a confirming step that must be longer than confirmFactor says.
+	maxConfirm = 3 * time.Minute
+
+	// Errors at the limit in a confirming step, at least. If a step missed with errors, there must be more, so that a
+	// server with twice as many errors at any rate does not meet the SLO by chance.
+	errorsAtLimit, errorsAtLimitAfterErrors = 1, 15
 )
+
+// errTooFew means that a confirming step would have too few requests.
+var errTooFew = errors.New("too few requests")
 
 // A searchRun is the state of a search.
 type searchRun struct {
@@ -31,6 +43,7 @@ type searchRun struct {
 
 	failedSteps int     // consecutive last steps without a 2xx response, at rates up to succeeded
 	succeeded   float64 // highest rate with a 2xx response; 0 means none
+	hadErrors   bool    // a step missed and had errors
 	noSuccess   []*run  // the steps before the first one with a 2xx response
 }
 
@@ -47,8 +60,11 @@ func (c *command) findMax(ctx context.Context) error {
 		return stopped
 	}
 	s.report.Highest, s.report.ClientLimited = found.Highest, found.ClientLimited
-	if found.NoSuccess {
+	switch {
+	case found.NoSuccess:
 		s.report.Stopped = s.describeNoSuccess()
+	case errors.Is(stopped, errTooFew):
+		s.report.TooFew, stopped = s.describeTooFew(), nil
 	}
 	if stopped == nil {
 		c.printVerdict(&s.report)
@@ -95,7 +111,11 @@ func (s *searchRun) write(ctx context.Context, stopped error) (*report.Run, erro
 
 // step runs one step and prints its result.
 func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome, error) {
-	r, err := s.runStep(ctx, at)
+	duration, err := s.duration(at)
+	if err != nil {
+		return findmax.Missed, err
+	}
+	r, err := s.runStep(ctx, at, duration)
 	if err != nil {
 		return findmax.Missed, err
 	}
@@ -112,6 +132,7 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	}
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
+	s.hadErrors = s.hadErrors || !step.Met && step.Errors > 0
 	s.printStep(&step, r.summary.Latency)
 	if s.serverFailed(r, at) {
 		before := "some did at " + perSecond(s.succeeded)
@@ -174,14 +195,44 @@ func (s *searchRun) keep(r *run, at findmax.Step) {
 	}
 }
 
-// runStep runs one step of the search.
-func (c *command) runStep(ctx context.Context, at findmax.Step) (*run, error) {
-	constant := attack.Rate{From: float64(at.Rate), To: float64(at.Rate)}
-	duration, warmUp := c.cfg.Duration, min(c.cfg.Duration, maxWarmUp)
-	if at.Confirm {
-		duration *= confirmFactor
+// duration returns the length of a step without its warm-up.
+func (s *searchRun) duration(at findmax.Step) (time.Duration, error) {
+	if !at.Confirm {
+		return max(s.cfg.Duration, durationOf(minRequests, at.Rate)), nil
 	}
-	duration = max(duration, minRequests*time.Second/time.Duration(at.Rate))
+	confirm, needed := confirmFactor*s.cfg.Duration, durationOf(s.requestsNeeded(), at.Rate)
+	if needed > max(confirm, maxConfirm) {
+		return 0, errTooFew
+	}
+	return max(confirm, needed), nil
+}
+
+// durationOf returns how long it takes to send n requests at the rate.
+func durationOf(n int64, rate int) time.Duration {
+	return time.Duration(float64(n)/float64(rate)*float64(time.Second)).Truncate(time.Millisecond) + time.Millisecond
+}
+
+// requestsNeeded returns how many requests the confirming step needs.
+func (s *searchRun) requestsNeeded() int64 {
+	atLimit := errorsAtLimit
+	if s.hadErrors {
+		atLimit = errorsAtLimitAfterErrors
+	}
+	return slo.MinRequests(slices.Concat(s.cfg.SLO, s.cfg.Assertions), atLimit)
+}
+
+// describeTooFew describes a search whose result could not be confirmed because of too few requests.
+func (s *searchRun) describeTooFew() string {
+	needed := s.requestsNeeded()
+	duration := durationOf(needed, confirmFactor*s.report.Highest).Truncate(time.Second) + time.Second
+	return fmt.Sprintf("the server may meet %s at %s, but %d requests are needed to show it: use -duration %v or more",
+		s.report.SLO, perSecond(s.report.Highest), needed, duration)
+}
+
+// runStep runs one step of the search.
+func (c *command) runStep(ctx context.Context, at findmax.Step, duration time.Duration) (*run, error) {
+	constant := attack.Rate{From: float64(at.Rate), To: float64(at.Rate)}
+	warmUp := min(c.cfg.Duration, maxWarmUp)
 	schedule, err := attack.NewSchedule(constant, warmUp+duration)
 	if err != nil {
 		return nil, err
@@ -249,6 +300,8 @@ func (c *command) printVerdict(s *report.Search) {
 	case s.ClientLimited:
 		fmt.Fprintf(c.stdout, "\nNo verdict about the server: limited by the load generator. The server meets %s at %s, "+
 			"and may be capable of more.\n", s.SLO, perSecond(s.Highest))
+	case s.TooFew != "":
+		fmt.Fprintf(c.stdout, "\nNo verdict: %s.\n", s.TooFew)
 	case s.Highest == 0:
 		fmt.Fprintf(c.stdout, "\nVerdict: no rate meets %s, not even %s.\n", s.SLO, perSecond(last))
 	default:

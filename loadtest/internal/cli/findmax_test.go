@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -156,12 +157,39 @@ func TestSearchOfSheddingServer(t *testing.T) {
 	})
 }
 
-// TestFewRequests checks the warning about a verdict from few requests.
+// TestFewRequests uses low rates: the confirming step is as long as the SLO needs, up to a limit.
 func TestFewRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out, err := search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3", "-rate", "2")
 		require.NoError(t, err)
-		assert.Contains(t, out, "Based on 4 requests: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n")
+		assert.Contains(t, out, "Based on 100 requests: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n")
+
+		out, err = search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3,errors<0.1%", "-rate", "2")
+		require.ErrorIs(t, err, errCheckFailed)
+		const want = "the server may meet rps<3,errors<0.1% at 3 requests per second, but 1000 requests are needed to show it: " +
+			"use -duration 1m52s or more"
+		assert.Contains(t, out, "No verdict: "+want+".\n")
+		assert.Equal(t, "FAIL: no verdict: "+want, lastLine(out))
+
+		out, err = search(t.Context(), t, &simulatedServer{}, "-slo", "rps<3,errors<0.1%", "-rate", "2", "-duration", "2m47s")
+		require.NoError(t, err, out)
+	})
+}
+
+// TestSearchOfFailingServer uses servers with too many errors at any rate: a few requests without an error are no reason
+// to pass.
+func TestSearchOfFailingServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for seed := range uint64(10) {
+			random := rand.New(rand.NewPCG(seed, 0))
+			for slo, share := range map[string]float64{"p99<1s": 0.025, "p99<1s,errors<5%": 0.1} {
+				for _, first := range []string{"100", "20"} {
+					server := &simulatedServer{unavailable: func(int64) bool { return random.Float64() < share }}
+					out, err := search(t.Context(), t, server, "-slo", slo, "-rate", first, "-duration", "5s")
+					require.ErrorIs(t, err, errCheckFailed, "%v errors, seed %d, from %s/s: %s", share, seed, first, out)
+				}
+			}
+		}
 	})
 }
 

@@ -96,6 +96,9 @@ func readRuns(names []string) ([]*report.Run, error) {
 		if i := slices.IndexFunc(runs, run.Same); i >= 0 {
 			return nil, fmt.Errorf("cannot merge %s and %s: both are the same run", names[i], name)
 		}
+		if run.Merged > 1 && len(names) > 1 { // it may have one of the others
+			return nil, fmt.Errorf("cannot merge %s with others: it has %d merged runs: merge their own files", name, run.Merged)
+		}
 		runs = append(runs, run)
 	}
 	return runs, nil

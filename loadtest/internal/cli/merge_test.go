@@ -87,6 +87,7 @@ func TestMergeErrors(t *testing.T) {
 		"same file":     {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},
 		"link":          {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
 		"copy":          {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
+		"merged before": {[]string{file, copied(map[string]any{"merged": 2, "date": "2026-01-01T10:00:00Z"})}, exitFailed, "b.json with others: it has 2 merged runs: merge their own files"},
 		"interrupted":   {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
 		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
 		"its bundle":    {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},

@@ -25,7 +25,7 @@ func (p *parser) parse(args []string) error {
 		// oha, and the first one is the body.
 		p.cfg.Ignored = p.cfg.Ignored[:len(p.cfg.Ignored)-1]
 		p.cfg.Command = append(p.cfg.Command, redacted)
-		if err := p.setData(positional[0]); err != nil {
+		if err := p.setShortData(positional[0]); err != nil {
 			return fmt.Errorf("-d %w", err)
 		}
 		args = positional[1:]
@@ -38,7 +38,15 @@ func (p *parser) setD(value string) error {
 		p.cfg.Ignored = append(p.cfg.Ignored, "-d")
 		return nil
 	}
-	return p.setData(value)
+	return p.setShortData(value)
+}
+
+// setShortData sets the body that -d has. A number is a duration in wrk.
+func (p *parser) setShortData(text string) error {
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		return fmt.Errorf("must be a body, got %q: use -duration %ss, or -data %s for this body", text, text, text)
+	}
+	return p.setData(text)
 }
 
 // setData sets the body of each request.

@@ -24,6 +24,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/attack"
 	"github.com/pointsapp/pointsapp/loadtest/internal/contract"
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
+	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
 
 // ErrVersion is the error for -version.
@@ -136,7 +137,7 @@ func (p *parser) setFlag(f *pflag.Flag, value string) error {
 	switch {
 	case isFile(f.Name) && strings.Contains(value, "://"):
 		return fmt.Errorf("-%s needs a file before the URL, got %q", f.Name, maskPassword(value))
-	case isURL && (err != nil || strings.Contains(value, "://")):
+	case isURL && (err != nil || strings.Contains(value, "://") && f.Name != "compare"):
 		return fmt.Errorf("-%s needs a value before the URL, got %q", f.Name, maskPassword(value))
 	case err != nil:
 		return fmt.Errorf("-%s %w", f.Name, err)
@@ -342,7 +343,11 @@ func (cfg *Config) addHeader(s string) error {
 		first, _, _ := strings.Cut(strings.Join(strings.Fields(s), " "), " ") // the rest may be a secret
 		return fmt.Errorf("must have the form 'Name: value', got %q and no colon", first)
 	}
-	cfg.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+	if err := transport.CheckHeader(name, value); err != nil {
+		return fmt.Errorf("has a header that cannot be sent: %w", err)
+	}
+	cfg.Header.Add(name, value)
 	return nil
 }
 

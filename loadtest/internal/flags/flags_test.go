@@ -83,6 +83,7 @@ func TestFlagForms(t *testing.T) {
 		"-u f x":                     func(c *Config) bool { return c.Method == http.MethodPut && c.BodyFile() == "f" },
 		"http://[fe80::1%lo]:80/x":   func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
 		"http://[fe80::1%25lo]:80/x": func(c *Config) bool { return c.URL.Host == "[fe80::1%lo]:80" },
+		"-compare http://a:b@y x":    func(c *Config) bool { return c.Compare == "http://a:b@y" },
 		"-i x":                       func(c *Config) bool { return c.Method == http.MethodHead },
 		"-X p:8080 x":                func(c *Config) bool { return c.Proxy.Host == "p:8080" },
 		"-z bgcolor=red x":           func(c *Config) bool { return slices.Equal(c.Ignored, []string{"-z"}) && c.Requests == 1 },
@@ -114,8 +115,8 @@ func TestUsageErrors(t *testing.T) {
 		"-q 10 -c=2 x":                "-q has no value here: use -rate 20 for the rate of all clients together (hey's -q 10 for each of 2 clients)",
 		"-q -5 x":                     "unknown flag -5 (-h lists the flags)",
 		"-q host x":                   `the URL must be the last argument, got "x" after it`,
-		"-ramp 10:100 x":              "unknown flag -ramp: use -rate 10:100, which is a ramp",
-		"-ramp-up 5s x":               "unknown flag -ramp-up: use -rate 10:100, which is a ramp",
+		"-ramp 10:100 x":              "unknown flag -ramp: use -rate 10:100 -duration 1m for a ramp from 10 to 100 requests per second",
+		"-ramp-up 5s x":               "unknown flag -ramp-up: use -rate 10:100 -duration 1m for a ramp from 10 to 100 requests per second",
 		"-threshold p95<200ms x":      "unknown flag -threshold: use -assert",
 		"-concurrency 10 x":           "unknown flag -concurrency: use -c",
 		"-requests=100 x":             "unknown flag -requests: use -n",
@@ -137,6 +138,13 @@ func TestUsageErrors(t *testing.T) {
 		"-i -d {} x":                  "-i cannot be used with -p, -u or -data: HEAD has no body",
 		"-d {} -n 500":                "-data needs the server's URL as the last argument",
 		"-p a -data {} x":             "-data cannot be used with -p or -u: each of them sets the body",
+		"-d 30 x":                     `-d must be a body, got "30": use -duration 30s, or -data 30 for this body`,
+		"-H content-length:5 x":       "-H has a header that cannot be sent: the body determines header content-length: leave it out",
+		"-H Transfer-Encoding:x x":    "-H has a header that cannot be sent: the body determines header Transfer-Encoding: leave it out",
+		"-H a/b:c x":                  `-H has a header that cannot be sent: a header name must be an HTTP token, got "a/b"`,
+		"-H a:SECRET\x00 x":           "-H has a header that cannot be sent: the value of header a must not have control characters",
+		"--no-connection-reuse x":     "unknown flag -no-connection-reuse: use -k=false",
+		"-insecure-skip-tls-verify x": "unknown flag -insecure-skip-tls-verify: use -insecure",
 		"-p a -u b x":                 "-p and -u cannot be used together: one is POST, the other PUT",
 		"-ip a x":                     "-i cannot be used with -p, -u or -data: HEAD has no body",
 		"-X https://p x":              `-X must have the form HOST:PORT, got "https://p"`,
@@ -277,6 +285,25 @@ func TestK6Outputs(t *testing.T) {
 		_, err := Parse([]string{"run", "--out", out, "script.js"})
 		require.ErrorContains(t, err, "use loadtest "+want, out)
 		assert.NotContains(t, err.Error(), "SECRET")
+	}
+}
+
+// TestSuggestionForK6 parses the commands that errors suggest instead of k6's.
+func TestSuggestionForK6(t *testing.T) {
+	for line, want := range map[string]string{
+		"script.js":                          "",
+		"-u 5 script.js":                     "-c 5 -n 5",
+		"-u 5 -i 20 script.js":               "-c 5 -n 20",
+		"-u 5 -d 30s script.js":              "-c 5 -duration 30s",
+		"-s 30s:10 -i 5 script.js":           "-rate FROM:TO -duration 30s",
+		"--rps 10 -u 5 -i 5 script.js":       "-c 5 -rate 10",
+		"--no-connection-reuse -u 5 x.js":    "-c 5 -n 5 -k=false",
+		"--insecure-skip-tls-verify -q x.js": "-insecure -q",
+	} {
+		_, err := Parse(append([]string{"run"}, strings.Fields(line)...))
+		require.ErrorContains(t, err, "use loadtest "+strings.TrimSpace(want+" URL"))
+		_, err = Parse(append(strings.Fields(strings.Replace(want, "FROM:TO", "1:5", 1)), "https://x/"))
+		require.NoError(t, err, want)
 	}
 }
 

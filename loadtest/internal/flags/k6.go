@@ -21,9 +21,15 @@ func k6Error(args []string) error {
 	outs := set.StringArrayP("out", "o", nil, "")
 	summary := set.String("summary-export", "", "")
 	insecure := set.Bool("insecure-skip-tls-verify", false, "")
+	newConnections := set.Bool("no-connection-reuse", false, "")
 	quiet := set.BoolP("quiet", "q", false, "")
 	_ = set.Parse(args) // the error below helps, too, if some flags are wrong
 
+	if len(*stages) > 0 || *rate != "" {
+		*requests = "" // an open loop has a duration
+	} else if *requests == "" && *duration == "" {
+		*requests = *clients // k6 would make one iteration, with a warning; here -n must be at least -c
+	}
 	var c commandLine
 	c.add("-c", *clients)
 	c.add("-n", *requests)
@@ -44,6 +50,7 @@ func k6Error(args []string) error {
 	}
 	c.add("-json", *summary)
 	c.addIf("-insecure", *insecure)
+	c.addIf("-k=false", *newConnections)
 	c.addIf("-q", *quiet)
 	return errors.New("k6's scripts cannot be run: use loadtest" + string(c) + " URL" + rampNote + metricsNote +
 		"; -targets FILE sends several requests, and thresholds are -assert 'p95<200ms,failed<1%'")

@@ -26,9 +26,9 @@ func (r row) Ratio() string {
 // Compare writes the figures of two runs side by side, with the ratios of the second to the first if their setups are
 // the same.
 func Compare(w io.Writer, old, current *Run) error {
-	for _, r := range []*Run{old, current} {
+	for i, r := range []*Run{old, current} {
 		if r.Interrupted {
-			fmt.Fprintf(w, "%s was interrupted: its figures are incomplete.\n", r.Name)
+			fmt.Fprintf(w, "The %s run was interrupted: its figures are incomplete.\n", []string{"old", "new"}[i])
 		}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -38,9 +38,9 @@ func Compare(w io.Writer, old, current *Run) error {
 	}
 	if difference != "" {
 		fmt.Fprintln(w, difference)
-		fmt.Fprintf(t, "\t%s\t%s\t\n", old.Name, current.Name)
+		fmt.Fprintf(t, "\told: %s\tnew: %s\t\n", old.Name, current.Name)
 	} else {
-		fmt.Fprintf(t, "\t%s\t%s\tratio\t\n", old.Name, current.Name)
+		fmt.Fprintf(t, "\told: %s\tnew: %s\tratio\t\n", old.Name, current.Name)
 	}
 	for _, r := range rows(old, current) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t", r.Label+unitSuffix(r.Unit), number(r.Old), number(r.New))

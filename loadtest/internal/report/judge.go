@@ -122,6 +122,8 @@ func (r *Run) searchProblems() []string {
 		problems = append(problems, "the search was limited by the load generator: no verdict about the server")
 	case s.Stopped != "":
 		problems = append(problems, s.Stopped)
+	case s.TooFew != "":
+		problems = append(problems, "no verdict: "+s.TooFew)
 	case s.Highest == 0 && !r.Interrupted:
 		problems = append(problems, "no rate meets "+s.SLO)
 	}

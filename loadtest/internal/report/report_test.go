@@ -196,7 +196,7 @@ func TestRatiosNeedSameSetup(t *testing.T) {
 		require.NoError(t, WriteHTML(&html, current, old))
 		for _, s := range []string{text.String(), html.String()} {
 			assert.Equal(t, tt.comparable, strings.Contains(s, "ratio") && strings.Contains(s, "1x"), tt)
-			assert.Equal(t, !tt.comparable, strings.Contains(s, "Not comparable, so without ratios: example: "), tt)
+			assert.Equal(t, !tt.comparable, strings.Contains(s, "Not comparable, so without ratios: old run: "), tt)
 		}
 	}
 }

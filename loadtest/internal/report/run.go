@@ -193,6 +193,9 @@ type Search struct {
 
 	// Stopped says why the search ended without a result; empty if it was interrupted.
 	Stopped string `json:"stopped,omitempty"`
+
+	// TooFew says that it would take too many requests to confirm the highest rate; empty if it was confirmed.
+	TooFew string `json:"too_few,omitempty"`
 }
 
 // A Step is one run of a search.

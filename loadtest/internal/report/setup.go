@@ -12,7 +12,7 @@ import (
 // keep-alive and the transport. The rate of a search is its result: two searches need the same SLO.
 func Difference(old, current *Run) string {
 	if old.Setup != current.Setup {
-		return fmt.Sprintf("%s: %s; %s: %s", old.Name, server(old), current.Name, server(current))
+		return fmt.Sprintf("old run: %s; new run: %s", server(old), server(current))
 	}
 	var texts []string
 	add := func(format, old, current string) {
@@ -73,9 +73,9 @@ func keepAlive(r *Run) string {
 // withoutRatios says why two runs are compared without ratios; "" if with ratios.
 func withoutRatios(old, current *Run) string {
 	text := Difference(old, current)
-	for _, r := range []*Run{old, current} {
+	for i, r := range []*Run{old, current} {
 		if reason := r.NoSuccess(); text == "" && reason != "" {
-			text = r.Name + ": " + reason
+			text = []string{"old", "new"}[i] + " run: " + reason
 		}
 	}
 	if text == "" {

@@ -52,6 +52,19 @@ func WithErrorLimit(clauses []Clause) []Clause {
 	})
 }
 
+// MinRequests returns how many requests can show that a run meets the clauses: 100, or more if a clause limits a share
+// of the requests, such as errors<0.1%. At that limit, so many requests have atLimit errors.
+func MinRequests(clauses []Clause, atLimit int) int64 {
+	const least = 100 // errors=0 in a few requests shows nothing, either
+	n := float64(least)
+	for _, c := range clauses {
+		if c.share && c.IsUpperBound() && c.limit > 0 {
+			n = max(n, math.Ceil(float64(atLimit)/c.limit))
+		}
+	}
+	return int64(min(n, math.MaxInt32))
+}
+
 // A Clause is a bound on one metric.
 type Clause struct {
 	metric string

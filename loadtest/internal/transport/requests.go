@@ -2,10 +2,12 @@ package transport
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/net/http/httpguts"
@@ -59,14 +61,28 @@ func (r *Request) validate() error {
 		return fmt.Errorf("the method must be an HTTP token, got %q", r.Method)
 	}
 	for name, values := range r.Header {
-		if !httpguts.ValidHeaderFieldName(name) {
-			return fmt.Errorf("a header name must be an HTTP token, got %q", name)
-		}
 		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return fmt.Errorf("the value of header %s must not have control characters", name)
+			if err := CheckHeader(name, value); err != nil {
+				return err
 			}
 		}
+	}
+	if len(r.Header["Authorization"]) > 1 {
+		return errors.New("a request must have only one Authorization header")
+	}
+	return nil
+}
+
+// CheckHeader returns an error if a request cannot have the header. The error does not quote the value: it may be a
+// secret.
+func CheckHeader(name, value string) error {
+	switch {
+	case !httpguts.ValidHeaderFieldName(name):
+		return fmt.Errorf("a header name must be an HTTP token, got %q", name)
+	case !httpguts.ValidHeaderFieldValue(value):
+		return fmt.Errorf("the value of header %s must not have control characters", name)
+	case strings.EqualFold(name, "Content-Length"), strings.EqualFold(name, "Transfer-Encoding"):
+		return fmt.Errorf("the body determines header %s: leave it out", name)
 	}
 	return nil
 }

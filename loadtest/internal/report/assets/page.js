@@ -57,7 +57,7 @@ const legend = {
   },
 };
 
-function name(r, label) { return r === run ? label : label + " (" + r.name + ")"; }
+function name(r, label) { return r === run ? label : label + " (old: " + r.name + ")"; }
 
 // Shades the periods in which the server updated its users.
 const shadeUpdates = {
@@ -149,7 +149,7 @@ function fitting(u, splits, label) {
 // The percentile curve on a logarithmic axis: 90%, 99%, 99.9%, ...
 function drawPercentiles() {
   const place = percent => -Math.log10(Math.max(1 - percent / 100, 1e-6));
-  const series = runs.map(r => ({run: r, ...line(r.name, colors.p99, r !== run)}));
+  const series = runs.map(r => ({run: r, ...line(r === run ? r.name : "old: " + r.name, colors.p99, r !== run)}));
   const data = uPlot.join(runs.map(r => {
     const percentiles = r.latency_percentiles || r.percentiles || [];
     return [percentiles.map(p => place(p.percent)), percentiles.map(p => aboveZero(p.ms))];
