@@ -28,18 +28,26 @@ func readTargets(cfg *flags.Config) ([]transport.Request, error) {
 	}
 	targets, err := vegeta.ReadAllTargets(vegeta.NewHTTPTargeter(bytes.NewReader(content), nil, nil))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the targets in %s: %w", cfg.TargetsFile, err)
+		return nil, fmt.Errorf("cannot read the targets in %s: %w; each begins with a line METHOD URL", cfg.TargetsFile, err)
 	}
 	requests := make([]transport.Request, 0, len(targets))
 	for _, target := range targets {
 		u, err := url.Parse(target.URL)
 		if err != nil || u.Host != "" && (u.Host != cfg.URL.Host || u.Scheme != cfg.URL.Scheme) {
-			return nil, fmt.Errorf("cannot read the targets in %s: all must be at %s://%s",
-				cfg.TargetsFile, cfg.URL.Scheme, cfg.URL.Host)
+			return nil, fmt.Errorf("cannot read the targets in %s: all must be at %s://%s, not at %s",
+				cfg.TargetsFile, cfg.URL.Scheme, cfg.URL.Host, hostOf(u))
 		}
 		requests = append(requests, transport.Request{
 			Method: target.Method, Target: u.RequestURI(), Header: target.Header, Body: target.Body,
 		})
 	}
 	return requests, nil
+}
+
+// hostOf returns the scheme and host of a target, without what may be a secret.
+func hostOf(u *url.URL) string {
+	if u == nil {
+		return "an invalid URL"
+	}
+	return u.Scheme + "://" + u.Host
 }

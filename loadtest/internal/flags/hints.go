@@ -50,14 +50,17 @@ func hints() []flagHint {
 		{[]string{"method"}, "use -m"},
 		{[]string{"proxy"}, "use -X"},
 		{[]string{"cookie"}, "use -C"},
-		{[]string{"qps", "rps", "latency-correction"}, "use -rate"},
+		{[]string{"R", "qps", "rps", "latency-correction"}, "use -rate"},
 		{[]string{"no-tui", "quiet", "silent"}, "use -q"},
 		{[]string{"keepalive", "disable-keepalive", "no-connection-reuse"}, "use -k=false"},
 		{[]string{"h2", "http2"}, "use -transport net/http with an https URL"},
 		{[]string{"root-certs"}, "use -cacert FILE"},
 		{[]string{"insecure-skip-tls-verify"}, "use -insecure"},
 		{
-			[]string{"disable-redirects", "redirects", "disable-compression", "latency", "no-color"},
+			[]string{"redirects"}, "redirects are not followed: use the final URL",
+		},
+		{
+			[]string{"disable-redirects", "disable-compression", "latency", "no-color"},
 			"it is not needed: redirects are not followed, nothing is compressed, and latencies are always shown",
 		},
 	}
