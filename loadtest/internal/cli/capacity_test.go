@@ -208,6 +208,17 @@ func TestClientLimit(t *testing.T) {
 		assert.Contains(t, out, "limited by the load generator: it sent requests late")
 		assert.Contains(t, out, "No verdict about the server: limited by the load generator.")
 		assert.NotContains(t, out, "Verdict: ")
+
+		// Late requests are a burst, which the server rejects.
+		last := time.Time{}
+		server = &simulatedServer{minSleep: 60 * time.Millisecond, unavailable: func(int64) bool {
+			rejects := time.Since(last) < time.Millisecond
+			last = time.Now()
+			return rejects
+		}}
+		out, err = search(t.Context(), t, server, "-slo", "p99<1s", "-rate", "80")
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Contains(t, out, "No verdict about the server: limited by the load generator.")
 	})
 }
 

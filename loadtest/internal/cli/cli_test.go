@@ -152,6 +152,18 @@ func TestFailedChecks(t *testing.T) {
 	assert.Contains(t, out, "FAIL rps<1: ")
 }
 
+// TestUpdatesAreOfTheServer uses a proxy that answers itself: the host of the URL gets no request, and no credentials.
+func TestUpdatesAreOfTheServer(t *testing.T) {
+	var received atomic.Int64
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
+	defer other.Close()
+	proxy := pointsApp(t, never)
+	out, errs, code := call(t.Context(), "-q", "-n", "5", "-X", proxy.Listener.Addr().String(), "-A", "bob:secret", other.URL+"/")
+	require.Equal(t, exitOK, code, "%s%s", out, errs)
+	assert.Contains(t, out, "Contract: 5 responses checked")
+	assert.Zero(t, received.Load())
+}
+
 func TestOtherServer(t *testing.T) {
 	var size atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -12,6 +12,9 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
+// burstDelay is a delay of the load generator after which requests come as a burst that a server may reject.
+const burstDelay = 20 * time.Millisecond
+
 // minShare is the share of the offered rate that a server must reach.
 const minShare = 0.99
 
@@ -90,13 +93,19 @@ func (r *run) clientLimit(clauses []slo.Clause) string {
 		return fmt.Sprintf("the warm-up kept its %s busy until the end: lower -rate or raise -c",
 			report.Plural(r.cfg.Clients, "client", "clients"))
 	case errorCount > 0 && float64(errorCount) >= slo.MaxErrorShare*float64(s.Ended()):
-		return "" // a slow load generator does not cause failures or error responses
+		if r.schedule != nil && s.Successful > 0 && s.ClientDelay.Percentile(99) >= burstDelay {
+			return describeDelay(s.ClientDelay)
+		}
+		return "" // otherwise a slow load generator does not cause failures or error responses
 	case r.cpu.Saturated():
 		return r.cpu.String()
 	case r.schedule == nil, !r.meetsWithoutDelays(clauses):
 		return ""
 	}
-	late := s.ClientDelay
+	return describeDelay(s.ClientDelay)
+}
+
+func describeDelay(late *record.Distribution) string {
 	return fmt.Sprintf("it sent requests late although clients were idle: 1%% of them by %v or more, at most %v",
 		late.Percentile(99).Round(100*time.Microsecond), late.Max().Round(100*time.Microsecond))
 }

@@ -22,10 +22,6 @@ const (
 
 	// maxConfirm limits the length of a confirming step that must be longer than confirmFactor says.
 	maxConfirm = 3 * time.Minute
-
-	// Errors at the limit in a confirming step, at least. If a step missed with errors, there must be more, so that a
-	// server with twice as many errors at any rate does not meet the SLO by chance.
-	errorsAtLimit, errorsAtLimitAfterErrors = 1, 15
 )
 
 // errTooFew means that a confirming step would have too few requests.
@@ -43,7 +39,6 @@ type searchRun struct {
 
 	failedSteps int     // consecutive last steps without a 2xx response, at rates up to succeeded
 	succeeded   float64 // highest rate with a 2xx response; 0 means none
-	hadErrors   bool    // a step missed and had errors
 	noSuccess   []*run  // the steps before the first one with a 2xx response
 }
 
@@ -68,7 +63,6 @@ func (c *command) findMax(ctx context.Context) error {
 	}
 	if stopped == nil {
 		c.printVerdict(&s.report)
-		s.printFewSamples()
 	}
 	result, err := s.write(ctx, stopped)
 	if err != nil {
@@ -132,7 +126,6 @@ func (s *searchRun) step(ctx context.Context, at findmax.Step) (findmax.Outcome,
 	}
 	step := r.step(at)
 	s.report.Steps = append(s.report.Steps, step)
-	s.hadErrors = s.hadErrors || !step.Met && step.Errors > 0
 	s.printStep(&step, r.summary.Latency)
 	if s.serverFailed(r, at) {
 		before := "some did at " + perSecond(s.succeeded)
@@ -214,11 +207,7 @@ func durationOf(n int64, rate int) time.Duration {
 
 // requestsNeeded returns how many requests the confirming step needs.
 func (s *searchRun) requestsNeeded() int64 {
-	atLimit := errorsAtLimit
-	if s.hadErrors {
-		atLimit = errorsAtLimitAfterErrors
-	}
-	return slo.MinRequests(slices.Concat(s.cfg.SLO, s.cfg.Assertions), atLimit)
+	return slo.MinRequests(slices.Concat(s.cfg.SLO, s.cfg.Assertions))
 }
 
 // describeTooFew describes a search whose result could not be confirmed because of too few requests.
@@ -265,14 +254,6 @@ func (r *run) step(at findmax.Step) report.Step {
 		step.Client = r.clientLimit(r.cfg.SLO)
 	}
 	return step
-}
-
-// printFewSamples warns if the result is based on few requests.
-func (s *searchRun) printFewSamples() {
-	if n := s.best.summary.Latency.Count(); s.met && slo.IsMaximum(99, n) {
-		fmt.Fprintf(s.stdout, "Based on %s: with 100 or fewer, the 99th percentile is the maximum. Raise -duration.\n",
-			report.Plural(n, "request", "requests"))
-	}
 }
 
 func (c *command) printStep(s *report.Step, latency *record.Distribution) {

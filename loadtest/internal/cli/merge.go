@@ -40,6 +40,11 @@ func (c *command) merge(context.Context) (err error) {
 		return err
 	}
 	metrics.Comparison = &slo.Comparison{Old: old, New: []*slo.Metrics{metrics}}
+	if len(runs) == 1 && len(runs[0].Repeats) > 0 {
+		if metrics.Comparison.New, err = metricsOf(runs[0].Repeats); err != nil {
+			return err
+		}
+	}
 	result.Assertions, _ = slo.Evaluate(c.cfg.Assertions, metrics)
 	summary, err := result.Summary()
 	if err != nil {

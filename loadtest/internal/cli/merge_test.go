@@ -71,6 +71,8 @@ func TestMergeErrors(t *testing.T) {
 	change := func(name string, value any) string {
 		return copied(map[string]any{name: value, "host": map[string]any{"name": "other"}})
 	}
+	run := readResult(t, file)
+	late := run.Date.Add(time.Duration(0.9 * run.Seconds * float64(time.Second)))
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(file, link))
 	for name, tt := range map[string]struct {
@@ -78,20 +80,23 @@ func TestMergeErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		"no files":      {nil, exitUsage, "merge needs the -json files"},
-		"no such file":  {[]string{"/nowhere"}, exitFailed, "cannot read a run: open /nowhere"},
-		"not JSON":      {[]string{writeFile(t, "x", "hello")}, exitFailed, "not the JSON of a load test"},
-		"other time":    {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "did not run at the same time; to compare them: loadtest merge -compare " + file + " "},
-		"other mode":    {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
-		"no histograms": {[]string{file, change("histograms", nil)}, exitFailed, "has no histograms"},
-		"same file":     {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},
-		"link":          {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
-		"copy":          {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
-		"merged before": {[]string{file, copied(map[string]any{"merged": 2, "date": "2026-01-01T10:00:00Z"})}, exitFailed, "b.json with others: it has 2 merged runs: merge their own files"},
-		"interrupted":   {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
-		"flag of a run": {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
-		"its bundle":    {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},
-		"no flag":       {[]string{"-unknown", file}, exitUsage, "unknown flag -unknown (-h lists the flags)"},
+		"no files":                {nil, exitUsage, "merge needs the -json files"},
+		"no such file":            {[]string{"/nowhere"}, exitFailed, "cannot read a run: open /nowhere"},
+		"not JSON":                {[]string{writeFile(t, "x", "hello")}, exitFailed, "not the JSON of a load test"},
+		"other time":              {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "did not run at the same time; to compare them: loadtest merge -compare " + file + " "},
+		"other mode":              {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
+		"no histograms":           {[]string{file, change("histograms", nil)}, exitFailed, "has no histograms"},
+		"same file":               {[]string{file, filepath.Dir(file) + "/./a.json"}, exitFailed, "/./a.json: both are the same run"},
+		"link":                    {[]string{link, file}, exitFailed, "cannot merge " + link + " and " + file + ": both are the same run"},
+		"copy":                    {[]string{file, copied(nil)}, exitFailed, ": both are the same run"},
+		"hardly at the same time": {[]string{file, change("date", late.Format(time.RFC3339Nano))}, exitFailed, "they did not run at the same time for at least half of the shortest one: only for "},
+		"a search":                {[]string{file, change("search", map[string]any{"slo": "p99<1s"})}, exitFailed, "a search for the highest rate cannot be merged with other runs"},
+		"more text":               {[]string{writeFile(t, "two", string(withFields(t, file, nil))+string(withFields(t, file, nil)))}, exitFailed, "not the JSON of one load test: there is more after it"},
+		"merged before":           {[]string{file, copied(map[string]any{"merged": 2, "date": "2026-01-01T10:00:00Z"})}, exitFailed, "b.json with others: it has 2 merged runs: merge their own files"},
+		"interrupted":             {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
+		"flag of a run":           {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
+		"its bundle":              {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},
+		"no flag":                 {[]string{"-unknown", file}, exitUsage, "unknown flag -unknown (-h lists the flags)"},
 	} {
 		_, errs, code := call(t.Context(), append([]string{"merge"}, tt.args...)...)
 		assert.Equal(t, tt.code, code, name)

@@ -30,8 +30,7 @@ func (c *command) print(s *record.Summary, result *report.Run) error {
 	c.printNotes(result)
 	c.printContract(&result.Contract, "")
 	if limit := result.Client.Limit; limit != "" {
-		fmt.Fprintf(c.stdout, "Limited by the load generator: %s. "+
-			"No verdict about the server: it may be capable of more.\n", limit)
+		fmt.Fprintf(c.stdout, "Limited by the load generator: %s. The server may be capable of more.\n", limit)
 	}
 	return c.printChecks(result)
 }
@@ -113,8 +112,8 @@ func (c *command) printNotes(result *report.Run) {
 		fmt.Fprintf(c.stdout, "Stalled: %s.\n", text)
 	}
 	if n := result.Counts.Resent; n > 0 {
-		fmt.Fprintf(c.stdout, "Resent: %s sent twice, because the server closed a reused connection "+
-			"instead of responding.\n", report.Plural(n, "request was", "requests were"))
+		fmt.Fprintf(c.stdout, "Resent: %s sent again, because the server closed a reused connection "+
+			"instead of responding. It may have received both.\n", report.Plural(n, "request was", "requests were"))
 	}
 }
 

@@ -213,6 +213,10 @@ func (c *command) oldMetrics() (metrics []*slo.Metrics, err error) {
 	if len(runs) == 0 {
 		runs = []*report.Run{c.out.old}
 	}
+	return metricsOf(runs)
+}
+
+func metricsOf(runs []*report.Run) (metrics []*slo.Metrics, err error) {
 	for _, r := range runs {
 		m, err := r.Metrics()
 		if err != nil {

@@ -28,8 +28,11 @@ type updatesResponse struct {
 //	{"updates":[{"started_at":"2026-01-01T10:00:00Z","ended_at":"2026-01-01T10:00:01.2Z"},
 //	            {"started_at":"2026-01-01T10:01:00Z","ended_at":null}]}
 func fetchUpdates(ctx context.Context, r *run) []report.Update {
-	if !r.contract.Checked {
-		return nil // not a PointsApp server
+	if !r.contract.Checked { // not a PointsApp server
+		return nil
+	}
+	if r.cfg.UnixSocket != "" || r.cfg.Proxy != nil { // the URL is not where the requests went
+		return nil
 	}
 	body, err := getUpdates(ctx, r.cfg.URL)
 	if err != nil {
@@ -63,7 +66,10 @@ func getUpdates(ctx context.Context, server *url.URL) (body updatesResponse, err
 	if err != nil {
 		return body, err
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return body, err

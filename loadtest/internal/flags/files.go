@@ -21,10 +21,30 @@ func (cfg *Config) outputs() []output {
 	return given
 }
 
-// validateFiles rejects two outputs to the same file or to stdout.
+// inputs returns the files to read.
+func (cfg *Config) inputs() []output {
+	given := make([]output, 0, 3+len(cfg.Files))
+	given = append(given,
+		output{"-targets", cfg.TargetsFile}, output{"-cacert", cfg.CACert}, output{"the body", cfg.BodyFile()})
+	for _, name := range cfg.Files {
+		given = append(given, output{"the run", name})
+	}
+	return given
+}
+
+// validateFiles rejects two outputs to the same file or to stdout, and an output to a file to read.
 func (cfg *Config) validateFiles() error {
 	outputs := cfg.outputs()
 	for i, a := range outputs {
+		for _, b := range cfg.inputs() {
+			isRun := b.flag == "the run" && a.flag == "-json" // its JSON replaces it
+			if b.name != "" && a.name != Stdout && !isRun && sameFile(a.name, b.name) {
+				return fmt.Errorf("%s would replace %s: it is also the file of %s", a.flag, a.name, b.flag)
+			}
+		}
+		if cfg.Compare != "" && a.flag != "-json" && a.name != Stdout && sameFile(a.name, cfg.Compare) {
+			return fmt.Errorf("%s would replace %s: it is also the file of -compare", a.flag, a.name)
+		}
 		for _, b := range outputs[i+1:] {
 			switch {
 			case a.name == Stdout && b.name == Stdout:

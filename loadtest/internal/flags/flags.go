@@ -166,6 +166,20 @@ func (p *parser) text(name string, to *string) {
 	})
 }
 
+// output defines a flag for a file to write.
+func (p *parser) output(name string, to *string) {
+	p.value(name, func(s string) error {
+		switch s {
+		case "":
+			return errors.New("needs a value, got an empty one")
+		case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1": // opened again, it would be truncated
+			s = Stdout
+		}
+		*to = s
+		return nil
+	})
+}
+
 // boolean defines a flag that may be given without an argument.
 func (p *parser) boolean(name string, set func(on bool)) {
 	p.set.BoolFuncP(name, shorthand(name), "", func(s string) error {
@@ -212,7 +226,7 @@ func (p *parser) define(cfg *Config) {
 	p.text("P", &cfg.ProxyAuth)
 	p.value("v", integer(&cfg.Verbosity))
 	p.boolean("q", func(on bool) { cfg.Quiet = on })
-	p.text("g", &cfg.Gnuplot)
+	p.output("g", &cfg.Gnuplot)
 	p.defineOutput(cfg)
 	p.defineLoop(cfg)
 	p.value("metrics", cfg.setMetrics)
@@ -232,14 +246,14 @@ func (p *parser) define(cfg *Config) {
 
 // defineOutput binds the flags for the evaluation and output of results.
 func (p *parser) defineOutput(cfg *Config) {
-	p.text("e", &cfg.CSV)
+	p.output("e", &cfg.CSV)
 	p.value("assert", func(s string) error {
 		clauses, err := slo.Parse(s)
 		cfg.Assertions = append(cfg.Assertions, clauses...)
 		return err
 	})
-	p.text("json", &cfg.JSON)
-	p.text("html", &cfg.HTML)
+	p.output("json", &cfg.JSON)
+	p.output("html", &cfg.HTML)
 	p.text("compare", &cfg.Compare)
 }
 

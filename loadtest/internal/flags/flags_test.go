@@ -2,6 +2,8 @@ package flags
 
 import (
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -307,6 +309,27 @@ func TestSuggestionForK6(t *testing.T) {
 	}
 }
 
+// TestOutputReplacesInput uses the same file for an output and for something to read.
+func TestOutputReplacesInput(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	for _, args := range [][]string{
+		{"-p", file, "-json", file, "http://x/"},
+		{"-targets", file, "-e", file, "http://x/"},
+		{"-compare", file, "-html", file, "http://x/"},
+	} {
+		_, err := Parse(args)
+		require.ErrorContains(t, err, args[2]+" would replace "+file+": it is also the file of ")
+	}
+	_, err := ParseMerge([]string{"-html", file, file})
+	require.EqualError(t, err, "-html would replace "+file+": it is also the file of the run")
+	_, err = Parse([]string{"-compare", file, "-json", file, "http://x/"})
+	require.NoError(t, err)
+	cfg, err := Parse([]string{"-json", "/dev/stdout", "http://x/"})
+	require.NoError(t, err)
+	assert.Equal(t, Stdout, cfg.JSON)
+}
+
 // TestEmptyValues tests flags whose value is a variable of the shell that is not set.
 func TestEmptyValues(t *testing.T) {
 	for _, flag := range []string{"json", "html", "e", "g", "compare", "targets", "p", "cacert", "unix-socket", "m"} {
@@ -326,17 +349,22 @@ func TestURLInPlaceOfFile(t *testing.T) {
 // TestCommandHidesSecrets checks the command line in the reports, also for bundled flags.
 func TestCommandHidesSecrets(t *testing.T) {
 	cfg, err := Parse([]string{
-		"-qkA", "bob:SECRET", "-C", "id=SECRET", "-H=Cookie: SECRET", "-P=bob:SECRET", "-X", "bob:SECRET@p:1", "-verify=false", "-n7",
+		"-qkA", "bob:SECRET", "-C", "id=SECRET", "-H=Cookie: SECRET", "-P=bob:SECRET", "-X", "bob:SECRET@p:1", "-verify=false", "-n7", "-compare", "http://bob:SECRET@y/",
 		"http://bob:SECRET@x/",
 	})
 	require.NoError(t, err)
 	assert.Equal(t, []string{
 		"loadtest", "-q", "-k", "-A", "xxxxx", "-C", "xxxxx", "-H", "Cookie: xxxxx", "-P", "xxxxx", "-X", "bob:xxxxx@p:1",
-		"-verify=false", "-n", "7", "http://bob:xxxxx@x/",
+		"-verify=false", "-n", "7", "-compare", "http://xxxxx@y/", "http://xxxxx@x/",
 	}, cfg.Command)
 	for _, args := range [][]string{{"-d", "SECRET", "x"}, {"-d=SECRET", "x"}, {"-data", "SECRET", "x"}} {
 		cfg, err := Parse(args)
 		require.NoError(t, err)
 		assert.NotContains(t, strings.Join(cfg.Command, " "), "SECRET")
+	}
+	for _, header := range []string{"apikey", "x_api_key", "X-Accesstoken", "X-JWT-Assertion", "X-Auth", "X-Session-Id", "X-Amz-Signature"} {
+		cfg, err := Parse([]string{"-H", header + ": SECRET", "http://SECRET@x/"})
+		require.NoError(t, err)
+		assert.NotContains(t, strings.Join(cfg.Command, " ")+cfg.RedactedURL(), "SECRET")
 	}
 }

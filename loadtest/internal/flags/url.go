@@ -87,8 +87,8 @@ func splitURL(s string) (scheme, authority, target string) {
 	return scheme, s[:end], s[end:]
 }
 
-// RedactedURL returns the URL as it may be shown: without the password.
-func (cfg *Config) RedactedURL() string { return cfg.URL.Redacted() + cfg.RequestTarget }
+// RedactedURL returns the URL as it may be shown: without user and password.
+func (cfg *Config) RedactedURL() string { return redactURL(cfg.URL.String()) + cfg.RequestTarget }
 
 const redacted = "xxxxx" // as in url.URL.Redacted
 
@@ -110,15 +110,14 @@ func maskPassword(s string) string {
 	return s[:start+colon+1] + redacted + s[at:]
 }
 
-// redactURL removes the password from a valid URL.
+// redactURL removes user and password from a valid URL.
 func redactURL(s string) string {
 	scheme, authority, target := splitURL(s)
 	if scheme != "" {
 		scheme += "://"
 	}
-	at := strings.LastIndexByte(authority, '@')
-	if user, _, ok := strings.Cut(authority[:max(at, 0)], ":"); ok {
-		authority = user + ":" + redacted + authority[at:]
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 { // the user may be a token
+		authority = redacted + authority[at:]
 	}
 	return scheme + authority + target
 }
@@ -133,6 +132,10 @@ func redactFlag(f *pflag.Flag, value string) []string {
 		value = redacted
 	case "X":
 		value = maskPassword(value)
+	case "compare":
+		if strings.Contains(value, "://") {
+			value = redactURL(value)
+		}
 	case "d":
 		if value != bare {
 			value = redacted
@@ -151,8 +154,11 @@ func redactFlag(f *pflag.Flag, value string) []string {
 func redactHeader(s string) string {
 	name, _, _ := strings.Cut(s, ":")
 	name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-	for _, secret := range []string{"Authorization", "Cookie", "Token", "Secret", "Password", "Key"} {
-		if strings.Contains(name, secret) {
+	for _, secret := range []string{
+		"auth", "cookie", "token", "secret", "passw", "pwd", "key", "jwt", "session", "signature", "credential", "csrf",
+		"xsrf",
+	} {
+		if strings.Contains(strings.ToLower(name), secret) {
 			return name + ": " + redacted
 		}
 	}

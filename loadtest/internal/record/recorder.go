@@ -2,8 +2,10 @@ package record
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
@@ -270,7 +272,7 @@ func (r *Recorder) count(x *transport.Exchange) {
 func (r *Recorder) countResponse(x *transport.Exchange) {
 	if r.length < 0 {
 		r.length = x.BodyBytes
-		r.server = string(x.Server)
+		r.server = printable(string(x.Server))
 		r.first = &Response{Status: x.Status, Body: slices.Clone(x.Body)}
 	}
 	if x.BodyBytes != r.length && !r.opts.AnyLength {
@@ -284,6 +286,16 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	if x.KeptAlive {
 		r.counts.KeptAlive++
 	}
+}
+
+// printable replaces control characters, which could be escape sequences of a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // Live is the state of a run in progress.
@@ -319,7 +331,7 @@ func (r *Recorder) Summary(elapsed time.Duration) Summary {
 func (r *Recorder) stalled(elapsed time.Duration) (n int64) {
 	threshold := r.longest + max(elapsed/10, time.Second/2)
 	for _, age := range r.pending {
-		if age > threshold {
+		if age > threshold || age >= elapsed-elapsed/10 { // or it was pending nearly the whole time
 			n++
 		}
 	}

@@ -163,6 +163,26 @@ func TestStalled(t *testing.T) {
 	}
 }
 
+// TestPendingWholeRun tests requests that are pending nearly from the start of a run to its end.
+func TestPendingWholeRun(t *testing.T) {
+	for _, tt := range []struct {
+		slowest, elapsed, since time.Duration
+		want                    int64
+	}{
+		{9300 * time.Millisecond, 10 * time.Second, 100 * time.Millisecond, 1},
+		{9300 * time.Millisecond, 10 * time.Second, 2 * time.Second, 0},
+		{time.Millisecond, 300 * time.Millisecond, 0, 1},
+		{time.Millisecond, 300 * time.Millisecond, 100 * time.Millisecond, 0},
+	} {
+		r := New(Options{})
+		r.Observe(response(0, tt.slowest))
+		x := response(tt.since, tt.elapsed-tt.since)
+		x.Failure = transport.Aborted
+		r.Observe(x)
+		assert.Equal(t, tt.want, r.Summary(tt.elapsed).Stalled, tt)
+	}
+}
+
 func TestTimelineMergesIntervals(t *testing.T) {
 	r := New(Options{})
 	const seconds = 100

@@ -24,6 +24,9 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 	}
 	summaries := make([]record.Summary, 0, len(runs))
 	for _, r := range runs {
+		if r.Search != nil && len(runs) > 1 {
+			return nil, errors.New("a search for the highest rate cannot be merged with other runs")
+		}
 		if r.Load.Mode != runs[0].Load.Mode {
 			return nil, errors.New("an open and a closed loop cannot be merged")
 		}
@@ -35,15 +38,22 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 	}
 	start, end := period(runs)
 	from, to := commonPeriod(runs)
-	if !to.After(from) {
+	common := to.Sub(from)
+	switch shortest := slices.MinFunc(runs, func(a, b *Run) int { return cmp.Compare(a.Seconds, b.Seconds) }); {
+	case common <= 0:
 		return nil, ErrDifferentTimes
+	case common < seconds(shortest.Seconds)/2:
+		return nil, fmt.Errorf("%w for at least half of the shortest one: only for %v", ErrDifferentTimes, common)
 	}
 
 	first := *runs[0]
 	merged := &Run{
 		Schema: Schema, Name: joinText(runs, " + ", func(r *Run) string { return r.Name }), Date: start,
 		Command: first.Command, Host: first.Host, Target: first.Target, Load: first.Load, Setup: first.Setup,
-		Merged: len(runs), CommonSeconds: to.Sub(from).Seconds(),
+		Merged: len(runs), CommonSeconds: common.Seconds(),
+	}
+	if len(runs) == 1 {
+		merged.Search = first.Search
 	}
 	merged.Host.Name = joinText(runs, ", ", func(r *Run) string { return r.Host.Name })
 	merged.Target.URL = joinText(runs, ", ", func(r *Run) string { return r.Target.URL })

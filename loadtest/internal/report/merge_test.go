@@ -11,6 +11,7 @@ import (
 // TestMergeRates merges runs of 1000 requests per second that overlap for two of three seconds.
 func TestMergeRates(t *testing.T) {
 	a, b := example(), example()
+	a.Search, b.Search = nil, nil
 	a.SuccessfulPerSecond, b.SuccessfulPerSecond = 990, 990
 	b.Date = a.Date.Add(time.Second)
 	b.Host.Name, b.Name = "other", "second"
@@ -37,6 +38,7 @@ func TestMergeRates(t *testing.T) {
 // TestMergeRatesOfShortRun merges a run with itself. The last interval of its timeline ends after the run.
 func TestMergeRatesOfShortRun(t *testing.T) {
 	run := example()
+	run.Search = nil
 	run.Seconds = 0.012
 	run.Timeline = []Interval{{Start: 0, Width: 0.010, Requests: 50}, {Start: 0.010, Width: 0.010, Requests: 50}}
 	merged, err := Merge([]string{"a", "b"}, []*Run{run, run})

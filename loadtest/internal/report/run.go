@@ -226,8 +226,12 @@ func (r *Run) WriteJSON(w io.Writer) error {
 // ReadJSON reads a run written by WriteJSON.
 func ReadJSON(r io.Reader) (*Run, error) {
 	var run Run
-	if err := json.NewDecoder(r).Decode(&run); err != nil {
+	decoder := json.NewDecoder(r)
+	if err := decoder.Decode(&run); err != nil {
 		return nil, fmt.Errorf("not the JSON of a load test: %w", err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errors.New("not the JSON of one load test: there is more after it")
 	}
 	if run.Schema != Schema {
 		return nil, fmt.Errorf("not the JSON of a load test: schema must be %d, got %d",

@@ -69,7 +69,11 @@ func (c *Clause) compare(runs *Comparison) Result {
 		r.Met = c.compareTo(newMean, c.limit*oldMean)
 		return r
 	}
-	ratio, low, high := interval(logs(before), logs(after), runs.Interleaved && len(before) == len(after))
+	var resolution float64
+	if c.isLatency() { // in whole microseconds
+		resolution = 1e-6 / math.Min(smallest(before), smallest(after))
+	}
+	ratio, low, high := interval(logs(before), logs(after), runs.Interleaved && len(before) == len(after), resolution)
 	// The geometric means, because the ratio is theirs.
 	r.Measured = fmt.Sprintf("%.3g*old (%s, old %s", ratio,
 		c.format(stat.GeometricMean(after, nil)), c.format(stat.GeometricMean(before, nil)))
@@ -134,8 +138,9 @@ func logs(values []float64) []float64 {
 }
 
 // interval returns the ratio of the geometric means, and the bounds of its confidence interval: Student's for the
-// differences of pairs, otherwise Welch's. The bounds are NaN if a side has fewer than two runs.
-func interval(before, after []float64, paired bool) (ratio, low, high float64) {
+// differences of pairs, otherwise Welch's. The standard error of the difference is at least resolution, because equal
+// rounded values are no certainty. The bounds are NaN if a side has fewer than two runs.
+func interval(before, after []float64, paired bool, resolution float64) (ratio, low, high float64) {
 	difference := stat.Mean(after, nil) - stat.Mean(before, nil)
 	if len(before) < 2 || len(after) < 2 {
 		return math.Exp(difference), math.NaN(), math.NaN()
@@ -152,8 +157,12 @@ func interval(before, after []float64, paired bool) (ratio, low, high float64) {
 		n, m := float64(len(before)), float64(len(after))
 		a, b := stat.Variance(before, nil)/n, stat.Variance(after, nil)/m
 		deviation = math.Sqrt(a + b)
-		freedom = max((a+b)*(a+b)/(a*a/(n-1)+b*b/(m-1)), 1)
+		freedom = n + m - 2
+		if a+b > 0 {
+			freedom = max((a+b)*(a+b)/(a*a/(n-1)+b*b/(m-1)), 1)
+		}
 	}
+	deviation = max(deviation, resolution)
 	if deviation == 0 { // all runs are equal
 		return math.Exp(difference), math.Exp(difference), math.Exp(difference)
 	}

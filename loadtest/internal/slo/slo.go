@@ -52,14 +52,21 @@ func WithErrorLimit(clauses []Clause) []Clause {
 	})
 }
 
-// MinRequests returns how many requests can show that a run meets the clauses: 100, or more if a clause limits a share
-// of the requests, such as errors<0.1%. At that limit, so many requests have atLimit errors.
-func MinRequests(clauses []Clause, atLimit int) int64 {
-	const least = 100 // errors=0 in a few requests shows nothing, either
-	n := float64(least)
+// MinRequests returns how many requests can show that a run meets the clauses: 100 or, for clauses such as errors<0.1%
+// or p99.9<1s, so many that 15 of them may exceed the limit. With fewer, a server that exceeds it twice as often could
+// meet them by chance; with these, the probability is 0.1% (Poisson distribution).
+func MinRequests(clauses []Clause) int64 {
+	const least, above = 100, 15
+	n := float64(least) // errors=0 in a few requests shows nothing, either
 	for _, c := range clauses {
-		if c.share && c.IsUpperBound() && c.limit > 0 {
-			n = max(n, math.Ceil(float64(atLimit)/c.limit))
+		share := 0.0
+		if p, ok := c.percentile(); ok {
+			share = (100 - p) / 100
+		} else if c.share {
+			share = c.limit
+		}
+		if share > 0 && c.IsUpperBound() {
+			n = max(n, math.Ceil(above/share-1e-6))
 		}
 	}
 	return int64(min(n, math.MaxInt32))
@@ -324,7 +331,7 @@ func (c *Clause) measure(m *Metrics) float64 {
 		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "aborted": m.Aborted,
 		"violations": m.Violations,
 	}[c.metric]
-	if c.share {
+	if c.share || c.relative { // the runs to compare may have different numbers of requests
 		return float64(n) / float64(m.Requests)
 	}
 	return float64(n)
@@ -368,7 +375,7 @@ func (c *Clause) format(measured float64) string {
 	switch {
 	case c.isLatency():
 		return time.Duration(measured * float64(time.Second)).Round(100 * time.Nanosecond).String()
-	case c.share:
+	case c.share, c.relative && c.metric != "rps":
 		return strconv.FormatFloat(measured*100, 'g', 4, 64) + "%"
 	case c.metric == "rps":
 		return strconv.FormatFloat(measured, 'f', 2, 64)
