@@ -73,7 +73,7 @@ func verify(t *testing.T, flags ...string) (report string) {
 	require.NoError(t, err)
 	dir := t.TempDir()
 	run := func(program string, args ...string) string {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, program, args...)
 		cmd.Dir = dir
