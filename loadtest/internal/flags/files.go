@@ -21,15 +21,22 @@ func (cfg *Config) outputs() []output {
 	return given
 }
 
+// An input is something that is read from a file; its name is "" if it is not given. The -json of a run may replace an
+// earlier run, which has been read before.
+type input struct {
+	what, name string
+	isRun      bool
+}
+
 // inputs returns the files to read.
-func (cfg *Config) inputs() []output {
-	given := make([]output, 0, 3+len(cfg.Files))
-	given = append(given,
-		output{"-targets", cfg.TargetsFile}, output{"-cacert", cfg.CACert}, output{"the body", cfg.BodyFile()})
+func (cfg *Config) inputs() []input {
+	inputs := make([]input, 0, 4+len(cfg.Files))
+	inputs = append(inputs, input{what: "-targets", name: cfg.TargetsFile}, input{what: "-cacert", name: cfg.CACert},
+		input{what: "the body", name: cfg.BodyFile()}, input{what: "-compare", name: cfg.Compare, isRun: true})
 	for _, name := range cfg.Files {
-		given = append(given, output{"the run", name})
+		inputs = append(inputs, input{what: "the run", name: name, isRun: true})
 	}
-	return given
+	return inputs
 }
 
 // validateFiles rejects two outputs to the same file or to stdout, and an output to a file to read.
@@ -37,13 +44,10 @@ func (cfg *Config) validateFiles() error {
 	outputs := cfg.outputs()
 	for i, a := range outputs {
 		for _, b := range cfg.inputs() {
-			isRun := b.flag == "the run" && a.flag == "-json" // its JSON replaces it
-			if b.name != "" && a.name != Stdout && !isRun && sameFile(a.name, b.name) {
-				return fmt.Errorf("%s would replace %s: it is also the file of %s", a.flag, a.name, b.flag)
+			mayReplace := b.isRun && a.flag == "-json"
+			if b.name != "" && a.name != Stdout && !mayReplace && sameFile(a.name, b.name) {
+				return fmt.Errorf("%s would replace %s: it is also the file of %s", a.flag, a.name, b.what)
 			}
-		}
-		if cfg.Compare != "" && a.flag != "-json" && a.name != Stdout && sameFile(a.name, cfg.Compare) {
-			return fmt.Errorf("%s would replace %s: it is also the file of -compare", a.flag, a.name)
 		}
 		for _, b := range outputs[i+1:] {
 			switch {

@@ -155,28 +155,30 @@ func (p *parser) value(name string, set func(string) error) {
 	p.set.FuncP(name, shorthand(name), "", set)
 }
 
-// text defines a flag whose value must not be empty: an empty one is usually an unset shell variable.
+// text defines a flag with a text.
 func (p *parser) text(name string, to *string) {
+	p.nonEmpty(name, func(s string) { *to = s })
+}
+
+// nonEmpty defines a flag whose value must not be empty: an empty one is usually an unset shell variable.
+func (p *parser) nonEmpty(name string, set func(string)) {
 	p.value(name, func(s string) error {
 		if s == "" {
 			return errors.New("needs a value, got an empty one")
 		}
-		*to = s
+		set(s)
 		return nil
 	})
 }
 
 // output defines a flag for a file to write.
 func (p *parser) output(name string, to *string) {
-	p.value(name, func(s string) error {
+	p.nonEmpty(name, func(s string) {
 		switch s {
-		case "":
-			return errors.New("needs a value, got an empty one")
 		case "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1": // opened again, it would be truncated
 			s = Stdout
 		}
 		*to = s
-		return nil
 	})
 }
 

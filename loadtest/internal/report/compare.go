@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -36,12 +37,13 @@ func Compare(w io.Writer, old, current *Run) error {
 	if text := latencyStart(old, current); text != "" {
 		fmt.Fprintln(w, text)
 	}
+	columns := []string{"", "old: " + old.Name, "new: " + current.Name}
 	if difference != "" {
 		fmt.Fprintln(w, difference)
-		fmt.Fprintf(t, "\told: %s\tnew: %s\t\n", old.Name, current.Name)
 	} else {
-		fmt.Fprintf(t, "\told: %s\tnew: %s\tratio\t\n", old.Name, current.Name)
+		columns = append(columns, "ratio")
 	}
+	fmt.Fprintln(t, strings.Join(columns, "\t")+"\t")
 	for _, r := range rows(old, current) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t", r.Label+unitSuffix(r.Unit), number(r.Old), number(r.New))
 		if difference == "" {
