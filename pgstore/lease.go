@@ -184,7 +184,7 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 
 // awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
-	_, err := retry(ctx, l, func(ctx context.Context) (struct{}, error) {
+	_, err := retry(ctx, l, l.cfg.RetryTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, l.withConn(ctx, func(conn *pgx.Conn) error {
 			if err := conn.Ping(ctx); err != nil {
 				if ctx.Err() != nil {

@@ -52,12 +52,8 @@ func (r *ranges) recordDensity(low, high, n int64) {
 	}
 }
 
-// shrink makes further ranges have at most size users, but not fewer than the first one. It reports whether they are
-// smaller now.
-func (r *ranges) shrink(size uint64) bool {
-	if size = max(size, firstBatch); size >= uint64(r.size) { //nolint:gosec // positive
-		return false
-	}
-	r.size = int64(size) //nolint:gosec // less than before
-	return true
+// shrink limits further ranges to size users, or to firstBatch if that is more. It never makes them larger.
+func (r *ranges) shrink(size uint64) {
+	size = min(max(size, firstBatch), uint64(r.size)) //nolint:gosec // positive
+	r.size = int64(size)                              //nolint:gosec // at most as large as before
 }

@@ -8,16 +8,29 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// retry calls do until it succeeds, fails with a permanent error, or RetryTimeout has passed. No attempt takes longer
-// than RetryTimeout either: the other end of its connection may have vanished. If do waited for another session, the
+// retry calls do until it succeeds, fails with a permanent error, or the timeout has passed. No attempt takes longer
+// than the timeout either: the other end of its connection may have vanished. If do waited for another session, the
 // error names it.
-func retry[T any](ctx context.Context, l *lease, do func(context.Context) (T, error)) (T, error) {
-	return retryFor(ctx, l, l.cfg.RetryTimeout, isRetryable, do)
+func retry[T any](
+	ctx context.Context, l *lease, timeout time.Duration, do func(context.Context) (T, error),
+) (T, error) {
+	return retryIf(ctx, l, timeout, isRetryable, do)
 }
 
-// retryFor is retry with another timeout, and another condition for a new attempt.
-func retryFor[T any](
-	ctx context.Context, l *lease, timeout time.Duration, isRetryable func(error) bool,
+// retryOrDivide is retry with RetryTimeout, for an operation on ids that can perhaps be divided. If it can, and fails
+// because it is too large, it is not retried, and divide is true: the caller should repeat it with fewer ids.
+func retryOrDivide[T any](
+	ctx context.Context, l *lease, divisible bool, do func(context.Context) (T, error),
+) (result T, divide bool, err error) {
+	tooLarge := func(err error) bool { return divisible && isTooLarge(err) }
+	result, err = retryIf(ctx, l, l.cfg.RetryTimeout,
+		func(err error) bool { return isRetryable(err) && !tooLarge(err) }, do)
+	return result, ctx.Err() == nil && tooLarge(err), err
+}
+
+// retryIf is retry for the errors that retryable accepts.
+func retryIf[T any](
+	ctx context.Context, l *lease, timeout time.Duration, retryable func(error) bool,
 	do func(context.Context) (T, error),
 ) (T, error) {
 	waits, stop := l.watchTable(ctx)
@@ -31,7 +44,7 @@ func retryFor[T any](
 		waits.startAttempt()
 		result, err := do(attempt)
 		err = waits.explain(err, true)
-		if err != nil && (ctx.Err() != nil || !isRetryable(err)) {
+		if err != nil && (ctx.Err() != nil || !retryable(err)) {
 			return result, backoff.Permanent(err)
 		}
 		return result, err

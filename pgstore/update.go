@@ -55,7 +55,7 @@ func (s *Store) updateExclusively(ctx context.Context, key uint64) (users int64,
 }
 
 func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) {
-	b, err := retry(ctx, l, l.idBounds)
+	b, err := retry(ctx, l, l.cfg.RetryTimeout, l.idBounds)
 	if err != nil || b.first == nil {
 		return 0, err
 	}
@@ -190,12 +190,10 @@ func (u *update) nextBatch(ctx context.Context) (low, high int64, ok bool, err e
 
 // batchEnd returns the id of the first user after the next batch, counted along the index, or nil if there is none. It
 // makes batches smaller if that takes too long.
-func (u *update) batchEnd(ctx context.Context) (end *int64, err error) {
-	divisible := func(err error) bool { return u.ranges.size > firstBatch && isTooLarge(err) }
+func (u *update) batchEnd(ctx context.Context) (*int64, error) {
 	for {
-		end, err := retryFor(ctx, u.lease, u.cfg.RetryTimeout,
-			func(err error) bool { return isRetryable(err) && !divisible(err) }, u.countBatch)
-		if ctx.Err() != nil || !divisible(err) {
+		end, divide, err := retryOrDivide(ctx, u.lease, u.ranges.size > firstBatch, u.countBatch)
+		if !divide {
 			return end, err
 		}
 		u.ranges.shrink(uint64(u.ranges.size / 2)) //nolint:gosec // positive

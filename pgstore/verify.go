@@ -37,7 +37,7 @@ func (u *update) updateStale(ctx context.Context) error {
 			return err
 		}
 	}
-	n, err := retryFor(ctx, u.lease, u.readTimeout(), isRetryable, u.updateMoved)
+	n, err := retry(ctx, u.lease, u.readTimeout(), u.updateMoved)
 	u.users += n
 	return err
 }
@@ -69,7 +69,7 @@ func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
 
 // staleRanges returns the ranges of ids that have stale users, all in one snapshot.
 func (u *update) staleRanges(ctx context.Context) ([]idRange, error) {
-	return retryFor(ctx, u.lease, u.readTimeout(), isRetryable, func(ctx context.Context) (ranges []idRange, err error) {
+	return retry(ctx, u.lease, u.readTimeout(), func(ctx context.Context) (ranges []idRange, err error) {
 		err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
 			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 				return err
@@ -121,14 +121,12 @@ func (u *update) allIDs() []idRange {
 func (u *update) inHalves(
 	ctx context.Context, low, high int64, do func(ctx context.Context, low, high int64) (int64, error),
 ) (int64, error) {
-	divisible := func(err error) bool { return low < high && isTooLarge(err) }
-	n, err := retryFor(ctx, u.lease, u.cfg.RetryTimeout,
-		func(err error) bool { return isRetryable(err) && !divisible(err) },
+	n, divide, err := retryOrDivide(ctx, u.lease, low < high,
 		func(ctx context.Context) (int64, error) { return do(ctx, low, high) })
 	switch {
 	case err == nil:
 		return n, nil
-	case ctx.Err() != nil || !divisible(err):
+	case !divide:
 		return 0, fmt.Errorf("ids %d to %d: %w", low, high, err)
 	case sqlState(err) != serializationFailure:
 		u.shrinkBatches(low, high)
