@@ -27,9 +27,9 @@ func (t *table) updateStatement() string {
 		" WHERE id >= CAST($3 AS bigint) AND id <= CAST($4 AS bigint)"
 }
 
-// enterBatch begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
+// beginQuery begins a batch's transaction: it shares the lock with key $1, rejects row-level security, ends the session
 // if the transaction is idle for more than $2 ms, makes timestamps without time zone UTC, and fails on a standby.
-const enterBatch = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
+const beginQuery = "SELECT pg_advisory_xact_lock_shared($1::bigint), set_config('row_security', 'off', true)," +
 	" set_config('idle_in_transaction_session_timeout', $2::integer::text, true), set_config('timezone', 'UTC', true)," +
 	failOnStandby
 
@@ -52,7 +52,7 @@ func (u *update) updateRange(ctx context.Context, low, high int64) (n int64, err
 
 // sendBatch executes the update of a range as a pipeline: one transaction, and one round trip.
 func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64) (rows int64, err error) {
-	steps := u.enter()
+	steps := u.beginBatch()
 	counted := len(steps)
 	steps = append(steps, step{
 		sql:  u.table.updateStatement(),
@@ -62,10 +62,10 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	return sendSteps(ctx, conn, steps, counted)
 }
 
-// enter returns the steps with which a transaction that updates users begins.
-func (u *update) enter() []step {
+// beginBatch returns the steps with which a transaction that updates users begins.
+func (u *update) beginBatch() []step {
 	return append(u.table.layout.beginBatch(),
-		step{enterBatch, []any{u.batchLock, u.leaseTimeout.Milliseconds()}, standbyError},
+		step{beginQuery, []any{u.batchLock, u.leaseTimeout.Milliseconds()}, standbyError},
 		step{fenceQuery, u.fenceArgs(), fenceError})
 }
 
@@ -102,10 +102,10 @@ func identityError(err error) error {
 	return err
 }
 
-// stale returns a WHERE clause, with its arguments, for the stale users with ids low..high: those without their new
-// points. Without verify it excludes users whose updated_at is the time of the update. With verify it does not: a
+// whereStale returns a WHERE clause, with its arguments, for the stale users with ids low..high: those without their
+// new points. Without verify it excludes users whose updated_at is the time of the update. With verify it does not: a
 // trigger could set updated_at and keep the points.
-func (u *update) stale(low, high int64, verify bool) (condition string, args []any) {
+func (u *update) whereStale(low, high int64, verify bool) (condition string, args []any) {
 	condition = " WHERE id >= CAST($2 AS bigint) AND id <= CAST($3 AS bigint) AND points IS DISTINCT FROM " + drawSQL
 	if verify {
 		return condition, []any{u.key, low, high}
@@ -113,12 +113,18 @@ func (u *update) stale(low, high int64, verify bool) (condition string, args []a
 	return condition + " AND updated_at <> $4", []any{u.key, low, high, u.at}
 }
 
+// updateStaleStatement returns the statement that gives the users of a clause of whereStale their points, at the time
+// $4.
+func (t *table) updateStaleStatement(where string) string {
+	return "UPDATE " + t.qualified + " SET points = " + drawSQL + ", updated_at = $4" + where
+}
+
 // updateStaleRange looks for stale users with ids low..high. If they were inserted into gaps between the ids, or their
 // ids changed, they get their points. If the database made the update skip them, that is an error. Without verify,
 // users whose updated_at is the time of the update count as updated.
 func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify bool) (n int64, err error) {
-	stale, args := u.stale(low, high, verify)
-	count := "SELECT count(*) FROM " + u.table.qualified + stale
+	where, args := u.whereStale(low, high, verify)
+	count := "SELECT count(*) FROM " + u.table.qualified + where
 	var left int64
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
 		if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
@@ -134,11 +140,10 @@ func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify b
 	}
 	// Both statements have one snapshot: a user left after the update existed before it, and was skipped.
 	err = u.withTx(ctx, pgx.RepeatableRead, func(tx pgx.Tx) error {
-		if err := execSteps(ctx, tx, u.enter()); err != nil {
+		if err := execSteps(ctx, tx, u.beginBatch()); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawSQL+", updated_at = $4"+stale,
-			u.key, low, high, u.at)
+		tag, err := tx.Exec(ctx, u.table.updateStaleStatement(where), u.key, low, high, u.at)
 		if err != nil {
 			return err
 		}
@@ -164,9 +169,11 @@ func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify b
 	return n, nil
 }
 
-// The triggers and rules that an update of the table with oid $1, or of one of its partitions, sets off.
+// relations are the table with oid $1 and its partitions.
+const relations = "(SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))"
+
+// The triggers and rules that an update of relations sets off.
 const (
-	relations      = "(SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))"
 	updateTriggers = "SELECT tgname FROM pg_trigger WHERE tgrelid IN " + relations +
 		" AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0" // TRIGGER_TYPE_UPDATE
 	updateRules = "SELECT rulename FROM pg_rewrite WHERE ev_class IN " + relations +

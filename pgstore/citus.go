@@ -15,20 +15,20 @@ import (
 // all of them: a statement takes a snapshot of each shard at another moment. So a read either uses one shard, or reads
 // all shards while no batch can commit.
 type shards struct {
-	// head has some users of one shard; nil if none is known. The layout of a table is looked up before each update, so a
-	// head whose users have been deleted is dropped at the next one.
-	head atomic.Pointer[shardHead]
+	// first are the users that a read looks at first; nil if none are known. The layout of a table is looked up before
+	// each update, so users that have been deleted are dropped at the next one.
+	first atomic.Pointer[shardUsers]
 }
 
-// A shardHead is some users of one shard.
-type shardHead struct {
+// shardUsers are some users of one shard.
+type shardUsers struct {
 	shard int64
 	ids   []int64
 }
 
-// headUsers is the maximum number of users in a head: two of them have 100 points more often than not. Each one costs
-// an index lookup.
-const headUsers = 256
+// maxShardUsers is the maximum number of ids in shardUsers: two of them have 100 points more often than not. Each one
+// costs an index lookup.
+const maxShardUsers = 256
 
 // commitLock is the number of a table's lock that reads of all shards hold shared. A batch takes it exclusively as its
 // last statement. Citus releases local locks only after it has committed on all workers.
@@ -66,24 +66,24 @@ func isDistributed(ctx context.Context, q querier, oid uint32) (distributed bool
 // Another statement of each read rejects a standby.
 const shardColumns = fixedColumns + ", false"
 
-// readSome looks at the users of the head.
+// readSome looks at some users of one shard.
 func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
-	head := s.head.Load()
-	if head == nil {
+	first := s.first.Load()
+	if first == nil {
 		var err error
-		if head, err = findHead(ctx, conn, t); err != nil || head == nil {
+		if first, err = findShardUsers(ctx, conn, t); err != nil || first == nil {
 			return nil, err
 		}
-		s.head.Store(head)
+		s.first.Store(first)
 	}
 	batch := &pgx.Batch{}
 	batch.Queue("SELECT "+shardColumns+" FROM "+t.qualified+" WHERE id = ANY($2) AND points > $1 LIMIT "+
-		strconv.Itoa(limit), min, head.ids)
+		strconv.Itoa(limit), min, first.ids)
 	// If the shard still exists, it has not been split, so the read was of one shard.
 	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint),"+failOnStandby,
-		head.shard)
+		first.shard)
 	results := conn.SendBatch(ctx, batch)
-	users, exists, err := headResults(results, limit)
+	users, exists, err := shardResults(results, limit)
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
@@ -91,13 +91,13 @@ func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, li
 		return nil, err
 	}
 	if !exists {
-		s.head.CompareAndSwap(head, nil)
+		s.first.CompareAndSwap(first, nil)
 		return nil, nil
 	}
 	return users, nil
 }
 
-func headResults(results pgx.BatchResults, limit int) (users []points.User, exists bool, err error) {
+func shardResults(results pgx.BatchResults, limit int) (users []points.User, exists bool, err error) {
 	rows, err := results.Query()
 	if err != nil {
 		return nil, false, err
@@ -109,19 +109,20 @@ func headResults(results pgx.BatchResults, limit int) (users []points.User, exis
 	return users, exists, standbyError(err)
 }
 
-// findHead returns users of a shard, or nil if the table is empty.
-func findHead(ctx context.Context, conn *pgx.Conn, t *table) (*shardHead, error) {
-	head := &shardHead{}
+// findShardUsers returns users of a shard, or nil if the table is empty.
+func findShardUsers(ctx context.Context, conn *pgx.Conn, t *table) (*shardUsers, error) {
+	users := &shardUsers{}
 	err := conn.QueryRow(ctx, `
 		SELECT shard, array_agg(id::bigint) FROM (
 			SELECT id, get_shard_id_for_distribution_column($1::text::regclass, id) AS shard
 			FROM (SELECT id FROM `+t.qualified+` LIMIT 4 * $2::bigint) AS some_users OFFSET 0
-		) AS sharded GROUP BY shard ORDER BY count(*) DESC LIMIT 1`, t.qualified, headUsers).Scan(&head.shard, &head.ids)
+		) AS sharded GROUP BY shard ORDER BY count(*) DESC LIMIT 1`, t.qualified, maxShardUsers).
+		Scan(&users.shard, &users.ids)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil //nolint:nilnil // an empty table is not an error
 	}
-	head.ids = head.ids[:min(len(head.ids), headUsers)]
-	return head, err
+	users.ids = users.ids[:min(len(users.ids), maxShardUsers)]
+	return users, err
 }
 
 // readAll reads all shards while no batch commits. Settings reach the workers only by SET LOCAL in an explicit

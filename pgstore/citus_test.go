@@ -118,11 +118,11 @@ func sameDraws(n int64, a, b uint64) (same int64) {
 	return same
 }
 
-// The users of a head that is no longer one shard are not read without the lock.
+// Users that are no longer in one shard are not read without the lock.
 func TestReadAfterShardSplit(t *testing.T) {
 	store, pool := openAs(t, createStandInShards, pgstore.Config{}, nil)
 	seedShards(t, store)
-	_, err := store.UsersAbove(t.Context(), 50, 2) // finds a head
+	_, err := store.UsersAbove(t.Context(), 50, 2) // finds users of one shard
 	require.NoError(t, err)
 
 	execSQL(t, pool, "UPDATE pg_catalog.pg_dist_shard SET shardid = shardid + 1")

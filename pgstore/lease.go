@@ -63,7 +63,7 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 			return err
 		}
 		defer func() {
-			// The lock is released also if ctx has ended.
+			// The lock is released even if ctx has ended.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
 			_ = tx.Rollback(ctx) // does nothing after Commit

@@ -38,7 +38,7 @@ func TestLeaseOfStoppedProcessEnds(t *testing.T) {
 	batch, err := store.pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
 	require.NoError(t, err)
 	defer batch.Rollback(context.Background()) //nolint:errcheck // its connection is gone
-	_, err = batch.Exec(t.Context(), enterBatch, lost.batchLock, store.leaseTimeout.Milliseconds())
+	_, err = batch.Exec(t.Context(), beginQuery, lost.batchLock, store.leaseTimeout.Milliseconds())
 	require.NoError(t, err)
 
 	require.Eventually(t, func() bool {

@@ -24,7 +24,7 @@ type partitions struct {
 
 func (p *partitions) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
 	if !p.chosen.Load() {
-		if err := p.choose(ctx, conn, t, 0); err != nil {
+		if err := p.chooseLeaf(ctx, conn, t, 0); err != nil {
 			return nil, err
 		}
 	}
@@ -61,7 +61,7 @@ func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min,
 		return users, nil
 	}
 	if leaf == nil || leaf.oid != first.partition {
-		if err := p.choose(ctx, conn, t, first.partition); err != nil {
+		if err := p.chooseLeaf(ctx, conn, t, first.partition); err != nil {
 			return nil, err
 		}
 		leaf = p.leaf.Load()
@@ -72,9 +72,9 @@ func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min,
 	return users, nil
 }
 
-// choose makes the partition with this oid the leaf if the role may read it, or the partition with the most users by
-// PostgreSQL's statistics if the oid is 0.
-func (p *partitions) choose(ctx context.Context, conn *pgx.Conn, t *table, oid uint32) error {
+// chooseLeaf makes the partition with this oid the leaf if the role may read it, or the partition with the most users
+// by PostgreSQL's statistics if the oid is 0.
+func (p *partitions) chooseLeaf(ctx context.Context, conn *pgx.Conn, t *table, oid uint32) error {
 	const query = `
 		SELECT pg_class.oid, nspname::text, relname::text
 		FROM pg_partition_tree($1::bigint::oid) JOIN pg_class ON pg_class.oid = relid

@@ -35,7 +35,6 @@ func summarizeIndexes(ctx context.Context, conn *pgx.Conn, t *table) error {
 	_, err := conn.Exec(ctx, `
 		SELECT brin_summarize_new_values(indexrelid) FROM pg_index
 		JOIN pg_class ON pg_class.oid = indexrelid AND relkind = 'i' JOIN pg_am ON pg_am.oid = relam AND amname = 'brin'
-		WHERE indrelid IN (SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))`,
-		int64(t.oid))
+		WHERE indrelid IN `+relations, int64(t.oid))
 	return err
 }

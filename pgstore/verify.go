@@ -47,14 +47,14 @@ func (u *update) updateStale(ctx context.Context) error {
 // is the time of the update has been updated, perhaps under another id, on which the points depend.
 func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
 	err = u.withTx(ctx, pgx.ReadCommitted, func(tx pgx.Tx) error {
-		if err := execSteps(ctx, tx, u.enter()); err != nil {
+		if err := execSteps(ctx, tx, u.beginBatch()); err != nil {
 			return err
 		}
 		if err := u.table.disableTimeouts(ctx, tx, disableStatementTimeouts); err != nil {
 			return err
 		}
-		stale, args := u.stale(math.MinInt64, math.MaxInt64, false)
-		tag, err := tx.Exec(ctx, "UPDATE "+u.table.qualified+" SET points = "+drawSQL+", updated_at = $4"+stale, args...)
+		where, args := u.whereStale(math.MinInt64, math.MaxInt64, false)
+		tag, err := tx.Exec(ctx, u.table.updateStaleStatement(where), args...)
 		if err != nil {
 			return err
 		}
@@ -79,8 +79,8 @@ func (u *update) staleRanges(ctx context.Context) ([]idRange, error) {
 			}
 			for _, r := range u.allIDs() {
 				var found bool
-				stale, args := u.stale(r.low, r.high, true)
-				err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM "+u.table.qualified+stale, args...).Scan(&found)
+				where, args := u.whereStale(r.low, r.high, true)
+				err := tx.QueryRow(ctx, "SELECT count(*) > 0 FROM "+u.table.qualified+where, args...).Scan(&found)
 				if err != nil {
 					return err
 				}
