@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -167,33 +166,4 @@ func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify b
 		return 0, err
 	}
 	return n, nil
-}
-
-// relations are the table with oid $1 and its partitions.
-const relations = "(SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))"
-
-// The triggers and rules that an update of relations sets off.
-const (
-	updateTriggers = "SELECT tgname FROM pg_trigger WHERE tgrelid IN " + relations +
-		" AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0" // TRIGGER_TYPE_UPDATE
-	updateRules = "SELECT rulename FROM pg_rewrite WHERE ev_class IN " + relations +
-		" AND ev_enabled <> 'D' AND ev_type = '2'" // CMD_UPDATE
-)
-
-// suspects returns the triggers, rules and policies that can make an update of the table skip rows, as the end of a
-// sentence.
-func (u *update) suspects(ctx context.Context, tx pgx.Tx) string {
-	rows, err := tx.Query(ctx, `
-		SELECT 'trigger ' || tgname FROM (`+updateTriggers+`) AS triggers
-		UNION ALL SELECT 'rule ' || rulename FROM (`+updateRules+`) AS rules
-		UNION ALL SELECT 'policy ' || polname FROM pg_policy WHERE polrelid = $1::bigint::oid
-		ORDER BY 1`, int64(u.table.oid))
-	if err != nil {
-		return ""
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(names) == 0 {
-		return ""
-	}
-	return ": see " + strings.Join(names, ", ")
 }

@@ -116,19 +116,6 @@ func checkTable(ctx context.Context, q querier, t *table) error {
 	return nil
 }
 
-func checkKey(ctx context.Context, q querier, t *table) error {
-	var unique bool
-	err := q.QueryRow(ctx, `
-		SELECT EXISTS (SELECT FROM pg_index
-			JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey[0] = attnum
-			WHERE indrelid = $1::bigint::oid AND indnkeyatts = 1 AND indisunique AND indisvalid AND indpred IS NULL)`,
-		int64(t.oid)).Scan(&unique)
-	if err == nil && !unique {
-		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
-	}
-	return err
-}
-
 func checkColumns(ctx context.Context, q querier, t *table) error {
 	rows, err := q.Query(ctx, `
 		SELECT attname::text, atttypid::regtype::text, attnotnull, attgenerated <> ''
@@ -173,6 +160,19 @@ func checkColumns(ctx context.Context, q querier, t *table) error {
 	return nil
 }
 
+func checkKey(ctx context.Context, q querier, t *table) error {
+	var unique bool
+	err := q.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_index
+			JOIN pg_attribute ON attrelid = indrelid AND attname = 'id' AND indkey[0] = attnum
+			WHERE indrelid = $1::bigint::oid AND indnkeyatts = 1 AND indisunique AND indisvalid AND indpred IS NULL)`,
+		int64(t.oid)).Scan(&unique)
+	if err == nil && !unique {
+		return errors.New("column id needs a primary key or a unique index on it alone: updates are by id range")
+	}
+	return err
+}
+
 // checkValues looks for points that are out of range, and for timestamps outside of the years 1 to 9999, which RFC 3339
 // and therefore JSON cannot represent. Reads fail if one is infinite or later than the year 294246.
 func checkValues(ctx context.Context, q querier, t *table) error {
@@ -212,27 +212,6 @@ func checkValues(ctx context.Context, q querier, t *table) error {
 	return fmt.Errorf("column %s must be finite: user %d has %s", column, *id, value)
 }
 
-// checkRules returns an error if a rule replaces each update.
-func checkRules(ctx context.Context, q querier, t *table) error {
-	var rule *string
-	err := q.QueryRow(ctx, "SELECT min(rulename::text) FROM ("+updateRules+
-		" AND is_instead AND ev_qual = '<>') AS rules", int64(t.oid)).Scan(&rule)
-	if err == nil && rule != nil {
-		return fmt.Errorf("rule %s must not replace its updates: DROP RULE %s ON %s",
-			*rule, pgx.Identifier{*rule}.Sanitize(), t.qualified)
-	}
-	return err
-}
-
-// rolledBack calls do in a transaction, or a part of one, that is always rolled back.
-func rolledBack(ctx context.Context, q querier, do func(pgx.Tx) error) error {
-	tx, err := q.Begin(ctx)
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(tx), tx.Rollback(ctx))
-}
-
 // checkUpdate makes PostgreSQL plan the statement of an update, so that PostgreSQL checks it against the catalog.
 func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	err := rolledBack(ctx, q, func(tx pgx.Tx) error {
@@ -260,93 +239,13 @@ func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	return fmt.Errorf("updates of it fail: %w%s", err, hint)
 }
 
-// warnTriggers warns of triggers and rules that run at each update.
-func (s *Store) warnTriggers(ctx context.Context, q querier, t *table) error {
-	const ofUpdated = " AND (tgattr::text = '' OR EXISTS (SELECT FROM (" + updatedColumns + ") AS updated" +
-		" WHERE attrelid = tgrelid AND attnum = ANY (tgattr)))"
-	rows, err := q.Query(ctx, "SELECT 'trigger ' || tgname, true FROM ("+updateTriggers+ofUpdated+
-		` AND tgtype & 1 <> 0) AS of_rows -- TRIGGER_TYPE_ROW
-		UNION SELECT 'trigger ' || tgname, false FROM (`+updateTriggers+ofUpdated+
-		` AND tgtype & 1 = 0 AND tgrelid = $1::bigint::oid) AS of_statements
-		UNION SELECT 'rule ' || rulename, true FROM (`+updateRules+`) AS rules ORDER BY 1`, int64(t.oid))
+// rolledBack calls do in a transaction, or a part of one, that is always rolled back.
+func rolledBack(ctx context.Context, q querier, do func(pgx.Tx) error) error {
+	tx, err := q.Begin(ctx)
 	if err != nil {
 		return err
 	}
-	type trigger struct {
-		Name string
-		Row  bool
-	}
-	triggers, err := pgx.CollectRows(rows, pgx.RowToStructByPos[trigger])
-	for _, trigger := range triggers {
-		effect := " runs for each batch of each update; updates fail if it raises an error"
-		if trigger.Row {
-			effect = " runs for each user at each update, which makes updates slow; they fail if it raises an error, skips a " +
-				"user or keeps its points"
-		}
-		s.warn(ctx, t, trigger.Name+effect+": drop it unless you need it")
-	}
-	return err
-}
-
-// updatedColumns are the columns that updates change: points, updated_at, and generated columns computed from them.
-const updatedColumns = `
-	SELECT attrelid, attnum FROM pg_attribute WHERE attrelid IN ` + relations + `
-		AND attname IN ('points', 'updated_at')
-	UNION SELECT adrelid, adnum FROM pg_attrdef JOIN pg_depend ON classid = 'pg_attrdef'::regclass
-			AND objid = pg_attrdef.oid AND refobjid = adrelid
-		JOIN pg_attribute AS source ON source.attrelid = adrelid AND source.attnum = refobjsubid
-		WHERE adrelid IN ` + relations + ` AND source.attname IN ('points', 'updated_at')`
-
-// checkIndexes returns an error if an index is unique on points or updated_at alone: an update gives several users the
-// same. It warns of the other indexes that contain points, updated_at or a column computed from them. Such an index
-// gets a new entry for each user at each update. Since PostgreSQL 16, BRIN indexes do not.
-func (s *Store) checkIndexes(ctx context.Context, q querier, t *table) error {
-	rows, err := q.Query(ctx, `
-		WITH updated AS (`+updatedColumns+`), indexes AS (
-			SELECT indexrelid, indrelid, indisunique, indisexclusion, indpred, conname, row_used,
-				indkey::int2[] || columns AS all_columns,
-				(indkey::int2[])[0:indnkeyatts - 1] || CASE WHEN indexprs IS NOT NULL THEN columns END AS key_columns
-			FROM pg_index AS i JOIN pg_class ON pg_class.oid = indexrelid AND (NOT relispartition OR indrelid = $1::bigint::oid)
-				JOIN pg_am ON pg_am.oid = relam
-				LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x'),
-				concat(indexprs, indpred) AS expressions, LATERAL (SELECT expressions ~ ':varattno 0 ') AS whole (row_used),
-				LATERAL (SELECT ARRAY(SELECT refobjsubid::int2 FROM pg_depend WHERE classid = 'pg_class'::regclass
-					AND objid = indexrelid AND refobjid = indrelid)) AS used (columns)
-			WHERE indrelid IN `+relations+`
-				AND NOT (amname = 'brin' AND current_setting('server_version_num')::int >= 160000)
-		)
-		SELECT indexrelid::regclass::text, CASE WHEN conname IS NULL THEN 'DROP INDEX ' || indexrelid::regclass
-				ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', indrelid::regclass, conname) END,
-			(indisunique OR indisexclusion) AND (key_updated OR row_used) AND (indisexclusion OR NOT EXISTS (
-				SELECT FROM pg_attribute WHERE attrelid = indrelid AND attname = 'id' AND attnum = ANY (key_columns))),
-			indpred IS NULL AND NOT row_used AND NOT EXISTS (SELECT FROM unnest(key_columns) AS used
-				WHERE used <> 0 AND used NOT IN (SELECT attnum FROM updated WHERE attrelid = indrelid))
-		FROM indexes, LATERAL (SELECT coalesce(bool_or(attnum = ANY (key_columns)), false),
-				coalesce(bool_or(attnum = ANY (all_columns)), false)
-			FROM updated WHERE attrelid = indrelid) AS uses (key_updated, updated)
-		WHERE uses.updated OR row_used ORDER BY 1`, int64(t.oid))
-	if err != nil {
-		return err
-	}
-	type index struct {
-		Name, Drop    string
-		Clash, Always bool // whether two users may be equal, and whether they are in each update
-	}
-	indexes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[index])
-	for _, i := range indexes {
-		const slow = "no update is heap-only: updates take about five times as long and write three times the WAL: "
-		switch {
-		case i.Clash && i.Always:
-			return fmt.Errorf("index %s must not be unique on points or updated_at alone, because an update gives several "+
-				"users the same value: %s", i.Name, i.Drop)
-		case i.Clash:
-			s.warn(ctx, t, fmt.Sprintf("index %s is unique on points or updated_at without id: an update fails if it makes two "+
-				"users equal, and %s%s", i.Name, slow, i.Drop))
-		default:
-			s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so %s%s", i.Name, slow, i.Drop))
-		}
-	}
-	return err
+	return errors.Join(do(tx), tx.Rollback(ctx))
 }
 
 // warnSharingServers warns of servers that share a state, which this store does not use.

@@ -28,57 +28,6 @@ type condition struct {
 	points, updatedAt, others bool            // whether sources has these columns
 }
 
-// conditionsQuery returns the conditions of the table with oid $1 that an update may violate, except for generated
-// columns: those on columns that an update changes or on no column, and those that users may violate already, because
-// they are NOT VALID or call functions that are not immutable. A partition's own ones are included, but not those that
-// it inherits.
-const conditionsQuery = `
-	WITH updated AS (` + updatedColumns + `)
-	SELECT format('%s %I of %s', CASE contype WHEN 'c' THEN 'constraint' ELSE 'foreign key' END, conname,
-			conrelid::regclass) || coalesce(' to ' || nullif(confrelid, 0)::regclass, ''),
-		CASE contype WHEN 'c' THEN pg_get_expr(conbin, conrelid) ELSE format(
-			'num_nulls(%s) > 0 OR EXISTS (SELECT FROM %s AS referenced_row WHERE %s)', new, confrelid::regclass, equal) END,
-		ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)),
-		coalesce(0 = ANY (conkey), false),
-		CASE WHEN conrelid <> $1::bigint::oid THEN
-			format('tableoid IN (SELECT relid FROM pg_partition_tree(%s))', conrelid) ELSE '' END,
-		contype = 'f', false
-	FROM pg_constraint AS c, LATERAL (
-		SELECT string_agg(format('new_row.%I', k.attname), ', '),
-			string_agg(format('referenced_row.%I = new_row.%I', f.attname, k.attname), ' AND ')
-		FROM unnest(conkey, confkey) AS key (k, f) JOIN pg_attribute AS k ON k.attrelid = conrelid AND k.attnum = key.k
-			JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = key.f) AS columns (new, equal)
-	WHERE conrelid IN ` + relations + `
-		AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
-		AND (conkey IS NULL OR 0 = ANY (conkey)
-			OR contype = 'c' AND (NOT convalidated OR conbin::text ~ 'SQLVALUEFUNCTION' -- such as CURRENT_DATE
-				OR EXISTS (SELECT FROM regexp_matches(conbin::text, ':(?:op)?funcid (\d+)', 'g') AS called
-					JOIN pg_proc ON pg_proc.oid = called[1]::oid AND provolatile <> 'i'))
-			OR EXISTS (SELECT FROM updated WHERE attrelid = conrelid AND attnum = ANY (conkey)))
-		AND CASE contype
-			WHEN 'c' THEN conislocal OR conrelid = $1::bigint::oid
-			WHEN 'f' THEN (conparentid = 0 OR conrelid = $1::bigint::oid) AND EXISTS (SELECT FROM pg_trigger
-				WHERE tgconstraint = c.oid AND tgrelid = conrelid AND tgtype & 16 <> 0 AND tgenabled <> 'D')
-			ELSE false END
-	UNION ALL SELECT format('the partition bound of %s', $1::bigint::oid::regclass),
-		pg_get_partition_constraintdef($1::bigint::oid),
-		ARRAY(SELECT DISTINCT attname::text FROM ` + partitionKeys + ` JOIN pg_attribute ON attrelid = partrelid
-			AND attnum = ANY (partattrs)),
-		EXISTS (SELECT FROM ` + partitionKeys + ` WHERE 0 = ANY (partattrs)), '', false, false
-	WHERE pg_get_partition_constraintdef($1::bigint::oid) IS NOT NULL
-	UNION ALL SELECT format('index %s', indexrelid::regclass), format('CASE WHEN %s THEN num_nulls(%s) ELSE 0 END >= 0',
-			coalesce(pg_get_expr(indpred, indrelid), 'true'), coalesce(pg_get_expr(indexprs, indrelid), '1')),
-		ARRAY(SELECT attname::text FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
-			WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attnum <> 0),
-		concat(indexprs, indpred) ~ ':varattno 0 ', '', false, true
-	FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid AND (NOT relispartition OR indrelid = $1::bigint::oid)
-	WHERE indrelid IN ` + relations + ` AND num_nonnulls(indexprs, indpred) > 0
-	ORDER BY 1`
-
-// partitionKeys are the partition keys of the tables that the table with oid $1 is a partition of.
-const partitionKeys = "pg_partition_ancestors($1::bigint::oid) JOIN pg_partitioned_table ON partrelid = relid" +
-	" AND relid <> $1::bigint::oid"
-
 // checkConditions returns an error if a condition forbids one of the numbers 0..100, or the current time as updated_at.
 // It warns of those on points and other columns as well, because users have too many combinations of them to try.
 func (s *Store) checkConditions(ctx context.Context, q querier, t *table) error {
@@ -109,71 +58,6 @@ func (s *Store) checkConditions(ctx context.Context, q querier, t *table) error 
 		}
 	}
 	return nil
-}
-
-// A valueColumn is how the value of a column is made.
-type valueColumn struct {
-	Type       string
-	Expression string // of a generated column, else ""
-	Sources    []string
-	Stored     bool
-	NotNull    bool
-	Limited    bool // it is a string of limited length
-}
-
-// valueColumns returns the columns of the table by their names.
-func valueColumns(ctx context.Context, q querier, t *table) (map[string]valueColumn, error) {
-	rows, err := q.Query(ctx, `
-		SELECT attname::text, format_type(atttypid, atttypmod),
-			CASE WHEN attgenerated <> '' THEN pg_get_expr(adbin, adrelid) ELSE '' END,
-			ARRAY(SELECT source.attname::text FROM pg_depend JOIN pg_attribute AS source ON source.attrelid = adrelid
-					AND source.attnum = refobjsubid
-				WHERE a.attgenerated <> '' AND classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refobjid = adrelid
-					AND source.attnum <> adnum),
-			attgenerated = 's', attnotnull,
-			atttypmod >= 0 AND atttypid IN ('varchar'::regtype, 'bpchar'::regtype)
-		FROM pg_attribute AS a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-		WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped`, int64(t.oid))
-	if err != nil {
-		return nil, err
-	}
-	columns := map[string]valueColumn{}
-	var name string
-	var c valueColumn
-	_, err = pgx.ForEachRow(rows, []any{
-		&name, &c.Type, &c.Expression, &c.Sources, &c.Stored, &c.NotNull, &c.Limited,
-	}, func() error {
-		columns[name] = c
-		c.Sources = nil
-		return nil
-	})
-	return columns, err
-}
-
-// condition returns the condition that a generated column can be computed; ok is false if updates do not compute it.
-func (v valueColumn) condition(name string, t *table) (c condition, ok bool) {
-	if !v.Stored && !v.NotNull || !slices.Contains(v.Sources, "points") && !slices.Contains(v.Sources, "updated_at") {
-		return condition{}, false
-	}
-	expression := "num_nulls(" + quoteName(name) + ") >= 0"
-	if v.NotNull {
-		expression = quoteName(name) + " IS NOT NULL"
-	}
-	return condition{
-		Name:       "generated column " + name + " of " + t.relation,
-		Expression: expression, Columns: []string{name},
-	}, true
-}
-
-func quoteName(name string) string { return pgx.Identifier{name}.Sanitize() }
-
-// value returns an SQL expression for the value of a generated column.
-func (v valueColumn) value(name string, t *table) string {
-	if v.Limited { // a cast would cut the string off
-		return fmt.Sprintf("(jsonb_populate_record(NULL::%s, jsonb_build_object(%s, %s))).%s",
-			t.qualified, quoteLiteral(name), v.Expression, quoteName(name))
-	}
-	return fmt.Sprintf("(%s)::%s", v.Expression, v.Type)
 }
 
 func (c *condition) findSources(columns map[string]valueColumn) {
@@ -296,20 +180,53 @@ func (c *condition) violation(
 	return found, err
 }
 
-// warnReferences warns of foreign keys of other tables that reference a column that updates change.
-func (s *Store) warnReferences(ctx context.Context, q querier, t *table) error {
-	rows, err := q.Query(ctx, `
-		SELECT format('foreign key %I of %s', conname, conrelid::regclass) FROM pg_constraint
-		WHERE contype = 'f' AND confrelid IN `+relations+` AND conparentid = 0
-			AND EXISTS (SELECT FROM (`+updatedColumns+`) AS updated WHERE attrelid = confrelid AND attnum = ANY (confkey))
-		ORDER BY 1`, int64(t.oid))
-	if err != nil {
-		return err
-	}
-	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	for _, name := range names {
-		s.warn(ctx, t, name+" references points or updated_at: updates fail for the users that it references, or change its "+
-			"table as well (ON UPDATE): drop it, or reference id alone")
-	}
-	return err
-}
+// conditionsQuery returns the conditions of the table with oid $1 that an update may violate, except for generated
+// columns: those on columns that an update changes or on no column, and those that users may violate already, because
+// they are NOT VALID or call functions that are not immutable. A partition's own ones are included, but not those that
+// it inherits.
+const conditionsQuery = `
+	WITH updated AS (` + updatedColumns + `)
+	SELECT format('%s %I of %s', CASE contype WHEN 'c' THEN 'constraint' ELSE 'foreign key' END, conname,
+			conrelid::regclass) || coalesce(' to ' || nullif(confrelid, 0)::regclass, ''),
+		CASE contype WHEN 'c' THEN pg_get_expr(conbin, conrelid) ELSE format(
+			'num_nulls(%s) > 0 OR EXISTS (SELECT FROM %s AS referenced_row WHERE %s)', new, confrelid::regclass, equal) END,
+		ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)),
+		coalesce(0 = ANY (conkey), false),
+		CASE WHEN conrelid <> $1::bigint::oid THEN
+			format('tableoid IN (SELECT relid FROM pg_partition_tree(%s))', conrelid) ELSE '' END,
+		contype = 'f', false
+	FROM pg_constraint AS c, LATERAL (
+		SELECT string_agg(format('new_row.%I', k.attname), ', '),
+			string_agg(format('referenced_row.%I = new_row.%I', f.attname, k.attname), ' AND ')
+		FROM unnest(conkey, confkey) AS key (k, f) JOIN pg_attribute AS k ON k.attrelid = conrelid AND k.attnum = key.k
+			JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = key.f) AS columns (new, equal)
+	WHERE conrelid IN ` + relations + `
+		AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
+		AND (conkey IS NULL OR 0 = ANY (conkey)
+			OR contype = 'c' AND (NOT convalidated OR conbin::text ~ 'SQLVALUEFUNCTION' -- such as CURRENT_DATE
+				OR EXISTS (SELECT FROM regexp_matches(conbin::text, ':(?:op)?funcid (\d+)', 'g') AS called
+					JOIN pg_proc ON pg_proc.oid = called[1]::oid AND provolatile <> 'i'))
+			OR EXISTS (SELECT FROM updated WHERE attrelid = conrelid AND attnum = ANY (conkey)))
+		AND CASE contype
+			WHEN 'c' THEN conislocal OR conrelid = $1::bigint::oid
+			WHEN 'f' THEN (conparentid = 0 OR conrelid = $1::bigint::oid) AND EXISTS (SELECT FROM pg_trigger
+				WHERE tgconstraint = c.oid AND tgrelid = conrelid AND tgtype & 16 <> 0 AND tgenabled <> 'D')
+			ELSE false END
+	UNION ALL SELECT format('the partition bound of %s', $1::bigint::oid::regclass),
+		pg_get_partition_constraintdef($1::bigint::oid),
+		ARRAY(SELECT DISTINCT attname::text FROM ` + partitionKeys + ` JOIN pg_attribute ON attrelid = partrelid
+			AND attnum = ANY (partattrs)),
+		EXISTS (SELECT FROM ` + partitionKeys + ` WHERE 0 = ANY (partattrs)), '', false, false
+	WHERE pg_get_partition_constraintdef($1::bigint::oid) IS NOT NULL
+	UNION ALL SELECT format('index %s', indexrelid::regclass), format('CASE WHEN %s THEN num_nulls(%s) ELSE 0 END >= 0',
+			coalesce(pg_get_expr(indpred, indrelid), 'true'), coalesce(pg_get_expr(indexprs, indrelid), '1')),
+		ARRAY(SELECT attname::text FROM pg_depend JOIN pg_attribute ON attrelid = refobjid AND attnum = refobjsubid
+			WHERE classid = 'pg_class'::regclass AND objid = indexrelid AND refobjid = indrelid AND attnum <> 0),
+		concat(indexprs, indpred) ~ ':varattno 0 ', '', false, true
+	FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid AND (NOT relispartition OR indrelid = $1::bigint::oid)
+	WHERE indrelid IN ` + relations + ` AND num_nonnulls(indexprs, indpred) > 0
+	ORDER BY 1`
+
+// partitionKeys are the partition keys of the tables that the table with oid $1 is a partition of.
+const partitionKeys = "pg_partition_ancestors($1::bigint::oid) JOIN pg_partitioned_table ON partrelid = relid" +
+	" AND relid <> $1::bigint::oid"
