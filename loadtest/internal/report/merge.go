@@ -49,14 +49,14 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 	first := *runs[0]
 	merged := &Run{
 		Schema: Schema, Name: joinText(runs, " + ", func(r *Run) string { return r.Name }), Date: start,
-		Command: first.Command, Host: first.Host, Target: first.Target, Load: first.Load, Setup: first.Setup,
+		Command: first.Command, Host: first.Host, Load: first.Load, Setup: first.Setup,
 		Merged: len(runs), CommonSeconds: common.Seconds(),
 	}
 	if len(runs) == 1 {
 		merged.Search = first.Search
 	}
 	merged.Host.Name = joinText(runs, ", ", func(r *Run) string { return r.Host.Name })
-	merged.Target.URL = joinText(runs, ", ", func(r *Run) string { return r.Target.URL })
+	merged.Target = joinTargets(runs)
 	merged.addLoads(runs)
 	s := record.Concat(summaries)
 	s.Elapsed = end.Sub(start)
@@ -71,15 +71,33 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 	return merged, nil
 }
 
-// targets returns the different targets of the runs, with their methods if these differ.
+// joinTargets returns a target that lists what the targets of the runs have. Its Requests is the highest of them.
+func joinTargets(runs []*Run) Target {
+	list := func(text func(*Target) string) string {
+		return joinText(runs, ", ", func(r *Run) string { return text(&r.Target) })
+	}
+	joined := Target{
+		URL:      list(func(t *Target) string { return t.URL }),
+		Method:   list(func(t *Target) string { return t.Method }),
+		Hostname: list(func(t *Target) string { return t.Hostname }),
+		Port:     list(func(t *Target) string { return t.Port }),
+		Path:     list(func(t *Target) string { return t.Path }),
+	}
+	for _, r := range runs {
+		joined.Requests = max(joined.Requests, r.Target.Requests)
+	}
+	return joined
+}
+
+// targets returns the different targets of the runs, with their methods, or their requests in turn, if these differ.
 func targets(runs []*Run) []string {
-	method := func(r *Run) string { return r.Target.Method }
-	sameMethod := !strings.Contains(joinText(runs, "\n", method), "\n")
+	requests := func(r *Run) string { return cmp.Or(r.Target.Method, r.Target.Path) }
+	sameRequests := !strings.Contains(joinText(runs, "\n", requests), "\n")
 	text := func(r *Run) string {
-		if sameMethod {
+		if sameRequests {
 			return r.Target.URL
 		}
-		return r.Target.Method + " " + r.Target.URL
+		return requests(r) + " " + r.Target.URL
 	}
 	return strings.Split(joinText(runs, "\n", text), "\n")
 }

@@ -45,3 +45,44 @@ func TestMergeRatesOfShortRun(t *testing.T) {
 	require.NoError(t, err)
 	assert.InEpsilon(t, 2*run.RequestsPerSecond, merged.RequestsPerSecond, 1e-6)
 }
+
+// TestMergedTargets merges two runs: the result lists what differs, and a note names both targets.
+func TestMergedTargets(t *testing.T) {
+	get := Target{URL: "http://x/a", Method: "GET", Hostname: "x", Port: "80", Path: "/a"}
+	inTurn := Target{URL: "http://x/a", Hostname: "x", Port: "80", Path: "2 requests in turn, from t", Requests: 2}
+	for name, tt := range map[string]struct {
+		other, want Target
+		note        string
+	}{
+		"same": {other: get, want: get},
+		"method": {
+			Target{URL: "http://x/a", Method: "POST", Hostname: "x", Port: "80", Path: "/a"},
+			Target{URL: "http://x/a", Method: "GET, POST", Hostname: "x", Port: "80", Path: "/a"},
+			"GET http://x/a, POST http://x/a",
+		},
+		"URL": {
+			Target{URL: "http://y:81/b", Method: "GET", Hostname: "y", Port: "81", Path: "/b"},
+			Target{URL: "http://x/a, http://y:81/b", Method: "GET", Hostname: "x, y", Port: "80, 81", Path: "/a, /b"},
+			"http://x/a, http://y:81/b",
+		},
+		"requests in turn": {
+			inTurn,
+			Target{URL: "http://x/a", Method: "GET", Hostname: "x", Port: "80", Path: "/a, 2 requests in turn, from t", Requests: 2},
+			"GET http://x/a, 2 requests in turn, from t http://x/a",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := example(), example()
+			a.Search, b.Search = nil, nil
+			a.Target, b.Target = get, tt.other
+			merged, err := Merge([]string{"a", "b"}, []*Run{a, b})
+			require.NoError(t, err)
+			merged.Target.ServerSoftware, merged.Target.DocumentLength = "", 0
+			assert.Equal(t, tt.want, merged.Target)
+			if tt.note != "" {
+				tt.note = "the runs have different targets: " + tt.note
+			}
+			assert.Equal(t, tt.note, TargetsNote([]*Run{a, b}))
+		})
+	}
+}
