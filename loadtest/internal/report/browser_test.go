@@ -147,6 +147,52 @@ func TestGaps(t *testing.T) {
 	}
 }
 
+// TestIsolatedPoints uses a server that responds in a single interval between two stalls, and in the last one.
+func TestIsolatedPoints(t *testing.T) {
+	run := closed()
+	run.Timeline = nil
+	for i := range 300 {
+		interval := Interval{Start: float64(i) / 100, Width: 0.01}
+		if i < 100 || i == 200 || i == 299 {
+			interval.Requests, interval.P50, interval.P99, interval.Max = 100, 1, 2, 3
+		}
+		run.Timeline = append(run.Timeline, interval)
+	}
+	p := openPage(browser.Start(t), t, run, nil)
+	const chart = `(u => u.series.slice(1).map(s => s.points.filter(u, u.series.indexOf(s))))` +
+		`(charts.find(c => c.chart.root.parentElement.id === "latency").chart)`
+	assert.Equal(t, [][]int{{200, 299}, {200, 299}, {200, 299}}, evaluate[[][]int](p, chart))
+	// Around 2 seconds, where there is no line, the chart has pixels in the color of the 99th percentile.
+	const pixels = `(u => {
+		const [from, to] = [190, 210].map(i => Math.round(u.valToPos(i / 100, "x", true)));
+		const rows = u.ctx.getImageData(from, u.bbox.top, to - from, u.bbox.height).data;
+		const [r, g, b] = [1, 3, 5].map(i => parseInt(colors.p99.slice(i, i + 2), 16));
+		let n = 0;
+		for (let i = 0; i < rows.length; i += 4) if (rows[i] === r && rows[i + 1] === g && rows[i + 2] === b) n++;
+		return n;
+	})(charts.find(c => c.chart.root.parentElement.id === "latency").chart)`
+	assert.Positive(t, evaluate[int](p, pixels))
+}
+
+// TestLegend checks that the legends of a comparison name the runs as the columns of its table do.
+func TestLegend(t *testing.T) {
+	old := closed()
+	old.Name = "before"
+	ctx := browser.Start(t)
+	const labels = `[...document.querySelectorAll("#throughput .u-label, #percentiles .u-label")].map(e => e.innerText)`
+	for name, tt := range map[string]struct {
+		old  *Run
+		want []string
+	}{
+		"alone":      {nil, []string{"requests", "example", "time", "requests/s"}},
+		"comparison": {old, []string{"requests", "new: example", "old: before", "time", "new: requests/s", "old: requests/s"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, tt.want, evaluate[[]string](openPage(ctx, t, closed(), tt.old), labels))
+		})
+	}
+}
+
 // TestLayout checks that nothing is wider than the page, that labels of an axis do not overlap, and that the colors
 // follow the browser's.
 func TestLayout(t *testing.T) {

@@ -45,8 +45,20 @@ function rates(r, count) {
   });
 }
 
+// Returns the indices of the points between two gaps, which are on no line; null if there are none.
+function isolated(u, series) {
+  const values = u.data[series];
+  const known = [...values.keys()].filter(i => values[i] !== undefined);
+  const gap = i => i === undefined || values[i] === null;
+  const points = known.filter((at, i) => !gap(at) && gap(known[i - 1]) && gap(known[i + 1]));
+  return points.length > 0 ? points : null;
+}
+
 function line(label, color, dashed) {
-  return {label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined, points: {show: false}};
+  return {
+    label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined,
+    points: {show: false, filter: isolated, size: 4, fill: color},
+  };
 }
 
 // In the legend, lines of this run have a filled square, those of the old run a dashed one.
@@ -57,7 +69,8 @@ const legend = {
   },
 };
 
-function name(r, label) { return r === run ? label : label + " (old: " + r.name + ")"; }
+// Returns the label of a line; in a comparison it begins with the run, as the table's columns do.
+function name(r, label) { return old ? (r === run ? "new: " : "old: ") + label : label; }
 
 // Shades the periods in which the server updated its users.
 const shadeUpdates = {
@@ -149,7 +162,7 @@ function fitting(u, splits, label) {
 // The percentile curve on a logarithmic axis: 90%, 99%, 99.9%, ...
 function drawPercentiles() {
   const place = percent => -Math.log10(Math.max(1 - percent / 100, 1e-6));
-  const series = runs.map(r => ({run: r, ...line(r === run ? r.name : "old: " + r.name, colors.p99, r !== run)}));
+  const series = runs.map(r => ({run: r, ...line(name(r, r.name), colors.p99, r !== run)}));
   const data = uPlot.join(runs.map(r => {
     const percentiles = r.latency_percentiles || r.percentiles || [];
     return [percentiles.map(p => place(p.percent)), percentiles.map(p => aboveZero(p.ms))];
