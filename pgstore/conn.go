@@ -49,15 +49,15 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 	})
 }
 
-// disableTimeouts disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice within
-// 25 seconds that this process has vanished, where TCP's default is two hours.
-const disableTimeouts = disableStatementTimeouts + `
+// disableTimeoutsQuery disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice
+// within 25 seconds that this process has vanished, where TCP's default is two hours.
+const disableTimeoutsQuery = disableStatementTimeoutsQuery + `
 	UNION ALL SELECT set_config('timezone', 'UTC', true) -- for columns without time zone
 	UNION ALL SELECT set_config('idle_in_transaction_session_timeout', '0', true)`
 
-// disableStatementTimeouts disables the timeouts of statements, locks and transactions, but not that of an idle
+// disableStatementTimeoutsQuery disables the timeouts of statements, locks and transactions, but not that of an idle
 // transaction. It looks them up because transaction_timeout exists only since PostgreSQL 17.
-const disableStatementTimeouts = `
+const disableStatementTimeoutsQuery = `
 	SELECT set_config(name, '0', true) FROM pg_settings
 		WHERE name IN ('transaction_timeout', 'statement_timeout', 'lock_timeout')
 	UNION ALL SELECT set_config('tcp_keepalives_idle', '10', true)

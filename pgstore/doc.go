@@ -19,7 +19,7 @@
 //     of the shared state. It changes or drops nothing else, except that UpdateAll changes users, and Seed inserts
 //     users into an empty table.
 //
-// The store looks up the name of the table at its first use. It looks it up again in Migrate and Check, in UpdateAll
+// The store looks up the name of the table at its first use. It repeats the lookup in Migrate and Check, in UpdateAll
 // and Seed if the table was replaced, and in the first call after one that failed because the table was gone. Each
 // statement uses the qualified name, so a change of search_path has no effect on a running store.
 //
@@ -33,7 +33,7 @@
 // # Several servers
 //
 // With [Config].Shared, all processes with the table act as one engine: one order of queries, one min number, one tick
-// per interval and one update per tick. Restarts of processes, also all at once, do not break the order, nor does a
+// per interval and one update per tick. Restarts of processes, even all at once, do not break the order, nor does a
 // crash of PostgreSQL or a failover to a synchronous standby. Each batch of queries is one call of a function in the
 // database.
 //
@@ -41,12 +41,12 @@
 //	err = store.Migrate(ctx)
 //	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
-// Migrate creates these objects in the schema of the table, also if the table is your own. Their names begin with that
+// Migrate creates these objects in the schema of the table, even if the table is your own. Their names begin with that
 // of the table, in this example users. Each has a comment with its version. If one of the names is taken, Migrate fails
 // and changes nothing.
 //
 //	sequence users_clock             latest timestamp; unlogged, so a batch writes no WAL
-//	table    users_bound             a bound of the timestamps that a crash does not lose
+//	table    users_bound             durable upper bound of all timestamps
 //	table    users_state             min number, ticks and schedule
 //	table    users_servers           processes and when they were last seen
 //	table    users_updates           the latest updates
@@ -69,12 +69,12 @@
 // reached its timestamps.
 //
 // An asynchronous standby may lack the latest bound. A failover to it can break the order: timestamps may be given
-// again. With synchronous_standby_names it does not, and a primary that has lost its synchronous standbys stops
-// answering after 3 seconds at most.
+// again. With synchronous_standby_names a failover keeps the order, and a primary that has lost its synchronous
+// standbys stops answering after 3 seconds at most.
 //
-// To end it, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared must not
-// run at the same time: those without have their own order. [Store.Check] logs a warning if a process without Shared
-// checks a table that others share.
+// To stop sharing, stop all processes, set Shared to false, and drop the objects. Processes with and without Shared
+// must not run at the same time: those without have their own order. [Store.Check] logs a warning if a process without
+// Shared checks a table that others share.
 //
 // # Performance
 //
@@ -107,16 +107,16 @@
 // A read of a partitioned table looks at one partition first, if the role may SELECT from it, because a statement on
 // the table costs time and locks for each partition. Each partition needs its own fillfactor.
 //
-// A table that Citus has distributed over shards has no snapshot of all of them. A read looks at users of one shard
-// first, and else at all shards while no batch of an update commits. All processes must connect to the coordinator. A
-// shared state is not possible.
+// Citus has no snapshot of all shards of a table. A read looks at users of one shard first. If too few of them match,
+// it looks at all shards while no batch of an update commits. All processes must connect to the coordinator. A shared
+// state is not possible.
 //
 // # PgBouncer
 //
 // Everything works in transaction mode: locks and settings belong to transactions, and no statement relies on its
 // session. PgBouncer 1.21 and later tracks prepared statements if max_prepared_statements is above 0 (the default since
 // 1.24). For an earlier one, or if it is 0, add default_query_exec_mode=exec to the connection string, so that pgx does
-// not prepare statements. It must allow Config.Workers + 2 connections to the database. A shared state calls its
+// not prepare statements. PgBouncer must allow Config.Workers + 2 connections to the database. A shared state calls its
 // functions in READ COMMITTED, whatever default_transaction_isolation is.
 //
 // docs/postgres.md lists more set-ups: what works, what is refused or slow, and what to set.

@@ -95,7 +95,7 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 		done, stopped := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(stopped)
-			if err := l.sendUntil(ctx, tx, done); err != nil {
+			if err := l.sendKeepalives(ctx, tx, done); err != nil {
 				cancel(fmt.Errorf("%w: %w", errLost, err))
 			}
 		}()
@@ -109,15 +109,15 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 		return cause
 	}
 	if errors.Is(err, errLost) { // a batch has found it lost: PostgreSQL sends the reason on the lease's connection
-		if reason := l.send(ctx, tx, time.Second); reason != nil && !pgconn.Timeout(reason) {
+		if reason := l.sendKeepalive(ctx, tx, time.Second); reason != nil && !pgconn.Timeout(reason) {
 			return fmt.Errorf("%w: %w", err, reason)
 		}
 	}
 	return err
 }
 
-// sendUntil sends a statement several times per leaseTimeout until done is closed or a statement fails.
-func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) error {
+// sendKeepalives sends a statement several times per leaseTimeout until done is closed or a statement fails.
+func (l *lease) sendKeepalives(ctx context.Context, tx pgx.Tx, done <-chan struct{}) error {
 	tick := time.NewTicker(l.leaseTimeout / 6)
 	defer tick.Stop()
 	for {
@@ -126,15 +126,15 @@ func (l *lease) sendUntil(ctx context.Context, tx pgx.Tx, done <-chan struct{}) 
 			return nil
 		case <-tick.C:
 		}
-		if err := l.send(ctx, tx, l.cfg.RetryTimeout); err != nil {
+		if err := l.sendKeepalive(ctx, tx, l.cfg.RetryTimeout); err != nil {
 			return err
 		}
 	}
 }
 
-// send executes a statement on the lease's connection. It ignores the end of ctx: in the middle of a statement, pgx
-// would close the connection, and no rollback would release the lock.
-func (l *lease) send(ctx context.Context, tx pgx.Tx, timeout time.Duration) error {
+// sendKeepalive executes a statement on the lease's connection. It ignores the end of ctx: in the middle of a
+// statement, pgx would close the connection, and no rollback would release the lock.
+func (l *lease) sendKeepalive(ctx context.Context, tx pgx.Tx, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	_, err := tx.Exec(ctx, withoutSnapshot)
@@ -146,7 +146,7 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil { // a standby has its own advisory locks
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
+	if _, err := tx.Exec(ctx, disableStatementTimeoutsQuery); err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, limitIdle, s.leaseTimeout.Milliseconds()); err != nil {
@@ -194,7 +194,7 @@ func (l *lease) awaitBatches(ctx context.Context) error {
 				return err
 			}
 			return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				if _, err := tx.Exec(ctx, disableStatementTimeouts); err != nil {
+				if _, err := tx.Exec(ctx, disableStatementTimeoutsQuery); err != nil {
 					return err
 				}
 				_, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(CAST($1 AS bigint)),"+failOnStandby, l.batchLock)

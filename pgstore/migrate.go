@@ -43,7 +43,7 @@ func (s *Store) tryMigrate(ctx context.Context) (t *table, err error) {
 		if err := checkWritable(ctx, tx, nil); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, disableTimeouts); err != nil {
+		if _, err := tx.Exec(ctx, disableTimeoutsQuery); err != nil {
 			return err
 		}
 		if stop, err = s.logWaits(ctx, tx, "migrating"); err != nil {

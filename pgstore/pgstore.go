@@ -75,7 +75,7 @@ type Config struct {
 	Workers int
 
 	// BatchDelay is the time that each worker of UpdateAll waits between two batches, to reduce the database's load. The
-	// default is no pause.
+	// default is 0.
 	BatchDelay time.Duration
 
 	// RetryTimeout is how long UpdateAll retries a batch that fails with a temporary error, such as a lost connection.
@@ -89,8 +89,8 @@ type Config struct {
 }
 
 // New returns the store of a table. It does no I/O: [Store.Migrate] creates the table, and [Store.Check] checks it. The
-// caller closes the pool. It must allow Workers + 2 connections: UpdateAll takes one for each worker and one for the
-// lock that excludes other updates, and reads must not wait for them. That suffices for a shared state, whose calls
+// caller closes the pool. The pool must allow Workers + 2 connections: UpdateAll takes one for each worker and one for
+// the lock that excludes other updates, and reads must not wait for them. That suffices for a shared state, whose calls
 // take turns on the remaining connection during an update; Workers + 4 let two batches and a Sync run at once. An error
 // names the invalid field.
 func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
@@ -155,9 +155,9 @@ func (s *Store) Capabilities() points.Capabilities {
 	return points.Capabilities{SharedState: sharedState{s}}
 }
 
-// Ping returns nil if queries can be answered at the moment, as far as that can be said without a query: the database
-// answers, the users can be read and, if Config.Shared is set, so can the shared state, and the database is not
-// read-only. A standby is not ready in either case. It changes nothing, and costs about as much as a query.
+// Ping returns nil if it can read the users. If Config.Shared is set, it must also be able to read the shared state,
+// and the database must not be read-only. On a standby it fails with [ErrReadOnly], wrapped, in either case. It changes
+// nothing, and costs about as much as a query.
 func (s *Store) Ping(ctx context.Context) error {
 	t, err := s.table(ctx)
 	if err == nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// UsersAbove implements [points.Store]. It fails on a standby. It runs a few statements, and returns the users of the
-// first one that finds enough. The first ones read a few pages or users, the last one the whole table. Each has one
-// snapshot of the users.
+// UsersAbove implements [points.Store]. It fails with [ErrReadOnly], wrapped, on a standby. It runs a few statements,
+// and returns the users of the first one that finds enough. The first ones read a few pages or users, the last one the
+// whole table. Each has one snapshot of the users.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.

@@ -85,7 +85,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 		return false, err
 	}
-	if err := t.disableTimeouts(ctx, tx, disableTimeouts); err != nil {
+	if err := t.disableTimeouts(ctx, tx, disableTimeoutsQuery); err != nil {
 		return false, err
 	}
 	if acquired, err := tryLock(ctx, tx, t, seedLock); err != nil {

@@ -200,7 +200,7 @@ func checkFilled(ctx context.Context, q querier, t *table) error {
 
 // missingRights returns the rights to an object that the role needs and does not have.
 func missingRights(ctx context.Context, q querier, object sharedObject) ([]string, error) {
-	has := "has_table_privilege" // also for sequences
+	has := "has_table_privilege" // sequences, too
 	if object.kind == "FUNCTION" {
 		has = "has_function_privilege"
 	}

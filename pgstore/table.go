@@ -27,8 +27,8 @@ type table struct {
 	layout    layout
 	hint      readHint
 
-	// guard is a condition, beginning with AND, of the statements that read a few pages. It is not empty if the table is a
-	// partition: then it is true if the table is, in this statement, a partition of the table that is read.
+	// guard is "", or for a partition an SQL condition, beginning with AND, that is true while the partition belongs to
+	// the table that is read. Statements that read a few pages or a sample contain it.
 	guard string
 
 	// bound is a bound of the timestamps of the shared state, in microseconds since 1970, that is durable: a crash of the
@@ -60,7 +60,7 @@ func (s *Store) table(ctx context.Context) (*table, error) {
 	}
 	if !s.resolved.CompareAndSwap(nil, t) {
 		if first := s.resolved.Load(); first != nil {
-			return first, nil // two lookups at once agree on the first
+			return first, nil // of two concurrent lookups
 		}
 	}
 	return t, nil

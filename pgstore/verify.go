@@ -50,7 +50,7 @@ func (u *update) updateMoved(ctx context.Context) (n int64, err error) {
 		if err := execSteps(ctx, tx, u.beginBatch()); err != nil {
 			return err
 		}
-		if err := u.table.disableTimeouts(ctx, tx, disableStatementTimeouts); err != nil {
+		if err := u.table.disableTimeouts(ctx, tx, disableStatementTimeoutsQuery); err != nil {
 			return err
 		}
 		where, args := u.whereStale(math.MinInt64, math.MaxInt64, false)
@@ -74,7 +74,7 @@ func (u *update) staleRanges(ctx context.Context) ([]idRange, error) {
 			if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {
 				return err
 			}
-			if err := u.table.disableTimeouts(ctx, tx, disableStatementTimeouts); err != nil {
+			if err := u.table.disableTimeouts(ctx, tx, disableStatementTimeoutsQuery); err != nil {
 				return err
 			}
 			for _, r := range u.allIDs() {
