@@ -16,10 +16,9 @@
 //
 // # Engine
 //
-// An [Engine] owns the min number and the timestamp of the latest query, and serialises all queries, like a GenServer
-// in Elixir. But it does not read the store once per query: the queries that wait at the same moment form a batch,
-// which is answered from one read, each query with its own timestamp. So throughput is close to that of a handler that
-// writes fixed bytes.
+// An [Engine] owns the min number and the timestamp of the latest query, and puts all queries in one order. It does not
+// read the store once per query: the queries that wait at the same moment form a batch, which is answered from one
+// read, each query with its own timestamp. So throughput is close to that of a handler that writes fixed bytes.
 //
 // At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's
 // points are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user,
@@ -48,8 +47,8 @@
 //
 // # Compatibility
 //
-// From version 1.0.0 on, code that compiles will compile until 2.0.0 if it names the fields in struct literals: structs
-// may get more fields. The zero value of a new field keeps the behaviour.
+// From version 1.0.0 on, code that compiles keeps compiling until 2.0.0, provided that it names the fields in struct
+// literals: structs may get more fields. The zero value of a new field keeps the behaviour.
 //
 // [storetest]: https://pkg.go.dev/github.com/pointsapp/pointsapp/points/storetest
 package points

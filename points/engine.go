@@ -10,9 +10,8 @@ import (
 // An Engine answers queries about the users of a store, in one order, and updates the users at each tick. Its methods
 // are safe for concurrent use. Create one with [New]: the zero value is not usable.
 //
-// An engine keeps its own state: the order of the queries, the min number and the schedule of the ticks
-// (engine_local.go, schedule.go). If the store has a [SharedState], that keeps them, for all engines with the same one
-// (engine_shared.go).
+// An engine keeps its own state: the order of the queries, the min number and the schedule of the ticks. If the store
+// has a [SharedState], that keeps them instead, for all engines with the same one.
 type Engine struct {
 	store     Store
 	immediate bool    // the store has ImmediateReads

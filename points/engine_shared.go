@@ -15,8 +15,8 @@ import (
 // updates are in shared_updates.go.
 
 // sharedInFlight is how many batches can be in flight. While one waits for the order lock or for its answer, the next
-// one is on its way. One batch in flight, and a second one only if at least as many queries wait as are in flight, gave
-// the same rates within the noise of the measurement (BenchmarkShared).
+// one is on its way. Two alternatives had the same rates within the noise of the measurement (BenchmarkShared): one
+// batch in flight, and a second one only if at least as many queries wait as are in flight.
 const sharedInFlight = 2
 
 // shared is the shared state of an engine, and what the engine knows of it.
@@ -130,9 +130,9 @@ func (s *shared) endCall(call uint64, status SharedStatus) {
 	}
 }
 
-// namesake returns another engine with the name of this one that has called Sync since this one started: so it is none
-// that this one replaces.
-func (s *shared) namesake() (SharedInstance, bool) {
+// sameName returns another engine with the name of this one. It has called Sync since this one started, so it is not
+// an earlier process that this one replaces.
+func (s *shared) sameName() (SharedInstance, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	engines := s.status.Instances

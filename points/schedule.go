@@ -20,9 +20,9 @@ type schedule struct {
 	ticks    uint64
 	skipped  uint64
 
-	// starting is held while a tick starts its update, so that none starts after Pause has returned. It is locked before
+	// startMu is held while a tick starts its update, so that none starts after Pause has returned. It is locked before
 	// mu.
-	starting sync.Mutex
+	startMu sync.Mutex
 }
 
 // setSchedule changes the schedule, and the ticker with it. It returns what change returns: whether anything changed.
@@ -71,8 +71,8 @@ func (e *Engine) runLocal(ctx context.Context) error {
 
 // pauseLocal stops the ticks.
 func (e *Engine) pauseLocal() {
-	e.schedule.starting.Lock()
-	defer e.schedule.starting.Unlock()
+	e.schedule.startMu.Lock()
+	defer e.schedule.startMu.Unlock()
 	e.setSchedule(func(s *schedule) bool { changed := !s.paused; s.paused = true; return changed })
 }
 
@@ -119,8 +119,8 @@ var errPaused = errors.New("points: the engine is paused")
 // read.
 func (e *Engine) claimTickUpdate(ctx context.Context) (run func() (UpdateInfo, error), err error) {
 	s := &e.schedule
-	s.starting.Lock()
-	defer s.starting.Unlock()
+	s.startMu.Lock()
+	defer s.startMu.Unlock()
 	s.mu.Lock()
 	paused := s.paused
 	s.mu.Unlock()

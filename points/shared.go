@@ -55,7 +55,7 @@ type SharedBatch struct {
 // A SyncRequest is the argument of [SharedState.Sync].
 type SyncRequest struct {
 	Instance   string // name of the engine: Config.Instance
-	InstanceID uint64 // random; identifies the engine, also if another one has the same name
+	InstanceID uint64 // random; identifies the engine, even if another one has the same name
 
 	// Starting: Run has just begun. Interval becomes the interval of the schedule if it differs from that of the latest
 	// Starting request of any engine. So a restart with an unchanged Config does not undo SetInterval.

@@ -25,7 +25,7 @@ type sharedRun struct {
 	interval  time.Duration // between two ticks, as it was logged
 	minNumber int           // for the next tick that this engine claims
 	hasNumber bool          // minNumber is drawn, and cannot be the min number already
-	namesake  bool          // another engine with the same name runs, which has been logged
+	sameName  bool          // another engine with the same name runs, which has been logged
 }
 
 // runShared calls Sync until ctx ends, and then stops a running update.
@@ -75,7 +75,7 @@ func (r *sharedRun) sync(ctx context.Context) {
 	}
 	r.logInterval()
 	r.starting, r.failing = false, false
-	r.warnOfNamesake()
+	r.warnOfSameName()
 	if claimed {
 		r.hasNumber = false
 		r.startTickUpdate(ctx, began)
@@ -97,14 +97,14 @@ func (r *sharedRun) logInterval() {
 	r.interval = interval
 }
 
-// warnOfNamesake logs when another engine with the same name appears.
-func (r *sharedRun) warnOfNamesake() {
-	namesake, found := r.shared.namesake()
-	if found && !r.namesake {
+// warnOfSameName logs when another engine with the same name appears.
+func (r *sharedRun) warnOfSameName() {
+	other, found := r.shared.sameName()
+	if found && !r.sameName {
 		r.cfg.Logger.Warn("another engine has the same name: give each engine its own Config.Instance",
-			"instance", namesake.Instance, "its_start", namesake.Started)
+			"instance", other.Instance, "its_start", other.Started)
 	}
-	r.namesake = found
+	r.sameName = found
 }
 
 // drawMinNumber draws the number for the next tick that this engine claims.
