@@ -32,7 +32,7 @@ func WriteProblem(w http.ResponseWriter, status int, detail string) {
 }
 
 // Recover returns a handler that answers a request with 500 if next panics, and logs the panic to logger. It does not
-// recover from http.ErrAbortHandler. A [Handler] does this by itself.
+// recover from http.ErrAbortHandler. The logger must not be nil. A [Handler] does this by itself.
 func Recover(next http.Handler, logger *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer recoverPanic(w, r, logger)

@@ -13,7 +13,8 @@ import (
 )
 
 // Serve accepts connections on listener and serves them with server until one of the two is closed, like server.Serve,
-// but uses less CPU for each request whose handler waits. It sets server.ConnContext.
+// but uses less CPU for each request whose handler waits. It sets server.ConnContext. Its error is that of
+// server.Serve: never nil, and http.ErrServerClosed after Shutdown or Close.
 //
 // While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the
 // handler waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine
