@@ -31,8 +31,8 @@ var _ points.Store = (*Store)(nil)
 // on 32-bit machines.
 func New(n int) (*Store, error) { return NewContext(context.Background(), n) }
 
-// NewContext is New for many users, which take some seconds per 1,000,000,000: it fails when ctx ends, and reports its
-// progress to [points.WithProgress].
+// NewContext is [New] for many users, which takes some seconds per 1,000,000,000 users: it fails with ctx's error when
+// ctx ends, and reports its progress ([points.WithProgress]).
 func NewContext(ctx context.Context, n int) (*Store, error) {
 	const step = 1 << 22 // users between two checks of ctx: some 10 ms
 	if n < 0 || n > maxUsers {
@@ -54,7 +54,7 @@ func NewContext(ctx context.Context, n int) (*Store, error) {
 	return newStore(ids), nil
 }
 
-// Memory returns how many bytes of memory n users take, including an update.
+// Memory returns the number of bytes that n users occupy while an update runs.
 func Memory(n int64) int64 {
 	const id, versions = 8, 2 // a version has a byte of points
 	return n * (id + versions)
@@ -124,7 +124,7 @@ func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	return users, nil
 }
 
-// nowAfter returns the time in microseconds, but at least a microsecond after previous, also if the clock was set back.
+// nowAfter returns the time in microseconds, but at least a microsecond after previous, even if the clock was set back.
 func nowAfter(previous time.Time) time.Time {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	if !now.After(previous) {
