@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A lazyDeadline is a connection's deadline of reads or writes. net/http sets up to seven deadlines for each request,
+// A lazyDeadline is a connection's deadline of reads or writes. net/http sets five to seven deadlines for each request,
 // and each one moves a timer of the runtime. Nearly all of them are later than the one before, or are replaced before
 // the next read or write. A lazyDeadline applies a later one only when the earlier one has passed, and an earlier one
 // only when a read or write needs it: once in some seconds, instead of several times for each request.

@@ -19,8 +19,8 @@ import (
 // While a handler runs, net/http reads one byte from its connection, to notice when the client closes it. If the
 // handler waits, even for microseconds, that read costs a system call, two waits on the poller and four goroutine
 // switches: a fifth of the CPU time of a request. Serve replaces this read by a timer that checks the connection every
-// 100 ms while its handler runs. And net/http sets five deadlines for each request, which cost a twentieth; Serve sets
-// a later deadline only when the earlier one has passed.
+// 100 ms while its handler runs. And net/http sets at least five deadlines for each request, which cost a twentieth;
+// Serve sets a later deadline only when the earlier one has passed.
 //
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
 // client still waits for its answer. (With net/http alone, it ends in both cases.)
