@@ -55,7 +55,7 @@ func (u *update) sendBatch(ctx context.Context, conn *pgx.Conn, low, high int64)
 	counted := len(steps)
 	steps = append(steps, step{
 		sql:  u.table.updateStatement(),
-		args: []any{u.key, u.at, low, high},
+		args: []any{u.key, u.acquiredAt, low, high},
 	}, step{identityQuery, []any{int64(u.table.oid), updateLockMode}, identityError})
 	steps = append(steps, u.table.layout.endBatch(u.table)...)
 	return sendSteps(ctx, conn, steps, counted)
@@ -109,7 +109,7 @@ func (u *update) whereStale(low, high int64, verify bool) (condition string, arg
 	if verify {
 		return condition, []any{u.key, low, high}
 	}
-	return condition + " AND updated_at <> $4", []any{u.key, low, high, u.at}
+	return condition + " AND updated_at <> $4", []any{u.key, low, high, u.acquiredAt}
 }
 
 // updateStaleStatement returns the statement that gives the users of a clause of whereStale their points, at the time
@@ -142,7 +142,7 @@ func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify b
 		if err := execSteps(ctx, tx, u.beginBatch()); err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, u.table.updateStaleStatement(where), u.key, low, high, u.at)
+		tag, err := tx.Exec(ctx, u.table.updateStaleStatement(where), u.key, low, high, u.acquiredAt)
 		if err != nil {
 			return err
 		}

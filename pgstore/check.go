@@ -43,7 +43,7 @@ import (
 // and for each that is NOT VALID or calls functions that are not immutable.
 func (s *Store) Check(ctx context.Context) error {
 	err := s.withConn(ctx, func(conn *pgx.Conn) error {
-		t, err := lookUp(ctx, conn, s.configured)
+		t, err := lookUp(ctx, conn, s.quotedName)
 		if err != nil {
 			return err
 		}

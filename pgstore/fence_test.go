@@ -49,7 +49,7 @@ func TestFenceHoldsAfterCrash(t *testing.T) {
 		return err
 	}
 	require.NoError(t, updateWith(held, 2))
-	require.ErrorIs(t, updateWith(lost, 1), errLost)
+	require.ErrorIs(t, updateWith(lost, 1), errLeaseLost)
 	read, err := store.UsersAbove(t.Context(), -1, 1_001)
 	require.NoError(t, err)
 	require.Len(t, read, 1_000)

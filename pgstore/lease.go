@@ -15,8 +15,8 @@ import (
 // errLocked reports that another process, or another call, holds a lock.
 var errLocked = errors.New("locked by another process")
 
-// errLost reports that a lease was lost during an update.
-var errLost = errors.New("its lock was lost, so another process may be updating the table too")
+// errLeaseLost reports that a lease was lost during an update.
+var errLeaseLost = errors.New("its lock was lost, so another process may be updating the table too")
 
 // The locks of a table are numbered. They are advisory locks on a hash of the table's oid and that number.
 const (
@@ -38,8 +38,8 @@ const (
 // batches, for which the next holder waits.
 type lease struct {
 	*Store
-	table *table
-	at    time.Time // when it was acquired, by the clock of the database, which all processes share
+	table      *table
+	acquiredAt time.Time // by the clock of the database, which all processes share; the time of the update
 
 	// nonce identifies the lease: its transaction holds an advisory lock on this random number. A virtual transaction id
 	// cannot serve as a nonce: these ids start over when the server restarts, or reinitializes its shared memory.
@@ -81,7 +81,7 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 		ending, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
 		defer cancel()
 		if err := tx.Commit(ending); err != nil {
-			return fmt.Errorf("%w: %w", errLost, err)
+			return fmt.Errorf("%w: %w", errLeaseLost, err)
 		}
 		return nil
 	})
@@ -96,7 +96,7 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 		go func() {
 			defer close(stopped)
 			if err := l.sendKeepalives(ctx, tx, done); err != nil {
-				cancel(fmt.Errorf("%w: %w", errLost, err))
+				cancel(fmt.Errorf("%w: %w", errLeaseLost, err))
 			}
 		}()
 		defer func() {
@@ -105,10 +105,10 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 		}()
 		return do(doing, l)
 	}()
-	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLost) {
+	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLeaseLost) {
 		return cause
 	}
-	if errors.Is(err, errLost) { // a batch has found it lost: PostgreSQL sends the reason on the lease's connection
+	if errors.Is(err, errLeaseLost) { // a batch has found it lost: PostgreSQL sends the reason on the lease's connection
 		if reason := l.sendKeepalive(ctx, tx, time.Second); reason != nil && !pgconn.Timeout(reason) {
 			return fmt.Errorf("%w: %w", err, reason)
 		}
@@ -164,7 +164,7 @@ func (s *Store) acquireLease(ctx context.Context, tx pgx.Tx, t *table) (*lease, 
 	err = tx.QueryRow(ctx, "SELECT hashtextextended($1::oid::text, $2),"+
 		" (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM pg_advisory_xact_lock(CAST($3 AS bigint))",
 		t.oid, -updateLock, l.nonce).Scan(&l.batchLock, &at)
-	l.at = fromMicros(&at)
+	l.acquiredAt = fromMicros(&at)
 	if err == nil {
 		// PostgreSQL keeps the snapshot of a statement with parameters until the next statement.
 		_, err = tx.Exec(ctx, withoutSnapshot)
@@ -215,10 +215,10 @@ func (l *lease) fenceArgs() []any {
 	return []any{int64(uint64(l.nonce) >> 32), int64(uint32(l.nonce))} //nolint:gosec // the same bits
 }
 
-// fenceError returns errLost if err is fenceQuery's failure, else err.
+// fenceError returns errLeaseLost if err is fenceQuery's failure, else err.
 func fenceError(err error) error {
 	if sqlState(err) == divisionByZero {
-		return errLost
+		return errLeaseLost
 	}
 	return err
 }

@@ -49,7 +49,7 @@ func TestLeaseOfStoppedProcessEnds(t *testing.T) {
 	require.Error(t, err)
 	require.Error(t, holder.Commit(t.Context()))
 	_, err = (&update{lease: lost, key: 2}).updateRange(t.Context(), 1, 1_000)
-	require.ErrorIs(t, err, errLost)
+	require.ErrorIs(t, err, errLeaseLost)
 }
 
 // An update that takes longer than the timeout keeps its lease, also while none of its batches runs.
@@ -77,7 +77,7 @@ func TestLeaseLostEndsUpdate(t *testing.T) {
 		}
 		return ctx.Err()
 	})
-	require.ErrorIs(t, err, errLost)
+	require.ErrorIs(t, err, errLeaseLost)
 	n, err := store.UpdateAll(t.Context(), 3)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1_000, n)

@@ -75,7 +75,7 @@ func migrations() []migration { return []migration{createTable} }
 
 // migrate migrates the table to the newest version unless it is the user's own, and returns it.
 func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
-	name, version := s.configured, 0
+	name, version := s.quotedName, 0
 	t, err := lookUp(ctx, tx, name)
 	switch {
 	case err == nil:

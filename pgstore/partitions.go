@@ -46,7 +46,7 @@ func (p *partitions) readSome(ctx context.Context, conn *pgx.Conn, t *table, min
 
 // readAll makes the partition where it has found users the next leaf.
 func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min, limit int) ([]points.User, error) {
-	const query = "SELECT " + columns + ", tableoid FROM %s WHERE points > $1 LIMIT %d"
+	const query = "SELECT " + rowColumns + ", tableoid FROM %s WHERE points > $1 LIMIT %d"
 	all := readStatement(fmt.Sprintf(query, t.qualified, limit), "ctid, tableoid")
 	users, first, err := readTable(ctx, conn, all, min, limit)
 	if err != nil {

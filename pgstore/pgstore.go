@@ -23,7 +23,7 @@ type Store struct {
 	cfg  Config
 
 	name       string // of the table, for messages
-	configured string // the same, quoted for SQL; search_path decides what it means if there is no Config.Schema
+	quotedName string // the same, quoted for SQL; without Config.Schema, search_path decides which table it means
 
 	resolved atomic.Pointer[table] // the table with that name; nil if the name must be looked up
 	updating sync.Mutex            // held while this process updates
@@ -110,7 +110,7 @@ func New(pool *pgxpool.Pool, cfg Config) (*Store, error) {
 			"set pool_max_conns=%d or fewer Workers", cfg.Workers+2, conns, cfg.Workers+2)
 	}
 	s := &Store{pool: pool, cfg: cfg, leaseTimeout: defaultLeaseTimeout, waitReport: defaultWaitReport}
-	s.name, s.configured = cfg.qualifiedName()
+	s.name, s.quotedName = cfg.qualifiedName()
 	return s, nil
 }
 

@@ -76,7 +76,7 @@ func readStatement(query, location string) string {
 func (t *table) readPages(ctx context.Context, conn *pgx.Conn, min, limit int) ([]points.User, error) {
 	page := t.hint.page.Load()
 	from, to := pgtype.TID{BlockNumber: page, Valid: true}, pgtype.TID{BlockNumber: page + pagesPerRead, Valid: true}
-	rows, err := conn.Query(ctx, readStatement(t.pagesQuery(columns, statementParams(limit)), "ctid"), min, from, to)
+	rows, err := conn.Query(ctx, readStatement(t.pagesQuery(rowColumns, statementParams(limit)), "ctid"), min, from, to)
 	if err != nil {
 		return nil, err
 	}
@@ -115,11 +115,11 @@ func (t *table) sampleQuery(p readParams) string {
 		" SELECT greatest(page - " + pagesAroundLast + ", CASE WHEN page < low THEN 0 ELSE high END) AS low," +
 		" least(page + " + pagesAroundLast + ", CASE WHEN page < low THEN low END) AS high" +
 		" FROM (SELECT " + page + " FROM " + t.qualified + " ORDER BY id DESC LIMIT 1) AS last_user, first_pages" +
-		") SELECT " + columns + " FROM (" +
-		" SELECT " + columns + " FROM " + t.qualified +
+		") SELECT " + rowColumns + " FROM (" +
+		" SELECT " + rowColumns + " FROM " + t.qualified +
 		" WHERE ctid >= " + selectLow + "first_pages) AND ctid < " + selectHigh + "first_pages)" +
 		" UNION ALL" +
-		" SELECT " + columns + " FROM " + t.qualified +
+		" SELECT " + rowColumns + " FROM " + t.qualified +
 		" WHERE ctid >= " + selectLow + "last_pages) AND ctid < " + selectHigh + "last_pages)" +
 		" LIMIT " + sampleUsers +
 		") AS sample WHERE points > " + p.min + t.guard + " LIMIT " + p.limit
@@ -141,7 +141,7 @@ const forceBitmapScan = "SELECT set_config('enable_seqscan', 'off', true)," +
 	" set_config('jit', 'off', true)"
 
 func (t *table) tableQuery(p readParams) string {
-	return "SELECT " + columns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit
+	return "SELECT " + rowColumns + " FROM " + t.qualified + " WHERE points > " + p.min + " LIMIT " + p.limit
 }
 
 // readTable sends the settings and a query of the whole table as one batch, which is one transaction and one round
@@ -172,11 +172,8 @@ func readTable(
 	return collect(rows, limit)
 }
 
-// The columns of a user, and with ctid.
-const (
-	userColumns = "id, points, inserted_at, updated_at"
-	columns     = userColumns + ", ctid"
-)
+// rowColumns are the columns of a user, and where the row is.
+const rowColumns = "id, points, inserted_at, updated_at, ctid"
 
 // A rowLocation is where a row is stored.
 type rowLocation struct {
@@ -184,9 +181,9 @@ type rowLocation struct {
 	partition uint32 // oid of the table with the page
 }
 
-// fixedColumns are userColumns with types that do not depend on the table's: PostgreSQL rejects a prepared statement
-// whose result has other types since a column of the table was changed. Times are numbers, because DateStyle determines
-// the text of a timestamp, which a query mode of pgx without prepared statements would parse.
+// fixedColumns are the columns of a user with types that do not depend on the table's: PostgreSQL rejects a prepared
+// statement whose result has other types since a column of the table was changed. Times are numbers, because DateStyle
+// determines the text of a timestamp, which a query mode of pgx without prepared statements would parse.
 const fixedColumns = "id::bigint, points::integer, (extract(epoch FROM inserted_at) * 1000000)::bigint," +
 	" (extract(epoch FROM updated_at) * 1000000)::bigint"
 

@@ -53,7 +53,7 @@ func TestReadPlans(t *testing.T) {
 					require.NoError(t, err)
 					defer tx.Rollback(context.Background()) //nolint:errcheck // nothing to commit
 
-					plan, _ := explain(t, tx, mode, statement{users.pagesQuery(columns, statementParams(2)), []any{above, pgtype.TID{Valid: true}, pgtype.TID{BlockNumber: pagesPerRead, Valid: true}}})
+					plan, _ := explain(t, tx, mode, statement{users.pagesQuery(rowColumns, statementParams(2)), []any{above, pgtype.TID{Valid: true}, pgtype.TID{BlockNumber: pagesPerRead, Valid: true}}})
 					assert.Equal(t, []string{"Tid Range Scan"}, plan.scans())
 
 					plan, _ = explain(t, tx, mode, statement{users.sampleQuery(statementParams(2)), []any{above}})

@@ -57,7 +57,7 @@ func retryIf[T any](
 
 // isRetryable reports whether an operation that failed with err may succeed when it is repeated.
 func isRetryable(err error) bool {
-	for _, permanent := range []error{errLost, errReplaced, errSkipped} {
+	for _, permanent := range []error{errLeaseLost, errReplaced, errSkipped} {
 		if errors.Is(err, permanent) {
 			return false
 		}

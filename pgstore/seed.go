@@ -17,9 +17,9 @@ const seedBatch = 50_000
 // seedPoll is the time between two checks whether another Seed has ended.
 const seedPoll = 100 * time.Millisecond
 
-// Seed inserts n users with 0 points if the table is empty, and otherwise does nothing. It is one transaction: if it
-// fails, or its process dies, the table stays empty. It reports progress ([points.WithProgress]). Reads do not see the
-// users before Seed ends.
+// Seed inserts n users with 0 points if the table is empty, and otherwise does nothing. n must not be negative. It is
+// one transaction: if it fails, or its process dies, the table stays empty. It reports progress
+// ([points.WithProgress]). Reads do not see the users before Seed ends.
 //
 // Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed locks
 // an empty table against other writers (SHARE ROW EXCLUSIVE MODE). To get the lock it waits for open transactions that
@@ -93,10 +93,10 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	} else if !acquired {
 		return false, errLocked
 	}
-	var users, same bool
+	var hasUsers, same bool // same: the table still has its name
 	var size int64
 	look := func() error {
-		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+")").Scan(&users)
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+")").Scan(&hasUsers)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 		return tx.QueryRow(ctx, "SELECT pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid",
 			int64(t.oid), t.qualified).Scan(&size, &same)
 	}
-	if err := look(); err != nil || users {
+	if err := look(); err != nil || hasUsers {
 		return false, err
 	}
 	// Users of transactions that are still open are not visible. The lock waits for these transactions and keeps other
@@ -118,7 +118,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 		return false, err
 	case !same: // from here on, the lock keeps the table from being renamed
 		return false, errReplaced
-	case users:
+	case hasUsers:
 		return false, nil
 	case size > 0 && !vacuumed:
 		return false, errDeadRows

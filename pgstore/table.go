@@ -52,7 +52,7 @@ func (s *Store) table(ctx context.Context) (*table, error) {
 	}
 	var t *table
 	err := s.withConn(ctx, func(conn *pgx.Conn) (err error) {
-		t, err = lookUp(ctx, conn, s.configured)
+		t, err = lookUp(ctx, conn, s.quotedName)
 		return err
 	})
 	if err != nil {
