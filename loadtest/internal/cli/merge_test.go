@@ -75,6 +75,8 @@ func TestMergeErrors(t *testing.T) {
 	late := run.Date.Add(time.Duration(0.9 * run.Seconds * float64(time.Second)))
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(file, link))
+	impossible := change("counts", map[string]any{"complete": 1, "good": 1, "receive": 1})
+	const rule = "counts.good + counts.non_2xx + counts.receive + counts.exceptions must be at most counts.complete (1), got 2\n"
 	for name, tt := range map[string]struct {
 		args []string
 		code int
@@ -93,6 +95,8 @@ func TestMergeErrors(t *testing.T) {
 		"a search":                {[]string{file, change("search", map[string]any{"slo": "p99<1s"})}, exitFailed, "a search for the highest rate cannot be merged with other runs"},
 		"more text":               {[]string{writeFile(t, "two", string(withFields(t, file, nil))+string(withFields(t, file, nil)))}, exitFailed, "not the JSON of one load test: there is more after it"},
 		"merged before":           {[]string{file, copied(map[string]any{"merged": 2, "date": "2026-01-01T10:00:00Z"})}, exitFailed, "b.json with others: it has 2 merged runs: merge their own files"},
+		"impossible counts":       {[]string{impossible, file}, exitFailed, "loadtest: cannot read " + impossible + ": not the results of a load test: " + rule},
+		"impossible old counts":   {[]string{"-compare", impossible, file}, exitFailed, "loadtest: cannot compare with " + impossible + ": not the results of a load test: " + rule},
 		"interrupted":             {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
 		"flag of a run":           {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
 		"its bundle":              {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},

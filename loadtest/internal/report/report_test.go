@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"maps"
 	"os"
@@ -35,6 +36,9 @@ func example() *Run {
 		if i%100 == 7 {
 			x.Status = 503
 		}
+		if i%1500 == 0 {
+			x.Status, x.Failure, x.Err = 0, transport.Receive, errors.New("reset")
+		}
 		recorder.Observe(&x)
 	}
 	summary := recorder.Summary(3 * time.Second)
@@ -66,7 +70,6 @@ func example() *Run {
 	}
 	run.Fill(&summary)
 	run.Judge()
-	run.Errors, run.Failures = []record.FailureCount{{Error: "reset", Count: 2}}, []string{"reset"}
 	return run
 }
 
@@ -120,11 +123,45 @@ func fieldPaths(prefix string, value any) []string {
 func TestReadJSONErrors(t *testing.T) {
 	for name, s := range map[string]string{
 		"empty": "", "text": "hello", "another JSON": "{}", "a list": "[]", "later": `{"schema":2}`,
-		"negative": `{"schema":1,"seconds":-1}`, "wrong type": `{"schema":1,"counts":5}`,
+		"wrong type": `{"schema":1,"counts":5}`,
 	} {
 		_, err := ReadJSON(strings.NewReader(s))
 		require.ErrorContains(t, err, "not the JSON of a load test", name)
 		require.NotContains(t, err.Error(), "\n")
+	}
+}
+
+// TestImpossibleResults changes single fields of a run. Each error is one line that names the field and the rule.
+func TestImpossibleResults(t *testing.T) {
+	const whole = "counts.good + counts.non_2xx"
+	for want, change := range map[string]func(*Run){
+		"seconds must not be negative, got -1":                                                           func(r *Run) { r.Seconds = -1 },
+		"counts.aborted must not be negative, got -1":                                                    func(r *Run) { r.Counts.Aborted = -1 },
+		"requests_per_second must not be negative, got -0.5":                                             func(r *Run) { r.RequestsPerSecond = -0.5 },
+		"load.concurrency must not be negative, got -2":                                                  func(r *Run) { r.Load.Concurrency = -2 },
+		"status_codes[0].count must not be negative, got -1":                                             func(r *Run) { r.StatusCodes[0].Count = -1 },
+		"errors[0].count must not be negative, got -1":                                                   func(r *Run) { r.Errors[0].Count = -1 },
+		whole + " + counts.receive + counts.exceptions must be at most counts.complete (3000), got 3001": func(r *Run) { r.Counts.Receive++ },
+		"counts.length must be at most " + whole + " (2998), got 2999":                                   func(r *Run) { r.Counts.Length = 2999 },
+		"counts.stalled must be at most counts.aborted (0), got 1":                                       func(r *Run) { r.Counts.Stalled = 1 },
+		"the sum of status_codes must be " + whole + " (2998), got 2999":                                 func(r *Run) { r.StatusCodes[0].Count++ },
+		"the sum of errors must be counts.connect + counts.receive + counts.exceptions (2), got 3":       func(r *Run) { r.Errors[0].Count++ },
+		"histograms.total.count must be counts.complete (3001), got 3000":                                func(r *Run) { r.Counts.Complete++ },
+		"percentiles[1].percent must be above the one before (50), got 50":                               func(r *Run) { r.Percentiles[1].Percent = 50 },
+		"percentiles[1].ms must be at least the one before (27.007), got 1":                              func(r *Run) { r.Percentiles[1].MS = 1 },
+		"latency_percentiles[26].percent must be from 0 to 100, got 101":                                 func(r *Run) { r.LatencyPercentiles[26].Percent = 101 },
+		"latency_percentiles[0].ms must be at least the one before (0), got -1":                          func(r *Run) { r.LatencyPercentiles[0].MS = -1 },
+		"timeline[1].errors must be at most timeline[1].requests (10), got 11":                           func(r *Run) { r.Timeline[1].Errors = 11 },
+		"timeline[1].width_s must be above 0, got 0":                                                     func(r *Run) { r.Timeline[1].Width = 0 },
+		"repeats[1].counts.good must not be negative, got -1":                                            func(r *Run) { r.Repeats = []*Run{{}, {Counts: record.Counts{Successful: -1}}} },
+		"repeats[0] must not be null":                                                                    func(r *Run) { r.Repeats = []*Run{nil} },
+	} {
+		run := example()
+		change(run)
+		var b bytes.Buffer
+		require.NoError(t, run.WriteJSON(&b))
+		_, err := ReadJSON(&b)
+		require.EqualError(t, err, "not the results of a load test: "+want)
 	}
 }
 

@@ -223,7 +223,7 @@ func (r *Run) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-// ReadJSON reads a run written by WriteJSON.
+// ReadJSON reads a run written by WriteJSON. An error names the field that a run cannot have.
 func ReadJSON(r io.Reader) (*Run, error) {
 	var run Run
 	decoder := json.NewDecoder(r)
@@ -237,8 +237,8 @@ func ReadJSON(r io.Reader) (*Run, error) {
 		return nil, fmt.Errorf("not the JSON of a load test: schema must be %d, got %d",
 			Schema, run.Schema)
 	}
-	if run.Seconds < 0 || run.Counts.Complete < 0 {
-		return nil, errors.New("not the JSON of a load test: seconds and counts.complete must not be negative")
+	if err := run.validate(); err != nil {
+		return nil, fmt.Errorf("not the results of a load test: %w", err)
 	}
 	return &run, nil
 }
