@@ -150,6 +150,43 @@ func TestOneOldRunWithoutSuccess(t *testing.T) {
 	assert.NotRegexp(t, `\dx\n`, out)
 }
 
+// TestLimitedOldRun compares with runs that the load generator has limited: the old server may be better than they show.
+func TestLimitedOldRun(t *testing.T) {
+	const undecided = ", undecided: the old run was limited by the load generator\n"
+	server := respond(t, http.StatusOK).URL
+	current := measured(t, "new.json", "-n", "20", server)
+	limit := map[string]any{"client": map[string]any{"limit": "it used 98% of its CPU time"}}
+	old := writeFile(t, "old.json", string(withFields(t, current, limit)))
+	page := filepath.Join(t.TempDir(), "page.html")
+	for name, args := range map[string][]string{
+		"run":   {"-q", "-n", "20", "-compare", old, "-html", page, "-assert", "rps>=0.0001*old", server},
+		"merge": {"merge", "-compare", old, "-html", page, "-assert", "rps>=0.0001*old", current},
+	} {
+		const note = "The old run was limited by the load generator: it used 98% of its CPU time. The server may be capable of more."
+		out, _, code := call(t.Context(), args...)
+		assert.Equal(t, exitFailed, code, name)
+		assert.Regexp(t, `(?m)^FAIL rps>=0\.0001\*old: .*`+undecided, out, name)
+		assert.Contains(t, out, note+"\n", name)
+		content, err := os.ReadFile(page)
+		require.NoError(t, err)
+		assert.Contains(t, string(content), note, name)
+	}
+	out, _, code := call(t.Context(), "merge", "-compare", old, "-assert", "rps>=1000000*old", current)
+	assert.Equal(t, exitFailed, code)
+	assert.NotContains(t, out, "undecided", "it is worse than even that")
+	_, _, code = call(t.Context(), "merge", "-compare", old, "-assert", "p99<1m", current)
+	assert.Equal(t, exitOK, code, "the clause does not refer to the old run")
+
+	synctest.Test(t, func(t *testing.T) {
+		slow := &simulatedServer{minSleep: 5 * time.Millisecond} // of the load generator's timer
+		out, err := simulate(t.Context(), t, slow, "-q", "-rate", "80", "-duration", "1s", "-repeat", "2", "-compare", server,
+			"-assert", "p99<1ms,p99<=1000*old")
+		require.ErrorIs(t, err, errCheckFailed)
+		assert.Regexp(t, `(?m)^FAIL p99<=1000\*old: .*`+undecided, out)
+		assert.Contains(t, out, "The old run was limited by the load generator: it sent requests late although clients were idle")
+	})
+}
+
 // TestDifferentSetups compares with a closed loop of 2 clients.
 func TestDifferentSetups(t *testing.T) {
 	var received atomic.Int64

@@ -24,6 +24,7 @@ func (c *command) load(ctx context.Context) error {
 	result.Updates = fetchUpdates(ctx, r)
 	if len(old) > 0 {
 		c.out.old = combinedResult(old)
+		c.out.old.Client.Limit = combine(old).clientLimit(slo.Absolute(c.cfg.Assertions))
 	}
 	if r.comparison, err = c.comparison(runs, old); err != nil {
 		return err

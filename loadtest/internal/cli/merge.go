@@ -39,7 +39,7 @@ func (c *command) merge(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	metrics.Comparison = &slo.Comparison{Old: old, New: []*slo.Metrics{metrics}}
+	metrics.Comparison = &slo.Comparison{Old: old, New: []*slo.Metrics{metrics}, OldLimited: c.oldLimited()}
 	if len(runs) == 1 && len(runs[0].Repeats) > 0 {
 		if metrics.Comparison.New, err = metricsOf(runs[0].Repeats); err != nil {
 			return err

@@ -155,8 +155,12 @@ func (c *command) comparison(runs, old []*run) (*slo.Comparison, error) {
 			return nil, err
 		}
 	}
+	comparison.OldLimited = c.oldLimited()
 	return comparison, nil
 }
+
+// oldLimited reports whether the load generator limited the run to compare with.
+func (c *command) oldLimited() bool { return c.out.old != nil && c.out.old.ClientLimit() != "" }
 
 // checkOld returns an error, before the run, if the run cannot be compared with the file of -compare.
 func (c *command) checkOld() error {

@@ -27,20 +27,13 @@ func (r row) Ratio() string {
 // Compare writes the figures of two runs side by side, with the ratios of the second to the first if their setups are
 // the same.
 func Compare(w io.Writer, old, current *Run) error {
-	for i, r := range []*Run{old, current} {
-		if r.Interrupted {
-			fmt.Fprintf(w, "The %s run was interrupted: its figures are incomplete.\n", []string{"old", "new"}[i])
-		}
+	for _, note := range comparisonNotes(old, current) {
+		fmt.Fprintln(w, note)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	difference := withoutRatios(old, current)
-	if text := latencyStart(old, current); text != "" {
-		fmt.Fprintln(w, text)
-	}
 	columns := []string{"", "old: " + old.Name, "new: " + current.Name}
-	if difference != "" {
-		fmt.Fprintln(w, difference)
-	} else {
+	if difference == "" {
 		columns = append(columns, "ratio")
 	}
 	fmt.Fprintln(t, strings.Join(columns, "\t")+"\t")
@@ -55,6 +48,27 @@ func Compare(w io.Writer, old, current *Run) error {
 		return fmt.Errorf("cannot write the comparison: %w", err)
 	}
 	return nil
+}
+
+// comparisonNotes returns what a reader must know about the figures of a comparison, as sentences.
+func comparisonNotes(old, current *Run) []string {
+	var notes []string
+	for i, r := range []*Run{old, current} {
+		name := []string{"old", "new"}[i]
+		if r.Interrupted {
+			notes = append(notes, "The "+name+" run was interrupted: its figures are incomplete.")
+		}
+		if limit := r.ClientLimit(); limit != "" {
+			notes = append(notes, "The "+name+" run was limited by the load generator: "+limit+
+				". The server may be capable of more.")
+		}
+	}
+	for _, text := range []string{latencyStart(old, current), withoutRatios(old, current)} {
+		if text != "" {
+			notes = append(notes, text)
+		}
+	}
+	return notes
 }
 
 func unitSuffix(unit string) string {

@@ -28,7 +28,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"rows":          rows,
 	"plural":        Plural,
 	"withoutRatios": withoutRatios,
-	"latencyStart":  latencyStart,
+	"notes":         comparisonNotes,
 	"figure":        func(p []Percentile, percent float64) string { return number(orNaN(at(p, percent))) },
 	"join":          strings.Join,
 	"date":          func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },

@@ -29,6 +29,14 @@ func (r *Run) DescribeStalled() string {
 		c.Stalled, Plural(c.Aborted, "pending request", "pending requests"))
 }
 
+// ClientLimit returns why the load generator, not the server, limited the run or the search; "" if it did not.
+func (r *Run) ClientLimit() string {
+	if r.Search != nil && r.Search.ClientLimited {
+		return "higher rates missed because of it"
+	}
+	return r.Client.Limit
+}
+
 // Judge sets Verdict and Reasons. All other fields must be set before.
 func (r *Run) Judge() {
 	r.Verdict = VerdictNone

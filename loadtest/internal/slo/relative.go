@@ -20,6 +20,10 @@ type Comparison struct {
 
 	// Interleaved means that New[i] ran right before or after Old[i], under the same conditions.
 	Interleaved bool
+
+	// OldLimited means that the load generator limited the old runs: the old server may be better than they show, so no
+	// relative clause passes.
+	OldLimited bool
 }
 
 // parseRelative parses a value such as 1.1*old; ok is false if it has another form.
@@ -43,7 +47,17 @@ func parseRelative(value string) (factor float64, ok bool, err error) {
 // IsRelative reports whether the clause refers to old runs.
 func (c *Clause) IsRelative() bool { return c.relative }
 
-// compare evaluates a relative clause. With at least two runs on both sides, the clause passes only if it holds in the
+// evaluateRelative evaluates a relative clause.
+func (c *Clause) evaluateRelative(runs *Comparison) Result {
+	r := c.compare(runs)
+	if r.Met && runs.OldLimited {
+		r.Measured += ", undecided: the old run was limited by the load generator"
+		r.Met = false
+	}
+	return r
+}
+
+// compare compares the measurements. With at least two runs on both sides, the clause passes only if it holds in the
 // whole confidence interval of the ratio.
 func (c *Clause) compare(runs *Comparison) Result {
 	r := Result{Clause: c.text, Measured: noSamples}
@@ -94,6 +108,11 @@ func (c *Clause) compare(runs *Comparison) Result {
 // anyWithoutSuccess reports whether a run has no successful response.
 func anyWithoutSuccess(runs []*Metrics) bool {
 	return slices.ContainsFunc(runs, func(m *Metrics) bool { return m.Successful == 0 })
+}
+
+// Absolute returns the clauses that do not refer to old runs.
+func Absolute(clauses []Clause) []Clause {
+	return slices.DeleteFunc(slices.Clone(clauses), func(c Clause) bool { return c.relative })
 }
 
 // checkOld makes r fail if an old run fails the clause.

@@ -277,7 +277,7 @@ func Evaluate(clauses []Clause, m *Metrics) (results []Result, met bool) {
 	for _, c := range clauses {
 		r := Result{Clause: c.text, Measured: noSamples}
 		if c.relative {
-			r = c.compare(m.Comparison)
+			r = c.evaluateRelative(m.Comparison)
 		} else if c.hasSamples(m) {
 			measured := c.measure(m)
 			r.Measured, r.Met = c.format(measured), c.holds(measured)

@@ -222,6 +222,7 @@ func TestRelative(t *testing.T) {
 		"zero before": {"aborted<old", Comparison{Old: rates(1), New: rates(1)}, "0%, old 0%", false},
 		"broken":      {"rps>=old", Comparison{Old: []*Metrics{{Latency: metrics().Latency, Requests: 1}}, New: rates(1)}, "an old run has no 2xx response: nothing to compare with", false},
 		"old rate 0":  {"rps>=0.9*old", Comparison{Old: rates(0), New: rates(0)}, "an old run has a rate of 0: nothing to compare with", false},
+		"limited":     {"rps>=0.9*old", Comparison{Old: rates(100), New: rates(95), OldLimited: true}, "-repeat), undecided: the old run was limited by the load generator", false},
 		"no old run":  {"rps>=old", Comparison{New: rates(1)}, "no samples", false},
 		"no samples":  {"rps>=old", Comparison{Old: []*Metrics{{Successful: 1}}, New: rates(1)}, "no samples", false},
 	} {
