@@ -254,9 +254,11 @@ func TestVerdictIsLast(t *testing.T) {
 	}{
 		"no success":           {[]string{"-n", "20", "-assert", "errors<=100%", unavailable}, "PASS errors<=100%: 100%\nFAIL: no request succeeded: 20 of 20 responses were 503 Service Unavailable\n"},
 		"no success, no check": {[]string{"-n", "20", unavailable}, "\nFAIL: no request succeeded: 20 of 20 responses were 503 Service Unavailable\n"},
-		"pass":                 {[]string{"-assert", "failed=0", good}, "PASS errors<1%: 0%\nPASS: 2 of 2 clauses\n"},
+		"pass":                 {[]string{"-assert", "failed=0", good}, "PASS errors<1%: 0%\nPASS: failed=0, errors<1%\n"},
+		"contract":             {[]string{"-n", "3", pointsApp(t, never).URL}, ", 0 violations.\nPASS: contract in 3 responses\n"},
+		"clause and contract":  {[]string{"-assert", "errors=0", pointsApp(t, never).URL}, "PASS errors=0: 0\nPASS: errors=0, contract in 1 response\n"},
 		"fail":                 {[]string{"-assert", "failed>0", good}, "PASS errors<1%: 0%\nFAIL: 1 of 2 clauses\n"},
-		"compare":              {[]string{"-repeat", "1", "-assert", "errors<1%", "-compare", good, good}, "x\n\nPASS errors<1%: 0%\nPASS: 1 of 1 clause\n"},
+		"compare":              {[]string{"-repeat", "1", "-assert", "errors<1%", "-compare", good, good}, "x\n\nPASS errors<1%: 0%\nPASS: errors<1%\n"},
 	} {
 		out, _, _ := call(t.Context(), append([]string{"-q"}, tt.args...)...)
 		assert.True(t, strings.HasSuffix(out, tt.want), "%s: %s", name, out)

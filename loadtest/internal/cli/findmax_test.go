@@ -152,7 +152,7 @@ func TestSearchOfSheddingServer(t *testing.T) {
 		out, err := search(t.Context(), t, server, "-slo", "p99<1s", "-rate", "100", "-duration", "4s")
 		require.NoError(t, err, out)
 		assert.Contains(t, out, "Verdict: the server meets p99<1s,errors<1% at 10 requests per second.")
-		assert.Equal(t, "PASS: the server meets p99<1s,errors<1% at 10 requests per second", lastLine(out))
+		assert.Equal(t, "PASS: the server meets p99<1s,errors<1% at 10 requests per second, contract in all steps", lastLine(out))
 	})
 }
 

@@ -91,7 +91,7 @@ func TestPages(t *testing.T) {
 		},
 		"find-max": {
 			run:     runOn(t, "find-max", fast, "-find-max", "-slo", "p99<25ms", "-rate", "250", "-duration", "2s"),
-			verdict: []string{"PASS", " The server meets p99<25ms,errors<1% at "}, charts: 5,
+			verdict: []string{"PASS the server meets p99<25ms,errors<1% at "}, charts: 5,
 		},
 		"compare": {
 			run:     runOn(t, "after", slow, append(closed, "-assert", "p50<10ms")...),

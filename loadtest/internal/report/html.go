@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pointsapp/pointsapp/internal/uplot"
+	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
 
 // The page contains everything it needs, including uPlot, which draws the charts.
@@ -34,6 +35,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"date":          func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 	"hasErrors":     func(runs ...*Run) bool { return slices.ContainsFunc(runs, hasErrors) },
 	"passFail":      passFail,
+	"passed":        func(r *Run) string { return r.passed(clauseAndValue) },
 	"label":         func(r row) string { return r.Label + unitSuffix(r.Unit) },
 }).Parse(pageHTML))
 
@@ -48,6 +50,8 @@ func passFail(met bool) string {
 	}
 	return "FAIL"
 }
+
+func clauseAndValue(a *slo.Result) string { return a.Clause + ": " + a.Measured }
 
 // WriteHTML writes the run as a self-contained page, compared with old unless that is nil.
 func WriteHTML(w io.Writer, run, old *Run) error {

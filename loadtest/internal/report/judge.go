@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/slo"
 )
@@ -54,8 +55,8 @@ func (r *Run) Judge() {
 	}
 }
 
-// Conclusion returns the last lines of the text report: why the run failed, and how many clauses passed or failed. It
-// returns none if there are no clauses and the run has not failed.
+// Conclusion returns the last lines of the text report: why the run failed, or what passed. It returns none if nothing
+// was checked and the run has not failed.
 func (r *Run) Conclusion() []string {
 	var lines []string
 	for _, problem := range r.problems() {
@@ -67,25 +68,37 @@ func (r *Run) Conclusion() []string {
 			failed++
 		}
 	}
-	all := len(r.Assertions)
-	of := "of " + Plural(all, "clause", "clauses")
-	switch {
-	case failed > 0 && r.Client.Limit != "":
-		lines = append(lines, fmt.Sprintf("FAIL: %d %s, limited by the load generator", failed, of))
-	case failed > 0:
-		lines = append(lines, fmt.Sprintf("FAIL: %d %s", failed, of))
-	case len(lines) > 0:
-	case r.Search != nil:
-		text := fmt.Sprintf("PASS: the server meets %s at %s", r.Search.SLO,
-			Plural(r.Search.Highest, "request per second", "requests per second"))
-		if all > 0 {
-			text += fmt.Sprintf(", %d %s", all, of)
+	if failed > 0 {
+		line := fmt.Sprintf("FAIL: %d of %s", failed, Plural(len(r.Assertions), "clause", "clauses"))
+		if r.Client.Limit != "" {
+			line += ", limited by the load generator"
 		}
-		lines = append(lines, text)
-	case all > 0:
-		lines = append(lines, fmt.Sprintf("PASS: %d %s", all, of))
+		return append(lines, line)
+	}
+	if len(lines) == 0 && r.checked() {
+		lines = append(lines, "PASS: "+r.passed(func(a *slo.Result) string { return a.Clause }))
 	}
 	return lines
+}
+
+// passed names the checks of a run that passed them: the SLO of a search, the clauses in the given form, and the
+// contract.
+func (r *Run) passed(clause func(*slo.Result) string) string {
+	var checks []string
+	if r.Search != nil {
+		checks = append(checks, fmt.Sprintf("the server meets %s at %s", r.Search.SLO,
+			Plural(r.Search.Highest, "request per second", "requests per second")))
+	}
+	for i := range r.Assertions {
+		checks = append(checks, clause(&r.Assertions[i]))
+	}
+	switch {
+	case r.Contract.Checked && r.Search != nil:
+		checks = append(checks, "contract in all steps")
+	case r.Contract.Checked:
+		checks = append(checks, "contract in "+Plural(r.Contract.Responses, "response", "responses"))
+	}
+	return strings.Join(checks, ", ")
 }
 
 // checked reports whether there was something to check. With 1% or more errors the contract check does not count: it

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"html"
 	"maps"
 	"os"
 	"path/filepath"
@@ -235,6 +236,42 @@ func TestRatiosNeedSameSetup(t *testing.T) {
 			assert.Equal(t, tt.comparable, strings.Contains(s, "ratio") && strings.Contains(s, "1x"), tt)
 			assert.Equal(t, !tt.comparable, strings.Contains(s, "Not comparable, so without ratios: old run: "), tt)
 		}
+	}
+}
+
+// TestVerdictNamesChecks checks that a verdict names what passed, in the text and on the page.
+func TestVerdictNamesChecks(t *testing.T) {
+	clause := []slo.Result{{Clause: "p99>1s", Measured: "2s", Met: true}, {Clause: "rps>1", Measured: "5", Met: true}}
+	search := &Search{SLO: "p50>1s", Highest: 1}
+	for name, tt := range map[string]struct {
+		assertions []slo.Result
+		search     *Search
+		checked    bool
+		text, html string // "" without a verdict
+	}{
+		"clauses":         {clause, nil, false, "p99>1s, rps>1", "p99>1s: 2s, rps>1: 5"},
+		"contract":        {nil, nil, true, "contract in 3000 responses", "contract in 3000 responses"},
+		"both":            {clause[:1], nil, true, "p99>1s, contract in 3000 responses", "p99>1s: 2s, contract in 3000 responses"},
+		"search":          {nil, search, false, "the server meets p50>1s at 1 request per second", "the server meets p50>1s at 1 request per second"},
+		"search and both": {clause[1:], search, true, "the server meets p50>1s at 1 request per second, rps>1, contract in all steps", "rps>1: 5, contract in all steps"},
+		"nothing":         {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := closed()
+			run.Counts.Receive, run.Counts.Non2xx = 0, 0 // with errors, the contract alone is no check
+			run.Assertions, run.Search, run.Contract.Required, run.Contract.Checked = tt.assertions, tt.search, false, tt.checked
+			run.Judge()
+			var b bytes.Buffer
+			require.NoError(t, WriteHTML(&b, run, nil))
+			page := html.UnescapeString(b.String())
+			if tt.text == "" {
+				assert.Empty(t, run.Conclusion())
+				assert.NotContains(t, page, `id="verdict"`)
+				return
+			}
+			assert.Equal(t, []string{"PASS: " + tt.text}, run.Conclusion())
+			assert.Regexp(t, `<b>PASS</b>.*`+tt.html+"\n", page)
+		})
 	}
 }
 
