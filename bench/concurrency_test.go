@@ -12,11 +12,11 @@ import (
 
 var chart = flag.String("chart", "", "SVG `FILE` for the chart of BenchmarkConcurrency, BenchmarkShared or BenchmarkSizes")
 
-// updating labels the reference server while updates run back to back.
+// updating labels the engine while updates run back to back.
 const updating = "updating"
 
-// BenchmarkConcurrency measures throughput and latency by number of keep-alive connections: for fixed bytes, and for the
-// reference server on PostgreSQL with 1,000,000 users, idle and while updates run back to back. Each round gives every
+// BenchmarkConcurrency measures throughput and latency by number of keep-alive connections: for fixed bytes, and for
+// the engine on PostgreSQL with 1,000,000 users, idle and while updates run back to back. Each round gives every
 // combination a second. It reports medians over all rounds, and plots them if -chart names a file.
 func BenchmarkConcurrency(b *testing.B) {
 	address := startServer(b, database(b))

@@ -33,10 +33,10 @@ const (
 // The paths of the measured server.
 const (
 	fixedPath  = "/fixed"  // fixed bytes: the cost of net/http and the network
-	enginePath = "/"       // the reference server
+	enginePath = "/"       // an engine on PostgreSQL
 	eachPath   = "/each"   // the same with one read per query
-	memoryPath = "/memory" // the reference server in memory
-	sharedPath = "/shared" // the reference server with the shared state of all processes
+	memoryPath = "/memory" // an engine in memory
+	sharedPath = "/shared" // an engine on PostgreSQL with the shared state of all processes
 )
 
 // runServer serves until its standard input ends.

@@ -26,9 +26,9 @@ const users = 1_000_000
 // connections is the number of connections in the original's benchmark.
 const connections = 100
 
-// BenchmarkServing compares the reference server on PostgreSQL with 1,000,000 users to fixed bytes, to one read per
-// query, to itself during updates, and to the reference server in memory. Each round loads every path for a second over
-// the same number of keep-alive connections. It reports medians over all rounds.
+// BenchmarkServing compares an engine on PostgreSQL with 1,000,000 users to fixed bytes, to one read per query, to
+// itself during updates, and to an engine in memory. Each round loads every path for a second over the same number of
+// keep-alive connections. It reports medians over all rounds.
 func BenchmarkServing(b *testing.B) {
 	address := startServer(b, database(b))
 	rounds := map[string][]measured{}
