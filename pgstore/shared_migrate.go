@@ -76,7 +76,7 @@ var errSharded = errors.New("a shared state needs a table on one server, and Cit
 	"set Config.Shared to false, or undistribute the table")
 
 // findShared returns the objects in the database that have the names of the objects of the shared state. It fails if
-// one of them belongs to somebody else. An array type is none: PostgreSQL renames it if a table needs its name.
+// one of them is not of this package. Array types do not count: PostgreSQL renames them if a table needs the name.
 func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error) {
 	if t.isSharded() {
 		return nil, errSharded

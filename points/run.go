@@ -56,10 +56,10 @@ func (e *Engine) Run(ctx context.Context) error {
 		defer e.shared.setRunning(false)
 		return e.runShared(ctx)
 	}
-	if !e.setSchedule(func(s *schedule) bool { started := !s.running; s.running = true; return started }) {
+	if !e.setRunning(true) {
 		return ErrRunning
 	}
-	defer e.setSchedule(func(s *schedule) bool { s.running = false; return true })
+	defer e.setRunning(false)
 	return e.runLocal(ctx)
 }
 
@@ -96,7 +96,7 @@ func (e *Engine) Resume() error {
 		paused := false
 		return e.configureShared("resuming the ticks", ScheduleChange{Paused: &paused})
 	}
-	e.setSchedule(func(s *schedule) bool { changed := s.paused; s.paused = false; return changed })
+	e.setPaused(false)
 	return nil
 }
 

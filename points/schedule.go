@@ -43,6 +43,23 @@ func (e *Engine) setSchedule(change func(*schedule) bool) bool {
 	return true
 }
 
+// setRunning reports whether it has changed running.
+func (e *Engine) setRunning(running bool) bool {
+	return e.setSchedule(func(s *schedule) bool {
+		changed := s.running != running
+		s.running = running
+		return changed
+	})
+}
+
+func (e *Engine) setPaused(paused bool) {
+	e.setSchedule(func(s *schedule) bool {
+		changed := s.paused != paused
+		s.paused = paused
+		return changed
+	})
+}
+
 func (s *schedule) addState(state *State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +90,7 @@ func (e *Engine) runLocal(ctx context.Context) error {
 func (e *Engine) pauseLocal() {
 	e.schedule.startMu.Lock()
 	defer e.schedule.startMu.Unlock()
-	e.setSchedule(func(s *schedule) bool { changed := !s.paused; s.paused = true; return changed })
+	e.setPaused(true)
 }
 
 // tick sets a new min number and starts an update.

@@ -56,7 +56,7 @@ func (e *Engine) runShared(ctx context.Context) error {
 // sync makes one Sync, and starts the update of the tick if it claims one.
 func (r *sharedRun) sync(ctx context.Context) {
 	if !r.hasNumber {
-		r.drawMinNumber()
+		r.drawNextMinNumber()
 	}
 	began := time.Now()
 	claimed, err := r.shared.sync(ctx, SyncRequest{
@@ -107,9 +107,9 @@ func (r *sharedRun) warnOfSameName() {
 	r.sameName = found
 }
 
-// drawMinNumber draws the number for the next tick that this engine claims.
-func (r *sharedRun) drawMinNumber() {
-	number, err := r.Engine.drawMinNumber()
+// drawNextMinNumber draws the number for the next tick that this engine claims.
+func (r *sharedRun) drawNextMinNumber() {
+	number, err := r.drawMinNumber()
 	if err != nil { // unlike a tick of its own, a claim cannot keep the min number, which the engine does not know
 		number = rand.IntN(MaxPoints + 1)
 		r.cfg.Logger.Error("tick sets a random min number", "error", err)
