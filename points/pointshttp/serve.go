@@ -92,10 +92,10 @@ func (l watchedListener) Accept() (net.Conn, error) {
 // A watchedConn is a connection that net/http need not read from to notice that its client has gone.
 type watchedConn struct {
 	*net.TCPConn
-	cancel    context.CancelFunc // of the context of the connection's requests
-	timer     *time.Timer        // calls check
-	timerRuns atomic.Bool
-	waiting   atomic.Bool // a handler runs
+	cancel      context.CancelFunc // of the context of the connection's requests
+	timer       *time.Timer        // calls check
+	timerRuns   atomic.Bool
+	handlerRuns atomic.Bool
 
 	readDeadline, writeDeadline lazyDeadline
 }
@@ -111,11 +111,11 @@ func newWatchedConn(tcp *net.TCPConn) *watchedConn {
 // Read reads from the connection, except for net/http's read of one byte while a handler runs: that returns 0 bytes at
 // once. The next call always reads, whatever the size of p, so that no byte stays unread.
 func (c *watchedConn) Read(p []byte) (int, error) {
-	if len(p) == 1 && c.waiting.CompareAndSwap(false, true) {
+	if len(p) == 1 && c.handlerRuns.CompareAndSwap(false, true) {
 		c.startTimer()
 		return 0, nil
 	}
-	c.waiting.CompareAndSwap(true, false)
+	c.handlerRuns.CompareAndSwap(true, false)
 	if err := c.readDeadline.begin(); err != nil {
 		return 0, err
 	}
@@ -194,9 +194,9 @@ func (c *watchedConn) startTimer() {
 
 // check cancels the requests of a connection that has been reset, or schedules the next check.
 func (c *watchedConn) check() {
-	if !c.waiting.Load() {
+	if !c.handlerRuns.Load() {
 		c.timerRuns.Store(false)
-		if c.waiting.Load() { // since just now
+		if c.handlerRuns.Load() { // since just now
 			c.startTimer()
 		}
 		return
@@ -210,7 +210,7 @@ func (c *watchedConn) check() {
 
 // Close closes the connection.
 func (c *watchedConn) Close() error {
-	c.waiting.Store(false)
+	c.handlerRuns.Store(false)
 	c.timer.Stop()
 	c.cancel()
 	return c.TCPConn.Close()
