@@ -153,7 +153,7 @@ func simulate(ctx context.Context, t *testing.T, server *simulatedServer, args .
 	require.NoError(t, err)
 	var stdout bytes.Buffer
 	c := command{cfg: cfg, stdout: &stdout, stderr: &stdout}
-	c.out, err = openOutputs(cfg, &stdout)
+	c.out, err = openOutputs(ctx, cfg, &stdout)
 	require.NoError(t, err)
 	c.sim = &simulation{
 		transport: func(opts transport.Options) roundTripCloser {

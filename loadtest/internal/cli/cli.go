@@ -98,7 +98,7 @@ type command struct {
 }
 
 func (c *command) run(ctx context.Context) (err error) {
-	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
+	if c.out, err = openOutputs(ctx, c.cfg, c.stdout); err != nil {
 		return err
 	}
 	defer c.out.close()

@@ -12,8 +12,8 @@ import (
 )
 
 // merge reports runs that several load generators made at the same time as one run.
-func (c *command) merge(context.Context) (err error) {
-	if c.out, err = openOutputs(c.cfg, c.stdout); err != nil {
+func (c *command) merge(ctx context.Context) (err error) {
+	if c.out, err = openOutputs(ctx, c.cfg, c.stdout); err != nil {
 		return err
 	}
 	defer c.out.close()

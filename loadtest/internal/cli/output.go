@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ type outputs struct {
 	old                      *report.Run
 }
 
-func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
+func openOutputs(ctx context.Context, cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 	var out outputs
 	var err error
 	if cfg.CompareURL == nil {
@@ -38,7 +39,7 @@ func openOutputs(cfg *flags.Config, stdout io.Writer) (*outputs, error) {
 		case flags.Stdout:
 			*f.file = &outputFile{name: "stdout", stdout: stdout}
 		default:
-			if *f.file, err = openOutputFile(f.name); err != nil {
+			if *f.file, err = openOutputFile(ctx, f.name); err != nil {
 				out.close()
 				return nil, fmt.Errorf("cannot write the output: %w", err)
 			}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,9 +21,10 @@ type outputFile struct {
 	mode   fs.FileMode // of a regular file
 }
 
-// openOutputFile checks that the file can be written. It does not change an existing file and leaves no new one.
-func openOutputFile(name string) (*outputFile, error) {
-	file, err := os.OpenFile(name, os.O_WRONLY, 0) //nolint:gosec // named by the user
+// openOutputFile checks that the file can be written. It does not change an existing file and leaves no new one. For a
+// named pipe it waits until a process reads it or ctx is done.
+func openOutputFile(ctx context.Context, name string) (*outputFile, error) {
+	file, err := openExisting(ctx, name)
 	isNew := errors.Is(err, fs.ErrNotExist)
 	if isNew {
 		file, err = os.OpenFile(name, os.O_CREATE|os.O_WRONLY, newMode) //nolint:gosec // likewise
@@ -45,6 +47,28 @@ func openOutputFile(name string) (*outputFile, error) {
 		return nil, err
 	}
 	return &outputFile{name: name, path: path, mode: info.Mode().Perm()}, nil
+}
+
+// openExisting opens an existing file for writing. The open of a named pipe cannot be canceled, so it is left to a
+// goroutine, which ends with the process if there is never a reader.
+func openExisting(ctx context.Context, name string) (*os.File, error) {
+	open := func() (*os.File, error) { return os.OpenFile(name, os.O_WRONLY, 0) } //nolint:gosec // named by the user
+	if info, err := os.Stat(name); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
+		return open()
+	}
+	var file *os.File
+	var err error
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		file, err = open()
+	}()
+	select {
+	case <-opened:
+		return file, err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("interrupted: no process has opened the pipe %s for reading", name)
+	}
 }
 
 // newMode is the mode of a new file, less the umask: a report is not secret.
