@@ -51,8 +51,8 @@ func TestHalfClosedAtOnce(t *testing.T) {
 	u := serve(t, func(c net.Conn, _ int) bool {
 		_, err := c.Write([]byte(okResponse))
 		assert.NoError(t, err)
-		assert.NoError(t, c.(*net.TCPConn).CloseWrite())
-		_, _ = io.Copy(io.Discard, c) // until the client closes
+		_ = c.(*net.TCPConn).CloseWrite() // the end of the test may have closed the last connection
+		_, _ = io.Copy(io.Discard, c)     // until the client closes
 		return false
 	})
 	for i, x := range send(t, transports["http1"], Options{URL: u, KeepAlive: true, Timeout: time.Minute}, 20) {
