@@ -116,6 +116,7 @@ func (c *command) run(ctx context.Context) (err error) {
 		defer server.close()
 		c.cfg.URL = server.url
 	}
+	defer c.filterLog()()
 	if ignoresProxy(c.cfg) {
 		fmt.Fprintf(c.stderr, "loadtest: the proxy of the environment is ignored: use -X or -transport %s\n", flags.NetHTTP)
 	}
