@@ -75,7 +75,7 @@ const firstResponseVerbosity = 2
 // printFirst writes the first response, with -v 2 or higher.
 func (c *command) printFirst(s *record.Summary) {
 	if first := s.First; first != nil && c.cfg.Verbosity >= firstResponseVerbosity {
-		fmt.Fprintf(c.stdout, "\nFirst response: status %d\n%s\n", first.Status, first.Body)
+		fmt.Fprintf(c.stdout, "\nFirst response:\n%s\n%s\n", first.Head, first.Body)
 	}
 }
 

@@ -102,11 +102,33 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestFirstResponse prints the header, too, as ab does with -v 2.
+func TestFirstResponse(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = nil
+		w.Header().Set("Retry-After", "3")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "busy")
+	}))
+	defer server.Close()
+	const want = "\nFirst response:\nHTTP/1.1 503 Service Unavailable\n"
+	for _, transport := range []string{flags.HTTP1, flags.NetHTTP} {
+		out, _, _ := call(t.Context(), "-q", "-n", "2", "-v", "2", "-transport", transport, server.URL)
+		_, response, found := strings.Cut(out, want)
+		assert.True(t, found, out)
+		header, body, _ := strings.Cut(response, "\n\n")
+		assert.Contains(t, header, "Retry-After: 3", transport)
+		assert.True(t, strings.HasPrefix(body, "busy\n"), out)
+		out, _, _ = call(t.Context(), "-q", "-n", "2", "-v", "1", "-transport", transport, server.URL)
+		assert.NotContains(t, out, "First response", transport)
+	}
+}
+
 func TestGnuplot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "plot.tsv")
 	out, errs, code := call(t.Context(), "-qkn", "20", "-c4", "-g", file, "-v2", newRecordingServer(t).URL)
 	require.Equal(t, exitOK, code, errs)
-	assert.Contains(t, out, "First response: status 200\nhello\n")
+	assert.Contains(t, out, "\nFirst response:\nHTTP/1.1 200 OK\n")
 	content, err := os.ReadFile(file)
 	require.NoError(t, err)
 	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))

@@ -87,7 +87,7 @@ func TestUnixSocket(t *testing.T) {
 		out, errs, code := call(t.Context(), "-qn5", "-v2", "-transport", transport, "-unix-socket", path, "http://app.invalid/x")
 		assert.Equal(t, exitOK, code, errs)
 		assert.Contains(t, out, "Complete requests:      5\n")
-		assert.Contains(t, out, "First response: status 200\napp.invalid\n")
+		assert.Contains(t, out, "\n\napp.invalid\n")
 	}
 }
 

@@ -44,7 +44,7 @@ Closed loop (each client sends its next request after the response to the previo
   -u FILE           PUT the file
   -data TEXT        POST the text; -d TEXT is the same, as in hey and oha
   -X HOST:PORT      use a proxy; -P USER:PASSWORD are its credentials
-  -v N              from 2 on, print the first response
+  -v N              from 2 on, print the first response with its header
   -q                no progress
   -e FILE           write a CSV of the 0th to 100th percentile of the request times, in ms
   -g FILE           write the times of each request as tab-separated values; takes memory for each request

@@ -56,8 +56,7 @@ type Recorder struct {
 
 // A Response is the first complete response of a run.
 type Response struct {
-	Status int
-	Body   []byte // truncated, see transport.Exchange
+	Head, Body []byte // see transport.Exchange
 }
 
 // A Request holds the times of a request that had a connection, as in transport.Exchange.
@@ -273,7 +272,7 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	if r.length < 0 {
 		r.length = x.BodyBytes
 		r.server = printable(string(x.Server))
-		r.first = &Response{Status: x.Status, Body: slices.Clone(x.Body)}
+		r.first = &Response{Head: slices.Clone(x.Head), Body: slices.Clone(x.Body)}
 	}
 	if x.BodyBytes != r.length && !r.opts.AnyLength {
 		r.counts.Length++

@@ -45,7 +45,7 @@ type conn struct {
 
 func newConn(raw net.Conn, owner *HTTP1) *conn {
 	c := &conn{Conn: raw, owner: owner}
-	c.in.src = c
+	c.in.src, c.in.keepHead = c, owner.opts.KeepHead
 	c.first.init(raw, c)
 	return c
 }

@@ -50,8 +50,9 @@ type Exchange struct {
 	// Received counts the bytes read from the connection, BodyBytes those of the decoded body.
 	Received, BodyBytes int64
 
-	// Server is the Server header. Body is the body, truncated to 16 KiB. Both are valid until Observe returns.
-	Server, Body []byte
+	// Server is the Server header. Body is the body, truncated to 16 KiB. Head, with Options.KeepHead, is the status line
+	// and the header as lines that end with \n; NetHTTP sorts them. All are valid until Observe returns.
+	Server, Body, Head []byte
 
 	// Failure classifies Err, which is nil if the response is complete.
 	Failure Failure

@@ -15,21 +15,22 @@ type head struct {
 	keep    bool // the connection is reusable, if the body does not end with it
 	close   bool // overrides keep
 	server  []byte
+	lines   []byte // status line and header, with reader.keepHead
 }
 
 // readHead reads a status line and header into h.
 func (in *reader) readHead(h *head) error {
+	*h = head{length: -1, server: h.server[:0], lines: h.lines[:0]}
 	budget := maxHead
-	line, err := in.line(&budget)
+	line, err := in.headLine(h, &budget)
 	if err != nil {
 		return err
 	}
-	*h = head{length: -1, server: h.server[:0]}
 	if err := h.parseStatusLine(line); err != nil {
 		return err
 	}
 	for {
-		line, err := in.line(&budget)
+		line, err := in.headLine(h, &budget)
 		if err != nil {
 			return err
 		}
@@ -40,6 +41,15 @@ func (in *reader) readHead(h *head) error {
 			return err
 		}
 	}
+}
+
+// headLine returns the next line of the head, and keeps a copy in h if it is wanted.
+func (in *reader) headLine(h *head, budget *int) ([]byte, error) {
+	line, err := in.line(budget)
+	if in.keepHead && len(line) > 0 {
+		h.lines = append(append(h.lines, line...), '\n')
+	}
+	return line, err
 }
 
 // parseStatusLine parses "HTTP/1.1 200 OK"; the reason phrase is optional.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -146,6 +147,9 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	if err == nil {
 		x.Status = resp.StatusCode
 		x.Server = []byte(resp.Header.Get("Server"))
+		if n.opts.KeepHead {
+			x.Head = headOf(resp)
+		}
 		x.KeptAlive = n.opts.KeepAlive && !resp.Close
 		err = errors.Join(readResponse(x, resp, buf), resp.Body.Close())
 		status = resp.Status
@@ -162,6 +166,14 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 		x.fail(Receive, err)
 	}
 	return status, err
+}
+
+// headOf returns the status line and the header.
+func headOf(resp *http.Response) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s\n", resp.Proto, resp.Status)
+	_ = resp.Header.Write(&b) // a bytes.Buffer does not fail
+	return bytes.ReplaceAll(b.Bytes(), []byte("\r\n"), []byte("\n"))
 }
 
 func readResponse(x *Exchange, resp *http.Response, buf []byte) error {

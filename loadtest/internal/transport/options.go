@@ -52,6 +52,9 @@ type Options struct {
 	// KeepAlive reuses connections. The default is one connection per request.
 	KeepAlive bool
 
+	// KeepHead fills in Exchange.Head, which costs time for each response.
+	KeepHead bool
+
 	// Timeout bounds a request, including the time to connect. The default is 30 seconds, like ab's.
 	Timeout time.Duration
 

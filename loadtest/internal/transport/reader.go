@@ -23,6 +23,7 @@ type reader struct {
 	r, w     int
 	received int64
 	header   head
+	keepHead bool   // see Options.KeepHead
 	body     []byte // start of a body that did not arrive in one piece
 }
 
@@ -111,7 +112,7 @@ func (in *reader) response(x *Exchange, isHead bool) error {
 			return errUpgrade
 		}
 	}
-	x.Status, x.Server = h.status, h.server
+	x.Status, x.Server, x.Head = h.status, h.server, h.lines
 	var err error
 	switch bodyless := isHead || h.status == 204 || h.status == 304; {
 	case bodyless:

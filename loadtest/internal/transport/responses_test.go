@@ -98,6 +98,28 @@ func TestResponses(t *testing.T) {
 	}
 }
 
+// TestHead checks the status line and header of the final response, also if it arrives in many pieces.
+func TestHead(t *testing.T) {
+	const response = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\nRetry-After: 3\r\n\r\nno"
+	const want = "HTTP/1.1 503 Service Unavailable\nContent-Length: 2\nRetry-After: 3\n"
+	for name, respond := range map[string]func(net.Conn, int) bool{
+		"one piece":   always(response),
+		"bytewise":    bytewise(response),
+		"early hints": always("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + response),
+	} {
+		for transport, newTransport := range transports {
+			t.Run(name+"/"+transport, func(t *testing.T) {
+				u := serve(t, respond)
+				for _, keep := range []bool{true, false} {
+					for _, x := range send(t, newTransport, Options{URL: u, KeepAlive: true, KeepHead: keep}, 2) {
+						assert.Equal(t, map[bool]string{true: want}[keep], string(x.Head))
+					}
+				}
+			})
+		}
+	}
+}
+
 // bytewise writes a response one byte at a time.
 func bytewise(response string) func(net.Conn, int) bool {
 	return func(c net.Conn, _ int) bool {

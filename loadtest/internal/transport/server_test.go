@@ -95,6 +95,7 @@ func send(t *testing.T, newTransport func(Options) (closableTransport, error), o
 	opts.Observe = func(x *Exchange) {
 		kept := *x
 		kept.Body, kept.Server = append([]byte{}, x.Body...), append([]byte{}, x.Server...)
+		kept.Head = append([]byte{}, x.Head...)
 		exchanges = append(exchanges, kept)
 	}
 	s, err := newTransport(opts)
