@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -142,8 +143,16 @@ func runContainer(image, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return firstToAnswer(ctx,
-		connectionString(password, "127.0.0.1", hostPort), connectionString(password, host, hostPort))
+	urls := []string{connectionString(password, "127.0.0.1", hostPort), connectionString(password, host, hostPort)}
+	if benchmarksRun() {
+		address, err := container.ContainerIP(ctx)
+		if err != nil {
+			return "", err
+		}
+		// Docker's proxy of published ports takes more CPU time than PostgreSQL does for a short query.
+		urls = slices.Insert(urls, 0, connectionString(password, address, "5432"))
+	}
+	return firstToAnswer(ctx, urls...)
 }
 
 // firstToAnswer returns the first connection string at which a server answers. testcontainers finds the wrong host

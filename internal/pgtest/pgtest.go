@@ -20,8 +20,9 @@
 //
 // With none of them a test is skipped with a message that says how to get one, or fails where CI is set. The second and
 // third are started by the first test that needs one, once per test binary, with PostgreSQL's default settings, except
-// that fsync is off unless benchmarks run: no test is about a crash of the operating system. They are removed when Main
-// has run the tests, and also when the test binary is killed.
+// that fsync is off unless benchmarks run: no test is about a crash of the operating system. Benchmarks connect to the
+// container's own address if they can, tests to a published port, which stays the same over restarts. Both servers are
+// removed when Main has run the tests, and also when the test binary is killed.
 package pgtest
 
 import (

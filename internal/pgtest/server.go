@@ -51,8 +51,13 @@ func startOwn() (*server, error) {
 // settings returns options of the command postgres. Tests of databases spend much of their time on fsync, which matters
 // to benchmarks, but to a test only if the operating system crashes.
 func settings() []string {
-	if f := flag.Lookup("test.bench"); f != nil && f.Value.String() != "" {
+	if benchmarksRun() {
 		return nil
 	}
 	return []string{"-c", "fsync=off"}
+}
+
+func benchmarksRun() bool {
+	f := flag.Lookup("test.bench")
+	return f != nil && f.Value.String() != ""
 }
