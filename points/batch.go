@@ -69,11 +69,12 @@ func (e *Engine) serve() {
 	}
 }
 
-// nextBatch makes the waiting queries the next batch. It reports false if there are none: then serve must return.
+// nextBatch makes the waiting queries the next batch. It reports false if there are none, or if they must wait for the
+// end of a batch in flight: then serve must return.
 func (e *Engine) nextBatch() (batch, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.waiting.first == nil {
+	if e.waiting.first == nil || !e.canRead() {
 		e.serving--
 		return batch{}, false
 	}
@@ -82,6 +83,7 @@ func (e *Engine) nextBatch() (batch, bool) {
 	e.waiting, s.queue = s.queue, e.waiting
 	e.reading++
 	e.batches++
+	e.latest = [2]int{e.latest[1], s.queue.length}
 	b := batch{
 		slot:      s,
 		number:    e.batches,

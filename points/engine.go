@@ -26,6 +26,7 @@ type Engine struct {
 	mu           sync.Mutex
 	local        localState  // not used with a shared state
 	batches      uint64      // reads started
+	latest       [2]int      // queries of the latest two batches
 	waiting      *waitQueue  // queries for the next read
 	slots        []slot      // for the batches in flight
 	reading      int         // batches in flight

@@ -15,9 +15,13 @@ import (
 // updates are in shared_updates.go.
 
 // sharedInFlight is how many batches can be in flight. While one waits for the order lock or for its answer, the next
-// one is on its way. Two alternatives had the same rates within the noise of the measurement (BenchmarkShared): one
-// batch in flight, and a second one only if at least as many queries wait as are in flight.
+// one is on its way: with few clients, which wait for the network, that halves the latency.
 const sharedInFlight = 2
+
+// smallBatch is how many queries each of the latest two batches may have had for a second one to start while another is
+// in flight. With many clients, two batches in flight are about as large as one together, but cost twice as much CPU
+// time: they had 0.9x the requests/s (bench/README.md).
+const smallBatch = 15
 
 // shared is the shared state of an engine, and what the engine knows of it.
 type shared struct {

@@ -86,7 +86,12 @@ func (e *Engine) queriesWaiting() int {
 }
 
 // canServe reports whether another batch can be in flight, and no goroutine is about to take it.
-func (e *Engine) canServe() bool { return e.serving == e.reading && e.reading < len(e.slots) }
+func (e *Engine) canServe() bool { return e.serving == e.reading && e.canRead() }
+
+// canRead reports whether another batch can be in flight.
+func (e *Engine) canRead() bool {
+	return e.reading == 0 || e.reading < len(e.slots) && max(e.latest[0], e.latest[1]) <= smallBatch
+}
 
 // probeIsDue reports whether the next query may probe a store that is down. Reads that began before the outage do not
 // matter.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -74,7 +75,7 @@ func (s *fakeState) Configure(ctx context.Context, change points.ScheduleChange)
 
 // newBlockedShared returns an engine whose batches wait at the returned gate, which is closed, before they are
 // answered.
-func newBlockedShared(t *testing.T, cfg points.Config) (*points.Engine, *fakeState, *gate) {
+func newBlockedShared(t *testing.T) (*points.Engine, *fakeState, *gate) {
 	t.Helper()
 	g := &gate{}
 	g.close()
@@ -86,7 +87,7 @@ func newBlockedShared(t *testing.T, cfg points.Config) (*points.Engine, *fakeSta
 		}
 		return state.next(n), nil
 	}
-	return newEngine(t, state, cfg), state, g
+	return newEngine(t, state, points.Config{}), state, g
 }
 
 func TestImmediateReadsAndSharedState(t *testing.T) {
@@ -103,7 +104,7 @@ func (s bothCapabilities) Capabilities() points.Capabilities {
 // Two batches are in flight; the queries that arrive meanwhile form the next one.
 func TestTwoSharedBatchesInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, state, gate := newBlockedShared(t, points.Config{})
+		engine, state, gate := newBlockedShared(t)
 		calls := startQueries(t.Context(), engine, 7)
 		assert.Equal(t, []int{1, 1}, state.batches)
 		assert.Equal(t, 7, engine.State().Waiting)
@@ -127,13 +128,41 @@ func TestTwoSharedBatchesInFlight(t *testing.T) {
 	})
 }
 
+// A second batch starts while another is in flight only if the latest two are small.
+func TestSharedBatchesOverlapIfSmall(t *testing.T) {
+	for _, test := range []struct {
+		queries       int
+		beside, after []int // the batches that have started while the one with these queries is in flight, and after it
+	}{
+		{15, []int{1, 1, 15, 1}, []int{1, 1, 15, 1, 1}},
+		{16, []int{1, 1, 16}, []int{1, 1, 16, 1}},
+	} {
+		t.Run(strconv.Itoa(test.queries), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				engine, state, gate := newBlockedShared(t)
+				startQueries(t.Context(), engine, 2) // two batches in flight
+				startQueries(t.Context(), engine, test.queries)
+				gate.release()
+				startQuery(t.Context(), engine)
+				require.Equal(t, test.beside, state.batches)
+				gate.release()
+				startQuery(t.Context(), engine)
+				require.Equal(t, test.after, state.batches, "one of the latest two batches is still the large one")
+				gate.release()
+				startQueries(t.Context(), engine, 2)
+				require.Equal(t, append(test.after, 1, 1), state.batches, "both are small")
+			})
+		})
+	}
+}
+
 // Queries that give up while their batch is in flight leave its first timestamps unused: the last query of the batch
 // has its last timestamp, which the next batch returns.
 func TestSharedBatchWithoutSomeQueries(t *testing.T) {
 	for _, cancelled := range [][]int{{}, {0}, {1}, {2}, {0, 1}, {0, 2}, {1, 2}, {0, 1, 2}} {
 		t.Run(fmt.Sprint(cancelled), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				engine, state, gate := newBlockedShared(t, points.Config{})
+				engine, state, gate := newBlockedShared(t)
 				startQueries(t.Context(), engine, 2) // two batches in flight
 				calls := make([]*call[points.Result], 3)
 				cancels := make([]context.CancelFunc, 3)
@@ -201,7 +230,7 @@ func TestLimitOfASharedBatch(t *testing.T) {
 // While the store is down there is one probe at a time, also beside a batch that began before.
 func TestSharedStateIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		engine, state, gate := newBlockedShared(t, points.Config{})
+		engine, state, gate := newBlockedShared(t)
 		first := startQuery(t.Context(), engine)
 		pass(4 * time.Second)
 		old := startQuery(t.Context(), engine) // in flight until 9 s
