@@ -235,6 +235,8 @@ func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 	hint := ""
 	if pgErr.Hint != "" {
 		hint = ": " + pgErr.Hint
+	} else if pgErr.Code == invalidColumnReference {
+		hint = ": " + pgErr.Detail + " Change the publication or the replica identity."
 	}
 	return fmt.Errorf("updates of it fail: %w%s", err, hint)
 }
@@ -245,7 +247,11 @@ func rolledBack(ctx context.Context, q querier, do func(pgx.Tx) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(do(tx), tx.Rollback(ctx))
+	err = do(tx)
+	if rollbackErr := tx.Rollback(ctx); err == nil {
+		err = rollbackErr
+	}
+	return err
 }
 
 // warnSharingServers warns of servers that share a state, which this store does not use.

@@ -31,6 +31,7 @@ func TestCheck(t *testing.T) {
 		"23505": {"unique points", "unique points, later", "a unique index on updated_at", "a unique expression", "unique, generated"},
 		"23514": {"an old time", "a user of the future", "a rule of both", "a rule of nothing", "no longer true", "no longer true, by date", "not valid", "a partition's old user", "a partition by points", "generated, with a rule", "generated, of a domain"},
 		"23P01": {"points that exclude"},
+		"42P10": {"a filter, published"},
 	}
 	for name, test := range map[string]struct{ setup, want, warn string }{
 		"no table":                           {"", "there is no such table: call Migrate, as the reference server does at its start, or name another", ""},
@@ -61,6 +62,7 @@ func TestCheck(t *testing.T) {
 		"infinity, inserted":                 {"CREATE TABLE users (points int CHECK (points >= 0 AND points <= 100), " + good + "); INSERT INTO users VALUES (1, 7, 'infinity', now())", "column inserted_at must be finite: user 7 has infinity", ""},
 		"no identity":                        {"CREATE TABLE users (points int, " + good + "); ALTER TABLE users REPLICA IDENTITY NOTHING; CREATE PUBLICATION p FOR TABLE users", `updates of it fail: ERROR: cannot update table "users" because it does not have a replica identity and publishes updates (SQLSTATE 55000): To enable updating the table, set REPLICA IDENTITY using ALTER TABLE.`, ""},
 		"unique, published":                  {"CREATE TABLE users (id bigint NOT NULL UNIQUE, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL); CREATE PUBLICATION p FOR TABLE users", `updates of it fail: ERROR: cannot update table "users" because it does not have a replica identity and publishes updates (SQLSTATE 55000): To enable updating the table, set REPLICA IDENTITY using ALTER TABLE.`, ""},
+		"a filter, published":                {"CREATE TABLE users (points int, " + good + "); INSERT INTO users VALUES (1, 1, now(), now()); CREATE PUBLICATION p FOR TABLE users WHERE (points > 5)", `updates of it fail: ERROR: cannot update table "users" (SQLSTATE 42P10): Column used in the publication WHERE expression is not part of the replica identity. Change the publication or the replica identity.`, ""},
 		"published":                          {"CREATE TABLE users (points int, " + good + "); CREATE PUBLICATION p FOR TABLE users", "", ""},
 		"an instead rule":                    {"CREATE TABLE users (points int, " + good + "); CREATE RULE no AS ON UPDATE TO users DO INSTEAD NOTHING", "rule no must not replace its updates: DROP RULE \"no\" ON \"public\".\"users\"", ""},
 		"a rule for some":                    {"CREATE TABLE users (points int, " + good + "); CREATE RULE odd AS ON UPDATE TO users WHERE OLD.id > 1000 DO INSTEAD NOTHING", "", "rule odd runs for each user at each update"},
@@ -117,6 +119,7 @@ func TestCheck(t *testing.T) {
 		"unique points, later":               {"CREATE TABLE users (points int, CONSTRAINT u UNIQUE (points) DEFERRABLE INITIALLY DEFERRED, " + good + "); INSERT INTO users SELECT i - 1, i, now(), now() - i * interval '1s' FROM generate_series(1, 101) AS i", "index u must not be unique on points or updated_at alone, because an update gives several users the same value: ALTER TABLE users DROP CONSTRAINT u", ""},
 		"a unique index on updated_at":       {"CREATE TABLE users (points int, " + good + "); CREATE UNIQUE INDEX u ON users (updated_at) INCLUDE (id); INSERT INTO users SELECT i - 1, i, now(), now() - i * interval '1s' FROM generate_series(1, 101) AS i", "index u must not be unique on points or updated_at alone, because an update gives several users the same value: DROP INDEX u", ""},
 		"a unique expression":                {"CREATE TABLE users (points int, " + good + "); CREATE UNIQUE INDEX u ON users ((points + 1)); INSERT INTO users SELECT i - 1, i, now(), now() - i * interval '1s' FROM generate_series(1, 101) AS i", "index u must not be unique on points or updated_at alone, because an update gives several users the same value: DROP INDEX u", ""},
+		"a unique expression with id":        {"CREATE TABLE users (points int, " + good + "); CREATE UNIQUE INDEX u ON users ((id * 1000 + points))", "", "index u is unique on points or updated_at without id as a column"},
 		"points that exclude":                {"CREATE TABLE users (points int, CONSTRAINT x EXCLUDE (points WITH =), " + good + "); INSERT INTO users SELECT i - 1, i, now(), now() - i * interval '1s' FROM generate_series(1, 101) AS i", "index x must not be unique on points or updated_at alone, because an update gives several users the same value: ALTER TABLE users DROP CONSTRAINT x", ""},
 		"unique, generated":                  {"CREATE TABLE users (points int, g int GENERATED ALWAYS AS (points + 1) STORED CONSTRAINT u UNIQUE, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT i - 1, i, now(), now() FROM generate_series(1, 101) AS i", "index u must not be unique on points or updated_at alone, because an update gives several users the same value: ALTER TABLE users DROP CONSTRAINT u", ""},
 		"unique with another":                {"CREATE TABLE users (points int, email text, CONSTRAINT u UNIQUE (points, email), " + good + ")", "", "index u is unique on points or updated_at without id"},
@@ -265,4 +268,17 @@ func TestCheckBesideLockedServers(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Check(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
+}
+
+// An error is one line, even if the connection is lost, so that the end of a transaction fails as well.
+func TestCheckErrorIsOneLine(t *testing.T) {
+	pool := pgtest.Pool(t)
+	execSQL(t, pool, `CREATE FUNCTION terminate(int) RETURNS boolean LANGUAGE sql AS 'SELECT pg_terminate_backend(pg_backend_pid())';
+		CREATE TABLE users (id bigint PRIMARY KEY, points int CONSTRAINT c CHECK (terminate(points)),
+			inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)`)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	err = store.Check(t.Context())
+	require.ErrorContains(t, err, "57P01")
+	assert.NotContains(t, err.Error(), "\n")
 }

@@ -3,7 +3,6 @@ package pgstore
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -69,8 +68,7 @@ func callInReadCommitted(ctx context.Context, conn *pgx.Conn, query string, resu
 	all, err := conn.PgConn().Exec(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED; "+query+"; COMMIT").ReadAll()
 	if err != nil {
 		if !conn.IsClosed() && conn.PgConn().TxStatus() != 'I' { // COMMIT was not reached
-			_, rollbackErr := conn.Exec(ctx, "ROLLBACK")
-			err = errors.Join(err, rollbackErr)
+			_, _ = conn.Exec(ctx, "ROLLBACK") // if it fails, the pool closes the connection
 		}
 		return err
 	}

@@ -23,6 +23,7 @@ func (s *Store) checkIndexes(ctx context.Context, q querier, t *table) error {
 	rows, err := q.Query(ctx, `
 		WITH updated AS (`+updatedColumns+`), indexes AS (
 			SELECT indexrelid, indrelid, indisunique, indisexclusion, indpred, conname, row_used,
+				(indkey::int2[])[0:indnkeyatts - 1] AS plain_columns,
 				indkey::int2[] || columns AS all_columns,
 				(indkey::int2[])[0:indnkeyatts - 1] || CASE WHEN indexprs IS NOT NULL THEN columns END AS key_columns
 			FROM pg_index AS i JOIN pg_class ON pg_class.oid = indexrelid AND (NOT relispartition OR indrelid = $1::bigint::oid)
@@ -37,7 +38,7 @@ func (s *Store) checkIndexes(ctx context.Context, q querier, t *table) error {
 		SELECT indexrelid::regclass::text, CASE WHEN conname IS NULL THEN 'DROP INDEX ' || indexrelid::regclass
 				ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', indrelid::regclass, conname) END,
 			(indisunique OR indisexclusion) AND (key_updated OR row_used) AND (indisexclusion OR NOT EXISTS (
-				SELECT FROM pg_attribute WHERE attrelid = indrelid AND attname = 'id' AND attnum = ANY (key_columns))),
+				SELECT FROM pg_attribute WHERE attrelid = indrelid AND attname = 'id' AND attnum = ANY (plain_columns))),
 			indpred IS NULL AND NOT row_used AND NOT EXISTS (SELECT FROM unnest(key_columns) AS used
 				WHERE used <> 0 AND used NOT IN (SELECT attnum FROM updated WHERE attrelid = indrelid))
 		FROM indexes, LATERAL (SELECT coalesce(bool_or(attnum = ANY (key_columns)), false),
@@ -59,8 +60,8 @@ func (s *Store) checkIndexes(ctx context.Context, q querier, t *table) error {
 			return fmt.Errorf("index %s must not be unique on points or updated_at alone, because an update gives several "+
 				"users the same value: %s", i.Name, i.Drop)
 		case i.Clash:
-			s.warn(ctx, t, fmt.Sprintf("index %s is unique on points or updated_at without id: an update fails if it makes two "+
-				"users equal, and %s%s", i.Name, slow, i.Drop))
+			s.warn(ctx, t, fmt.Sprintf("index %s is unique on points or updated_at without id as a column: an update fails if "+
+				"it makes two users equal, and %s%s", i.Name, slow, i.Drop))
 		default:
 			s.warn(ctx, t, fmt.Sprintf("index %s is on points or updated_at, so %s%s", i.Name, slow, i.Drop))
 		}
