@@ -220,6 +220,26 @@ func TestReadsWithoutRightsToPartitions(t *testing.T) {
 	assert.EqualValues(t, 3_000, n)
 }
 
+// Row-level security of a partition does not apply to statements on the table, so a read does not begin with that
+// partition.
+func TestReadsBesideRowLevelSecurityOfPartition(t *testing.T) {
+	_, owner := openAs(t, createHashPartitions(1), pgstore.Config{}, nil)
+	execSQL(t, owner, "INSERT INTO users (points) SELECT i % 101 FROM generate_series(1, 3000) AS i")
+	execSQL(t, owner, "ALTER TABLE users_0 ENABLE ROW LEVEL SECURITY;"+
+		" CREATE POLICY p ON users_0 USING (points > current_setting('app.unset')::integer)")
+	store, _ := storeOfRole(t, owner, "points_test_partition_policy",
+		"GRANT SELECT, UPDATE ON users, users_0 TO points_test_partition_policy")
+	require.NoError(t, store.Check(t.Context()))
+	for range 2 {
+		users, err := store.UsersAbove(t.Context(), 50, 2)
+		require.NoError(t, err)
+		assert.Len(t, users, 2)
+	}
+	n, err := store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3_000, n)
+}
+
 // Partitions that are attached and detached during an update disturb neither it nor reads. It reaches every user that
 // was there at its beginning and still is at its end.
 func TestPartitionsComeAndGoDuringUpdate(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 type partitions struct {
 	heap
 
-	// leaf is the partition that a read uses first; nil if there is none that the role may read. table.guard ensures that
-	// it still belongs to the table.
+	// leaf is the partition that a read uses first; nil if there is none that the role may read, without row-level
+	// security. table.guard ensures that it still belongs to the table.
 	leaf   atomic.Pointer[table]
 	chosen atomic.Bool // a leaf has been looked for
 }
@@ -73,13 +73,14 @@ func (p *partitions) readAll(ctx context.Context, conn *pgx.Conn, t *table, min,
 }
 
 // chooseLeaf makes the partition with this oid the leaf if the role may read it, or the partition with the most users
-// by PostgreSQL's statistics if the oid is 0.
+// by PostgreSQL's statistics if the oid is 0. Row-level security of a partition does not apply to statements on the
+// table, so it must not apply to the leaf.
 func (p *partitions) chooseLeaf(ctx context.Context, conn *pgx.Conn, t *table, oid uint32) error {
 	const query = `
 		SELECT pg_class.oid, nspname::text, relname::text
 		FROM pg_partition_tree($1::bigint::oid) JOIN pg_class ON pg_class.oid = relid
 		JOIN pg_namespace ON pg_namespace.oid = relnamespace
-		WHERE relkind = 'r' AND (pg_class.oid = $2::bigint::oid OR $2::bigint = 0)
+		WHERE relkind = 'r' AND (pg_class.oid = $2::bigint::oid OR $2::bigint = 0) AND NOT row_security_active(pg_class.oid)
 			AND has_schema_privilege(relnamespace, 'USAGE') AND has_table_privilege(pg_class.oid, 'SELECT')
 		ORDER BY reltuples DESC, pg_class.oid LIMIT 1`
 	leaf := &table{layout: heap{}}
