@@ -44,6 +44,9 @@ type step struct {
 // step with the index counted has affected.
 func sendSteps(ctx context.Context, conn *pgx.Conn, steps []step, counted int) (rows int64, err error) {
 	batch := &pgx.Batch{}
+	// The last statement cannot fail. The simple protocol reports an error of the commit as that of the last statement,
+	// which would explain it wrongly.
+	steps = append(steps, step{sql: withoutSnapshot})
 	for _, s := range steps {
 		batch.Queue(s.sql, s.args...)
 	}

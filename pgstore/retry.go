@@ -74,7 +74,8 @@ func isRetryable(err error) bool {
 		return true
 	}
 	switch code {
-	case lockNotAvailable, transactionTimeout, internalError: // which is how Citus reports some lost workers
+	case lockNotAvailable, idleInTransactionTimeout, transactionTimeout,
+		internalError: // which is how Citus reports some lost workers
 		return true
 	}
 	return false

@@ -3,11 +3,13 @@ package pgstore_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -234,6 +236,70 @@ func TestUpdateFails(t *testing.T) {
 	require.NoError(t, err)
 	_, err = store.UpdateAll(t.Context(), 1)
 	require.EqualError(t, err, "pgstore: updating table users: there is no such table: call Migrate, as the reference server does at its start, or name another")
+}
+
+// The error of a deferred trigger, which ends the commit, is reported as it is in each query mode, even if it is the one
+// that a statement of a batch uses for something else.
+func TestUpdateReportsErrorOfDeferredTrigger(t *testing.T) {
+	_, pool := seeded(t, pgstore.Config{}, 100)
+	execSQL(t, pool, `CREATE FUNCTION divide() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1 / 0; RETURN NULL; END';
+		CREATE CONSTRAINT TRIGGER divide AFTER UPDATE ON users DEFERRABLE INITIALLY DEFERRED
+			FOR EACH ROW EXECUTE FUNCTION divide()`)
+	for name, mode := range queryModes() {
+		own := poolWith(t, pool, func(cfg *pgxpool.Config) { cfg.ConnConfig.DefaultQueryExecMode = mode })
+		store, err := pgstore.New(own, pgstore.Config{})
+		require.NoError(t, err)
+		_, err = store.UpdateAll(t.Context(), 1)
+		require.ErrorContains(t, err, "ids 1 to 100: ERROR: division by zero (SQLSTATE 22012)", name)
+	}
+}
+
+// PostgreSQL ends a transaction of an update that is idle for longer than idle_in_transaction_session_timeout, as when
+// this process stands still. The update retries it.
+func TestUpdateRetriesIdleTransactions(t *testing.T) {
+	_, pool := seeded(t, pgstore.Config{}, 100)
+	for name, statement := range map[string]string{"bounds": "min(id)", "last check": "count(*) > 0"} {
+		t.Run(name, func(t *testing.T) {
+			slow := &delayTracer{statement: statement}
+			own := poolWith(t, pool, func(cfg *pgxpool.Config) {
+				cfg.ConnConfig.RuntimeParams["idle_in_transaction_session_timeout"] = "1000"
+				cfg.ConnConfig.Tracer = slow
+			})
+			store, err := pgstore.New(own, pgstore.Config{})
+			require.NoError(t, err)
+			n, err := store.UpdateAll(t.Context(), 1)
+			require.NoError(t, err)
+			assert.EqualValues(t, 100, n)
+			assert.True(t, slow.done.Load())
+		})
+	}
+}
+
+// A delayTracer waits for two seconds before the first statement that contains a text.
+type delayTracer struct {
+	statement string
+	done      atomic.Bool
+}
+
+func (d *delayTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(data.SQL, d.statement) && d.done.CompareAndSwap(false, true) {
+		<-time.After(2 * time.Second)
+	}
+	return ctx
+}
+
+func (*delayTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// A batch that takes longer than RetryTimeout ends the update with an error that says what to set.
+func TestUpdateNamesRetryTimeout(t *testing.T) {
+	_, pool := seeded(t, pgstore.Config{}, 100)
+	execSQL(t, pool, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END';
+		CREATE TRIGGER slow BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION slow()`)
+	store, err := pgstore.New(otherPool(t, pool), pgstore.Config{RetryTimeout: 3 * time.Second})
+	require.NoError(t, err)
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.ErrorContains(t, err, "ids 1 to 100: ")
+	require.ErrorContains(t, err, "no answer within Config.RetryTimeout (3s): raise it or lower Config.BatchSize if batches take so long")
 }
 
 // Sparse ids take no more batches than dense ones.

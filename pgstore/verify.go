@@ -2,11 +2,13 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // batchesPerSpan is the number of batches whose users one statement of the final check of an update reads: about a
@@ -127,6 +129,10 @@ func (u *update) inHalves(
 	case err == nil:
 		return n, nil
 	case !divide:
+		if _, waited := errors.AsType[*waitError](err); pgconn.Timeout(err) && ctx.Err() == nil && !waited {
+			err = fmt.Errorf("%w: no answer within Config.RetryTimeout (%v): raise it or lower Config.BatchSize if batches "+
+				"take so long", err, u.cfg.RetryTimeout)
+		}
 		return 0, fmt.Errorf("ids %d to %d: %w", low, high, err)
 	case sqlState(err) != serializationFailure:
 		u.shrinkBatches(low, high)
