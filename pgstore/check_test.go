@@ -23,9 +23,10 @@ const ecto = `CREATE TABLE users (id bigserial PRIMARY KEY, points integer,
 func TestCheck(t *testing.T) {
 	const good = "id bigint PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
 	updateFails := map[string][]string{ // SQLSTATEs of updates, and the cases in which Check says that they fail
-		"22001": {"a short text"},
+		"22001": {"a short text", "short texts"},
 		"22003": {"a sum too high", "a sum of another type"},
 		"22012": {"an index that fails"},
+		"22026": {"short bits"},
 		"23502": {"generated, not null"},
 		"23503": {"points that reference", "a time that references"},
 		"23505": {"unique points", "unique points, later", "a unique index on updated_at", "a unique expression", "unique, generated"},
@@ -102,6 +103,9 @@ func TestCheck(t *testing.T) {
 		"a sum too high":                     {"CREATE TABLE users (points int, g int GENERATED ALWAYS AS (points * 100000000) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "generated column g of users must allow all points in 0..100: ERROR: integer out of range (SQLSTATE 22003)", ""},
 		"a sum of another type":              {"CREATE TABLE users (points int, g smallint GENERATED ALWAYS AS (points * 1000) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "generated column g of users must allow all points in 0..100: ERROR: smallint out of range (SQLSTATE 22003)", ""},
 		"a short text":                       {"CREATE TABLE users (points int, g varchar(2) GENERATED ALWAYS AS (points::text) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 500) AS i", "generated column g of users must allow all points in 0..100: ERROR: value too long for type character varying(2) (SQLSTATE 22001)", ""},
+		"short bits":                         {"CREATE TABLE users (points int, g bit(4) GENERATED ALWAYS AS (CASE WHEN points < 50 THEN B'1010' ELSE B'10101' END) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 500) AS i", "generated column g of users must allow all points in 0..100: ERROR: bit string length 5 does not match type bit(4) (SQLSTATE 22026)", ""},
+		"short texts":                        {"CREATE TABLE users (points int, g varchar(2)[] GENERATED ALWAYS AS (ARRAY[points::text]) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 500) AS i", "generated column g of users must allow all points in 0..100: ERROR: value too long for type character varying(2) (SQLSTATE 22001)", ""},
+		"bits that fit":                      {"CREATE TABLE users (points int, g bit(8) GENERATED ALWAYS AS (points::bit(8)) STORED, a varchar(3)[] GENERATED ALWAYS AS (ARRAY[points::text]) STORED, " + good + ")", "", ""},
 		"generated, not null":                {"CREATE TABLE users (points int, g int GENERATED ALWAYS AS (nullif(points, 7)) STORED NOT NULL, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 500) AS i", "generated column g of users must allow all points in 0..100: it forbids 7", ""},
 		"generated, with a rule":             {"CREATE TABLE users (points int, g int GENERATED ALWAYS AS (points * 2) STORED CONSTRAINT c CHECK (g < 100), " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "constraint c of users must allow all points in 0..100: it forbids 50", ""},
 		"generated, of a domain":             {"CREATE DOMAIN low AS int CHECK (VALUE < 50); CREATE TABLE users (points int, g low GENERATED ALWAYS AS (points) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "generated column g of users must allow all points in 0..100: ERROR: value for domain low violates check constraint \"low_check\" (SQLSTATE 23514)", ""},

@@ -15,7 +15,7 @@ type valueColumn struct {
 	Sources    []string
 	Stored     bool
 	NotNull    bool
-	Limited    bool // it is a string of limited length
+	Limited    bool // it is a string of limited length, or an array of these
 }
 
 // valueColumns returns the columns of the table by their names.
@@ -28,7 +28,7 @@ func valueColumns(ctx context.Context, q querier, t *table) (map[string]valueCol
 				WHERE a.attgenerated <> '' AND classid = 'pg_attrdef'::regclass AND objid = pg_attrdef.oid AND refobjid = adrelid
 					AND source.attnum <> adnum),
 			attgenerated = 's', attnotnull,
-			atttypmod >= 0 AND atttypid IN ('varchar'::regtype, 'bpchar'::regtype)
+			atttypmod >= 0 AND atttypid = ANY ('{varchar,bpchar,bit,varbit,varchar[],bpchar[],bit[],varbit[]}'::regtype[])
 		FROM pg_attribute AS a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 		WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped`, int64(t.oid))
 	if err != nil {
