@@ -21,20 +21,24 @@ const seedPoll = 100 * time.Millisecond
 // one transaction: if it fails, or its process dies, the table stays empty. It reports progress
 // ([points.WithProgress]). Reads do not see the users before Seed ends.
 //
-// Several processes may call Seed at once: one fills the table while the others wait, without a connection. Seed locks
-// an empty table against other writers (SHARE ROW EXCLUSIVE MODE). To get the lock it waits for open transactions that
-// have written to the table. If one of them has inserted users, Seed inserts none. It fails if triggers or rules
-// redirect, add or drop rows.
+// Several processes may call Seed at once: one fills the table while the others wait, without a connection, and log its
+// session. Seed locks an empty table against other writers (SHARE ROW EXCLUSIVE MODE). To get the lock it waits for
+// open transactions that have written to the table. If one of them has inserted users, Seed inserts none. It fails if
+// triggers or rules redirect, add or drop rows.
 func (s *Store) Seed(ctx context.Context, n int64) error {
 	if n < 0 {
 		return fmt.Errorf("pgstore: the number of users must not be negative, got %d", n)
 	}
-	for {
+	for report := time.Now().Add(s.waitReport); ; {
 		err := s.trySeed(ctx, n)
 		if err == nil {
 			return nil
 		}
 		if errors.Is(err, errLocked) {
+			if time.Now().After(report) {
+				s.logSeeder(ctx)
+				report = time.Now().Add(s.waitReport)
+			}
 			select {
 			case <-time.After(seedPoll):
 				continue
@@ -43,6 +47,29 @@ func (s *Store) Seed(ctx context.Context, n int64) error {
 			}
 		}
 		return fmt.Errorf("pgstore: seeding table %s: %w", s.name, err)
+	}
+}
+
+// logSeeder logs which session seeds the table.
+func (s *Store) logSeeder(ctx context.Context) {
+	const query = `
+		SELECT pid, coalesce(usename::text, ''), coalesce(application_name, '')
+		FROM pg_locks JOIN pg_stat_activity USING (pid)
+		WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND (classid::bigint << 32) | objid::bigint = hashtextextended($1::oid::text, $2)`
+	t, err := s.table(ctx)
+	if err != nil {
+		return
+	}
+	var pid int
+	var role, application string
+	err = s.withConn(ctx, func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, query, t.oid, seedLock).Scan(&pid, &role, &application)
+	})
+	if err == nil {
+		s.cfg.Logger.InfoContext(ctx, "seeding takes long", "table", s.name, "reason", fmt.Sprintf(
+			"another Seed runs in session %d (role %s, application %q)", pid, role, application))
 	}
 }
 

@@ -203,6 +203,25 @@ func TestWaitsOfServer(t *testing.T) {
 	})
 }
 
+// Seed names the session whose Seed it waits for, which may have stopped for good.
+func TestSeedNamesOtherSeed(t *testing.T) {
+	store, log := impatientStore(t, pgtest.Pool(t))
+	require.NoError(t, store.Migrate(t.Context()))
+	other, err := New(store.pool, store.cfg)
+	require.NoError(t, err)
+	other.waitReport = store.waitReport
+	waiting := make(chan error, 1)
+	start := sync.OnceFunc(func() {
+		var pid int
+		assert.NoError(t, store.pool.QueryRow(t.Context(), "SELECT pid FROM pg_locks WHERE mode = 'ShareRowExclusiveLock'"+
+			" AND relation = 'users'::regclass").Scan(&pid))
+		go func() { waiting <- other.Seed(t.Context(), 100) }()
+		requireLogged(t, log, fmt.Sprintf("another Seed runs in session %d (role ", pid))
+	})
+	require.NoError(t, store.Seed(points.WithProgress(t.Context(), func(int64, int64) { start() }), 100))
+	require.NoError(t, <-waiting)
+}
+
 // Several stores on one small pool take each other's connections. The error says so.
 func TestPoolOfSeveralStoresIsTooSmall(t *testing.T) {
 	cfg := pgtest.Pool(t).Config()
