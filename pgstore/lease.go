@@ -55,9 +55,9 @@ const defaultLeaseTimeout = 3 * time.Second
 // withLease calls do with the lease of the table, or fails with errLocked if it is held. The context of do ends when
 // the lease is lost.
 func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context, *lease) error) error {
-	return s.withConn(ctx, func(conn *pgx.Conn) error {
-		acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
-		defer cancel()
+	acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+	defer cancel()
+	return s.withConn(acquiring, func(conn *pgx.Conn) error {
 		tx, err := conn.BeginTx(acquiring, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 		if err != nil {
 			return err

@@ -236,8 +236,20 @@ func TestPoolOfSeveralStoresIsTooSmall(t *testing.T) {
 		require.NoError(t, err)
 		defer conn.Release()
 	}
+	const inUse = "all 4 connections of the pool are in use: each Store on it needs Config.Workers + 2 = 4"
 	_, err = store.UpdateAll(t.Context(), 1)
-	require.ErrorContains(t, err, "all 4 connections of the pool are in use: each Store on it needs Config.Workers + 2 = 4")
+	require.ErrorContains(t, err, inUse)
+
+	users, err := store.table(t.Context())
+	require.NoError(t, err)
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = store.withLease(ctx, users, func(context.Context, *lease) error { return nil })
+	require.ErrorContains(t, err, inUse)
+	require.NoError(t, ctx.Err(), "it ends after RetryTimeout")
 }
 
 // Another session creates the table while Migrate does: Migrate uses it.
