@@ -91,7 +91,7 @@ func ratio(of, to []measured, figure func(measured) float64) float64 {
 }
 
 func (m measured) String() string {
-	return fmt.Sprintf("%7.0f requests/s, server %5.1f µs/request, 50%% %5.2f ms, 99%% %5.2f ms", m.rate, m.cpu, m.p50, m.p99)
+	return fmt.Sprintf("%7.0f requests/s, server %5.1f µs/request, p50 %5.2f ms, p99 %5.2f ms", m.rate, m.cpu, m.p50, m.p99)
 }
 
 // load runs a closed loop on each connection for a second and measures the server.

@@ -76,7 +76,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 	worst, most, samples := s.stop()
 	b.ReportMetric(0, "ns/op")
 	for _, state := range slices.Sorted(maps.Keys(worst)) {
-		fmt.Fprintf(os.Stdout, "%-22s worst 99%% %8.2f ms, longest %8.2f ms, %d reads\n", state, worst[state], most[state], samples[state])
+		fmt.Fprintf(os.Stdout, "%-22s worst p99 %8.2f ms, longest %8.2f ms, %d reads\n", state, worst[state], most[state], samples[state])
 		b.ReportMetric(worst[state], state+"-p99-ms")
 	}
 	for _, state := range states {
