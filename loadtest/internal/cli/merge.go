@@ -20,7 +20,7 @@ func (c *command) merge(ctx context.Context) (err error) {
 	if c.cfg.UsesStdout() {
 		c.stdout = c.stderr
 	}
-	runs, err := readRuns(c.cfg.Files)
+	runs, err := readRuns(ctx, c.cfg.Files)
 	if err != nil {
 		return err
 	}
@@ -91,10 +91,10 @@ func failure(result *report.Run, hint string) error {
 }
 
 // readRuns reads the -json files of runs, all of which must be different.
-func readRuns(names []string) ([]*report.Run, error) {
+func readRuns(ctx context.Context, names []string) ([]*report.Run, error) {
 	runs := make([]*report.Run, 0, len(names))
 	for _, name := range names {
-		run, err := readRun(name)
+		run, err := readInput(ctx, name, func() (*report.Run, error) { return readRun(name) })
 		if err != nil {
 			return nil, err
 		}

@@ -25,7 +25,8 @@ func openOutputs(ctx context.Context, cfg *flags.Config, stdout io.Writer) (*out
 	var out outputs
 	var err error
 	if cfg.CompareURL == nil {
-		if out.old, err = readOld(cfg.Compare); err != nil {
+		out.old, err = readInput(ctx, cfg.Compare, func() (*report.Run, error) { return readOld(cfg.Compare) })
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -57,4 +59,33 @@ func TestPipeWithReader(t *testing.T) {
 	result, err := report.ReadJSON(bytes.NewReader(<-content))
 	require.NoError(t, err)
 	assert.EqualValues(t, 5, result.Counts.Complete)
+}
+
+// TestPipeWithoutWriter interrupts commands that wait for a writer of their input.
+func TestPipeWithoutWriter(t *testing.T) {
+	server := respond(t, http.StatusOK).URL
+	run := measured(t, "run.json", server)
+	for name, args := range map[string][]string{
+		"body":              {"-q", "-p", "PIPE", server},
+		"targets":           {"-q", "-targets", "PIPE", server},
+		"certificates":      {"-q", "-cacert", "PIPE", "https://127.0.0.1:1/"},
+		"run to compare":    {"-q", "-compare", "PIPE", server},
+		"run to merge":      {"merge", run, "PIPE"},
+		"run to merge with": {"merge", "-compare", "PIPE", run},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pipe := newPipe(t)
+			for i, arg := range args {
+				args[i] = strings.ReplaceAll(arg, "PIPE", pipe)
+			}
+			interrupted, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, errs, code := call(interrupted, args...)
+			assert.Equal(t, exitFailed, code)
+			require.Equal(t, "loadtest: interrupted while reading "+pipe+"\n", errs)
+			writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // ends the goroutine that still waits
+			require.NoError(t, err)
+			require.NoError(t, writer.Close())
+		})
+	}
 }

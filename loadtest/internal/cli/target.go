@@ -34,19 +34,29 @@ type target struct {
 func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
 	t.body = cfg.Body
 	if name := cfg.BodyFile(); name != "" {
-		if t.body, err = os.ReadFile(name); err != nil { //nolint:gosec // named by the user
-			return t, fmt.Errorf("cannot read the body: %w", err)
-		}
-	}
-	if cfg.TargetsFile != "" {
-		if t.requests, err = readTargets(cfg); err != nil {
+		if t.body, err = readInput(ctx, name, func() ([]byte, error) { return readBody(name) }); err != nil {
 			return t, err
 		}
 	}
-	if t.tls, err = tlsConfig(cfg); err != nil {
+	if cfg.TargetsFile != "" {
+		t.requests, err = readInput(ctx, cfg.TargetsFile, func() ([]transport.Request, error) { return readTargets(cfg) })
+		if err != nil {
+			return t, err
+		}
+	}
+	if t.tls, err = readInput(ctx, cfg.CACert, func() (*tls.Config, error) { return tlsConfig(cfg) }); err != nil {
 		return t, err
 	}
 	return t, t.resolve(ctx, cfg)
+}
+
+// readBody reads the body of each request.
+func readBody(name string) ([]byte, error) {
+	body, err := os.ReadFile(name) //nolint:gosec // named by the user
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the body: %w", err)
+	}
+	return body, nil
 }
 
 // tlsConfig returns the configuration for -insecure and -cacert; nil means the default.
