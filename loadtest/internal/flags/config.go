@@ -221,6 +221,8 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return fmt.Errorf("-cpus must be from 1 to %d, or 0 to choose, got %d", maxCPUs, cfg.CPUs)
 	case !httpguts.ValidHeaderFieldName(cfg.Method): // a method is a token, as a header name is (RFC 9110)
 		return fmt.Errorf("-m must be a method such as GET, got %q", cfg.Method)
+	case len(cfg.Header.Values("Authorization")) > 1:
+		return errors.New("-A and -H must not set more than one Authorization header together")
 	}
 	if cfg.Rate != nil && !cfg.FindMax {
 		if _, err := attack.NewSchedule(*cfg.Rate, cfg.Duration); err != nil {

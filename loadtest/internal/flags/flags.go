@@ -50,6 +50,9 @@ func Parse(args []string) (*Config, error) {
 	if err := cmp.Or(p.rateError(args, positional), commandError(positional), checkOrder(positional, "URL")); err != nil {
 		return nil, err
 	}
+	if len(positional) == 0 && p.tookURL {
+		return nil, fmt.Errorf("-%s needs a value before the URL", p.last)
+	}
 	if err := cfg.setURL(positional); err != nil {
 		return nil, err
 	}
@@ -100,6 +103,8 @@ type parser struct {
 	given   map[string]bool // flags on the command line
 	bareD   bool            // the last flag was -d without a value
 	timedZ  bool            // -z was a duration, as in hey and oha
+	last    string          // the last flag
+	tookURL bool            // the value of the last flag looks like a URL instead
 	version bool
 	merge   bool // the flags are those of "loadtest merge"
 }
@@ -124,7 +129,8 @@ func (p *parser) positional(args []string) []string { return args[len(args)-p.se
 
 // setFlag sets a flag to the value on the command line, and records it.
 func (p *parser) setFlag(f *pflag.Flag, value string) error {
-	p.given[f.Name], p.bareD = true, false
+	p.given[f.Name], p.bareD, p.last = true, false, f.Name
+	p.tookURL = isHTTPURL(value) && !slices.Contains([]string{"compare", "X", "d", "data"}, f.Name)
 	p.cfg.Command = append(p.cfg.Command, redactFlag(f, value)...)
 	if isFreeText(f.Name) {
 		if err := f.Value.Set(value); err != nil {
@@ -143,6 +149,11 @@ func (p *parser) setFlag(f *pflag.Flag, value string) error {
 		return fmt.Errorf("-%s %w", f.Name, err)
 	}
 	return nil
+}
+
+// isHTTPURL reports whether text begins like the URL of a server.
+func isHTTPURL(s string) bool {
+	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
 }
 
 // isFreeText reports whether the value of a flag may be any text, even a URL with a password.
@@ -373,7 +384,7 @@ func (cfg *Config) setBasicAuth(s string) error {
 	if !strings.Contains(s, ":") {
 		return errors.New("must have the form USER:PASSWORD; for an Accept header use -H 'Accept: TYPE'")
 	}
-	cfg.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(s)))
+	cfg.Header.Add("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(s)))
 	return nil
 }
 
@@ -391,6 +402,9 @@ func (cfg *Config) addCookie(s string) error {
 
 // setProxy accepts ab's HOST:PORT, or a URL.
 func (cfg *Config) setProxy(s string) error {
+	if isMethod(s) { // curl's -X
+		return fmt.Errorf("must have the form HOST:PORT, got %q: for a method use -m %s", s, s)
+	}
 	if !strings.Contains(s, "://") {
 		s = "http://" + s
 	}
@@ -400,6 +414,14 @@ func (cfg *Config) setProxy(s string) error {
 	}
 	cfg.Proxy = u
 	return nil
+}
+
+// isMethod reports whether text is a common method in capital letters.
+func isMethod(s string) bool {
+	return slices.Contains([]string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodOptions,
+	}, s)
 }
 
 // setMetrics accepts the HOST:PORT to listen on.
