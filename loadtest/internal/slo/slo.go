@@ -106,6 +106,9 @@ type Result struct {
 	Met      bool   `json:"met"`
 }
 
+// allOperators are the operators in the order of the help text.
+const allOperators = "< <= > >= = !="
+
 // operators returns the operators, longest first.
 func operators() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
 
@@ -118,6 +121,9 @@ func counts() []string {
 func Parse(s string) ([]Clause, error) {
 	var clauses []Clause
 	for text := range strings.SplitSeq(s, ",") {
+		if strings.TrimSpace(text) == "" {
+			return nil, fmt.Errorf("%q: a clause is empty: each must have the form METRIC OP VALUE, e.g. p99<50ms", s)
+		}
 		c, err := parseClause(strings.TrimSpace(text))
 		if err != nil {
 			return nil, err
@@ -134,6 +140,10 @@ func parseClause(text string) (Clause, error) {
 	}
 	c := Clause{text: text, op: op, metric: strings.ToLower(strings.TrimSpace(text[:at]))}
 	value := joinUnit(text[at+len(op):])
+	if rest := strings.TrimLeft(value, "<>=!"); rest != value {
+		return Clause{}, fmt.Errorf("%q: the operator must be one of %s, got %s",
+			text, allOperators, op+strings.TrimSuffix(value, rest))
+	}
 	if hasClause(value) {
 		return Clause{}, fmt.Errorf("%q: separate clauses by commas", text)
 	}
@@ -159,8 +169,11 @@ func (c *Clause) setLimit(value string) error {
 		return nil
 	case c.isLatency():
 		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
+		if err != nil {
 			return fmt.Errorf("a latency must have a unit, e.g. 50ms, got %q", value)
+		}
+		if d < 0 {
+			return fmt.Errorf("a latency must not be negative, got %q", value)
 		}
 		c.limit = d.Seconds()
 		return nil
