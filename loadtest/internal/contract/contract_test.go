@@ -3,8 +3,10 @@ package contract
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -84,6 +86,15 @@ func TestModes(t *testing.T) {
 	got := on.Result()
 	assert.EqualValues(t, 2*maxExamples, got.Violations)
 	assert.Len(t, got.Examples, maxExamples)
+}
+
+// TestExampleIsOneLine checks that a response cannot add lines to the report or control the terminal.
+func TestExampleIsOneLine(t *testing.T) {
+	c := New(On, start, true)
+	c.Check(&transport.Exchange{Status: 200, Body: []byte("hello\n\x1b[2J wörld\r\n")})
+	example := c.Result().Examples[0]
+	assert.True(t, strings.HasSuffix(example, ": hello  [2J wörld"), example)
+	assert.False(t, strings.ContainsFunc(example, unicode.IsControl), example)
 }
 
 func TestOtherClock(t *testing.T) {
