@@ -314,6 +314,8 @@ func TestErrors(t *testing.T) {
 	require.NoError(t, listener.Close())
 	notJSON := filepath.Join(t.TempDir(), "x.json")
 	require.NoError(t, os.WriteFile(notJSON, []byte("hello"), 0o600))
+	noBody := filepath.Join(t.TempDir(), "targets")
+	require.NoError(t, os.WriteFile(noBody, []byte("POST /\n@/nowhere\n"), 0o600))
 	const url = "http://127.0.0.1:1/"
 
 	tests := []struct {
@@ -357,6 +359,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-insecure", url}, exitUsage, "-insecure and -cacert need an https URL"},
 		{[]string{"-targets", notJSON, url}, exitFailed, "cannot read the targets in " + notJSON + ": bad target: hello"},
 		{[]string{"-targets", "/nowhere", url}, exitFailed, "cannot read the targets: open /nowhere"},
+		{[]string{"-targets", noBody, url}, exitFailed, "bad body: open /nowhere: no such file or directory\n"},
 		{[]string{"-targets", "x", "-p", "y", url}, exitUsage, "-targets cannot be used with"},
 		{[]string{"-unix-socket", "/nowhere", url}, exitFailed, "cannot connect to /nowhere"},
 		{[]string{"-transport", "pigeon", url}, exitUsage, `-transport must be http1 or net/http, got "pigeon"`},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
@@ -28,7 +29,11 @@ func readTargets(cfg *flags.Config) ([]transport.Request, error) {
 	}
 	targets, err := vegeta.ReadAllTargets(vegeta.NewHTTPTargeter(bytes.NewReader(content), nil, nil))
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the targets in %s: %w; each begins with a line METHOD URL", cfg.TargetsFile, err)
+		hint := "; each begins with a line METHOD URL"
+		if strings.HasPrefix(err.Error(), "bad body") { // its file cannot be read
+			hint = ""
+		}
+		return nil, fmt.Errorf("cannot read the targets in %s: %w%s", cfg.TargetsFile, err, hint)
 	}
 	requests := make([]transport.Request, 0, len(targets))
 	for _, target := range targets {

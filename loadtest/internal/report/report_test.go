@@ -130,6 +130,10 @@ func TestReadJSONErrors(t *testing.T) {
 		require.ErrorContains(t, err, "not the JSON of a load test", name)
 		require.NotContains(t, err.Error(), "\n")
 	}
+	for s, want := range map[string]string{"": "it is empty", `{"schema":1,"cou`: "it ends too early"} {
+		_, err := ReadJSON(strings.NewReader(s))
+		require.ErrorContains(t, err, want)
+	}
 }
 
 // TestImpossibleResults changes single fields of a run. Each error is one line that names the field and the rule.

@@ -227,7 +227,12 @@ func (r *Run) WriteJSON(w io.Writer) error {
 func ReadJSON(r io.Reader) (*Run, error) {
 	var run Run
 	decoder := json.NewDecoder(r)
-	if err := decoder.Decode(&run); err != nil {
+	switch err := decoder.Decode(&run); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("not the JSON of a load test: it is empty")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, errors.New("not the JSON of a load test: it ends too early")
+	case err != nil:
 		return nil, fmt.Errorf("not the JSON of a load test: %w", err)
 	}
 	if _, err := decoder.Token(); err != io.EOF {
