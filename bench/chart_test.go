@@ -55,7 +55,7 @@ func drawLoad(file string, x axis, curves []curve) error {
 	}
 	throughput.Y.Min, throughput.Y.Max = 0, 1.25*throughput.Y.Max // room for the legend above the curves
 	throughput.Y.Tick.Marker = ticks(0, 20_000, 40_000, 60_000, 80_000, 100_000, 120_000, 140_000)
-	latency.Y.Scale, latency.Y.Tick.Marker = plot.LogScale{}, ticks(0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+	latency.Y.Scale, latency.Y.Tick.Marker = plot.LogScale{}, ticks(0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 	return draw(file, curves, throughput, latency)
 }
 
