@@ -7,19 +7,24 @@ import (
 )
 
 // readInput returns the result of read, which reads the file. If that is a pipe or a terminal, it waits until all is
-// read or ctx is done: reading cannot be canceled, so it is left to a goroutine, which ends with the process if nothing
-// is written to the pipe.
+// read or ctx is done.
 func readInput[T any](ctx context.Context, name string, read func() (T, error)) (T, error) {
 	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
 		return read()
 	}
+	return await(ctx, read, fmt.Errorf("interrupted while reading %s", name))
+}
+
+// await returns the result of do, or the error interrupted if ctx is done first: what cannot be canceled, such as the
+// open of a named pipe, is left to a goroutine, which may end only with the process.
+func await[T any](ctx context.Context, do func() (T, error), interrupted error) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
 	done := make(chan result, 1)
 	go func() {
-		value, err := read()
+		value, err := do()
 		done <- result{value, err}
 	}()
 	select {
@@ -27,6 +32,6 @@ func readInput[T any](ctx context.Context, name string, read func() (T, error)) 
 		return r.value, r.err
 	case <-ctx.Done():
 		var none T
-		return none, fmt.Errorf("interrupted while reading %s", name)
+		return none, interrupted
 	}
 }

@@ -49,26 +49,13 @@ func openOutputFile(ctx context.Context, name string) (*outputFile, error) {
 	return &outputFile{name: name, path: path, mode: info.Mode().Perm()}, nil
 }
 
-// openExisting opens an existing file for writing. The open of a named pipe cannot be canceled, so it is left to a
-// goroutine, which ends with the process if there is never a reader.
+// openExisting opens an existing file for writing.
 func openExisting(ctx context.Context, name string) (*os.File, error) {
 	open := func() (*os.File, error) { return os.OpenFile(name, os.O_WRONLY, 0) } //nolint:gosec // named by the user
 	if info, err := os.Stat(name); err != nil || info.Mode()&fs.ModeNamedPipe == 0 {
 		return open()
 	}
-	var file *os.File
-	var err error
-	opened := make(chan struct{})
-	go func() {
-		defer close(opened)
-		file, err = open()
-	}()
-	select {
-	case <-opened:
-		return file, err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("interrupted: no process has opened the pipe %s for reading", name)
-	}
+	return await(ctx, open, fmt.Errorf("interrupted: no process has opened the pipe %s for reading", name))
 }
 
 // newMode is the mode of a new file, less the umask: a report is not secret.
