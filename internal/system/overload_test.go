@@ -100,9 +100,9 @@ func startOthers(t *testing.T, loadtest string, rate int, url string) (stop func
 	return stop
 }
 
-// summary returns the throughput and two percentiles of a report.
+// summary returns the throughput, two percentiles and the resent requests of a report.
 func summary(report string) string {
-	lines := regexp.MustCompile(`(?m)^(Requests per second:|  (50|99)%).*`).FindAllString(report, -1)
+	lines := regexp.MustCompile(`(?m)^(Requests per second:|Resent:|  (50|99)%).*`).FindAllString(report, -1)
 	return strings.Join(strings.Fields(strings.Join(lines, " ")), " ")
 }
 

@@ -28,7 +28,8 @@ type Listener struct {
 	lastRejection time.Time // for Accept alone, which has one caller
 }
 
-// New returns a listener that keeps at most limit connections of another one open. Its ConnState must be the server's.
+// New returns a listener that keeps at most limit connections of another one open, and for a moment one more for each
+// that sends a request while it is being closed for another one. Its ConnState must be the server's.
 // It calls atLimit for each connection beyond the limit; rejected is false if an idle connection was closed instead.
 func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listener {
 	const maxLingering = 4096
@@ -53,7 +54,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		full := l.open.Load() >= l.limit // ConnState can only lower it meanwhile
+		full := l.open.Load() >= l.limit
 		overloaded := full || !l.lastRejection.IsZero() && time.Since(l.lastRejection) < overloadEnds
 		if overloaded && tcppeer.Of(c) != tcppeer.Open {
 			c.Close() //nolint:errcheck // the client has gone
@@ -93,8 +94,8 @@ func (l *Listener) Rejected() int64 { return l.rejected.Load() }
 // ConnState is for the ConnState of the http.Server that serves the connections: it counts those that have ended, and
 // tracks which are idle.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
-	if counted := l.idle.changed(c, state); counted && (state == http.StateClosed || state == http.StateHijacked) {
-		l.open.Add(-1)
+	if n := l.idle.changed(c, state); n != 0 {
+		l.open.Add(n)
 	}
 }
 

@@ -24,32 +24,35 @@ type idleConns struct {
 }
 
 // An idleConn is a connection: since is the time since idleConns.start at which it became idle, 0 while it is not idle,
-// or closedIdle.
+// or replaced.
 type idleConn struct{ since atomic.Int64 }
 
-const closedIdle = -1
+// replaced means that closeLongest closes the connection, so that it does not count any more.
+const replaced = -1
 
-// changed records the new state of a connection. It returns false for one that closeLongest has closed.
-func (i *idleConns) changed(c net.Conn, state http.ConnState) bool {
+// changed records the new state of a connection. It returns by how much that changes the number of open connections,
+// other than by StateNew, which Accept has counted.
+func (i *idleConns) changed(c net.Conn, state http.ConnState) int64 {
 	switch state {
 	case http.StateNew:
 		i.conns.Store(c, new(idleConn))
 	case http.StateActive:
-		if conn := i.load(c); conn != nil {
-			if since := conn.since.Load(); since > 0 {
-				conn.since.CompareAndSwap(since, 0)
-			}
+		// The server may have read a request just before closeLongest chose the connection. Then it serves it.
+		if conn := i.load(c); conn != nil && conn.since.Swap(0) == replaced {
+			return 1
 		}
 	case http.StateIdle:
 		if conn := i.load(c); conn != nil {
 			conn.since.CompareAndSwap(0, int64(time.Since(i.start)))
 		}
 	case http.StateClosed, http.StateHijacked:
-		if conn, ok := i.conns.LoadAndDelete(c); ok {
-			return conn.(*idleConn).since.Load() != closedIdle //nolint:forcetypeassert // there are no others
+		conn, ok := i.conns.LoadAndDelete(c)
+		if ok && conn.(*idleConn).since.Load() == replaced { //nolint:forcetypeassert // there are no others
+			return 0
 		}
+		return -1
 	}
-	return true
+	return 0
 }
 
 func (i *idleConns) load(c net.Conn) *idleConn {
@@ -70,8 +73,11 @@ func (i *idleConns) busy() (n int) {
 	return n
 }
 
-// closeLongest closes the connection that has been idle for the longest time. It returns false if none has been idle
-// for minIdle; then it does not search again for a tenth of that, because a search takes time.
+// closeLongest makes the server close the connection that has been idle for the longest time. It returns false if none
+// has been idle for minIdle; then it does not search again for a tenth of that, because a search takes time.
+//
+// It does so by a read deadline in the past. To close the connection here would lose a request that the server has read
+// but not yet reported by StateActive, which takes milliseconds if the processor is busy.
 func (i *idleConns) closeLongest() bool {
 	now := time.Now()
 	if now.Before(i.noneUntil) {
@@ -87,8 +93,8 @@ func (i *idleConns) closeLongest() bool {
 			conn.since.CompareAndSwap(since, int64(now.Sub(i.start)))
 			continue
 		}
-		if conn.since.CompareAndSwap(since, closedIdle) {
-			c.Close() //nolint:errcheck // nothing is left to do about it
+		if conn.since.CompareAndSwap(since, replaced) {
+			c.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it fails if the connection has been closed
 			return true
 		}
 	}
