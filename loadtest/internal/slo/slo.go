@@ -187,6 +187,9 @@ func (c *Clause) setLimit(value string) error {
 		return fmt.Errorf("the value must be a number, at least 0, got %q", number)
 	}
 	if c.share {
+		if c.limit > 100 { // such a limit would replace errors<1% by none
+			return fmt.Errorf("a share of the requests must be at most 100%%, got %q", value)
+		}
 		c.limit /= 100
 	}
 	return nil

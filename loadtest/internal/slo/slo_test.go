@@ -158,6 +158,8 @@ func TestParseErrors(t *testing.T) {
 		"speed<3":                "the metric must be",
 		"rps>fast":               "must be a number",
 		"rps>5%":                 "must be a number",
+		"errors<101%":            `a share of the requests must be at most 100%, got "101%"`,
+		"non2xx<=200 %":          `a share of the requests must be at most 100%, got "200%"`,
 		"failed<NaN":             "must be a number",
 		"rps>=inf":               "must be a number",
 		"rps<+Infinity":          "must be a number",
