@@ -6,7 +6,7 @@ import (
 )
 
 // commandError returns an error that names the replacement if the first argument is a command of another load tester,
-// or its name; otherwise nil.
+// or its name, a method, or another word before the URL; otherwise nil.
 func commandError(args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -14,6 +14,12 @@ func commandError(args []string) error {
 	instead := commandHint(args[0])
 	if args[0] == "attack" {
 		instead = attackHint(args[1:])
+	}
+	if last := args[len(args)-1]; instead == "" && len(args) > 1 && isHTTPURL(last) && isWord(args[0]) {
+		instead = leaveOut
+		if method := strings.ToUpper(args[0]); isMethod(method) {
+			instead = "use -m " + method
+		}
 	}
 	if instead == "" {
 		return nil
@@ -37,9 +43,18 @@ func commandHint(word string) string {
 	case "plot":
 		return "use -html FILE for a page with charts"
 	case "ab", "hey", "oha", "wrk", "vegeta", "k6":
-		return "leave it out, e.g. loadtest -n 1000 -c 10 URL"
+		return leaveOut
 	}
 	return ""
+}
+
+// leaveOut is the hint for a word that is not needed.
+const leaveOut = "leave it out, e.g. loadtest -n 1000 -c 10 URL"
+
+// isWord reports whether text has only letters and digits, so that it is unlikely to be an address or a secret.
+func isWord(text string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyz"
+	return strings.Trim(strings.ToLower(text), letters+"0123456789") == ""
 }
 
 // checkOrder rejects a flag after the first positional argument, where it would be a positional argument, too.

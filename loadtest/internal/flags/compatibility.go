@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -41,10 +42,13 @@ func (p *parser) setD(value string) error {
 	return p.setShortData(value)
 }
 
-// setShortData sets the body that -d has. A number is a duration in wrk.
+// setShortData sets the body that -d has. A number is a duration in wrk, and @FILE is a file in curl.
 func (p *parser) setShortData(text string) error {
 	if _, err := strconv.ParseFloat(text, 64); err == nil {
 		return fmt.Errorf("must be a body, got %q: use -duration %ss, or -data %s for this body", text, text, text)
+	}
+	if strings.HasPrefix(text, "@") { // a file in curl
+		return errors.New("must be a body, got one that begins with @: use -p FILE to send a file, or -data for this body")
 	}
 	return p.setData(text)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -219,6 +220,8 @@ func (cfg *Config) validate(given map[string]bool) error {
 		return fmt.Errorf("-duration must be above 0, got %v", cfg.Duration)
 	case cfg.CPUs < 0 || cfg.CPUs > maxCPUs:
 		return fmt.Errorf("-cpus must be from 1 to %d, or 0 to choose, got %d", maxCPUs, cfg.CPUs)
+	case !isMethod(cfg.Method) && isMethod(strings.ToUpper(cfg.Method)):
+		return fmt.Errorf("-m %s: methods are case-sensitive: use -m %s", cfg.Method, strings.ToUpper(cfg.Method))
 	case !httpguts.ValidHeaderFieldName(cfg.Method): // a method is a token, as a header name is (RFC 9110)
 		return fmt.Errorf("-m must be a method such as GET, got %q", cfg.Method)
 	case len(cfg.Header.Values("Authorization")) > 1:
