@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,6 +69,7 @@ func TestPipeWithoutWriter(t *testing.T) {
 	for name, args := range map[string][]string{
 		"body":              {"-q", "-p", "PIPE", server},
 		"targets":           {"-q", "-targets", "PIPE", server},
+		"body of a target":  {"-q", "-targets", "TARGETS", server},
 		"certificates":      {"-q", "-cacert", "PIPE", "https://127.0.0.1:1/"},
 		"run to compare":    {"-q", "-compare", "PIPE", server},
 		"run to merge":      {"merge", run, "PIPE"},
@@ -75,14 +77,20 @@ func TestPipeWithoutWriter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			pipe := newPipe(t)
+			targets := filepath.Join(t.TempDir(), "targets")
+			require.NoError(t, os.WriteFile(targets, []byte("POST /\n@"+pipe+"\n"), 0o600))
 			for i, arg := range args {
-				args[i] = strings.ReplaceAll(arg, "PIPE", pipe)
+				args[i] = strings.NewReplacer("PIPE", pipe, "TARGETS", targets).Replace(arg)
+			}
+			waitsFor := pipe
+			if i := slices.Index(args, "-targets"); i >= 0 {
+				waitsFor = args[i+1] + " and the bodies that it names"
 			}
 			interrupted, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
 			_, errs, code := call(interrupted, args...)
 			assert.Equal(t, exitFailed, code)
-			require.Equal(t, "loadtest: interrupted while reading "+pipe+"\n", errs)
+			require.Equal(t, "loadtest: interrupted while reading "+waitsFor+"\n", errs)
 			writer, err := os.OpenFile(pipe, os.O_WRONLY|syscall.O_NONBLOCK, 0) // ends the goroutine that still waits
 			require.NoError(t, err)
 			require.NoError(t, writer.Close())

@@ -39,7 +39,8 @@ func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
 		}
 	}
 	if cfg.TargetsFile != "" {
-		t.requests, err = readInput(ctx, cfg.TargetsFile, func() ([]transport.Request, error) { return readTargets(cfg) })
+		t.requests, err = await(ctx, func() ([]transport.Request, error) { return readTargets(cfg) },
+			fmt.Errorf("interrupted while reading %s and the bodies that it names", cfg.TargetsFile))
 		if err != nil {
 			return t, err
 		}
