@@ -60,6 +60,9 @@ type Result struct {
 //
 // A server may reject all requests because of the rate, so if the first step has no 2xx response, Search tries the
 // lowest rate. If that has none, either, the server does not work, and the search ends.
+//
+// Before the result is confirmed, the lowest rate that missed is tried once more: a disturbance may have ended by then.
+// If it meets the SLO, the search goes on above it.
 func Search(
 	ctx context.Context, first int, try func(ctx context.Context, step Step) (Outcome, error),
 ) (Result, error) {
@@ -73,6 +76,12 @@ func Search(
 		}
 		for s.converged() {
 			confirmed := s.highest()
+			if s.mayRetest() {
+				if err := s.retest(ctx); err != nil {
+					return s.result(), err
+				}
+				continue
+			}
 			if confirmed == 0 {
 				return s.result(), nil
 			}
@@ -85,12 +94,18 @@ func Search(
 
 // A search is the state of Search.
 type search struct {
-	try           func(ctx context.Context, step Step) (Outcome, error)
-	met           []int // rates that met the SLO, ascending
-	missed        int   // lowest rate that missed; 0 means none
-	clientLimited bool  // missed is because of the load generator
+	try    func(ctx context.Context, step Step) (Outcome, error)
+	met    []int  // rates that met the SLO, ascending
+	missed []miss // rates that missed, descending
 
 	tried *Outcome // set by tryFirst for the first step; nil after it
+}
+
+// A miss is a rate that missed.
+type miss struct {
+	rate          int
+	clientLimited bool // because of the load generator
+	final         bool // it missed again in retest, or the confirmation missed
 }
 
 // tryFirst tries the first rate, and the lowest one if there is no 2xx response. It reports whether the lowest one has
@@ -138,10 +153,38 @@ func (s *search) step(ctx context.Context, step Step) error {
 		}
 		limited = limited || outcome == ClientLimited
 	}
-	s.missed, s.clientLimited = step.Rate, limited
-	for s.highest() >= s.missed { // the confirmation missed
+	s.missed = append(s.missed, miss{rate: step.Rate, clientLimited: limited, final: step.Confirm})
+	for s.highest() >= step.Rate { // the confirmation missed
 		s.met = s.met[:len(s.met)-1]
 	}
+	return nil
+}
+
+// lowestMissed returns the lowest rate that missed; its rate is 0 if there is none.
+func (s *search) lowestMissed() miss {
+	if len(s.missed) == 0 {
+		return miss{}
+	}
+	return s.missed[len(s.missed)-1]
+}
+
+// mayRetest reports whether the lowest rate that missed may meet the SLO if it is tried again.
+func (s *search) mayRetest() bool { return len(s.missed) > 0 && !s.lowestMissed().final }
+
+// retest tries the lowest rate that missed once more.
+func (s *search) retest(ctx context.Context) error {
+	lowest := &s.missed[len(s.missed)-1]
+	outcome, err := s.outcome(ctx, Step{Rate: lowest.rate})
+	if err != nil {
+		return err
+	}
+	if outcome == Met {
+		s.met = append(s.met, lowest.rate)
+		s.missed = s.missed[:len(s.missed)-1]
+		return nil
+	}
+	lowest.final = true
+	lowest.clientLimited = lowest.clientLimited || outcome == ClientLimited
 	return nil
 }
 
@@ -155,20 +198,21 @@ func (s *search) highest() int {
 
 // converged reports whether the highest rate is known and can be confirmed.
 func (s *search) converged() bool {
-	if s.missed == 0 {
+	if len(s.missed) == 0 {
 		return s.highest() == attack.MaxRate
 	}
-	return s.missed-s.highest() <= max(s.missed/precision, 1)
+	missed := s.lowestMissed().rate
+	return missed-s.highest() <= max(missed/precision, 1)
 }
 
 // next returns the next rate to try.
 func (s *search) next() int {
-	if s.missed == 0 {
+	if len(s.missed) == 0 {
 		return min(2*s.highest(), attack.MaxRate)
 	}
-	return (s.highest() + s.missed) / 2
+	return (s.highest() + s.lowestMissed().rate) / 2
 }
 
 func (s *search) result() Result {
-	return Result{Highest: s.highest(), ClientLimited: s.clientLimited}
+	return Result{Highest: s.highest(), ClientLimited: s.lowestMissed().clientLimited}
 }

@@ -61,6 +61,26 @@ func TestSearchWithNoise(t *testing.T) {
 	assert.GreaterOrEqual(t, near, searches*9/10)
 }
 
+// TestDisturbance fails two steps in a row of a server that meets all rates up to the limit. The search returns to the
+// rate that missed.
+func TestDisturbance(t *testing.T) {
+	const limit = 5000
+	for first := 1; first <= 12; first++ {
+		steps := 0
+		got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
+			steps++
+			if !step.Confirm && (steps == first || steps == first+1) {
+				return Missed, nil
+			}
+			return upTo(limit, step.Rate), nil
+		})
+		require.NoError(t, err)
+		assert.LessOrEqual(t, got.Highest, limit)
+		assert.GreaterOrEqual(t, got.Highest, limit*19/20, "disturbed from step %d", first)
+		assert.Less(t, steps, 60)
+	}
+}
+
 // TestConfirmationFails tests rates that meet the SLO in a short step, but not in a longer one.
 func TestConfirmationFails(t *testing.T) {
 	got, err := Search(t.Context(), 1000, func(_ context.Context, step Step) (Outcome, error) {
