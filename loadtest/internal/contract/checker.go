@@ -2,9 +2,7 @@ package contract
 
 import (
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
@@ -123,18 +121,8 @@ const maxAhead = time.Millisecond
 func (c *Checker) record(violation string, body []byte) {
 	c.result.Violations++
 	if len(c.result.Examples) < maxExamples {
-		c.result.Examples = append(c.result.Examples, printable(fmt.Sprintf("%s: %.300s", violation, body)))
+		c.result.Examples = append(c.result.Examples, transport.Printable(fmt.Sprintf("%s: %.300s", violation, body)))
 	}
-}
-
-// printable returns text as one line without control characters, which could change a terminal.
-func printable(s string) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s))
 }
 
 // Result returns the result so far.

@@ -2,10 +2,8 @@ package record
 
 import (
 	"slices"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
@@ -271,7 +269,7 @@ func (r *Recorder) count(x *transport.Exchange) {
 func (r *Recorder) countResponse(x *transport.Exchange) {
 	if r.length < 0 {
 		r.length = x.BodyBytes
-		r.server = printable(string(x.Server))
+		r.server = transport.Printable(string(x.Server))
 		r.first = &Response{Head: slices.Clone(x.Head), Body: slices.Clone(x.Body)}
 	}
 	if x.BodyBytes != r.length && !r.opts.AnyLength {
@@ -285,16 +283,6 @@ func (r *Recorder) countResponse(x *transport.Exchange) {
 	if x.KeptAlive {
 		r.counts.KeptAlive++
 	}
-}
-
-// printable replaces control characters, which could be escape sequences of a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 // Live is the state of a run in progress.

@@ -224,6 +224,15 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 	assert.LessOrEqual(t, allocated, 1.0, "only the exchange itself")
 }
 
+// TestServerSoftwareIsPrintable checks that a Server header cannot control the terminal.
+func TestServerSoftwareIsPrintable(t *testing.T) {
+	r := New(Options{})
+	x := response(0, time.Second)
+	x.Server = []byte("nginx\x1b[2J\t1.25 ")
+	r.Observe(x)
+	assert.Equal(t, "nginx [2J 1.25", r.Summary(time.Second).ServerSoftware)
+}
+
 // TestFailuresAreBounded tests more kinds of errors than are counted separately.
 func TestFailuresAreBounded(t *testing.T) {
 	r := New(Options{})
