@@ -193,6 +193,21 @@ func TestLegend(t *testing.T) {
 	}
 }
 
+// TestLegendValues checks that a legend has no values while the cursor is elsewhere, and "-" in a gap, as in the tables.
+func TestLegendValues(t *testing.T) {
+	run := closed()
+	run.Timeline[1].Requests = 0
+	p := openPage(browser.Start(t), t, run, nil)
+	const values = `[...document.querySelectorAll("#latency .u-value")].map(e => e.innerText)`
+	assert.Equal(t, []string{"", "", "", ""}, evaluate[[]string](p, values))
+	const hover = `(u => {
+		u.setCursor({left: u.valToPos(u.data[0][1], "x"), top: 1});
+		return u.cursor.idx;
+	})(charts.find(c => c.chart.root.parentElement.id === "latency").chart)`
+	require.Equal(t, 1, evaluate[int](p, hover))
+	assert.Equal(t, []string{"-", "-", "-"}, evaluate[[]string](p, values)[1:])
+}
+
 // TestLayout checks that nothing is wider than the page, that labels of an axis do not overlap, and that the colors
 // follow the browser's.
 func TestLayout(t *testing.T) {

@@ -54,9 +54,15 @@ function isolated(u, series) {
   return points.length > 0 ? points : null;
 }
 
+// Returns a value for the legend: "-" in a gap; nothing if the cursor is elsewhere, or between two points of the line.
+function legendValue(u, v, series, index) {
+  if (index == null || v === undefined) return "";
+  return v === null ? "-" : v.toLocaleString("en");
+}
+
 function line(label, color, dashed) {
   return {
-    label, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined,
+    label, value: legendValue, stroke: color, width: dashed ? 1 : 1.5, dash: dashed ? [5, 4] : undefined,
     points: {show: false, filter: isolated, size: 4, fill: color},
   };
 }
@@ -181,7 +187,9 @@ function drawPercentiles() {
 // The steps of a search: the rate against the 99th percentile, and a line at the highest rate that met the SLO.
 function drawSearch() {
   const steps = ((run.search || {}).steps || []).filter(s => s.p99_ms > 0).sort((a, b) => a.rate - b.rate);
-  const points = (label, color, keep) => ({label, stroke: color, width: 0, paths: () => null, points: {show: true, size: 8, fill: color}, keep});
+  const points = (label, color, keep) => ({
+    label, value: legendValue, stroke: color, width: 0, paths: () => null, points: {show: true, size: 8, fill: color}, keep,
+  });
   const series = [
     {...line("99%", colors.text, false), width: 0.5, keep: () => true},
     points("met", colors.met, s => s.met),
@@ -210,7 +218,7 @@ function drawSearch() {
   draw("search", {
     scales: {x: {time: false}, y: logarithmic},
     axes: [axis({values: (u, values) => values.map(v => v.toLocaleString("en") + "/s"), space: 80}), logarithmicAxis()],
-    series: [{label: "rate"}, ...series.map(({keep, ...s}) => s)],
+    series: [{label: "rate", value: legendValue}, ...series.map(({keep, ...s}) => s)],
     plugins: [knee],
   }, [steps.map(s => s.rate), ...series.map(({keep}) => steps.map(s => keep(s) ? aboveZero(s.p99_ms) : null))]);
 }
