@@ -188,17 +188,17 @@ func TestParseConfigErrors(t *testing.T) {
 		"PORT=http":                            `PORT must be a number from 0 to 65535, got http`,
 		"-control-token=short":                 `-control-token must have at least 16 characters`,
 		"CONTROL_TOKEN=short":                  `CONTROL_TOKEN must have at least 16 characters`,
-		"-cors-origins=https://a.example/":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://a.example:443":  `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=http://a.example:80":    `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://a.example:":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://a:99999":        `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://a:08443":        `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://*":              `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://*.example":      `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=https://münchen.de":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=file://":                `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a text that may hold a password`,
-		"-cors-origins=a.example":              `-cors-origins must be origins such as https://a.example,https://b.example:8443, or *, got a.example`,
+		"-cors-origins=https://a.example/":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://a.example/`,
+		"-cors-origins=https://a.example:443":  `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://a.example:443`,
+		"-cors-origins=http://a.example:80":    `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got http://a.example:80`,
+		"-cors-origins=https://a.example:":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://a.example:`,
+		"-cors-origins=https://a:99999":        `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://a:99999`,
+		"-cors-origins=https://a:08443":        `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://a:08443`,
+		"-cors-origins=https://*":              `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://*`,
+		"-cors-origins=https://*.example":      `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://*.example`,
+		"-cors-origins=https://münchen.de":     `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got https://münchen.de`,
+		"-cors-origins=file://":                `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got a text that may hold a password`,
+		"-cors-origins=a.example":              `-cors-origins must be origins such as https://a.example,https://b.example:8443, without path or default port, or *, got a.example`,
 		"-log-format=xml":                      `-log-format must be text or json, got xml`,
 		"LOG_FORMAT=xml":                       `LOG_FORMAT must be text or json, got xml`,
 		"-log-level=loud":                      `-log-level must be debug, info, warn or error, got loud`,
@@ -336,10 +336,10 @@ func TestDefaultInstance(t *testing.T) {
 func TestMisspelt(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, []string{
-		"CONTROLTOKEN (is CONTROL_TOKEN meant?)", "DATABASE_URI (is DATABASE_URL meant?)",
+		"CONTROLTOKEN (is CONTROL_TOKEN meant?)", "DATABASE_URI (is DATABASE_URL meant?)", "INTERVAL (is TIMER_INTERVAL meant?)",
 		"TIMER_INTERVALL (is TIMER_INTERVAL meant?)", "timer_interval (is TIMER_INTERVAL meant?)",
 	}, config.Misspelt([]string{
-		"TIMER_INTERVAL=1s", "TIMER_INTERVALL=1s", "timer_interval=1s", "CONTROLTOKEN=x", "DATABASE_URI=x", "USER=me", "PORT=1", "http_proxy=x",
+		"TIMER_INTERVAL=1s", "TIMER_INTERVALL=1s", "timer_interval=1s", "INTERVAL=1s", "CONTROLTOKEN=x", "DATABASE_URI=x", "USER=me", "PORT=1", "http_proxy=x",
 		"POINTS_PORT=tcp://10.0.0.1:80", "LISTEN_FDS=1", "NOTIFY_SOCKET=/run/x", "HOSTNAME=x",
 	}))
 }

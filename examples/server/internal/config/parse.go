@@ -73,19 +73,24 @@ func setBy(setting string, flags *flag.FlagSet, environ []string) (name string) 
 	return name
 }
 
-// Misspelt returns the environment variables whose names are within two edits of a setting's variable, in any case, as
-// "X (is Y meant?)". Names of fewer than 8 letters do not count: USER is not a misspelt USERS.
+// Misspelt returns the environment variables whose names are within two edits of a setting's variable, in any case, or
+// are a flag's name, as "X (is Y meant?)". Names of fewer than 8 letters do not count: USER is not a misspelt USERS.
 func Misspelt(environ []string) []string {
 	const short, near = 8, 2
 	var known, misspelt []string
+	flagNames := make(map[string]string) // of each variable, in its form
 	cfg := Defaults()
-	cfg.flags().VisitAll(func(f *flag.Flag) { known = append(known, variable(f)) })
+	cfg.flags().VisitAll(func(f *flag.Flag) {
+		known = append(known, variable(f))
+		flagNames[variable(f)] = strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	})
 	for _, given := range slices.Sorted(maps.Keys(env.ToMap(environ))) {
 		if len(given) < short || slices.Contains(known, given) {
 			continue
 		}
 		for _, name := range known {
-			if len(name) >= short && levenshtein.ComputeDistance(strings.ToUpper(given), name) <= near {
+			upper := strings.ToUpper(given)
+			if len(name) >= short && (upper == flagNames[name] || levenshtein.ComputeDistance(upper, name) <= near) {
 				misspelt = append(misspelt, given+" (is "+name+" meant?)")
 			}
 		}
@@ -186,9 +191,9 @@ func argumentError(flags *flag.FlagSet) error {
 	}
 }
 
-// mayHoldPassword reports whether a text may be a connection string or a part of one.
+// mayHoldPassword reports whether a text may be a connection string or a part of one. An origin is not.
 func mayHoldPassword(text string) bool {
-	lower := strings.ToLower(text)
+	lower := strings.NewReplacer("https://", "", "http://", "").Replace(strings.ToLower(text))
 	return strings.Contains(lower, "@") || strings.Contains(lower, "://") || strings.Contains(lower, "pass")
 }
 

@@ -295,7 +295,8 @@ func (o *Origins) UnmarshalText(text []byte) error {
 			continue
 		}
 		if !isOrigin(origin) {
-			return errors.New("must be origins such as https://a.example,https://b.example:8443, or *")
+			return errors.New("must be origins such as https://a.example,https://b.example:8443, " +
+				"without path or default port, or *")
 		}
 	}
 	*o = Origins(text)
