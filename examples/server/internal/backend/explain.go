@@ -88,6 +88,8 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 		return message + ": check user and password, " + see
 	case "3D000": // invalid catalog name
 		return message + ": create it (CREATE DATABASE), or " + see
+	case "3F000": // invalid schema name
+		return message + ": create it (CREATE SCHEMA), or see -schema (SCHEMA)"
 	case insufficientPrivilege:
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",

@@ -70,7 +70,7 @@ func openPostgres(cfg config.Config, tele *telemetry.Telemetry, logger *slog.Log
 	})
 	if err != nil {
 		pool.Close()
-		return nil, err
+		return nil, fmt.Errorf("%w, %s", err, see)
 	}
 	return &postgres{users, pool, cfg.DatabaseURL, int64(cfg.Users), logger}, nil
 }

@@ -243,6 +243,13 @@ func TestUnfit(t *testing.T) {
 		assertCannotStart(t, with(t, pgtest.URL(t), nil, "nowhere"),
 			`database "nowhere" does not exist: create it (CREATE DATABASE), or `+see)
 	})
+	t.Run("no such schema", func(t *testing.T) {
+		t.Parallel()
+		cfg := configFor(pgtest.URL(t))
+		cfg.Schema = "nowhere"
+		message, _ := runError(t, cfg)
+		assert.Contains(t, message, `schema "nowhere" does not exist: create it (CREATE SCHEMA), or see -schema (SCHEMA)`)
+	})
 	t.Run("wrong password", func(t *testing.T) {
 		t.Parallel()
 		connection := pgtest.URL(t)

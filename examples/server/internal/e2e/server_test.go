@@ -204,7 +204,7 @@ func TestOpenErrors(t *testing.T) {
 		"small pool": {
 			func(c *config.Config) { c.DatabaseURL = "postgres://me:s3cret@db/points?pool_max_conns=2" },
 			"pgstore: the pool must allow at least Config.Workers + 2 = 4 connections, got 2: " +
-				"set pool_max_conns=4 or fewer Workers",
+				"set pool_max_conns=4 or fewer Workers, see -database-url (DATABASE_URL)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
