@@ -261,8 +261,20 @@ func TestNoTelemetry(t *testing.T) {
 }
 
 func TestTelemetryErrors(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1") // metrics are pushed there, in vain
 	t.Setenv("OTEL_TRACES_EXPORTER", "pigeon")
 	_, err := server.Open(config.Defaults(), io.Discard, server.WithExporter(otlp.New))
 	require.ErrorContains(t, err, "OTEL_TRACES_EXPORTER")
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+// OpenTelemetry ignores some invalid variables. It says so in the server's log, in its format.
+func TestInvalidTelemetryVariable(t *testing.T) {
+	startCollector(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+	cfg := config.Defaults()
+	cfg.Users, cfg.LogFormat = 10, "json"
+	r := startReady(t, cfg, server.WithExporter(otlp.New))
+	require.NoError(t, r.stop())
+	assert.Contains(t, r.log.String(), `"input":"soon"`)
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/exaring/otelpgx"
+	"github.com/go-logr/logr"
 	"github.com/jackc/pgx/v5/pgxpool"
 	prometheusbridge "go.opentelemetry.io/contrib/bridges/prometheus"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
@@ -42,12 +43,13 @@ type exporter struct {
 	update trace.Span // of the running update
 }
 
-// New implements [telemetry.NewExporter]. It makes cfg.Logger the destination of OpenTelemetry's errors, for the whole
-// process.
+// New implements [telemetry.NewExporter]. It makes cfg.Logger the destination of OpenTelemetry's errors and log lines,
+// for the whole process.
 func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter, error) {
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		cfg.Logger.Warn("export of telemetry failed", "error", err)
 	}))
+	otel.SetLogger(logr.FromSlogHandler(cfg.Logger.Handler()))
 	res, err := resource.New(ctx, // a later option overrides an earlier one
 		resource.WithTelemetrySDK(),
 		resource.WithAttributes(
@@ -69,8 +71,8 @@ func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter,
 	if cfg.Traces {
 		spans, err := autoexport.NewSpanExporter(ctx)
 		if err != nil {
-			return nil, errors.Join(
-				fmt.Errorf("export of traces (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*): %w", err), e.Shutdown(ctx))
+			_ = e.Shutdown(ctx) // it may fail, but the reason is the one above
+			return nil, fmt.Errorf("export of traces (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*): %w", err)
 		}
 		e.traces = sdktrace.NewTracerProvider(append(sampling(), sdktrace.WithResource(res), sdktrace.WithBatcher(spans))...)
 		e.tracer = e.traces.Tracer(scope)
