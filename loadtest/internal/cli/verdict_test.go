@@ -107,7 +107,11 @@ func TestDeadServer(t *testing.T) {
 		},
 		"hangs": {
 			&simulatedServer{hangs: dead}, []string{"-duration", "10s", "-c", "5", "-assert", "p99.9<50ms,failed=0,errors<1%"},
-			[]string{"PASS p99.9<50ms", "Stalled: 5 of 5 pending requests had waited much longer than any response took.\n"},
+			[]string{"PASS p99.9<50ms", "Stalled: 5 of 5 pending requests had waited much longer than any response took, or for most of the run.\n"},
+		},
+		"hangs from the start": {
+			&simulatedServer{hangs: func(int64) bool { return true }}, []string{"-duration", "2s", "-c", "5", "-assert", "failed=0"},
+			[]string{"FAIL failed=0: no samples", "Stalled: 5 of 5 pending requests had waited for a long time, and there was no complete response.\n"},
 		},
 		"hangs for some clients": {
 			&simulatedServer{hangs: func(n int64) bool { return n < 10 }, capacity: &capacityServer{slots: 1, service: time.Millisecond}},

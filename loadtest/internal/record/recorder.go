@@ -78,7 +78,7 @@ type Counts struct {
 	Aborted int64 `json:"aborted"`
 
 	// Stalled counts the aborted requests that had been pending for longer than the longest response took, by more than a
-	// tenth of the run and more than half a second.
+	// tenth of the run and more than half a second, or for at least nine tenths of the run.
 	Stalled int64 `json:"stalled"`
 
 	// OutOfResources counts the failed requests for which this machine had no free port, file descriptor or buffer.

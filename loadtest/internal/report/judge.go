@@ -26,8 +26,11 @@ func (r *Run) DescribeStalled() string {
 	if c.Stalled == 0 || float64(c.Stalled) < slo.MaxErrorShare*float64(c.Aborted) {
 		return ""
 	}
-	return fmt.Sprintf("%d of %s had waited much longer than any response took",
-		c.Stalled, Plural(c.Aborted, "pending request", "pending requests"))
+	why := "had waited much longer than any response took, or for most of the run"
+	if c.Successful+c.Non2xx == 0 {
+		why = "had waited for a long time, and there was no complete response"
+	}
+	return fmt.Sprintf("%d of %s %s", c.Stalled, Plural(c.Aborted, "pending request", "pending requests"), why)
 }
 
 // ClientLimit returns why the load generator, not the server, limited the run or the search; "" if it did not.
