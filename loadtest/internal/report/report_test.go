@@ -24,7 +24,7 @@ import (
 	"github.com/pointsapp/pointsapp/loadtest/internal/transport"
 )
 
-// example returns a run of three seconds in which every field is set.
+// example returns a run of three seconds in which every field of a closed loop is set, except Repeats.
 func example() *Run {
 	recorder := record.New(record.Options{})
 	for i := range 3000 {
@@ -59,7 +59,7 @@ func example() *Run {
 		},
 		Assertions: []slo.Result{{Clause: "p99<50ms", Measured: "51ms"}},
 		Search: &Search{
-			SLO: "p99<50ms", Highest: 1000, Stopped: "the server failed",
+			SLO: "p99<50ms", Highest: 1000, Stopped: "the server failed", TooFew: "1500 requests are needed",
 			Steps: []Step{
 				{
 					Rate: 1000, Successful: 999.5, P99: 12, Met: true, Confirm: true, Violations: 1, Reason: "none",
