@@ -96,6 +96,8 @@ type watchedConn struct {
 	timer       *time.Timer        // calls check
 	timerRuns   atomic.Bool
 	handlerRuns atomic.Bool
+	skipped     atomic.Bool // the latest Read returned 0 bytes at once
+	hijacked    atomic.Bool // by a handler: each Read reads
 
 	readDeadline, writeDeadline lazyDeadline
 }
@@ -109,12 +111,15 @@ func newWatchedConn(tcp *net.TCPConn) *watchedConn {
 }
 
 // Read reads from the connection, except for net/http's read of one byte while a handler runs: that returns 0 bytes at
-// once. The next call always reads, whatever the size of p, so that no byte stays unread.
+// once. The next call always reads, whatever the size of p, so that no byte stays unread, unless SetReadDeadline was
+// called in between, as net/http does before the handler of a request that it has read together with the one before.
 func (c *watchedConn) Read(p []byte) (int, error) {
-	if len(p) == 1 && c.handlerRuns.CompareAndSwap(false, true) {
+	if len(p) == 1 && !c.hijacked.Load() && c.skipped.CompareAndSwap(false, true) {
+		c.handlerRuns.Store(true)
 		c.startTimer()
 		return 0, nil
 	}
+	c.skipped.CompareAndSwap(true, false)
 	c.handlerRuns.CompareAndSwap(true, false)
 	if err := c.readDeadline.begin(); err != nil {
 		return 0, err
@@ -154,7 +159,10 @@ func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *watchedConn) SetReadDeadline(t time.Time) error { return c.readDeadline.set(t) }
+func (c *watchedConn) SetReadDeadline(t time.Time) error {
+	c.skipped.CompareAndSwap(true, false)
+	return c.readDeadline.set(t)
+}
 
 // SetWriteDeadline implements net.Conn.
 func (c *watchedConn) SetWriteDeadline(t time.Time) error { return c.writeDeadline.set(t) }
@@ -162,6 +170,7 @@ func (c *watchedConn) SetWriteDeadline(t time.Time) error { return c.writeDeadli
 // SetDeadline implements net.Conn. net/http calls it only when a handler takes over the connection, which may then be
 // read and written by other means than Read and Write.
 func (c *watchedConn) SetDeadline(t time.Time) error {
+	c.hijacked.Store(true)
 	return errors.Join(
 		c.readDeadline.makeExact(), c.writeDeadline.makeExact(),
 		c.SetReadDeadline(t), c.SetWriteDeadline(t))
