@@ -17,8 +17,10 @@ var errReplaced = errors.New("the table was renamed or replaced meanwhile, or a 
 var errSkipped = errors.New("the database skips users")
 
 // drawSQL is points.Draw in SQL: the points of a user in the update with key $1. CAST, because the simple protocol
-// replaces $1 by a number, and -9223372036854775808::bigint is out of range.
-const drawSQL = "(hashint8extended(id::bigint, CAST($1 AS bigint)) & 9223372036854775807) % 101"
+// replaces $1 by a number, and -9223372036854775808::bigint is out of range. It is qualified, because search_path may
+// have another schema before pg_catalog.
+const drawSQL = "(pg_catalog.hashint8extended(id::bigint, CAST($1 AS bigint))" +
+	" OPERATOR(pg_catalog.&) 9223372036854775807) OPERATOR(pg_catalog.%) 101"
 
 // updateStatement returns the statement that gives the users with ids $3..$4 new points, at the time $2.
 func (t *table) updateStatement() string {

@@ -38,6 +38,9 @@ import (
 // Config.Shared, Check also warns if other servers share the state of the table. Each warning says what to do. Other
 // columns and indexes do not matter.
 //
+// While another session has locked the table, as ALTER TABLE does, Check waits, and logs which session that is. If ctx
+// ends then, the error names it.
+//
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table. It also reads it for each constraint on updated_at and other columns,
 // and for each that is NOT VALID or calls functions that are not immutable.
@@ -47,7 +50,7 @@ func (s *Store) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.check(ctx, conn, t); err != nil {
+		if err := s.checkPatiently(ctx, conn, t); err != nil {
 			return err
 		}
 		if s.cfg.Shared {
@@ -62,6 +65,27 @@ func (s *Store) Check(ctx context.Context) error {
 		return fmt.Errorf("pgstore: table %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// checkPatiently checks a table, in a transaction so that it stays in one session. It logs what it waits for; if ctx
+// ends meanwhile, the error says it.
+func (s *Store) checkPatiently(ctx context.Context, conn *pgx.Conn, t *table) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		// The timeout would have applied to each statement. It exists only since PostgreSQL 17.
+		const disable = "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'"
+		if _, err := tx.Exec(ctx, disable); err != nil {
+			return err
+		}
+		waits, stop, err := s.logWaits(ctx, tx, "checking")
+		defer stop()
+		if err == nil {
+			err = s.check(ctx, tx, t)
+		}
+		if ctx.Err() != nil {
+			err = waits.explain(err, false)
+		}
+		return err
+	})
 }
 
 // check checks a table that has been looked up.

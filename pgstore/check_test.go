@@ -22,6 +22,9 @@ const ecto = `CREATE TABLE users (id bigserial PRIMARY KEY, points integer,
 
 func TestCheck(t *testing.T) {
 	const good = "id bigint PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
+	// NOT NULL NOT VALID, as the catalog of PostgreSQL 18 has it.
+	const asNotValid = "UPDATE pg_constraint SET contype = 'n', convalidated = false WHERE conname = 'c';" +
+		" UPDATE pg_class SET relchecks = 0 WHERE relname = 'users'"
 	updateFails := map[string][]string{ // SQLSTATEs of updates, and the cases in which Check says that they fail
 		"22001": {"a short text", "short texts"},
 		"22003": {"a sum too high", "a sum of another type"},
@@ -98,6 +101,8 @@ func TestCheck(t *testing.T) {
 		"no longer true, by date":            {"CREATE TABLE users (points int, ends date, " + good + "); INSERT INTO users VALUES (1, '2020-01-01', 7, now(), now()); ALTER TABLE users ADD CONSTRAINT c CHECK (ends >= CURRENT_DATE) NOT VALID; UPDATE pg_constraint SET convalidated = true WHERE conname = 'c'", "constraint c of users must be true for all users, because updates test it: user 7 violates it", ""},
 		"a partition's old user":             {"CREATE TABLE users (points int, name text, " + good + ") PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users FOR VALUES FROM (0) TO (10); CREATE TABLE p2 PARTITION OF users DEFAULT; INSERT INTO users VALUES (1, '', 7, now(), now()), (1, '', 17, now(), now()); ALTER TABLE p2 ADD CONSTRAINT c CHECK (name <> '') NOT VALID", "constraint c of p2 must be true for all users, because updates test it: user 17 violates it", ""},
 		"a rule of two, partitioned":         {"CREATE TABLE users (points int, most int DEFAULT 100, CONSTRAINT two CHECK (points <= most), " + good + ") PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF users FOR VALUES FROM (0) TO (10); CREATE TABLE p2 PARTITION OF users DEFAULT", "", "constraint two of users is on points and other columns"},
+		"null, not valid":                    {"CREATE TABLE users (points int, name text DEFAULT '' CONSTRAINT c CHECK (name IS NOT NULL), " + good + "); " + asNotValid, "", ""},
+		"a null user, not valid":             {"CREATE TABLE users (points int, name text, " + good + "); INSERT INTO users (id, points, inserted_at, updated_at) VALUES (7, 1, now(), now()); ALTER TABLE users ADD CONSTRAINT c CHECK (name IS NOT NULL) NOT VALID; " + asNotValid, "constraint c of users must be true for all users, because updates test it: user 7 violates it", ""},
 		"a partition by points":              {"CREATE TABLE parent (points int, id bigint NOT NULL, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL) PARTITION BY RANGE (points); CREATE TABLE users PARTITION OF parent (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (50); INSERT INTO users SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "the partition bound of users must allow all points in 0..100: it forbids 50", ""},
 		"a partition by id":                  {"CREATE TABLE parent (points int, id bigint PRIMARY KEY, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL) PARTITION BY RANGE (id); CREATE TABLE users PARTITION OF parent FOR VALUES FROM (0) TO (500)", "", ""},
 		"a sum too high":                     {"CREATE TABLE users (points int, g int GENERATED ALWAYS AS (points * 100000000) STORED, " + good + "); INSERT INTO users (points, id, inserted_at, updated_at) SELECT 1, i, now(), now() FROM generate_series(1, 100) AS i", "generated column g of users must allow all points in 0..100: ERROR: integer out of range (SQLSTATE 22003)", ""},
@@ -220,7 +225,13 @@ func TestNamesAreQuoted(t *testing.T) {
 
 	missing, err := pgstore.New(pool, pgstore.Config{Schema: "none"})
 	require.NoError(t, err)
-	require.ErrorContains(t, missing.Migrate(t.Context()), `schema "none" does not exist`)
+	require.ErrorContains(t, missing.Migrate(t.Context()), `schema "none" does not exist (SQLSTATE 3F000): CREATE SCHEMA "none", or correct Config.Schema`)
+	missing, err = pgstore.New(poolWith(t, pool, func(cfg *pgxpool.Config) {
+		cfg.ConnConfig.RuntimeParams["search_path"] = "none"
+	}), pgstore.Config{})
+	require.NoError(t, err)
+	require.ErrorContains(t, missing.Migrate(t.Context()),
+		"search_path names no schema that exists: correct it, or set Config.Schema")
 }
 
 // Check changes nothing, even if a constraint calls a function that does.
@@ -285,4 +296,24 @@ func TestCheckErrorIsOneLine(t *testing.T) {
 	err = store.Check(t.Context())
 	require.ErrorContains(t, err, "57P01")
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+// Since PostgreSQL 16 a partition's generated column may have another expression than the table's.
+func TestCheckOfPartitionColumns(t *testing.T) {
+	pool := pgtest.Pool(t)
+	if queryOne[int](t, pool, "SELECT current_setting('server_version_num')::int") < 160000 {
+		t.Skip("PostgreSQL 16 or later")
+	}
+	const columns = "id bigint PRIMARY KEY, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
+	execSQL(t, pool, `
+		CREATE TABLE users (twice smallint GENERATED ALWAYS AS (points) STORED, `+columns+`) PARTITION BY RANGE (id);
+		CREATE TABLE p (twice smallint GENERATED ALWAYS AS (points * 1000) STORED, `+columns+`);
+		ALTER TABLE users ATTACH PARTITION p FOR VALUES FROM (0) TO (500);
+		INSERT INTO users (id, points, inserted_at, updated_at) SELECT i, 1, now(), now() FROM generate_series(1, 100) AS i`)
+	store, err := pgstore.New(pool, pgstore.Config{})
+	require.NoError(t, err)
+	require.EqualError(t, store.Check(t.Context()), "pgstore: table users: generated column twice of p must allow all "+
+		"points in 0..100: ERROR: smallint out of range (SQLSTATE 22003)")
+	_, err = store.UpdateAll(t.Context(), 5)
+	require.ErrorContains(t, err, "22003")
 }

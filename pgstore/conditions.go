@@ -57,8 +57,55 @@ func (s *Store) checkConditions(ctx context.Context, q querier, t *table) error 
 			return err
 		}
 	}
+	return s.checkPartitionColumns(ctx, q, t)
+}
+
+// checkPartitionColumns checks the generated columns of partitions whose expressions are not those of the table.
+func (s *Store) checkPartitionColumns(ctx context.Context, q querier, t *table) error {
+	rows, err := q.Query(ctx, differentColumns, int64(t.oid))
+	if err != nil {
+		return err
+	}
+	type column struct {
+		OID                    uint32
+		Schema, Relation, Name string
+	}
+	different, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
+	if err != nil {
+		return err
+	}
+	for _, d := range different {
+		partition := &table{oid: d.OID, schema: d.Schema, relation: d.Relation}
+		partition.qualified = pgx.Identifier{d.Schema, d.Relation}.Sanitize()
+		columns, err := valueColumns(ctx, q, partition)
+		if err != nil {
+			return err
+		}
+		c, ok := columns[d.Name].condition(d.Name, partition)
+		if !ok {
+			continue
+		}
+		c.findSources(columns)
+		if err := s.checkCondition(ctx, q, partition, columns, &c); err != nil {
+			return err
+		}
+	}
 	return nil
 }
+
+// differentColumns returns the generated columns of partitions of the table with oid $1 whose expressions differ from
+// those of the table.
+const differentColumns = `
+	SELECT pg_class.oid, nspname::text, relname::text, own.attname::text
+	FROM pg_partition_tree($1::bigint::oid) JOIN pg_class ON pg_class.oid = relid AND isleaf
+		JOIN pg_namespace ON pg_namespace.oid = relnamespace
+		JOIN pg_attribute AS own ON own.attrelid = relid AND own.attgenerated <> ''
+		JOIN pg_attrdef AS own_value ON own_value.adrelid = relid AND own_value.adnum = own.attnum
+		LEFT JOIN pg_attribute AS whole ON whole.attrelid = $1::bigint::oid AND whole.attname = own.attname
+		LEFT JOIN pg_attrdef AS whole_value ON whole_value.adrelid = whole.attrelid AND whole_value.adnum = whole.attnum
+	WHERE relid <> $1::bigint::oid AND pg_get_expr(own_value.adbin, relid)
+		IS DISTINCT FROM pg_get_expr(whole_value.adbin, whole.attrelid)
+	ORDER BY 1, 4`
 
 func (c *condition) findSources(columns map[string]valueColumn) {
 	c.sources = map[string]bool{}
@@ -186,9 +233,9 @@ func (c *condition) violation(
 // it inherits.
 const conditionsQuery = `
 	WITH updated AS (` + updatedColumns + `)
-	SELECT format('%s %I of %s', CASE contype WHEN 'c' THEN 'constraint' ELSE 'foreign key' END, conname,
+	SELECT format('%s %I of %s', CASE contype WHEN 'f' THEN 'foreign key' ELSE 'constraint' END, conname,
 			conrelid::regclass) || coalesce(' to ' || nullif(confrelid, 0)::regclass, ''),
-		CASE contype WHEN 'c' THEN pg_get_expr(conbin, conrelid) ELSE format(
+		CASE contype WHEN 'c' THEN pg_get_expr(conbin, conrelid) WHEN 'n' THEN new || ' IS NOT NULL' ELSE format(
 			'num_nulls(%s) > 0 OR EXISTS (SELECT FROM %s AS referenced_row WHERE %s)', new, confrelid::regclass, equal) END,
 		ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = conrelid AND attnum = ANY (conkey)),
 		coalesce(0 = ANY (conkey), false),
@@ -197,18 +244,20 @@ const conditionsQuery = `
 		contype = 'f', false
 	FROM pg_constraint AS c, LATERAL (
 		SELECT string_agg(format('new_row.%I', k.attname), ', '),
-			string_agg(format('referenced_row.%I = new_row.%I', f.attname, k.attname), ' AND ')
+			string_agg(format('referenced_row.%I = new_row.%I', coalesce(f.attname, ''), k.attname), ' AND ')
 		FROM unnest(conkey, confkey) AS key (k, f) JOIN pg_attribute AS k ON k.attrelid = conrelid AND k.attnum = key.k
-			JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = key.f) AS columns (new, equal)
+			LEFT JOIN pg_attribute AS f ON f.attrelid = confrelid AND f.attnum = key.f) AS columns (new, equal)
 	WHERE conrelid IN ` + relations + `
 		AND coalesce((to_jsonb(c)->>'conenforced')::boolean, true) -- since PostgreSQL 18
 		AND (conkey IS NULL OR 0 = ANY (conkey)
+			OR contype = 'n' AND NOT convalidated -- since PostgreSQL 18
 			OR contype = 'c' AND (NOT convalidated OR conbin::text ~ 'SQLVALUEFUNCTION' -- such as CURRENT_DATE
 				OR EXISTS (SELECT FROM regexp_matches(conbin::text, ':(?:op)?funcid (\d+)', 'g') AS called
 					JOIN pg_proc ON pg_proc.oid = called[1]::oid AND provolatile <> 'i'))
 			OR EXISTS (SELECT FROM updated WHERE attrelid = conrelid AND attnum = ANY (conkey)))
 		AND CASE contype
 			WHEN 'c' THEN conislocal OR conrelid = $1::bigint::oid
+			WHEN 'n' THEN NOT convalidated
 			WHEN 'f' THEN (conparentid = 0 OR conrelid = $1::bigint::oid) AND EXISTS (SELECT FROM pg_trigger
 				WHERE tgconstraint = c.oid AND tgrelid = conrelid AND tgtype & 16 <> 0 AND tgenabled <> 'D')
 			ELSE false END

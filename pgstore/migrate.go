@@ -46,7 +46,7 @@ func (s *Store) tryMigrate(ctx context.Context) (t *table, err error) {
 		if _, err := tx.Exec(ctx, disableTimeoutsQuery); err != nil {
 			return err
 		}
-		if stop, err = s.logWaits(ctx, tx, "migrating"); err != nil {
+		if _, stop, err = s.logWaits(ctx, tx, "migrating"); err != nil {
 			return err
 		}
 		// One lock for all tables: two names, such as users and public.users, may mean the same table.
@@ -95,7 +95,7 @@ func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
 	}
 	for ; version < len(all); version++ {
 		if err := all[version](ctx, tx, name); err != nil {
-			return nil, err
+			return nil, s.explainNoSchema(err)
 		}
 		if t, err = lookUp(ctx, tx, name); err != nil {
 			return nil, err
@@ -106,6 +106,17 @@ func (s *Store) migrate(ctx context.Context, tx pgx.Tx) (*table, error) {
 		}
 	}
 	return t, nil
+}
+
+// explainNoSchema adds to an error about a missing schema how to create it, or which setting names it.
+func (s *Store) explainNoSchema(err error) error {
+	switch {
+	case sqlState(err) != invalidSchemaName:
+		return err
+	case s.cfg.Schema == "":
+		return fmt.Errorf("%w: search_path names no schema that exists: correct it, or set Config.Schema", err)
+	}
+	return fmt.Errorf("%w: CREATE SCHEMA %s, or correct Config.Schema", err, quoteName(s.cfg.Schema))
 }
 
 // checkNoType fails if a type has this name, which a new table would need for the type of its rows.

@@ -29,7 +29,7 @@ type Store struct {
 	updating sync.Mutex            // held while this process updates
 
 	leaseTimeout time.Duration // defaultLeaseTimeout, less in tests
-	waitReport   time.Duration // how often Migrate and Seed log what they wait for; defaultWaitReport, less in tests
+	waitReport   time.Duration // how often waits are logged; defaultWaitReport, less in tests
 
 	// explicitIsolation: connections have another isolation level by default, so calls of the functions of the shared
 	// state must set it.
@@ -83,8 +83,8 @@ type Config struct {
 	// The default is DefaultRetryTimeout.
 	RetryTimeout time.Duration
 
-	// Logger logs warnings of Check and Migrate, retries, what Migrate and Seed wait for, and failures of Seed's VACUUM.
-	// The default discards everything.
+	// Logger logs warnings of Check and Migrate, retries, what Check, Migrate and Seed wait for, and failures of
+	// Seed's VACUUM. The default discards everything.
 	Logger *slog.Logger
 }
 

@@ -88,7 +88,7 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 			stop := func() {}
 			defer func() { stop() }()
 			return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) (err error) {
-				if stop, err = s.logWaits(ctx, tx, "seeding"); err == nil {
+				if _, stop, err = s.logWaits(ctx, tx, "seeding"); err == nil {
 					seeded, err = seedTx(ctx, tx, t, n, vacuumed)
 				}
 				return err

@@ -25,6 +25,8 @@ import (
 // It fails if a trigger, a rule or row-level security makes it skip users, or if the table is renamed or replaced
 // during the update. At the end it looks at the points of all users: users that were inserted during the update, or
 // whose id changed, get their points then. So points that another session writes during an update may be overwritten.
+// The result counts updates of users: a user counts twice if it is updated, then gets another id, and is updated again
+// under that one.
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	users, err := s.updateExclusively(ctx, key)
 	if err != nil {

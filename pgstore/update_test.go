@@ -302,6 +302,22 @@ func TestUpdateNamesRetryTimeout(t *testing.T) {
 	require.ErrorContains(t, err, "no answer within Config.RetryTimeout (3s): raise it or lower Config.BatchSize if batches take so long")
 }
 
+// A search_path with a schema before pg_catalog does not change the points.
+func TestUpdateWithOtherHash(t *testing.T) {
+	_, pool := seeded(t, pgstore.Config{}, 100)
+	execSQL(t, pool, `CREATE FUNCTION hashint8extended(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 7::bigint';
+		CREATE FUNCTION nothing(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 8::bigint';
+		CREATE OPERATOR & (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = nothing);
+		CREATE OPERATOR % (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = nothing)`)
+	store, err := pgstore.New(poolWith(t, pool, func(cfg *pgxpool.Config) {
+		cfg.ConnConfig.RuntimeParams["search_path"] = "public, pg_catalog"
+	}), pgstore.Config{})
+	require.NoError(t, err)
+	_, err = store.UpdateAll(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Zero(t, missed(t, pool, 1))
+}
+
 // Sparse ids take no more batches than dense ones.
 func TestSparseIDs(t *testing.T) {
 	ids := make([]int64, 30_000)

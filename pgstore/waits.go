@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// defaultWaitReport is how often Migrate and Seed log what they wait for.
+// defaultWaitReport is how often Check, Migrate and Seed log what they wait for.
 const defaultWaitReport = 5 * time.Second
 
 // waitsTimeout limits the query that finds out what a session waits for.
@@ -97,20 +97,22 @@ func (s *Store) watchWaits(
 	}
 }
 
-// logWaits logs at intervals what the transaction waits for, until stop is called.
-func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (stop func(), err error) {
+// logWaits logs at intervals what the transaction waits for, and remembers it, until stop is called.
+func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (w *waitWatch, stop func(), err error) {
+	w = new(waitWatch)
 	var pid int32
 	if err := tx.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
-		return func() {}, err
+		return w, func() {}, err
 	}
-	return s.watchWaits(ctx, s.waitReport, func(reason string) {
+	return w, s.watchWaits(ctx, s.waitReport, func(reason string) {
+		w.record(reason)
 		if reason != "" {
 			s.cfg.Logger.WarnContext(ctx, doing+" takes long", "table", s.name, "reason", reason)
 		}
 	}, thisSession, pid), nil
 }
 
-// A waitError is the failure of a step of an update that waited for something before it failed.
+// A waitError is the failure of a step that waited for something before it failed.
 type waitError struct {
 	err    error
 	reason string // what it waited for

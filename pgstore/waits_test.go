@@ -142,6 +142,28 @@ func TestUpdateNamesBlockingSession(t *testing.T) {
 	}
 }
 
+// A Check that another session blocks logs which session that is, and its error names it if the context ends.
+func TestCheckNamesBlockingSession(t *testing.T) {
+	store, log := impatientStore(t, pgtest.Pool(t))
+	require.NoError(t, store.Migrate(t.Context()))
+	exec(t, store.pool, "COMMENT ON TABLE users IS NULL") // so that Check reads its values
+	tx, err := store.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(context.Background()) //nolint:errcheck // it is not committed
+	_, err = tx.Exec(t.Context(), "ALTER TABLE users ADD COLUMN name text")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	checked := make(chan error, 1)
+	go func() { checked <- store.Check(ctx) }()
+	session := fmt.Sprintf("it waits for a lock of session %d ", tx.Conn().PgConn().PID())
+	requireLogged(t, log, "checking takes long")
+	requireLogged(t, log, session)
+	cancel()
+	err = <-checked
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, session)
+}
+
 // Prepared transactions and a missing synchronous standby are reported. The test has its own server, because it changes
 // settings.
 //
