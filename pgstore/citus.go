@@ -82,11 +82,7 @@ func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, li
 	// If the shard still exists, it has not been split, so the read was of one shard.
 	batch.Queue("SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_shard WHERE shardid = $1::bigint),"+failOnStandby,
 		first.shard)
-	results := conn.SendBatch(ctx, batch)
-	users, exists, err := shardResults(results, limit)
-	if closeErr := results.Close(); err == nil {
-		err = closeErr
-	}
+	users, exists, err := shardResults(conn.SendBatch(ctx, batch), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +93,9 @@ func (s *shards) readSome(ctx context.Context, conn *pgx.Conn, t *table, min, li
 	return users, nil
 }
 
+// shardResults reads and closes the results of the two queries of readSome.
 func shardResults(results pgx.BatchResults, limit int) (users []points.User, exists bool, err error) {
+	defer closeResults(results, &err)
 	rows, err := results.Query()
 	if err != nil {
 		return nil, false, err
@@ -143,11 +141,7 @@ func (s *shards) readAll(
 	batch.Queue("SELECT "+shardColumns+" FROM "+t.qualified+" WHERE points > $1 LIMIT "+strconv.Itoa(limit), min)
 	batch.Queue("COMMIT")
 	results := conn.SendBatch(ctx, batch)
-	defer func() {
-		if closeErr := results.Close(); err == nil && closeErr != nil {
-			users, err = nil, closeErr
-		}
-	}()
+	defer closeResults(results, &err)
 	for range settings {
 		if _, err := results.Exec(); err != nil {
 			return nil, standbyError(err)

@@ -49,6 +49,13 @@ func (s *Store) withTx(ctx context.Context, isolation pgx.TxIsoLevel, do func(pg
 	})
 }
 
+// closeResults closes the results of a batch. If that fails, *err is its error, unless an earlier one is set.
+func closeResults(results pgx.BatchResults, err *error) {
+	if closeErr := results.Close(); *err == nil {
+		*err = closeErr
+	}
+}
+
 // disableTimeoutsQuery disables the timeouts that would end a long transaction. TCP keepalives make PostgreSQL notice
 // within 25 seconds that this process has vanished, where TCP's default is two hours.
 const disableTimeoutsQuery = disableStatementTimeoutsQuery + `

@@ -51,11 +51,7 @@ func sendSteps(ctx context.Context, conn *pgx.Conn, steps []step, counted int) (
 		batch.Queue(s.sql, s.args...)
 	}
 	results := conn.SendBatch(ctx, batch)
-	defer func() {
-		if closeErr := results.Close(); err == nil && closeErr != nil {
-			rows, err = 0, closeErr
-		}
-	}()
+	defer closeResults(results, &err)
 	for i, s := range steps {
 		tag, err := results.Exec()
 		if err != nil && s.explain != nil {

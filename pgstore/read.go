@@ -153,11 +153,7 @@ func readTable(
 	batch.Queue(forceBitmapScan + ", pg_is_in_recovery()") // users may be missing on a standby
 	batch.Queue(query, min)
 	results := conn.SendBatch(ctx, batch)
-	defer func() {
-		if closeErr := results.Close(); err == nil && closeErr != nil {
-			users, err = nil, closeErr
-		}
-	}()
+	defer closeResults(results, &err)
 	var standby bool
 	if err := results.QueryRow().Scan(nil, nil, nil, nil, &standby); err != nil {
 		return nil, rowLocation{}, err
