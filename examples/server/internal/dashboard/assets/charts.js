@@ -116,22 +116,18 @@ function span() {
   return [Math.max(now - shownMs / 1000, Math.min(past.time[0] ?? now, now - 120)), now];
 }
 
-// Draws the limit of the latency, with its name.
+// Draws the limit of the latency. The legend has its value.
 function drawLimit(u) {
   if (!p99Limit) return;
   const y = u.valToPos(p99Limit, "y", true);
   u.ctx.save();
-  u.ctx.strokeStyle = u.ctx.fillStyle = color("threshold");
+  u.ctx.strokeStyle = color("threshold");
   u.ctx.setLineDash([8, 5]);
   u.ctx.lineWidth = devicePixelRatio;
   u.ctx.beginPath();
   u.ctx.moveTo(u.bbox.left, y);
   u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
   u.ctx.stroke();
-  u.ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-  u.ctx.textAlign = "left";
-  u.ctx.textBaseline = "top";
-  u.ctx.fillText(`limit ${duration(p99Limit)}`, u.bbox.left + 6, y + 3);
   u.ctx.restore();
 }
 

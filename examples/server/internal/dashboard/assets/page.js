@@ -75,6 +75,7 @@ function show(s) {
   last = s;
   lost = "";
   p99Limit = s.limits.p99_ms;
+  put("latency-limit", `limit ${duration(p99Limit)}`);
   addUpdates(s.updates);
   addSample(s.sample);
   showLevel();
