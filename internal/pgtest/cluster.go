@@ -40,8 +40,8 @@ restart() { # after a crash it takes a moment until all processes of the old ser
 }
 control start || { cat "$directory/log"; exit 1; }
 echo ready
-while read -r order; do
-	case $order in
+while read -r command; do
+	case $command in
 	start) restart ;;
 	stop) control stop --mode=fast ;;
 	kill) kill -KILL "$(head -n 1 "$directory/data/postmaster.pid")" ;;
@@ -74,10 +74,10 @@ func startCluster(folders string) (*server, error) {
 		return nil, errors.Join(fmt.Errorf("%s: %w", bin, err), os.RemoveAll(directory))
 	}
 	return &server{
-		origin: "a throwaway cluster of " + bin,
-		url:    connectionString(password, "127.0.0.1", port),
-		order:  guard.order,
-		remove: func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
+		origin:  "a throwaway cluster of " + bin,
+		url:     connectionString(password, "127.0.0.1", port),
+		command: guard.command,
+		remove:  func() error { return errors.Join(guard.end(), os.RemoveAll(directory)) },
 	}, nil
 }
 

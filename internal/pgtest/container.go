@@ -33,11 +33,11 @@ const (
 // smallDisk is the path of a 16 MB file system in a container, for tests that fill it.
 const smallDisk = "/small"
 
-// guardContainer is the guard script of a container. Its orders are docker commands.
+// guardContainer is the guard script of a container. Its commands are docker commands.
 const guardContainer = `
 echo ready
-while read -r order; do
-	docker "$order" "$1" >/dev/null && echo ready || echo failed
+while read -r command; do
+	docker "$command" "$1" >/dev/null && echo ready || echo failed
 done
 docker rm --force --volumes "$1" >/dev/null
 `
@@ -70,7 +70,7 @@ func startGuarded(image string, run func(name string) (string, error)) (*server,
 	}
 	return &server{
 		origin: "Docker, image " + image, url: url, container: name,
-		order: guard.order, remove: guard.end,
+		command: guard.command, remove: guard.end,
 	}, nil
 }
 

@@ -16,7 +16,7 @@ const (
 	endTimeout   = 3 * time.Minute
 )
 
-// A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each order, a
+// A guard is a shell script that runs a server. It prints "ready" when the server is up, and then, for each command, a
 // line on its standard input, "ready" or "failed". At the end of its standard input it removes the server. So the
 // server goes when this process says so, and also when this process is killed. (Linux's parent death signal would come
 // when a thread ends.)
@@ -77,9 +77,9 @@ func (g *guard) untilReady() error {
 	return errors.New(strings.Join(printed, "; "))
 }
 
-// order sends an order to the script and waits until it is done.
-func (g *guard) order(order string) error {
-	if _, err := io.WriteString(g.stdin, order+"\n"); err != nil {
+// command sends a command to the script and waits until it is done.
+func (g *guard) command(command string) error {
+	if _, err := io.WriteString(g.stdin, command+"\n"); err != nil {
 		return err
 	}
 	return g.untilReady()

@@ -62,15 +62,15 @@ func (s *Server) Promote() {
 }
 
 // Stop shuts the server down in fast mode: it closes all connections and writes a checkpoint.
-func (s *Server) Stop() { s.order("stop") }
+func (s *Server) Stop() { s.command("stop") }
 
 // Kill kills the server, as a power failure would.
-func (s *Server) Kill() { s.order("kill") }
+func (s *Server) Kill() { s.command("kill") }
 
 // Start starts the stopped server and waits until it answers.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.order("start")
+	s.command("start")
 	ctx, cancel := context.WithTimeout(context.Background(), runTimeout)
 	defer cancel()
 	if _, err := firstToAnswer(ctx, s.URL); err != nil {
@@ -78,9 +78,9 @@ func (s *Server) Start() {
 	}
 }
 
-func (s *Server) order(order string) {
+func (s *Server) command(command string) {
 	s.t.Helper()
-	if err := s.server.order(order); err != nil {
-		s.t.Fatalf("pgtest: %s: %s: %v", s.server.origin, order, err)
+	if err := s.server.command(command); err != nil {
+		s.t.Fatalf("pgtest: %s: %s: %v", s.server.origin, command, err)
 	}
 }

@@ -16,8 +16,8 @@ type server struct {
 	smallDisk string // see Server.SmallDisk
 
 	// Both are nil if the server is not ours.
-	order  func(string) error // stop, kill or start
-	remove func() error       // also stops it
+	command func(string) error // stop, kill or start
+	remove  func() error       // also stops it
 }
 
 // connectionString returns the connection string of the user postgres.
