@@ -15,6 +15,10 @@ import (
 // response often sends its next request at once.
 const minIdle = time.Second
 
+// bodyTimeout is how long a client may take to send the rest of a request that began while its connection was being
+// replaced.
+const bodyTimeout = 5 * time.Second
+
 // idleConns tracks which connections of an http.Server are idle, and since when.
 type idleConns struct {
 	start time.Time
@@ -25,7 +29,10 @@ type idleConns struct {
 
 // An idleConn is a connection: since is the time since idleConns.start at which it became idle, 0 while it is not idle,
 // or replaced.
-type idleConn struct{ since atomic.Int64 }
+type idleConn struct {
+	since atomic.Int64
+	mu    sync.Mutex // held while closeLongest replaces the connection, and while StateActive is reported
+}
 
 // replaced means that closeLongest closes the connection, so that it does not count any more.
 const replaced = -1
@@ -37,8 +44,7 @@ func (i *idleConns) changed(c net.Conn, state http.ConnState) int64 {
 	case http.StateNew:
 		i.conns.Store(c, new(idleConn))
 	case http.StateActive:
-		// The server may have read a request just before closeLongest chose the connection. Then it serves it.
-		if conn := i.load(c); conn != nil && conn.since.Swap(0) == replaced {
+		if conn := i.load(c); conn != nil && conn.active(c) {
 			return 1
 		}
 	case http.StateIdle:
@@ -53,6 +59,29 @@ func (i *idleConns) changed(c net.Conn, state http.ConnState) int64 {
 		return -1
 	}
 	return 0
+}
+
+// active notes that the connection has a request. It returns true if closeLongest had replaced the connection: the
+// server had read the request just before, and serves it.
+func (conn *idleConn) active(c net.Conn) bool {
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if conn.since.Swap(0) != replaced {
+		return false
+	}
+	c.SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:errcheck // it fails if the connection has been closed
+	return true
+}
+
+// replace makes the server close the connection, unless it has had a request since then.
+func (conn *idleConn) replace(c net.Conn, since int64) bool {
+	conn.mu.Lock()
+	defer conn.mu.Unlock()
+	if !conn.since.CompareAndSwap(since, replaced) {
+		return false
+	}
+	c.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it fails if the connection has been closed
+	return true
 }
 
 func (i *idleConns) load(c net.Conn) *idleConn {
@@ -93,8 +122,7 @@ func (i *idleConns) closeLongest() bool {
 			conn.since.CompareAndSwap(since, int64(now.Sub(i.start)))
 			continue
 		}
-		if conn.since.CompareAndSwap(since, replaced) {
-			c.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it fails if the connection has been closed
+		if conn.replace(c, since) {
 			return true
 		}
 	}
