@@ -302,7 +302,7 @@ func TestCheckErrorIsOneLine(t *testing.T) {
 func TestCheckOfPartitionColumns(t *testing.T) {
 	pool := pgtest.Pool(t)
 	if queryOne[int](t, pool, "SELECT current_setting('server_version_num')::int") < 160000 {
-		t.Skip("PostgreSQL 16 or later")
+		t.Skip("before PostgreSQL 16, a generated column of a partition must have the table's expression")
 	}
 	const columns = "id bigint PRIMARY KEY, points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
 	execSQL(t, pool, `

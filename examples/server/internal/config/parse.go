@@ -88,8 +88,8 @@ func Misspelt(environ []string) []string {
 		if len(given) < short || slices.Contains(known, given) {
 			continue
 		}
+		upper := strings.ToUpper(given)
 		for _, name := range known {
-			upper := strings.ToUpper(given)
 			if len(name) >= short && (upper == flagNames[name] || levenshtein.ComputeDistance(upper, name) <= near) {
 				misspelt = append(misspelt, given+" (is "+name+" meant?)")
 			}
