@@ -51,11 +51,13 @@ func newFakeSource() *fakeSource {
 
 func (f *fakeSource) source() Source {
 	return Source{
-		Server:   Server{Instance: "one", MaxConnections: 100, MaxWaiting: 100},
-		Metrics:  f.registry,
-		State:    func() points.State { f.snapshots.Add(1); return points.State{Waiting: 3} },
+		Server:  Server{Instance: "one", MaxConnections: 100, MaxWaiting: 100},
+		Metrics: f.registry,
+		State: func(int) (points.State, any) {
+			f.snapshots.Add(1)
+			return points.State{Waiting: 3}, []int{}
+		},
 		Phase:    func() string { return "" },
-		Updates:  func(int) any { return []int{} },
 		Problems: func() []Problem { return []Problem{{Message: "a problem"}} },
 		Latest:   func() Response { return Response{} },
 		Watch:    func(on bool) { f.watched = append(f.watched, on) },
@@ -131,7 +133,7 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	}}
 	f := newFakeSource()
 	source := f.source()
-	source.State = func() points.State { return state }
+	source.State = func(int) (points.State, any) { return state, []int{} }
 	current := (&sampler{source: source}).next()
 	assert.Equal(t, []server{
 		{Instance: "one", Started: at(0), Seen: at(9)}, {Instance: "two", Started: at(1), Seen: at(8), This: true},
@@ -149,6 +151,14 @@ func TestSnapshotOfSharedState(t *testing.T) {
 	current = (&sampler{source: source}).next()
 	assert.Equal(t, at(6), current.Running, "this server knows its own update first")
 
+	state.Shared.Updates[0].InstanceID = 2
+	current = (&sampler{source: source}).next()
+	assert.True(t, current.Servers[1].Updating)
+	state.Updater.RunningSince = time.Time{}
+	current = (&sampler{source: source}).next()
+	assert.Zero(t, current.Running, "and knows first that it has ended")
+	assert.False(t, current.Servers[1].Updating)
+
 	state.Shared = nil
 	current = (&sampler{source: source}).next()
 	assert.Nil(t, current.Servers)
@@ -163,7 +173,7 @@ func TestGoneServers(t *testing.T) {
 	three := points.SharedInstance{Instance: "three", ID: 3, Started: at(1), Seen: at(9)}
 	var state points.State
 	source := newFakeSource().source()
-	source.State = func() points.State { return state }
+	source.State = func(int) (points.State, any) { return state, []int{} }
 	s := sampler{source: source}
 	serversAt := func(second int, instances ...points.SharedInstance) []server {
 		state = points.State{InstanceID: 1, Shared: &points.SharedStatus{Time: at(second), Instances: instances}}
@@ -186,7 +196,7 @@ func TestProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var state points.State
 		source := newFakeSource().source()
-		source.State = func() points.State { return state }
+		source.State = func(int) (points.State, any) { return state, []int{} }
 		s := sampler{source: source}
 		after := func(d time.Duration, done int64) snapshot {
 			<-time.After(d)

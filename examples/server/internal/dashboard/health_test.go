@@ -75,7 +75,7 @@ func TestWindows(t *testing.T) {
 		f := newFakeSource()
 		source := f.source()
 		var state points.State
-		source.State = func() points.State { return state }
+		source.State = func(int) (points.State, any) { return state, []int{} }
 		s := sampler{source: source}
 		var current snapshot
 		seconds := func(n int) {

@@ -35,6 +35,9 @@ func (s *sampler) servers(state points.State) []server {
 			Instance: instance.Instance, Started: instance.Started, Seen: instance.Seen,
 			This: instance.ID == state.InstanceID, Updating: updating && instance.ID == running.InstanceID,
 		}
+		if current.This && state.Updater.RunningSince.IsZero() {
+			current.Updating = false // it has ended, which the shared state does not have yet
+		}
 		active[instance.ID] = current
 		all = append(all, current)
 	}
@@ -75,5 +78,8 @@ func runningSince(state points.State) time.Time {
 		return since
 	}
 	running, _ := state.Shared.Running()
+	if running.InstanceID == state.InstanceID {
+		return time.Time{} // it has ended, which the shared state does not have yet
+	}
 	return running.Started
 }

@@ -13,13 +13,12 @@ import (
 // A Source has the data of a dashboard. Its functions must be safe for concurrent use.
 type Source struct {
 	Server   Server
-	Metrics  prometheus.Gatherer // of package telemetry
-	State    func() points.State // of the engine
-	Phase    func() string       // "starting: …" or "shutting down"; "" while the server serves queries
-	Updates  func(n int) any     // the latest n updates, newest last, as JSON values
-	Problems func() []Problem    // the latest warnings and errors
-	Latest   func() Response     // the responses to queries since Watch(true)
-	Watch    func(bool)          // called with true when the first page opens, with false when the last one closes
+	Metrics  prometheus.Gatherer             // of package telemetry
+	State    func(n int) (points.State, any) // of the engine, and its latest n updates then, newest last, as JSON values
+	Phase    func() string                   // "starting: …" or "shutting down"; "" while the server serves queries
+	Problems func() []Problem                // the latest warnings and errors
+	Latest   func() Response                 // the responses to queries since Watch(true)
+	Watch    func(bool)                      // called with true when the first page opens, with false when the last one closes
 }
 
 // A Server has the properties of a server that do not change while it runs.
@@ -122,6 +121,9 @@ type sampler struct {
 	known map[uint64]server // those that shared the state, by ID
 }
 
+// snapshotUpdates is the number of updates in a snapshot.
+const snapshotUpdates = 20
+
 const (
 	figuresWindow = 10 * time.Second
 	healthWindow  = time.Minute
@@ -130,7 +132,7 @@ const (
 
 // next returns the current snapshot. Its rates and percentiles start from the first one.
 func (s *sampler) next() snapshot {
-	state := s.source.State()
+	state, updates := s.source.State(snapshotUpdates)
 	now := s.source.count()
 	now.skipped, now.shared = state.Skipped, state.Shared != nil
 	current := snapshot{
@@ -141,7 +143,7 @@ func (s *sampler) next() snapshot {
 		Interval: state.Interval.Seconds(), Paused: state.Paused, NextTick: state.NextTick, Skipped: state.Skipped,
 		Running: runningSince(state), Done: state.Updater.Done, Total: state.Updater.Total,
 		Failures: state.Updater.Failures, Breaker: state.Updater.Breaker.String(),
-		Updates: s.source.Updates(20), Problems: s.source.Problems(), Latest: s.source.Latest(),
+		Updates: updates, Problems: s.source.Problems(), Latest: s.source.Latest(),
 	}
 	if started, ok := startedHere(current.Servers); ok {
 		current.Server.Started = started

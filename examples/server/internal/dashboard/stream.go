@@ -59,7 +59,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 // watch adds a watcher, a channel that receives the latest snapshot at once and then each new one, as JSON. past is the
 // history up to the latest snapshot, as JSON. ok is false if there are too many watchers.
 func (d *Dashboard) watch() (watcher chan []byte, past []byte, ok bool) {
-	updates := d.sampler.source.Updates(maxUpdates)
+	_, updates := d.sampler.source.State(maxUpdates)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.watchers) == maxWatchers {

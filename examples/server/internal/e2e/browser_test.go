@@ -332,7 +332,7 @@ func TestDashboard(t *testing.T) {
 	require.NoError(t, tx.Rollback(t.Context()))
 	p.until(textOf("outcome") + `.startsWith("The update has succeeded: 200,000 users in ")`)
 	p.until(textOf("history") + `.split("done").length === 3`)
-	assert.True(t, evaluate[bool](p, `document.getElementById("progress").hidden`))
+	p.until(`document.getElementById("progress").hidden`)
 
 	// An interval needs a unit. The page reports each change, and the button toggles between pause and resume.
 	set := func(number, unit string) {

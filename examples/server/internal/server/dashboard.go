@@ -9,6 +9,7 @@ import (
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/dashboard"
 	"github.com/pointsapp/pointsapp/examples/server/internal/version"
+	"github.com/pointsapp/pointsapp/points"
 )
 
 // newDashboard returns the dashboard of the server.
@@ -19,9 +20,8 @@ func (s *Server) newDashboard(problems *dashboard.Problems) *dashboard.Dashboard
 			MaxConnections: int64(s.cfg.MaxConnections), MaxWaiting: int64(s.cfg.MaxWaiting), Controls: s.cfg.ControlToken != "",
 		},
 		Metrics:  s.telemetry.Registry(),
-		State:    s.engine.State,
+		State:    func(n int) (points.State, any) { return s.updates.last(n) },
 		Phase:    s.queries.Phase,
-		Updates:  func(n int) any { return s.updates.last(n) },
 		Problems: problems.Latest,
 		Latest:   s.latest.read,
 		Watch:    s.latest.watch,

@@ -97,9 +97,7 @@ func (s *Server) open() (err error) {
 	if s.engine, err = s.newEngine(); err != nil {
 		return err
 	}
-	if s.shared() {
-		s.updates.state = s.engine.State
-	}
+	s.updates.state = s.engine.State
 	if err := s.handle(problems); err != nil {
 		return err
 	}

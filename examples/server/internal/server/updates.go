@@ -16,7 +16,7 @@ import (
 // from the others. With a shared state these are the updates of all servers, from watch. Otherwise they are those of
 // this server, from the hooks started and ended.
 type updates struct {
-	state func() points.State // of the engine; nil without a shared state
+	state func() points.State // of the engine
 
 	mu     sync.Mutex
 	latest []updateRun // the latest one last
@@ -73,7 +73,7 @@ func (u *updates) watch(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			u.merge(u.state().Shared)
+			u.last(0)
 		case <-ctx.Done():
 			return
 		}
@@ -81,13 +81,8 @@ func (u *updates) watch(ctx context.Context) {
 }
 
 // merge adds the updates of a shared state, and changes those that are known. It drops those that changed nothing: they
-// were cancelled before they began, or skipped, and so are not in the status anymore.
+// were cancelled before they began, or skipped, and so are not in the status anymore. It must be called with u.mu held.
 func (u *updates) merge(status *points.SharedStatus) {
-	if status == nil {
-		return
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	for _, update := range slices.Backward(status.Updates) {
 		i := slices.IndexFunc(u.latest, func(run updateRun) bool { return run.shared.ID == update.ID })
 		switch {
@@ -131,21 +126,23 @@ func sharedRun(update points.SharedUpdate) updateRun {
 	return run
 }
 
-// last returns the last n updates.
-func (u *updates) last(n int) []updateRun {
-	if u.state != nil {
-		u.merge(u.state().Shared)
-	}
+// last returns the state of the engine, and the last n updates at that time.
+func (u *updates) last(n int) (points.State, []updateRun) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)
+	state := u.state() // with u.mu held, so that no later state has been merged
+	if state.Shared != nil {
+		u.merge(state.Shared)
+	}
+	return state, append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)
 }
 
 // ServeHTTP answers GET /updates.
 func (u *updates) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	_, latest := u.last(keptUpdates)
 	body, err := json.Marshal(struct {
 		Updates []updateRun `json:"updates"`
-	}{u.last(keptUpdates)})
+	}{latest})
 	if err != nil {
 		panic(err) // strings and numbers
 	}

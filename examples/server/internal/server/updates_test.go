@@ -25,7 +25,7 @@ func getUpdates(t *testing.T, h http.Handler) string {
 
 func TestUpdatesList(t *testing.T) {
 	t.Parallel()
-	h := new(updates)
+	h := &updates{state: func() points.State { return points.State{} }}
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 
 	first := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
@@ -48,7 +48,7 @@ func TestUpdatesList(t *testing.T) {
 // An update that the store skips, as another process is updating the table, is neither an update nor a failure.
 func TestUpdatesOmitsSkippedOnes(t *testing.T) {
 	t.Parallel()
-	h := new(updates)
+	h := &updates{state: func() points.State { return points.State{} }}
 	info := points.UpdateInfo{Started: time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)}
 	h.started(t.Context(), info)
 	info.Err = fmt.Errorf("locked: %w", points.ErrUpdateRunning)
@@ -59,7 +59,7 @@ func TestUpdatesOmitsSkippedOnes(t *testing.T) {
 // However long a server runs, it remembers the latest thousand.
 func TestUpdatesForgets(t *testing.T) {
 	t.Parallel()
-	h := new(updates)
+	h := &updates{state: func() points.State { return points.State{} }}
 	for i := range 1002 {
 		info := points.UpdateInfo{Started: time.Unix(int64(i), 0), Users: int64(i)}
 		h.started(t.Context(), info)
@@ -81,12 +81,12 @@ func TestUpdatesOfSharedState(t *testing.T) {
 	at := func(second int) time.Time { return time.Date(2026, 1, 1, 10, 0, second, 0, time.UTC) }
 	one := points.SharedInstance{Instance: "one", ID: 1, Started: at(0)}
 	two := points.SharedInstance{Instance: "two", ID: 2, Started: at(0)}
-	h := new(updates)
-	h.merge(nil)
+	var status *points.SharedStatus
+	h := &updates{state: func() points.State { return points.State{Shared: status} }}
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
 
 	first := points.SharedUpdate{ID: 1, Instance: "one", InstanceID: 1, Started: at(1)}
-	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{first}})
+	status = &points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{first}}
 	assert.JSONEq(t, `{"updates":[
 		{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":null,"users":0,"failed":false}]}`,
 		getUpdates(t, h))
@@ -94,13 +94,13 @@ func TestUpdatesOfSharedState(t *testing.T) {
 	first.Duration, first.Users, first.Outcome = time.Second, 7, points.UpdateSucceeded
 	second := points.SharedUpdate{ID: 2, Instance: "two", InstanceID: 2, Started: at(3)}
 	skipped := points.SharedUpdate{ID: 3, Instance: "one", InstanceID: 1, Started: at(4)}
-	h.merge(&points.SharedStatus{
+	status = &points.SharedStatus{
 		Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{skipped, second, first},
-	})
+	}
 	assert.Contains(t, getUpdates(t, h), "10:00:04", "it is about to be skipped")
-	h.merge(&points.SharedStatus{
+	status = &points.SharedStatus{
 		Instances: []points.SharedInstance{one, two}, Updates: []points.SharedUpdate{second, first},
-	})
+	}
 	const firstRun = `{"instance":"one","started_at":"2026-01-01T10:00:01.000000Z","ended_at":"2026-01-01T10:00:02.000000Z","users":7,"failed":false}`
 	const secondRun = `{"instance":"two","started_at":"2026-01-01T10:00:03.000000Z","ended_at":null,"users":0,"failed":`
 	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`false}]}`, getUpdates(t, h))
@@ -108,12 +108,12 @@ func TestUpdatesOfSharedState(t *testing.T) {
 	for i := range later {
 		later[i] = points.SharedUpdate{ID: 100, Started: at(10), Outcome: points.UpdateCancelled}
 	}
-	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: later})
+	status = &points.SharedStatus{Instances: []points.SharedInstance{one, two}, Updates: later}
 	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`false}]}`, getUpdates(t, h))
-	h.merge(&points.SharedStatus{Instances: []points.SharedInstance{one}, Updates: later})
+	status = &points.SharedStatus{Instances: []points.SharedInstance{one}, Updates: later}
 	assert.JSONEq(t, `{"updates":[`+firstRun+`,`+secondRun+`true}]}`, getUpdates(t, h))
 
 	second.Duration, second.Outcome = time.Minute, points.UpdateFailed // it had only been silent
-	h.merge(&points.SharedStatus{Updates: []points.SharedUpdate{second}})
+	status = &points.SharedStatus{Updates: []points.SharedUpdate{second}}
 	assert.Contains(t, getUpdates(t, h), `"ended_at":"2026-01-01T10:01:03.000000Z","users":0,"failed":true}]}`)
 }
