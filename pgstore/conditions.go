@@ -259,7 +259,7 @@ const conditionsQuery = `
 			WHEN 'c' THEN conislocal OR conrelid = $1::bigint::oid
 			WHEN 'n' THEN NOT convalidated
 			WHEN 'f' THEN (conparentid = 0 OR conrelid = $1::bigint::oid) AND EXISTS (SELECT FROM pg_trigger
-				WHERE tgconstraint = c.oid AND tgrelid = conrelid AND tgtype & 16 <> 0 AND tgenabled <> 'D')
+				WHERE tgconstraint = c.oid AND tgrelid = conrelid AND tgtype & 16 <> 0 AND tgenabled IN ` + enabled + `)
 			ELSE false END
 	UNION ALL SELECT format('the partition bound of %s', $1::bigint::oid::regclass),
 		pg_get_partition_constraintdef($1::bigint::oid),

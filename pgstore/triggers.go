@@ -11,13 +11,17 @@ import (
 // relations are the table with oid $1 and its partitions.
 const relations = "(SELECT $1::bigint::oid UNION SELECT relid FROM pg_partition_tree($1::bigint::oid))"
 
-// The triggers and rules that an update of relations sets off.
+// The triggers and rules that an update of the table with oid $1 sets off. The rules of its partitions do not apply.
 const (
 	updateTriggers = "SELECT tgname FROM pg_trigger WHERE tgrelid IN " + relations +
-		" AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 16 <> 0" // TRIGGER_TYPE_UPDATE
-	updateRules = "SELECT rulename FROM pg_rewrite WHERE ev_class IN " + relations +
-		" AND ev_enabled <> 'D' AND ev_type = '2'" // CMD_UPDATE
+		" AND NOT tgisinternal AND tgenabled IN " + enabled + " AND tgtype & 16 <> 0" // TRIGGER_TYPE_UPDATE
+	updateRules = "SELECT rulename FROM pg_rewrite WHERE ev_class = $1::bigint::oid" +
+		" AND ev_enabled IN " + enabled + " AND ev_type = '2'" // CMD_UPDATE
 )
+
+// enabled are the values of tgenabled and ev_enabled of triggers and rules that the session sets off: always, or
+// because of session_replication_role.
+const enabled = `('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END::"char")`
 
 // checkRules returns an error if a rule replaces each update.
 func checkRules(ctx context.Context, q querier, t *table) error {
