@@ -76,7 +76,8 @@ func TestUpdateFailsUnderRowLevelSecurity(t *testing.T) {
 			require.ErrorContains(t, err, "row-level security")
 			require.ErrorContains(t, store.Seed(t.Context(), 1_000), "row-level security")
 			require.EqualError(t, store.Check(t.Context()), "pgstore: table users: "+
-				"row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
+				"row-level security hides users from the role: make it the owner, without FORCE ROW LEVEL SECURITY, or ALTER "+
+				"ROLE with BYPASSRLS")
 			assert.EqualValues(t, 1_000, queryOne[int64](t, owner, "SELECT count(*) FROM users"))
 		})
 	}

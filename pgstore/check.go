@@ -18,8 +18,9 @@ import (
 
 // Check returns nil if the table meets these requirements:
 //
-//   - it is an ordinary or a partitioned table and not temporary, the database is not read-only, the role may SELECT
-//     and UPDATE the table, and row-level security does not apply to the role;
+//   - it is an ordinary or a partitioned table, not temporary, and no other table inherits from it;
+//   - the database is not read-only, the role may SELECT the table and UPDATE points and updated_at, and row-level
+//     security does not apply to the role;
 //   - id is a bigint, integer or smallint, and NOT NULL, with a primary key or unique index on it alone;
 //   - points is an integer, bigint or smallint, within 0..100;
 //   - inserted_at and updated_at are NOT NULL, and each is a timestamptz, or a timestamp without time zone in UTC,
@@ -122,34 +123,37 @@ func checkWritable(ctx context.Context, q querier, _ *table) error {
 const isReadOnly = "(pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)"
 
 func checkTable(ctx context.Context, q querier, t *table) error {
-	var selectable, updatable, secured, inherited bool
+	var permitted, secured bool
 	err := q.QueryRow(ctx, `
-		SELECT has_table_privilege(oid, 'SELECT'), has_table_privilege(oid, 'UPDATE'), row_security_active(oid),
-			relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = pg_class.oid)
-		FROM pg_class WHERE oid = $1::bigint::oid`, int64(t.oid)).Scan(&selectable, &updatable, &secured, &inherited)
+		SELECT has_table_privilege(oid, 'SELECT') AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = pg_class.oid
+			AND attname IN ('points', 'updated_at') AND NOT has_column_privilege(attrelid, attnum, 'UPDATE')),
+			row_security_active(oid)
+		FROM pg_class WHERE oid = $1::bigint::oid`, int64(t.oid)).Scan(&permitted, &secured)
 	switch {
 	case err != nil:
 		return err
-	case inherited:
-		return errors.New("other tables must not inherit from it: ids would not be unique; use partitions instead")
-	case !selectable || !updatable:
-		return errors.New("the role needs the right to SELECT and UPDATE it: GRANT SELECT, UPDATE ON it")
+	case !permitted:
+		return errors.New("the role needs the right to SELECT it and to UPDATE points and updated_at: " +
+			"GRANT SELECT, UPDATE (points, updated_at) ON it")
 	case secured:
-		return errors.New("row-level security hides users from the role: make it the owner, or ALTER ROLE with BYPASSRLS")
+		return errors.New("row-level security hides users from the role: make it the owner, without FORCE ROW LEVEL " +
+			"SECURITY, or ALTER ROLE with BYPASSRLS")
 	}
 	return nil
 }
 
 func checkColumns(ctx context.Context, q querier, t *table) error {
 	rows, err := q.Query(ctx, `
-		SELECT attname::text, atttypid::regtype::text, attnotnull, attgenerated <> ''
+		SELECT attname::text, atttypid::regtype::text, attnotnull,
+			CASE WHEN attgenerated <> '' THEN 'EXPRESSION' WHEN attidentity = 'a' THEN 'IDENTITY' ELSE '' END
 		FROM pg_attribute WHERE attrelid = $1::bigint::oid AND attnum > 0 AND NOT attisdropped`, int64(t.oid))
 	if err != nil {
 		return err
 	}
 	type column struct {
-		Name, Type         string
-		NotNull, Generated bool
+		Name, Type string
+		NotNull    bool
+		Generated  string // what generates it, so that updates cannot set it
 	}
 	columns, err := pgx.CollectRows(rows, pgx.RowToStructByPos[column])
 	if err != nil {
@@ -176,9 +180,9 @@ func checkColumns(ctx context.Context, q querier, t *table) error {
 				want.name, strings.Join(want.types, " or "), columns[i].Type)
 		case want.notNull && !columns[i].NotNull:
 			return fmt.Errorf("column %s must be NOT NULL", want.name)
-		case want.updated && columns[i].Generated:
+		case want.updated && columns[i].Generated != "":
 			return fmt.Errorf("column %s must not be a generated column, because updates set it: "+
-				"ALTER TABLE ... ALTER %s DROP EXPRESSION", want.name, want.name)
+				"ALTER TABLE ... ALTER %s DROP %s", want.name, want.name, columns[i].Generated)
 		}
 	}
 	return nil

@@ -25,10 +25,10 @@
 //
 // # Rights
 //
-// Reads need SELECT, updates SELECT and UPDATE, and Seed INSERT as well. Migrate needs the right to CREATE in the
-// schema if there is no table yet, and ownership of the table if an earlier version of this package created it. Seed
-// vacuums the table if the role is allowed to, and otherwise logs a warning. Row-level security must not apply to the
-// role.
+// Reads need SELECT on the table, and updates UPDATE on points and updated_at as well. Seed needs SELECT, INSERT and
+// UPDATE on the table, and USAGE on the sequence of a serial id. Migrate needs the right to CREATE in the schema if
+// there is no table yet, and ownership of the table if an earlier version of this package created it. Seed vacuums the
+// table if the role is allowed to, and otherwise logs a warning. Row-level security must not apply to the role.
 //
 // # Several servers
 //

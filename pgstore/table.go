@@ -104,8 +104,9 @@ func (s *Store) forgetIfGone(t *table, err error) error {
 	return err
 }
 
-// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view or a
-// temporary table, so no statement ever uses one, if the role may not use the schema, and on a standby.
+// lookUp returns the table that has this name, quoted and perhaps qualified, or errNoTable. It fails for a view, a
+// temporary table or one that others inherit from, so no update ever uses one, if the role may not use the schema, and
+// on a standby.
 func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 	var standby bool // there the table may be missing
 	if err := q.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
@@ -117,25 +118,28 @@ func lookUp(ctx context.Context, q querier, name string) (*table, error) {
 		return nil, err
 	}
 	var kind string
-	var temporary, citus bool
+	var partitioned, temporary, inherited, citus bool
 	t := &table{layout: heap{}}
-	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind::text, relpersistence = 't',"+
+	err := q.QueryRow(ctx, "SELECT pg_class.oid, nspname::text, relname::text, relkind = 'p', relpersistence = 't',"+
+		" relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = pg_class.oid),"+
+		" (pg_identify_object('pg_class'::regclass, pg_class.oid, 0)).type,"+
 		" to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"+
 		" FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE pg_class.oid = to_regclass($1::text)",
-		name).Scan(&t.oid, &t.schema, &t.relation, &kind, &temporary, &citus)
+		name).Scan(&t.oid, &t.schema, &t.relation, &partitioned, &temporary, &inherited, &kind, &citus)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, errNoTable
 	case err != nil:
 		return nil, err
-	case kind != "r" && kind != "p":
-		return nil, fmt.Errorf("it must be an ordinary or a partitioned table: it is a relation of kind %q "+
-			"(pg_class.relkind)", kind)
+	case kind != "table":
+		return nil, errors.New("it must be an ordinary or a partitioned table: its kind is " + kind)
 	case temporary:
 		return nil, errors.New("it must not be temporary: other connections do not see it")
+	case inherited:
+		return nil, errors.New("other tables must not inherit from it: ids would not be unique; use partitions instead")
 	}
 	t.qualified = pgx.Identifier{t.schema, t.relation}.Sanitize()
-	if kind == "p" {
+	if partitioned {
 		t.layout = &partitions{}
 	}
 	if citus {

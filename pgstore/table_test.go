@@ -141,8 +141,9 @@ func TestOtherRelationsAreRejected(t *testing.T) {
 	for name, test := range map[string]struct{ setup, want string }{
 		"view": {
 			"CREATE TABLE accounts (LIKE users INCLUDING ALL); DROP TABLE users; CREATE VIEW users AS SELECT * FROM accounts",
-			`a relation of kind "v"`,
+			"its kind is view",
 		},
+		"parent":          {"CREATE TABLE kids () INHERITS (users)", "other tables must not inherit from it"},
 		"temporary table": {"CREATE TEMPORARY TABLE users (LIKE public.users INCLUDING ALL)", "it must not be temporary"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -162,6 +163,15 @@ func TestOtherRelationsAreRejected(t *testing.T) {
 			require.ErrorContains(t, store.Seed(t.Context(), 10), test.want)
 		})
 	}
+}
+
+// An update does not reach a table that begins to inherit from the table while the store runs.
+func TestUpdateSparesNewChild(t *testing.T) {
+	store, pool := seeded(t, pgstore.Config{}, 10)
+	execSQL(t, pool, "CREATE TABLE kids () INHERITS (users); INSERT INTO kids (id, points) VALUES (7, 50)")
+	_, err := store.UpdateAll(t.Context(), 1)
+	require.ErrorContains(t, err, "other tables must not inherit from it")
+	assert.Equal(t, 50, queryOne[int](t, pool, "SELECT points FROM kids WHERE updated_at = inserted_at"))
 }
 
 // A table that is gone is looked up again, wherever it is then.

@@ -295,7 +295,7 @@ func TestMigrateBesideCreateTable(t *testing.T) {
 			if err := <-migrated; name == "fit" {
 				require.NoError(t, err)
 			} else {
-				require.ErrorContains(t, err, `it is a relation of kind "c"`)
+				require.ErrorContains(t, err, "its kind is composite type")
 			}
 		})
 	}
