@@ -99,11 +99,11 @@ func (p *postgres) seed(ctx context.Context, progress func(done, total int64)) (
 	if err := p.users.Seed(points.WithProgress(ctx, progress), p.want); err != nil {
 		return 0, seedError{err}
 	}
-	const patience = 5 * time.Second
-	counting, cancel := context.WithTimeout(ctx, patience)
+	const countTimeout = 5 * time.Second
+	countCtx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	n, err := p.users.Count(counting)
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); counting.Err() != nil || ok && pgErr.Code == queryCanceled {
+	n, err := p.users.Count(countCtx)
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); countCtx.Err() != nil || ok && pgErr.Code == queryCanceled {
 		return -1, ctx.Err() // it takes long, or longer than statement_timeout
 	}
 	return n, err

@@ -98,7 +98,7 @@ func (s *Server) open() (err error) {
 		return err
 	}
 	s.updates.state = s.engine.State
-	if err := s.handle(problems); err != nil {
+	if err := s.setUpHTTP(problems); err != nil {
 		return err
 	}
 	listener, err := activated()
@@ -128,7 +128,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		BatchEnd: newReads(s.logger).ended, UpdateStart: long.started, UpdateProgress: long.progress,
 	})
 	hooks = append(hooks, points.Hooks{UpdateStart: updateStarted})
-	if !s.shared() { // otherwise work watches the updates of all servers
+	if !s.shared() { // otherwise updates.watch gets the updates of all servers from the shared state
 		hooks = append(hooks, points.Hooks{UpdateStart: s.updates.started, UpdateEnd: s.updates.ended})
 	}
 	return points.New(s.backend.Store(), points.Config{
@@ -143,8 +143,8 @@ func (s *Server) newEngine() (*points.Engine, error) {
 	})
 }
 
-// handle sets up everything that is answered over HTTP.
-func (s *Server) handle(problems *dashboard.Problems) error {
+// setUpHTTP sets up the HTTP server and the handlers of all paths.
+func (s *Server) setUpHTTP(problems *dashboard.Problems) error {
 	s.queries = pointshttp.NewHandler(s.engine, pointshttp.Config{Ping: s.backend.Ping, Logger: s.logger})
 	s.queries.SetStarting("the store is being opened")
 	s.latest = &latestAnswer{queries: s.queries}
@@ -208,18 +208,18 @@ func (s *Server) Close() error {
 // answers the waiting queries, closes everything and returns nil, all within cfg.ShutdownTimeout. It returns an error
 // if the table cannot be used or listening fails. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
-	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.serve(running) })
-	group.Go(func() error { return s.work(running) })
-	group.Go(func() error { s.watchdog(running); return nil })
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.serve(groupCtx) })
+	group.Go(func() error { return s.runEngine(groupCtx) })
+	group.Go(func() error { s.watchdog(groupCtx); return nil })
 	if s.shared() {
-		group.Go(func() error { s.updates.watch(running); return nil })
+		group.Go(func() error { s.updates.watch(groupCtx); return nil })
 	}
 	if s.page != nil {
 		group.Go(func() error { s.page.Run(); return nil }) // until shutdown closes it
 	}
 	group.Go(func() error {
-		<-running.Done()
+		<-groupCtx.Done()
 		s.stop(ctx)
 		return nil
 	})
@@ -257,8 +257,8 @@ func (s *Server) serve(ctx context.Context) error {
 	return nil
 }
 
-// work prepares the store and runs the engine until ctx ends.
-func (s *Server) work(ctx context.Context) error {
+// runEngine prepares the store, then makes the server ready and runs the engine until ctx ends.
+func (s *Server) runEngine(ctx context.Context) error {
 	progress := progress{logger: s.logger, handler: s.queries, w: s.stderr, terminal: isTerminal(s.stderr)}
 	users, err := s.backend.Prepare(ctx, progress.show)
 	progress.end()

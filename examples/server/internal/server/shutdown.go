@@ -26,7 +26,7 @@ func (s *Server) answerTimeout() time.Duration {
 // stop makes the server not ready, answers queries for the shutdown delay, and ends serving. There is no delay if the
 // server failed, so that ctx has not ended.
 func (s *Server) stop(ctx context.Context) {
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
+	shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answerTimeout())
 	defer cancel()
 	s.notify(daemon.SdNotifyStopping)
 	s.routes.stop()
@@ -34,7 +34,7 @@ func (s *Server) stop(ctx context.Context) {
 	if ctx.Err() != nil {
 		s.delayShutdown()
 	}
-	s.shutdown(shutdown)
+	s.shutdown(shutdownCtx)
 }
 
 // delayShutdown waits until load balancers have noticed that the server is not ready. If it never was ready, they have
@@ -88,11 +88,11 @@ func (s *Server) awaitRequests(ctx context.Context) {
 }
 
 // closeInTime closes everything, but does not wait for a connection that hangs.
-func (s *Server) closeInTime(ended context.Context) {
+func (s *Server) closeInTime(ctx context.Context) {
 	timeout := s.closeTimeout()
 	closed := make(chan struct{})
 	go func() {
-		s.close(context.WithoutCancel(ended))
+		s.close(context.WithoutCancel(ctx))
 		close(closed)
 	}()
 	select {
