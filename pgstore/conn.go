@@ -33,9 +33,9 @@ func (s *Store) withConn(ctx context.Context, do func(*pgx.Conn) error) error {
 	switch {
 	case errors.Is(err, ErrReadOnly) || sqlState(err) == readOnlyTransaction:
 		// The server may have become a standby. A new connection reaches the primary if the connection string says so.
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = conn.Conn().Close(closing)
+		_ = conn.Conn().Close(closeCtx)
 	case sqlState(err) == protocolViolation && strings.Contains(err.Error(), "statement pooling"):
 		return fmt.Errorf("%w: set pool_mode = transaction in PgBouncer", err)
 	}

@@ -55,10 +55,10 @@ const defaultLeaseTimeout = 3 * time.Second
 // withLease calls do with the lease of the table, or fails with errLocked if it is held. The context of do ends when
 // the lease is lost.
 func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context, *lease) error) error {
-	acquiring, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+	acquireCtx, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
 	defer cancel()
-	return s.withConn(acquiring, func(conn *pgx.Conn) error {
-		tx, err := conn.BeginTx(acquiring, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+	return s.withConn(acquireCtx, func(conn *pgx.Conn) error {
+		tx, err := conn.BeginTx(acquireCtx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 		if err != nil {
 			return err
 		}
@@ -68,19 +68,19 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 			defer cancel()
 			_ = tx.Rollback(ctx) // does nothing after Commit
 		}()
-		l, err := s.acquireLease(acquiring, tx, t)
+		l, err := s.acquireLease(acquireCtx, tx, t)
 		if err != nil {
 			return err
 		}
-		if err := l.awaitBatches(acquiring); err != nil {
+		if err := l.awaitBatches(acquireCtx); err != nil {
 			return err
 		}
 		if err := l.keep(ctx, tx, do); err != nil {
 			return err
 		}
-		ending, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+		commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
 		defer cancel()
-		if err := tx.Commit(ending); err != nil {
+		if err := tx.Commit(commitCtx); err != nil {
 			return fmt.Errorf("%w: %w", errLeaseLost, err)
 		}
 		return nil
@@ -89,7 +89,7 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 
 // keep calls do, and keeps the lease's transaction from being idle until do returns.
 func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *lease) error) error {
-	doing, cancel := context.WithCancelCause(ctx)
+	doCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	err := func() error {
 		done, stopped := make(chan struct{}), make(chan struct{})
@@ -103,9 +103,9 @@ func (l *lease) keep(ctx context.Context, tx pgx.Tx, do func(context.Context, *l
 			close(done)
 			<-stopped // the transaction is for one goroutine at a time
 		}()
-		return do(doing, l)
+		return do(doCtx, l)
 	}()
-	if cause := context.Cause(doing); err != nil && errors.Is(cause, errLeaseLost) {
+	if cause := context.Cause(doCtx); err != nil && errors.Is(cause, errLeaseLost) {
 		return cause
 	}
 	if errors.Is(err, errLeaseLost) { // a batch has found it lost: PostgreSQL sends the reason on the lease's connection

@@ -39,10 +39,10 @@ func retryIf[T any](
 	wait.InitialInterval = 20 * time.Millisecond
 	wait.MaxInterval = time.Second
 	result, err := backoff.Retry(ctx, func() (T, error) {
-		attempt, cancel := context.WithTimeout(ctx, timeout)
+		attemptCtx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		waits.startAttempt()
-		result, err := do(attempt)
+		result, err := do(attemptCtx)
 		err = waits.explain(err, true)
 		if err != nil && (ctx.Err() != nil || !retryable(err)) {
 			return result, backoff.Permanent(err)

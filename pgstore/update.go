@@ -40,9 +40,9 @@ func (s *Store) updateExclusively(ctx context.Context, key uint64) (users int64,
 		return 0, points.ErrUpdateRunning
 	}
 	defer s.updating.Unlock()
-	finding, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
+	lookUpCtx, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
 	defer cancel()
-	t, err := s.currentTable(finding)
+	t, err := s.currentTable(lookUpCtx)
 	if err != nil {
 		return 0, err
 	}
@@ -68,7 +68,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 		verify: b.hasTriggers,
 		ranges: ranges{next: *b.first, last: *b.last, size: int64(l.cfg.BatchSize), step: firstBatch},
 	}
-	workers, working := errgroup.WithContext(ctx)
+	workers, workCtx := errgroup.WithContext(ctx)
 	for range l.cfg.Workers {
 		workers.Go(func() (err error) {
 			defer func() {
@@ -76,7 +76,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 					err = &panicError{value, debug.Stack()}
 				}
 			}()
-			return u.work(working)
+			return u.work(workCtx)
 		})
 	}
 	err = workers.Wait()

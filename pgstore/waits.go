@@ -81,12 +81,12 @@ func (s *Store) waits(ctx context.Context, condition string, args ...any) (strin
 func (s *Store) watchWaits(
 	ctx context.Context, interval time.Duration, report func(string), condition string, args ...any,
 ) (stop func()) {
-	watching, cancel := context.WithCancel(ctx)
+	watchCtx, cancel := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		for sleep(watching, interval) == nil {
-			if reason, err := s.waits(watching, condition, args...); err == nil {
+		for sleep(watchCtx, interval) == nil {
+			if reason, err := s.waits(watchCtx, condition, args...); err == nil {
 				report(reason)
 			}
 		}
