@@ -40,7 +40,7 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 		if err != nil {
 			return points.SharedBatch{}, s.sharedError(ctx, "answering a batch from", s.forgetIfGone(t, err))
 		}
-		if a.newest != nil {
+		if a.last != nil {
 			return a.batch(), nil
 		}
 	}
@@ -48,11 +48,12 @@ func (s sharedState) AnswerBatch(ctx context.Context, n, limit int) (points.Shar
 
 // An answer is the result of the function that answers a batch: see answerResults.
 type answer struct {
-	previous, newest, bound *int64 // in µs since 1970
-	wait, lockWait          int64  // in µs
-	source                  *int
-	page                    *int64
-	users                   pgtype.FlatArray[int64] // userValues for each user
+	previous, last *int64 // timestamps in µs since 1970; last is the function's newest
+	bound          *int64 // in µs since 1970
+	wait, lockWait int64  // in µs
+	source         *int
+	page           *int64
+	users          pgtype.FlatArray[int64] // userValues for each user
 }
 
 // userValues is the number of values of a user in an answer: the id, the points, and inserted_at and updated_at in µs
@@ -67,7 +68,7 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 	err = s.call(ctx, conn, t, sharedFunction{
 		"_answer", "previous, newest, wait, bound, source, found_page, found_users, lock_wait",
 	}, args,
-		&a.previous, &a.newest, &a.wait, &a.bound, &a.source, &a.page, &a.users, &a.lockWait)
+		&a.previous, &a.last, &a.wait, &a.bound, &a.source, &a.page, &a.users, &a.lockWait)
 	if err != nil || a.source == nil {
 		return a, err
 	}
@@ -85,7 +86,7 @@ func (s sharedState) answer(ctx context.Context, conn *pgx.Conn, t *table, n, li
 func (a *answer) batch() points.SharedBatch {
 	b := points.SharedBatch{
 		Users:             make([]points.User, 0, len(a.users)/userValues),
-		PreviousTimestamp: fromMicros(a.previous), LastTimestamp: fromMicros(a.newest),
+		PreviousTimestamp: fromMicros(a.previous), LastTimestamp: fromMicros(a.last),
 		LockWait: time.Duration(a.lockWait) * time.Microsecond,
 	}
 	for u := range slices.Chunk(a.users, userValues) {

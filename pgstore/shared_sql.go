@@ -91,10 +91,11 @@ const (
 // The function that answers a batch. One call is one message, so a client that vanishes never holds the order lock. In
 // READ COMMITTED each statement of the function has a snapshot of its own: that of the users is younger than the lock.
 //
-// known_bound is a bound of the timestamps that the caller knows to be durable. wait is the time until the timestamps
-// are not in the future; if newest is NULL, the batch was not answered and must be repeated then. source is where the
-// users are from. found_users has userValues numbers for each user. lock_wait is how long the batch waited for the
-// order lock. A batch of 0 queries reads the state and the users, but changes nothing.
+// known_bound is a bound of the timestamps that the caller knows to be durable. previous is the timestamp of the query
+// before the batch, newest that of the last query of the batch. wait is the time until the timestamps are not in the
+// future; if newest is NULL, the batch was not answered and must be repeated then. source is where the users are from.
+// found_users has userValues numbers for each user. lock_wait is how long the batch waited for the order lock. A batch
+// of 0 queries reads the state and the users, but changes nothing.
 //
 // A sequence is changed in place: it needs no row versions, no WAL and no flush at the commit. If a crash has reset it,
 // the bound replaces it, once the clock has passed the bound.
