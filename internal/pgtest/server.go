@@ -15,7 +15,7 @@ type server struct {
 	container string // its name; empty if it is not in Docker
 	smallDisk string // see Server.SmallDisk
 
-	// Both are nil if the server is not ours.
+	// Both are nil if this package did not start the server.
 	command func(string) error // stop, kill or start
 	remove  func() error       // also stops it
 }
@@ -30,11 +30,11 @@ func start() (*server, error) {
 	if url := os.Getenv("POINTS_TEST_DATABASE_URL"); url != "" {
 		return &server{origin: "POINTS_TEST_DATABASE_URL", url: url}, nil
 	}
-	return startOwn()
+	return startServer()
 }
 
-// startOwn starts a server: in Docker, or else with PostgreSQL's programs.
-func startOwn() (*server, error) {
+// startServer starts a server: in Docker, or else with PostgreSQL's programs.
+func startServer() (*server, error) {
 	inDocker, dockerErr := startContainer()
 	if dockerErr == nil {
 		return inDocker, nil

@@ -21,15 +21,16 @@ type Server struct {
 // neither of them the test is skipped, or fails where CI is set.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
-	server, err := startOwn()
+	server, err := startServer()
 	if err != nil {
 		unavailable(t, err)
 	}
 	t.Logf("PostgreSQL: %s", server.origin)
-	return own(t, server)
+	return forTest(t, server)
 }
 
-func own(t testing.TB, server *server) *Server {
+// forTest returns the Server that a test gets, and removes it at the end of the test.
+func forTest(t testing.TB, server *server) *Server {
 	t.Helper()
 	t.Cleanup(func() {
 		if err := server.remove(); err != nil {
@@ -50,7 +51,7 @@ func (s *Server) Standby() *Server {
 	if err != nil {
 		s.t.Fatalf("pgtest: starting a standby of %s: %v", s.server.origin, err)
 	}
-	return own(s.t, standby)
+	return forTest(s.t, standby)
 }
 
 // Promote promotes a standby and waits until it is a primary.
