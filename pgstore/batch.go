@@ -160,7 +160,7 @@ func (u *update) updateStaleRange(ctx context.Context, low, high int64, verify b
 			return err
 		}
 		if left > 0 {
-			return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.suspects(ctx, tx))
+			return fmt.Errorf("%w: %d were not updated%s", errSkipped, left, u.skipCauses(ctx, tx))
 		}
 		return execSteps(ctx, tx, u.table.layout.endBatch(u.table))
 	})

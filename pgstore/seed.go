@@ -120,7 +120,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	} else if !acquired {
 		return false, errLocked
 	}
-	var hasUsers, same bool // same: the table still has its name
+	var hasUsers, sameTable bool // sameTable: the table still has its name
 	var size int64
 	look := func() error {
 		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+t.qualified+")").Scan(&hasUsers)
@@ -129,7 +129,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 		}
 		// A statement of its own: one that reads the table may be evaluated by Citus on another server.
 		return tx.QueryRow(ctx, "SELECT pg_relation_size($1::bigint::oid), to_regclass($2) = $1::bigint::oid",
-			int64(t.oid), t.qualified).Scan(&size, &same)
+			int64(t.oid), t.qualified).Scan(&size, &sameTable)
 	}
 	if err := look(); err != nil || hasUsers {
 		return false, err
@@ -143,7 +143,7 @@ func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (s
 	switch {
 	case err != nil:
 		return false, err
-	case !same: // from here on, the lock keeps the table from being renamed
+	case !sameTable: // from here on, the lock keeps the table from being renamed
 		return false, errReplaced
 	case hasUsers:
 		return false, nil
@@ -192,7 +192,7 @@ func checkCount(ctx context.Context, tx pgx.Tx, t *table, inserted int64) error 
 	}
 	if count != inserted {
 		return fmt.Errorf("the table has %d users after %d were inserted: a trigger or a rule changes their number; "+
-			"nothing was kept", count, inserted)
+			"nothing was kept: drop it, or insert the users yourself", count, inserted)
 	}
 	return nil
 }

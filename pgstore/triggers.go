@@ -63,9 +63,9 @@ func (s *Store) warnTriggers(ctx context.Context, q querier, t *table) error {
 	return err
 }
 
-// suspects returns the triggers, rules and policies that can make an update of the table skip rows, as the end of a
+// skipCauses returns the triggers, rules and policies that can make an update of the table skip rows, as the end of a
 // sentence.
-func (u *update) suspects(ctx context.Context, tx pgx.Tx) string {
+func (u *update) skipCauses(ctx context.Context, tx pgx.Tx) string {
 	rows, err := tx.Query(ctx, `
 		SELECT 'trigger ' || tgname FROM (`+updateTriggers+`) AS triggers
 		UNION ALL SELECT 'rule ' || rulename FROM (`+updateRules+`) AS rules

@@ -49,8 +49,8 @@ const (
 				SELECT relid FROM tree))`
 )
 
-// waits returns what one of the sessions waits for and how that ends, or "" if none waits.
-func (s *Store) waits(ctx context.Context, condition string, args ...any) (string, error) {
+// waitReason returns what one of the sessions waits for and how that ends, or "" if none waits.
+func (s *Store) waitReason(ctx context.Context, condition string, args ...any) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, waitsTimeout)
 	defer cancel()
 	var standby bool
@@ -86,7 +86,7 @@ func (s *Store) watchWaits(
 	go func() {
 		defer close(stopped)
 		for sleep(watchCtx, interval) == nil {
-			if reason, err := s.waits(watchCtx, condition, args...); err == nil {
+			if reason, err := s.waitReason(watchCtx, condition, args...); err == nil {
 				report(reason)
 			}
 		}
