@@ -43,7 +43,7 @@
 //
 // Migrate creates these objects in the schema of the table, even if the table is your own. Their names begin with that
 // of the table, in this example users. Each has a comment with its version. If one of the names is taken, Migrate fails
-// and changes nothing.
+// and changes nothing. So do not restore a dump without comments (pg_dump --no-comments), or drop the objects first.
 //
 //	sequence users_clock             latest timestamp; unlogged, so a batch writes no WAL
 //	table    users_bound             durable upper bound of all timestamps
@@ -60,7 +60,8 @@
 //	GRANT SELECT, UPDATE ON TABLE users_bound, users_state TO role;
 //	GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE users_servers, users_updates TO role;
 //
-// and USAGE on the schema, which all roles have in the schema public unless it was revoked.
+// and USAGE on the schema, which all roles have in the schema public unless it was revoked. Row-level security of these
+// tables must not apply to it.
 //
 // Times are those of the database's clock. After a crash of PostgreSQL, queries wait until its clock has passed the
 // bound, for at most 3 seconds. If the clock is set back, timestamps continue in their order, ahead of the clock. While

@@ -24,6 +24,7 @@ type foundObject struct {
 	Parameters string // types of a function's parameters, without the quotes of quote_all_identifiers
 	Comment    string
 	Body       string // of a function
+	Secured    bool   // row-level security of the relation applies to the role
 }
 
 // migrateShared creates the objects of the table's shared state that do not exist, replaces functions of earlier
@@ -76,7 +77,8 @@ var errSharded = errors.New("a shared state needs a table on one server, and Cit
 	"set Config.Shared to false, or undistribute the table")
 
 // findShared returns the objects in the database that have the names of the objects of the shared state. It fails if
-// one of them is not of this package. Array types do not count: PostgreSQL renames them if a table needs the name.
+// one of them is not of this package, or hides rows from the role. Array types do not count: PostgreSQL renames them if
+// a table needs the name.
 func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error) {
 	if t.isSharded() {
 		return nil, errSharded
@@ -99,16 +101,16 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 	}
 	rows, err := q.Query(ctx, `
 		SELECT relname::text, CASE relkind WHEN 'r' THEN 'TABLE' WHEN 'S' THEN 'SEQUENCE' ELSE 'relation' END, '',
-			coalesce(obj_description(oid, 'pg_class'), ''), ''
+			coalesce(obj_description(oid, 'pg_class'), ''), '', row_security_active(oid)
 		FROM pg_class WHERE relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
 			AND relname = ANY($2::text[])
 		UNION ALL
 		SELECT proname::text, 'FUNCTION', replace(oidvectortypes(proargtypes), '"', ''),
-			coalesce(obj_description(oid, 'pg_proc'), ''), prosrc
+			coalesce(obj_description(oid, 'pg_proc'), ''), prosrc, false
 		FROM pg_proc WHERE pronamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
 			AND proname = ANY($2::text[])
 		UNION ALL
-		SELECT typname::text, 'type', '', '', ''
+		SELECT typname::text, 'type', '', '', '', false
 		FROM pg_type WHERE typnamespace = (SELECT relnamespace FROM pg_class WHERE oid = $1::bigint::oid)
 			AND typname = ANY($3::text[]) AND typrelid = 0 AND typcategory <> 'A'`, int64(t.oid), names, typed)
 	if err != nil {
@@ -127,6 +129,10 @@ func findShared(ctx context.Context, q querier, t *table) ([]foundObject, error)
 		if f.Kind != objects[i].kind || id != objects[i].id || !sharedPattern.MatchString(f.Comment) {
 			return nil, fmt.Errorf("the shared state needs the name %s.%s, but another %s has it: "+
 				"rename that, or choose another Config.Table", t.schema, f.Name, f.Kind)
+		}
+		if f.Secured {
+			return nil, fmt.Errorf("row-level security of TABLE %s hides rows of the shared state from the role: "+
+				"ALTER TABLE %s DISABLE ROW LEVEL SECURITY, or ALTER ROLE with BYPASSRLS", id, id)
 		}
 	}
 	return found, nil

@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -247,4 +248,23 @@ func TestSharedRights(t *testing.T) {
 	require.NoError(t, err)
 	_, err = state.AnswerBatch(t.Context(), 1, 2)
 	require.NoError(t, err)
+}
+
+// Row-level security of the shared state would make it look empty, or reject its rows.
+func TestSharedRowLevelSecurity(t *testing.T) {
+	for _, table := range []string{"users_bound", "users_state", "users_servers", "users_updates"} {
+		t.Run(table, func(t *testing.T) {
+			_, owner := sharedUsers(t)
+			limited, _ := storeOfRole(t, owner, "points_test_secured", "GRANT ALL ON ALL TABLES IN SCHEMA public TO points_test_secured;"+
+				" GRANT ALL ON SEQUENCE users_clock TO points_test_secured; ALTER TABLE "+table+" ENABLE ROW LEVEL SECURITY")
+			require.NoError(t, limited.Check(t.Context()), "without a shared state")
+			store := sharedStore(t, poolWith(t, owner, func(cfg *pgxpool.Config) {
+				cfg.ConnConfig.RuntimeParams["role"] = "points_test_secured"
+			}), pgstore.Config{})
+			want := fmt.Sprintf(`row-level security of TABLE "public"."%s" hides rows of the shared state from the role: `+
+				`ALTER TABLE "public"."%[1]s" DISABLE ROW LEVEL SECURITY, or ALTER ROLE with BYPASSRLS`, table)
+			require.EqualError(t, store.Check(t.Context()), "pgstore: table users: "+want)
+			require.EqualError(t, store.Migrate(t.Context()), "pgstore: migrating table users: "+want)
+		})
+	}
 }
