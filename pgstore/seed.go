@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -169,7 +170,7 @@ func insertUsers(ctx context.Context, tx pgx.Tx, t *table, n int64) error {
 		tag, err := tx.Exec(ctx, "INSERT INTO "+t.qualified+" (points, inserted_at, updated_at)"+
 			" SELECT 0, $1, $2 FROM generate_series(1, $3::bigint)", at, at, size)
 		if err != nil {
-			return err
+			return explainInsert(err)
 		}
 		if tag.RowsAffected() != size {
 			return fmt.Errorf("INSERT of %d users reported %d: a trigger or a rule of the table redirects them; "+
@@ -182,6 +183,16 @@ func insertUsers(ctx context.Context, tx pgx.Tx, t *table, n int64) error {
 			}
 		}
 	}
+}
+
+// explainInsert adds to the error of a table that does not accept the users of Seed, because of their data, a
+// constraint or a trigger, what to do about it.
+func explainInsert(err error) error {
+	if code := sqlState(err); code != "" && slices.Contains([]string{"22", "23", "P0"}, code[:2]) {
+		return fmt.Errorf("%w: Seed sets only points, inserted_at and updated_at: give the other columns defaults that suit "+
+			"each user, or insert the users yourself", err)
+	}
+	return err
 }
 
 // checkCount returns an error unless the table has the users that were inserted and no others.

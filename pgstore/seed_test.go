@@ -245,6 +245,28 @@ func TestSeedOwnTables(t *testing.T) {
 	}
 }
 
+// If a table of one's own does not accept users that have only points and timestamps, the error says what to do.
+func TestSeedOfDemandingTable(t *testing.T) {
+	const columns = "points int, inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL"
+	for create, want := range map[string]string{
+		"id bigint PRIMARY KEY, " + columns:                                 `null value in column "id" of relation "users" violates not-null constraint (SQLSTATE 23502)`,
+		"id bigserial PRIMARY KEY, email text NOT NULL, " + columns:         `null value in column "email" of relation "users" violates not-null constraint (SQLSTATE 23502)`,
+		"id bigserial PRIMARY KEY, name text UNIQUE DEFAULT '', " + columns: `duplicate key value violates unique constraint "users_name_key" (SQLSTATE 23505)`,
+		"id smallserial PRIMARY KEY, " + columns:                            `nextval: reached maximum value of sequence "users_id_seq" (32767) (SQLSTATE 2200H)`,
+	} {
+		t.Run(create, func(t *testing.T) {
+			pool := pgtest.Pool(t)
+			execSQL(t, pool, "CREATE TABLE users ("+create+")")
+			store, err := pgstore.New(pool, pgstore.Config{})
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			require.EqualError(t, store.Seed(t.Context(), 40_000), "pgstore: seeding table users: ERROR: "+want+": Seed sets only points, "+
+				"inserted_at and updated_at: give the other columns defaults that suit each user, or insert the users yourself")
+			assertUsers(t, store, 0)
+		})
+	}
+}
+
 func TestSeedConcurrently(t *testing.T) {
 	_, pool := open(t, pgstore.Config{}, nil)
 	var wg sync.WaitGroup

@@ -47,7 +47,8 @@ func explain(err error, c *pgx.ConnConfig) error {
 			where, OneLine(err))
 	}
 	if strings.Contains(err.Error(), "GRANT ") { // it names the role's missing rights
-		return fmt.Errorf("%s: %s TO %s", where, OneLine(err), c.User)
+		to := " TO " + c.User
+		return fmt.Errorf("%s: %s%s", where, strings.ReplaceAll(OneLine(err), "; GRANT", to+"; GRANT"), to)
 	}
 	if strings.Contains(err.Error(), "shared state") {
 		return fmt.Errorf("%s: %s: or set -shared=false (SHARED)", where, OneLine(err))
@@ -96,8 +97,8 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 				message, c.User, c.Database, c.User)
 		}
 		if _, seeding := errors.AsType[seedError](err); seeding {
-			return fmt.Sprintf("%s: role %s needs the right to fill the empty table (GRANT INSERT ON ... TO %s), or start "+
-				"with -users=0 (USERS)", message, c.User, c.User)
+			return fmt.Sprintf("%s: role %s needs the right to fill the empty table (GRANT INSERT, UPDATE on it and, for a "+
+				"serial id, USAGE on its sequence TO %s), or start with -users=0 (USERS)", message, c.User, c.User)
 		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
 			"that has users and that it may SELECT and UPDATE%s", message, c.User, c.User, explainUnfit(err))

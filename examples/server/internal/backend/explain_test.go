@@ -35,6 +35,7 @@ func TestExplain(t *testing.T) {
 			"it is a view"),
 		`table users: the role needs the right to use its schema: GRANT USAGE ON SCHEMA "public" TO me`: errors.New(
 			`table users: the role needs the right to use its schema: GRANT USAGE ON SCHEMA "public"`),
+		"rights: GRANT SELECT ON a TO me; GRANT UPDATE ON b TO me": errors.New("rights: GRANT SELECT ON a; GRANT UPDATE ON b"),
 	} {
 		assert.EqualError(t, explain(err, cfg), "PostgreSQL at db:6432: "+want)
 	}

@@ -320,7 +320,7 @@ func TestNoRightToSeed(t *testing.T) {
 	cfg.Shared = false
 	message, _ := runError(t, cfg)
 	assert.Contains(t, message, fmt.Sprintf("permission denied for table users: role %s needs the right to fill the empty "+
-		"table (GRANT INSERT ON ... TO %s), or start with -users=0 (USERS)", role.Username(), role.Username()))
+		"table (GRANT INSERT, UPDATE on it and, for a serial id, USAGE on its sequence TO %s), or start with -users=0 (USERS)", role.Username(), role.Username()))
 	cfg.Users = 0
 	require.NoError(t, startReady(t, cfg).stop())
 }
