@@ -47,8 +47,7 @@ func explain(err error, c *pgx.ConnConfig) error {
 			where, OneLine(err))
 	}
 	if strings.Contains(err.Error(), "GRANT ") { // it names the role's missing rights
-		to := " TO " + c.User
-		return fmt.Errorf("%s: %s%s", where, strings.ReplaceAll(OneLine(err), "; GRANT", to+"; GRANT"), to)
+		return fmt.Errorf("%s: %s", where, grantTo(c.User, OneLine(err)))
 	}
 	if strings.Contains(err.Error(), "shared state") {
 		return fmt.Errorf("%s: %s: or set -shared=false (SHARED)", where, OneLine(err))
@@ -90,7 +89,7 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 	case "3D000": // invalid catalog name
 		return message + ": create it (CREATE DATABASE), or " + see
 	case "3F000": // invalid schema name
-		return message + ": create it (CREATE SCHEMA), or see -schema (SCHEMA)"
+		return message + ": create it (CREATE SCHEMA), correct search_path, or see -schema (SCHEMA)"
 	case insufficientPrivilege:
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",
@@ -100,8 +99,11 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 			return fmt.Sprintf("%s: role %s needs the right to fill the empty table (GRANT INSERT, UPDATE on it and, for a "+
 				"serial id, USAGE on its sequence TO %s), or start with -users=0 (USERS)", message, c.User, c.User)
 		}
+		if unfit, ok := errors.AsType[unfitError](err); ok && !strings.Contains(unfit.Error(), "no such table") {
+			return explainUnfit(message, OneLine(unfit), c.User)
+		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
-			"that has users and that it may SELECT and UPDATE%s", message, c.User, c.User, explainUnfit(err))
+			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
 	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			// The message quotes it: it may be a piece of a password.
@@ -112,6 +114,8 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 		return message + ": it may be a standby: use the primary (target_session_attrs=read-write), " + see
 	case "53300": // too many connections
 		return message + ": close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)"
+	case queryCanceled:
+		return OneLine(err) + ": raise statement_timeout (ALTER ROLE ... SET statement_timeout)"
 	case "57P03": // cannot connect now
 		return message + ": start the server again when it is up"
 	default:
@@ -119,12 +123,23 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 	}
 }
 
-// explainUnfit returns what a role without the right to migrate the table lacks to use its shared state as it is.
-func explainUnfit(err error) string {
-	if unfit, ok := errors.AsType[unfitError](err); ok && strings.Contains(unfit.Error(), "shared state") {
-		return "; with -shared=true (SHARED): " + OneLine(unfit)
+// explainUnfit explains why a role without the right to migrate the table cannot use it as it is.
+func explainUnfit(message, unfit, role string) string {
+	text := fmt.Sprintf("%s: role %s may not migrate the table (start the server once as its owner, or GRANT CREATE ON "+
+		"SCHEMA ... TO %s), nor use it as it is: ", message, role, role)
+	if strings.Contains(unfit, "GRANT ") {
+		unfit = grantTo(role, unfit)
 	}
-	return ""
+	if strings.Contains(unfit, "shared state") {
+		unfit += ": or set -shared=false (SHARED)"
+	}
+	return text + unfit
+}
+
+// grantTo adds the role to text that ends with one or more GRANT statements.
+func grantTo(role, text string) string {
+	to := " TO " + role
+	return strings.ReplaceAll(text, "; GRANT", to+"; GRANT") + to
 }
 
 // isLost reports whether the connection was lost, rather than something being wrong with the table.

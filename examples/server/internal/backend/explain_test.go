@@ -23,9 +23,12 @@ func TestExplain(t *testing.T) {
 		return fmt.Errorf("pgstore: filling\n\ttable users: %w", &pgconn.PgError{Severity: "ERROR", Code: code, Message: "no"})
 	}
 	for want, err := range map[string]error{
-		"no: close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)": reported("53300"),
-		"no: start the server again when it is up":                                                   reported("57P03"),
-		"pgstore: filling table users: ERROR: no (SQLSTATE 53100)":                                   reported("53100"),
+		"no: close others, raise max_connections, or lower pool_max_conns in the URL (4 are needed)":                               reported("53300"),
+		"no: start the server again when it is up":                                                                                 reported("57P03"),
+		"pgstore: filling table users: ERROR: no (SQLSTATE 53100)":                                                                 reported("53100"),
+		"pgstore: filling table users: ERROR: no (SQLSTATE 57014): raise statement_timeout (ALTER ROLE ... SET statement_timeout)": reported("57014"),
+		"no: role me may not migrate the table (start the server once as its owner, or GRANT CREATE ON SCHEMA ... TO me), nor use it as it is: GRANT A TO me; GRANT B TO me": fmt.Errorf(
+			"%w (%w)", reported("42501"), unfitError{errors.New("GRANT A; GRANT B")}),
 		"the connection was lost: reading: unexpected EOF: start the server again": fmt.Errorf(
 			"reading: %w", io.ErrUnexpectedEOF),
 		"the connection was lost: read tcp: reset: start the server again": &net.OpError{

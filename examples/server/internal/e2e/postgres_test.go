@@ -248,7 +248,7 @@ func TestUnfit(t *testing.T) {
 		cfg := configFor(pgtest.URL(t))
 		cfg.Schema = "nowhere"
 		message, _ := runError(t, cfg)
-		assert.Contains(t, message, `schema "nowhere" does not exist: create it (CREATE SCHEMA), or see -schema (SCHEMA)`)
+		assert.Contains(t, message, `schema "nowhere" does not exist: create it (CREATE SCHEMA), correct search_path, or see -schema (SCHEMA)`)
 	})
 	t.Run("wrong password", func(t *testing.T) {
 		t.Parallel()
@@ -303,6 +303,18 @@ func TestUnfit(t *testing.T) {
 		assertCannotStart(t, with(t, connection, role, ""), fmt.Sprintf("permission denied for schema public: role %s "+
 			"needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table that has users and that it "+
 			"may SELECT and UPDATE", role.Username(), role.Username()))
+	})
+	t.Run("no right to create the shared state", func(t *testing.T) {
+		t.Parallel()
+		connection := pgtest.URL(t)
+		conn := connect(t, connection)
+		role := newRole(t, conn)
+		exec(t, conn, "REVOKE CREATE ON SCHEMA public FROM PUBLIC", "CREATE TABLE users (id bigserial PRIMARY KEY, points int,"+
+			" inserted_at timestamptz NOT NULL, updated_at timestamptz NOT NULL)", "GRANT SELECT, UPDATE ON users TO "+role.Username())
+		assertCannotStart(t, with(t, connection, role, ""), fmt.Sprintf("permission denied for schema public: role %s may not "+
+			"migrate the table (start the server once as its owner, or GRANT CREATE ON SCHEMA ... TO %s), nor use it as it is: "+
+			"pgstore: table users: it has no shared state: call Migrate, as the reference server does at its start: "+
+			"or set -shared=false (SHARED)", role.Username(), role.Username()))
 	})
 }
 
