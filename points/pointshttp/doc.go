@@ -10,7 +10,7 @@
 // server. [NewServer] and [Serve] are optional: NewServer sets a timeout for every part of a request, and Serve spends
 // less CPU on requests that wait for the store. The reference server, examples/server, uses both.
 //
-// # Answers
+// # Responses
 //
 //	GET /         {"users":[{"id":7,"points":81,"inserted_at":"…","updated_at":"…"}, …],"timestamp":"…"}
 //	GET /healthz  {"status":"alive"}
@@ -23,7 +23,7 @@
 // Times are RFC 3339 in UTC, truncated to microseconds, with six decimals. timestamp is that of the previous query, or
 // null for the engine's first query. HEAD is answered like GET, without a body; HEAD / is a query, too.
 //
-// Every other answer of the handler is a problem (RFC 9457, application/problem+json) with a human-readable detail:
+// Every other response of the handler is a problem (RFC 9457, application/problem+json) with a human-readable detail:
 //
 //	404  unknown path
 //	405  a method other than GET and HEAD
@@ -34,5 +34,5 @@
 // With [Serve], a request that no handler sees, because it is not valid HTTP or its headers are too large, is answered
 // with a problem, too (on Linux; in text/plain elsewhere).
 //
-// No answer may be cached. Answers contain no errors of the store: the engine's hooks get those.
+// No response may be cached. Responses contain no errors of the store: the engine's hooks get those.
 package pointshttp

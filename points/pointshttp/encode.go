@@ -8,7 +8,7 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// encodedUsers are users and the JSON of an answer with them, up to its timestamp. They never change.
+// encodedUsers are users and the JSON of a response with them, up to its timestamp. They never change.
 type encodedUsers struct {
 	users []points.User
 	json  []byte

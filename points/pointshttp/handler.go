@@ -23,11 +23,11 @@ type Config struct {
 
 // A Handler answers GET / with the result of a query to its engine, GET /healthz with 200 while the program runs, and
 // GET /readyz with 200 if it can answer queries: it is serving, its latest read did not fail within the last second,
-// and Config.Ping succeeds. The package documentation shows the answers.
+// and Config.Ping succeeds. The package documentation shows the responses.
 //
 // A query ends when its client resets the connection or the request's deadline passes. It does not end when the client
 // closes only the sending side of the connection, although net/http then cancels the request's context: such a client
-// still waits for the answer.
+// still waits for the response.
 //
 // It is safe for concurrent use.
 type Handler struct {
@@ -54,14 +54,14 @@ func NewHandler(engine *points.Engine, cfg Config) *Handler {
 // ServeHTTP implements http.Handler. A panic is logged, and answered with 500.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer recoverPanic(w, r, h.logger)
-	var answer func(http.ResponseWriter, *http.Request)
+	var handle func(http.ResponseWriter, *http.Request)
 	switch r.URL.Path {
 	case "/", "": // "" is the path of GET http://host
-		answer = h.query
+		handle = h.query
 	case "/healthz":
-		answer = alive
+		handle = alive
 	case "/readyz":
-		answer = h.readyz
+		handle = h.readyz
 	default:
 		WriteProblem(w, http.StatusNotFound, "There is nothing at this path.")
 		return
@@ -71,7 +71,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		WriteProblem(w, http.StatusMethodNotAllowed, "This path answers GET and HEAD only.")
 		return
 	}
-	answer(w, r)
+	handle(w, r)
 }
 
 func alive(w http.ResponseWriter, _ *http.Request) {
@@ -111,13 +111,13 @@ func writeQueryError(ctx context.Context, w http.ResponseWriter, err error) {
 	}
 }
 
-// Headers are shared by all answers, which do not change them. Content-Length is set by net/http, at no cost.
+// Headers are shared by all responses, which do not change them. Content-Length is set by net/http, at no cost.
 //
 //nolint:gochecknoglobals // Go has no constant slices
 var (
 	jsonType    = []string{"application/json"}
 	problemType = []string{"application/problem+json"}
-	noStore     = []string{"no-store"} // every answer differs
+	noStore     = []string{"no-store"} // every response differs
 	noSniff     = []string{"nosniff"}
 )
 

@@ -19,7 +19,7 @@ type problem struct {
 }
 
 // WriteProblem answers a request with a problem (RFC 9457) of type about:blank, as a [Handler] does. The detail is one
-// human-readable sentence. With status 503, the answer asks the client to retry after a second.
+// human-readable sentence. With status 503, the response has Retry-After: 1, in seconds.
 func WriteProblem(w http.ResponseWriter, status int, detail string) {
 	body, err := json.Marshal(problem{"about:blank", http.StatusText(status), status, detail})
 	if err != nil {

@@ -33,7 +33,7 @@ func protocolProblem(p []byte) []byte {
 		strconv.Itoa(len(body)) + "\r\n\r\n" + string(body))
 }
 
-// protocolDetail says what is wrong with a request, from the status line that net/http answers.
+// protocolDetail says what is wrong with a request, from the status line of net/http's response.
 func protocolDetail(code int, statusLine string) string {
 	switch code {
 	case http.StatusRequestHeaderFieldsTooLarge:

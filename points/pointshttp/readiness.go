@@ -16,11 +16,12 @@ type phase struct {
 	rejectsQueries bool
 }
 
-// SetStarting makes the handler answer queries and /readyz with 503, until SetServing is called. The answers name
+// SetStarting makes the handler answer queries and /readyz with 503, until SetServing is called. The responses name
 // the step, such as "seeding the table".
 func (h *Handler) SetStarting(step string) { h.phase.Store(&phase{"starting: " + step, true}) }
 
-// SetServing makes the handler answer queries and /readyz again, as a new one does.
+// SetServing makes the handler answer queries, and /readyz with 200 if it can answer them. A new handler is in this
+// state.
 func (h *Handler) SetServing() { h.phase.Store(nil) }
 
 // SetStopping makes the handler answer /readyz with 503, so that load balancers send no further queries. It still
@@ -64,7 +65,7 @@ func (h *Handler) readyz(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, jsonType, http.StatusOK, body)
 }
 
-// readiness is the answer to GET /readyz of a program that can answer queries. With a shared state, Paused, NextTick,
+// readiness is the response to GET /readyz of a program that can answer queries. With a shared state, Paused, NextTick,
 // Update.Breaker and Shared are those of all engines; everything else is about this engine.
 type readiness struct {
 	Status   string   `json:"status"`

@@ -23,10 +23,10 @@ import (
 // Serve sets a later deadline only when the earlier one has passed.
 //
 // A request's context ends when its connection is reset, but not when the client closes only its sending side: such a
-// client still waits for its answer. (With net/http alone, it ends in both cases.)
+// client still waits for its response. (With net/http alone, it ends in both cases.)
 //
 // Serve also answers what no handler sees, such as a request that is not valid HTTP, with a problem. net/http alone
-// answers in text/plain.
+// responds in text/plain.
 //
 // Connections that are not TCP are not checked: there net/http reads as usual. On operating systems other than Linux,
 // Serve is server.Serve.
@@ -55,7 +55,7 @@ func ClientClosed(ctx context.Context) bool {
 
 // queryContext returns the context of a query, from that of its request. It ends when the client is known to be gone or
 // the request's deadline is over. Over HTTP/1, net/http also cancels a request's context when the client has only
-// closed its sending side and waits for its answer: that does not count.
+// closed its sending side and waits for the response: that does not count.
 func queryContext(ctx context.Context, protoMajor int) (context.Context, context.CancelFunc) {
 	if protoMajor > 1 || ctx.Done() == nil || ctx.Value(connKey{}) != nil {
 		return ctx, func() {}

@@ -8,8 +8,8 @@ import (
 
 // NewServer returns a server for a handler that answers within queryTimeout, such as a [Handler] whose engine has that
 // QueryTimeout. Its timeouts bound every part of a request, so that no client can occupy a connection for long: 5
-// seconds for the headers, queryTimeout plus 10 seconds for the whole request and for the answer, 2 minutes between two
-// requests. Messages of net/http are logged as warnings to logger; nil means slog.Default().
+// seconds for the headers, queryTimeout plus 10 seconds for the whole request and for the response, 2 minutes between
+// two requests. Messages of net/http are logged as warnings to logger; nil means slog.Default().
 func NewServer(handler http.Handler, queryTimeout time.Duration, logger *slog.Logger) *http.Server {
 	const margin = 10 * time.Second
 	if logger == nil {
