@@ -68,7 +68,7 @@ type Config struct {
 	// The default is empty, which disables /control.
 	ControlToken Secret `env:"CONTROL_TOKEN"`
 
-	// CORSOrigins are the origins whose pages may read answers to GET and HEAD. The default is none.
+	// CORSOrigins are the origins whose pages may read responses to GET and HEAD. The default is none.
 	CORSOrigins Origins `env:"CORS_ORIGINS"`
 
 	// LogFormat is the format of the log. The default is text.

@@ -50,7 +50,7 @@ func (c *Config) flags() *flag.FlagSet {
 		"OpenTelemetry's variables (OTEL_*) ask for it, which needs a build with -tags otlp (env TELEMETRY)")
 	flags.TextVar(&c.ControlToken, "control-token", c.ControlToken, "`SECRET` of at least 16 characters; "+
 		"enables /control (pause, resume, update, interval); empty disables it (env CONTROL_TOKEN)")
-	flags.TextVar(&c.CORSOrigins, "cors-origins", c.CORSOrigins, "`ORIGINS` whose pages may read answers to GET, "+
+	flags.TextVar(&c.CORSOrigins, "cors-origins", c.CORSOrigins, "`ORIGINS` whose pages may read responses to GET, "+
 		"such as https://a.example,https://b.example, or * for all; empty: none (env CORS_ORIGINS)")
 	flags.TextVar(&c.LogFormat, "log-format", c.LogFormat, "`FORMAT` of the log, on standard error: "+
 		"text or json (env LOG_FORMAT)")

@@ -43,7 +43,7 @@ func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listene
 // that the processor is left to the connections that are open. Further ones wait in the kernel's accept queue.
 //
 // While the limit is reached, and for a second after that, Accept drops a connection that has sent FIN before it was
-// accepted, without an answer. Otherwise clients that have timed out would take the places of clients that still wait.
+// accepted, without a response. Otherwise clients that have timed out would take the places of clients that still wait.
 // At any other time such a connection is served, because its client may have closed only the sending side.
 func (l *Listener) Accept() (net.Conn, error) {
 	const burst, pauseFactor, maxPause = time.Millisecond, 9, 50 * time.Millisecond

@@ -8,7 +8,7 @@ import (
 	"github.com/pointsapp/pointsapp/examples/server/internal/config"
 )
 
-// allowOrigins returns a handler that lets pages of these origins read answers to GET and HEAD. Without origins it is
+// allowOrigins returns a handler that lets pages of these origins read responses to GET and HEAD. Without origins it is
 // next.
 func allowOrigins(origins config.Origins, next http.Handler) http.Handler {
 	if origins == "" {

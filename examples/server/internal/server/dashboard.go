@@ -37,28 +37,28 @@ func (s *Server) storeName() string {
 	return name
 }
 
-// A latestAnswer keeps the latest answer to a query while the dashboard is open, and costs next to nothing otherwise.
-type latestAnswer struct {
+// A latestResponse keeps the latest response to a query while the dashboard is open. Otherwise it costs almost nothing.
+type latestResponse struct {
 	queries http.Handler
 	watched atomic.Bool
 	latest  atomic.Pointer[dashboard.Response]
 }
 
-// watch starts or stops keeping the latest answer.
-func (l *latestAnswer) watch(on bool) {
+// watch starts or stops keeping the latest response.
+func (l *latestResponse) watch(on bool) {
 	l.latest.Store(nil) // that of an earlier watch is not the latest any more
 	l.watched.Store(on)
 }
 
-func (l *latestAnswer) read() dashboard.Response {
+func (l *latestResponse) read() dashboard.Response {
 	if latest := l.latest.Load(); latest != nil {
 		return *latest
 	}
 	return dashboard.Response{}
 }
 
-// failed adds a failure to the latest answer.
-func (l *latestAnswer) failed(status int) {
+// failed adds a failure to the latest response.
+func (l *latestResponse) failed(status int) {
 	for {
 		old := l.latest.Load()
 		var latest dashboard.Response
@@ -74,35 +74,35 @@ func (l *latestAnswer) failed(status int) {
 }
 
 // ServeHTTP implements http.Handler.
-func (l *latestAnswer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (l *latestResponse) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if l.watched.Load() && r.URL.Path == "/" {
-		w = &keepingWriter{ResponseWriter: w, answers: l}
+		w = &recordingWriter{ResponseWriter: w, latest: l}
 	}
 	l.queries.ServeHTTP(w, r)
 }
 
-// A keepingWriter keeps the body of an answer with status 200, and counts those with status 5xx.
-type keepingWriter struct {
+// A recordingWriter keeps the body of a response with status 200, and counts those with status 5xx.
+type recordingWriter struct {
 	http.ResponseWriter
 
-	answers *latestAnswer
-	ok      bool
+	latest *latestResponse
+	ok     bool
 }
 
-func (w *keepingWriter) WriteHeader(status int) {
+func (w *recordingWriter) WriteHeader(status int) {
 	w.ok = status == http.StatusOK
 	if status >= http.StatusInternalServerError {
-		w.answers.failed(status)
+		w.latest.failed(status)
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
-func (w *keepingWriter) Write(body []byte) (int, error) {
+func (w *recordingWriter) Write(body []byte) (int, error) {
 	if w.ok { // the handler of queries writes the whole body at once
-		w.answers.latest.Store(&dashboard.Response{Body: bytes.Clone(body), Time: time.Now().UTC()})
+		w.latest.latest.Store(&dashboard.Response{Body: bytes.Clone(body), Time: time.Now().UTC()})
 	}
 	return w.ResponseWriter.Write(body)
 }
 
 // Unwrap is for http.ResponseController.
-func (w *keepingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *recordingWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -12,7 +12,7 @@ import (
 func TestLatestAnswer(t *testing.T) {
 	t.Parallel()
 	status := http.StatusOK
-	l := &latestAnswer{queries: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	l := &latestResponse{queries: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(status)
 		_, err := w.Write([]byte(`{}`))
 		assert.NoError(t, err)

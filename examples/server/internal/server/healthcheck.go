@@ -18,7 +18,7 @@ import (
 )
 
 // Healthcheck asks the server that listens on addr whether it is ready, for containers that have neither a shell nor
-// curl. It returns nil if the server is ready. Any other answer, or none within 2 seconds, is an error of one line.
+// curl. It returns nil if the server is ready. Any other response, or none within 2 seconds, is an error of one line.
 func Healthcheck(ctx context.Context, addr config.Address) error {
 	const timeout = 2 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)

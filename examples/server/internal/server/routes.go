@@ -11,14 +11,14 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// routes is the handler of everything that the server answers. It looks up paths in a map rather than in an
+// routes is the handler of all paths. It looks up paths in a map rather than in an
 // http.ServeMux, which redirects some of them: the handler of queries answers all other paths, most of them with 404.
 type routes struct {
 	queries http.Handler
 	others  map[string]http.Handler // by path
 	logger  *slog.Logger
 
-	// stopping is when the shutdown began, nil before. From then on, each answer closes its connection.
+	// stopping is when the shutdown began, nil before. From then on, each response closes its connection.
 	// http.Server.SetKeepAlivesEnabled would also close the connections that are idle, and a client may have just sent a
 	// request on one of them.
 	stopping atomic.Pointer[time.Time]
@@ -45,13 +45,13 @@ func (r *routes) addReadOnly(handlers map[string]http.Handler) {
 	}
 }
 
-// stop makes all further answers close their connections.
+// stop makes all further responses close their connections.
 func (r *routes) stop() {
 	now := time.Now()
 	r.stopping.Store(&now)
 }
 
-// paths returns the paths that are answered.
+// paths returns the paths that have a handler.
 func (r *routes) paths() []string {
 	return append(slices.Collect(maps.Keys(r.others)), "/", "/healthz", "/readyz")
 }

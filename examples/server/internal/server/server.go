@@ -39,7 +39,7 @@ type Server struct {
 	backend     backend.Backend
 	engine      *points.Engine
 	queries     *pointshttp.Handler
-	latest      *latestAnswer // wraps queries
+	latest      *latestResponse // wraps queries
 	updates     *updates
 	page        *dashboard.Dashboard // nil without telemetry
 	routes      *routes
@@ -147,7 +147,7 @@ func (s *Server) newEngine() (*points.Engine, error) {
 func (s *Server) setUpHTTP(problems *dashboard.Problems) error {
 	s.queries = pointshttp.NewHandler(s.engine, pointshttp.Config{Ping: s.backend.Ping, Logger: s.logger})
 	s.queries.SetStarting("the store is being opened")
-	s.latest = &latestAnswer{queries: s.queries}
+	s.latest = &latestResponse{queries: s.queries}
 	s.routes = newRoutes(s.latest, s.logger)
 	handler := allowOrigins(s.cfg.CORSOrigins, s.routes)
 	s.routes.addReadOnly(map[string]http.Handler{"/updates": s.updates})

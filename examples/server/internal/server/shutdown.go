@@ -71,7 +71,7 @@ func (s *Server) shutdown(ctx context.Context) {
 }
 
 // awaitRequests waits, for a second at most, until all requests on accepted connections are answered. After the start
-// of http.Server.Shutdown, net/http closes a connection when it has read the request, without an answer.
+// of http.Server.Shutdown, net/http closes a connection when it has read the request, without a response.
 func (s *Server) awaitRequests(ctx context.Context) {
 	const limit, pollInterval = time.Second, 5 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)

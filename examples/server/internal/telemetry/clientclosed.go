@@ -7,7 +7,7 @@ import (
 	"github.com/pointsapp/pointsapp/points/pointshttp"
 )
 
-// statusClientClosed is the recorded status of a request whose client closed the connection before it had the answer,
+// statusClientClosed is the recorded status of a request whose client closed the connection before it had the response,
 // most often because of a timeout. Nobody receives it; nginx uses the same number in its log.
 const statusClientClosed = 499
 
