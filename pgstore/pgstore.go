@@ -53,7 +53,7 @@ const (
 	maxTableBytes  = maxSchemaBytes - 12
 )
 
-// Config configures a [Store]. The zero value is the default.
+// Config configures a [Store]. The zero value of each field means its default. [New] rejects negative values.
 type Config struct {
 	// Schema is the schema of the table, unquoted, at most 63 bytes. By default search_path decides, when the table is
 	// first used.

@@ -23,7 +23,7 @@ const (
 	DefaultMaxFailures   = 3
 )
 
-// Config configures an [Engine]. The zero value of each field means its default.
+// Config configures an [Engine]. The zero value of each field means its default. [New] rejects negative values.
 type Config struct {
 	// Interval is the time between two ticks: at least 1 ms. The default is DefaultInterval.
 	Interval time.Duration
@@ -125,7 +125,8 @@ const (
 
 func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// UpdaterConfig configures the updates of an [Engine]. The zero value of each field means its default.
+// UpdaterConfig configures the updates of an [Engine]. The zero value of each field means its default. [New] rejects
+// negative values.
 type UpdaterConfig struct {
 	// Timeout is the maximum duration of an update; one that exceeds it has failed. The default is DefaultUpdateTimeout.
 	Timeout time.Duration
