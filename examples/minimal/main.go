@@ -31,11 +31,11 @@ func main() {
 		if result, err := engine.Query(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		} else {
-			answer := map[string]any{"users": result.Users, "timestamp": nil} // null for the first query
+			response := map[string]any{"users": result.Users, "timestamp": nil} // null for the first query
 			if !result.PreviousTimestamp.IsZero() {
-				answer["timestamp"] = result.PreviousTimestamp
+				response["timestamp"] = result.PreviousTimestamp
 			}
-			json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client is gone
+			json.NewEncoder(w).Encode(response) //nolint:errcheck,errchkjson // the client is gone
 		}
 	})
 	log.Fatal(server.ListenAndServe())

@@ -25,8 +25,8 @@ type Config struct {
 	// update per tick, also over restarts. The default is DefaultShared; with users in memory it is false.
 	Shared bool `env:"SHARED"`
 
-	// Instance identifies the server among those that share a database, in logs and in traces. Servers
-	// that run at the same time must have different ones. The default is empty: the host name and a random suffix.
+	// Instance identifies the server among those that share a database, in logs and in traces. Servers that run at the
+	// same time must have different ones. The default is empty: the host name and a random suffix.
 	Instance Instance `env:"INSTANCE"`
 
 	// Users is the number of users in memory, or that an empty table is seeded with. The default is 1,000,000.
@@ -61,7 +61,7 @@ type Config struct {
 	ShutdownTimeout Duration `env:"SHUTDOWN_TIMEOUT"`
 
 	// Telemetry measures requests, the engine and the database, and serves /metrics and /dashboard. With an exporter
-	// ([WithExporter]), OpenTelemetry's environment variables (OTEL_*) configure an export. The default is true.
+	// (server.WithExporter), OpenTelemetry's environment variables (OTEL_*) configure an export. The default is true.
 	Telemetry bool `env:"TELEMETRY"`
 
 	// ControlToken is the secret for /control, which pauses and resumes ticks, changes their interval and starts updates.

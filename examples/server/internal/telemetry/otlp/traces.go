@@ -29,14 +29,14 @@ func sampling() []sdktrace.TracerProviderOption {
 		return nil
 	}
 	return []sdktrace.TracerProviderOption{
-		sdktrace.WithSampler(sdktrace.ParentBased(updatesAnd{sdktrace.TraceIDRatioBased(sampleRatio)})),
+		sdktrace.WithSampler(sdktrace.ParentBased(updateSampler{sdktrace.TraceIDRatioBased(sampleRatio)})),
 	}
 }
 
-// updatesAnd samples all updates, and what the other sampler samples.
-type updatesAnd struct{ sdktrace.Sampler }
+// An updateSampler samples all updates, and what the other sampler samples.
+type updateSampler struct{ sdktrace.Sampler }
 
-func (s updatesAnd) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+func (s updateSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
 	if p.Name == updateName {
 		return sdktrace.AlwaysSample().ShouldSample(p)
 	}
