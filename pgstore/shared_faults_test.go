@@ -262,7 +262,7 @@ func TestSharedClockReset(t *testing.T) {
 	assert.True(t, ahead.LastTimestamp.After(queryOne[time.Time](t, pool, "SELECT clock_timestamp()")), "it did not wait")
 }
 
-// A batch that would have to extend the bound and fails leaves nothing behind that is not durable: the next one extends
+// A batch that would have to raise the bound and fails leaves nothing behind that is not durable: the next one raises
 // it.
 func TestSharedBoundIsAboveEveryTimestamp(t *testing.T) {
 	first, pool := sharedUsers(t)
@@ -279,7 +279,7 @@ func TestSharedBoundIsAboveEveryTimestamp(t *testing.T) {
 	_, err := first.AnswerBatch(t.Context(), 1, 2)
 	require.NoError(t, err)
 
-	// Sync extends it before it is reached, so batches need not wait for a flush.
+	// Sync raises it before it is reached, so batches need not wait for a flush.
 	execSQL(t, pool, "UPDATE users_bound SET reserved = 1")
 	s := start(t, second, "a")
 	assert.Greater(t, queryOne[int64](t, pool, "SELECT reserved FROM users_bound"), s.Status.Time.UnixMicro()+1_000_000)

@@ -6,8 +6,8 @@ const wrongIsolation = "ZP001"
 
 // Bounds of the timestamps in microseconds.
 const (
-	boundAhead  = 3_000_000 // how far a timestamp or Sync extends the durable bound
-	boundMargin = 1_500_000 // how far from the bound Sync extends it
+	boundAhead  = 3_000_000 // how far above a timestamp, or above the clock in Sync, the bound is raised
+	boundMargin = 1_500_000 // how far below the bound the clock is when Sync raises it
 
 	// maxClockWait is more than boundAhead, so a longer wait means that the clock was set back. It is less than
 	// points.DefaultQueryTimeout, so queries outlast the wait.
