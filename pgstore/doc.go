@@ -4,7 +4,7 @@
 //	pool, err := pgxpool.New(ctx, url)          // yours, to configure and to close
 //	store, err := pgstore.New(pool, pgstore.Config{})
 //	err = store.Migrate(ctx)                    // creates the table users unless it exists
-//	err = store.Seed(ctx, 1_000_000)            // fills it if it is empty
+//	err = store.Seed(ctx, 1_000_000)            // seeds it if it is empty
 //	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
 // # Guarantees

@@ -22,7 +22,7 @@ const seedPoll = 100 * time.Millisecond
 // one transaction: if it fails, or its process dies, the table stays empty. It reports progress
 // ([points.WithProgress]). Reads do not see the users before Seed ends.
 //
-// Several processes may call Seed at once: one fills the table while the others wait, without a connection, and log its
+// Several processes may call Seed at once: one seeds the table while the others wait, without a connection, and log its
 // session. Seed locks an empty table against other writers (SHARE ROW EXCLUSIVE MODE). To get the lock it waits for
 // open transactions that have written to the table. If one of them has inserted users, Seed inserts none. It fails if
 // triggers or rules redirect, add or drop rows.
@@ -77,7 +77,7 @@ func (s *Store) logSeeder(ctx context.Context) {
 // errDeadRows reports that the table is empty but its file is not: it must be vacuumed first.
 var errDeadRows = errors.New("an earlier Seed has left dead rows")
 
-// trySeed fills the table unless it has users, or fails with errLocked while another Seed runs.
+// trySeed seeds the table unless it has users, or fails with errLocked while another Seed runs.
 func (s *Store) trySeed(ctx context.Context, n int64) error {
 	t, err := s.currentTable(ctx)
 	if err != nil || n == 0 {
@@ -107,7 +107,7 @@ func (s *Store) trySeed(ctx context.Context, n int64) error {
 	}))
 }
 
-// seedTx fills the table in the transaction unless it has users. Unless the table has been vacuumed, it fails with
+// seedTx seeds the table in the transaction unless it has users. Unless the table has been vacuumed, it fails with
 // errDeadRows if the table's file is not empty.
 func seedTx(ctx context.Context, tx pgx.Tx, t *table, n int64, vacuumed bool) (seeded bool, err error) {
 	if err := rejectStandbyAndRowSecurity(ctx, tx); err != nil {

@@ -57,11 +57,11 @@ func (s *store) close() error { return s.db.Close() }
 // UsersAbove implements [points.Store]. It scans users in one transaction, and so at one moment, until it has found
 // enough. To be fast if there are few such users, it would need an index, as pgstore has, or block maxima, as memstore
 // has.
-func (s *store) UsersAbove(ctx context.Context, minimum, limit int) ([]points.User, error) {
+func (s *store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, error) {
 	found := []points.User{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		return each(ctx, tx, func(key, value []byte) (more bool) {
-			if pointsOf(value) > minimum {
+			if pointsOf(value) > min {
 				found = append(found, decode(key, value))
 			}
 			return len(found) < limit

@@ -1,7 +1,7 @@
 // Command server is the reference server: an HTTP server around an engine of package points.
 //
 //	server                                                # in memory, 1,000,000 users
-//	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and fills the table if need be
+//	server -database-url postgres://user:password@host/db # in PostgreSQL: creates and seeds the table if need be
 //
 // It logs to standard error; only -h, -version and -print-config write to standard output. Exit codes: 0 after SIGTERM,
 // an interrupt, or SIGHUP, which has no effect after nohup; 2 if a flag or its environment variable is invalid; 1 if it
