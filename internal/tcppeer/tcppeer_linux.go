@@ -19,11 +19,11 @@ const (
 // Of returns the state of the other end of c. It does not block. Data that has arrived and has not been read does not
 // hide a FIN or a RST that came after it.
 func Of(c net.Conn) State {
-	tcp, ok := c.(*net.TCPConn)
+	socket, ok := c.(syscall.Conn)
 	if !ok {
 		return Open
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return Open
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pointsapp/pointsapp/internal/tcppeer" //nolint:depguard // it imports the standard library only
@@ -28,8 +29,9 @@ import (
 // Serve also answers what no handler sees, such as a request that is not valid HTTP, with a problem. net/http alone
 // responds in text/plain.
 //
-// Connections that are not TCP are not checked: there net/http reads as usual. On operating systems other than Linux,
-// Serve is server.Serve.
+// Connections that are not TCP are not checked: there net/http reads as usual. The listener may wrap its connections in
+// a type that has the methods SyscallConn and CloseWrite of net.TCPConn. The NetConn method of the connection that
+// server.ConnState gets returns that of the listener. On operating systems other than Linux, Serve is server.Serve.
 func Serve(server *http.Server, listener net.Listener) error {
 	if !tcppeer.Known {
 		return server.Serve(listener)
@@ -48,7 +50,7 @@ func Serve(server *http.Server, listener net.Listener) error {
 // request served by [Serve]; for any other context, ClientClosed reports whether it was cancelled.
 func ClientClosed(ctx context.Context) bool {
 	if c, ok := ctx.Value(connKey{}).(*watchedConn); ok {
-		return tcppeer.Of(c.TCPConn) != tcppeer.Open
+		return tcppeer.Of(c.streamConn) != tcppeer.Open
 	}
 	return ctx.Err() == context.Canceled
 }
@@ -79,19 +81,30 @@ func (l watchedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unix, ok := c.(*net.UnixConn); ok {
-		return unixConn{unix}, nil
-	}
-	tcp, ok := c.(*net.TCPConn)
+	stream, ok := c.(streamConn)
 	if !ok {
 		return c, nil
 	}
-	return newWatchedConn(tcp), nil
+	switch c.LocalAddr().Network() {
+	case "tcp":
+		return newWatchedConn(stream), nil
+	case "unix":
+		return unixConn{stream}, nil
+	default:
+		return c, nil
+	}
+}
+
+// A streamConn is a *net.TCPConn, a *net.UnixConn, or a connection that wraps one. A *tls.Conn is none.
+type streamConn interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
 }
 
 // A watchedConn is a connection that net/http need not read from to notice that its client has gone.
 type watchedConn struct {
-	*net.TCPConn
+	streamConn
 	cancel      context.CancelFunc // of the context of the connection's requests
 	timer       *time.Timer        // calls check
 	timerRuns   atomic.Bool
@@ -102,8 +115,8 @@ type watchedConn struct {
 	readDeadline, writeDeadline lazyDeadline
 }
 
-func newWatchedConn(tcp *net.TCPConn) *watchedConn {
-	c := &watchedConn{TCPConn: tcp, cancel: func() {}}
+func newWatchedConn(tcp streamConn) *watchedConn {
+	c := &watchedConn{streamConn: tcp, cancel: func() {}}
 	c.readDeadline.apply, c.writeDeadline.apply = tcp.SetReadDeadline, tcp.SetWriteDeadline
 	c.timer = time.AfterFunc(checkInterval, c.check)
 	c.timer.Stop()
@@ -126,7 +139,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	}
 	defer c.readDeadline.end()
 	for {
-		n, err := c.TCPConn.Read(p)
+		n, err := c.streamConn.Read(p)
 		if err == nil || !c.readDeadline.extend(err) {
 			return n, err
 		}
@@ -142,7 +155,7 @@ func (c *watchedConn) write(p []byte) (written int, err error) {
 	}
 	defer c.writeDeadline.end()
 	for {
-		n, err := c.TCPConn.Write(p[written:])
+		n, err := c.streamConn.Write(p[written:])
 		written += n
 		if err == nil || !c.writeDeadline.extend(err) {
 			return written, err
@@ -155,7 +168,7 @@ func (c *watchedConn) ReadFrom(r io.Reader) (int64, error) {
 	if err := c.writeDeadline.makeExact(); err != nil {
 		return 0, err
 	}
-	return c.TCPConn.ReadFrom(r)
+	return io.Copy(c.streamConn, r)
 }
 
 // SetReadDeadline implements net.Conn.
@@ -176,11 +189,17 @@ func (c *watchedConn) SetDeadline(t time.Time) error {
 		c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
+// NetConn returns the connection that the listener has accepted.
+func (c *watchedConn) NetConn() net.Conn { return c.streamConn }
+
 // A unixConn is a connection to a Unix socket.
-type unixConn struct{ *net.UnixConn }
+type unixConn struct{ streamConn }
+
+// NetConn returns the connection that the listener has accepted.
+func (c unixConn) NetConn() net.Conn { return c.streamConn }
 
 // Write writes to the connection, as writeResponse does.
-func (c unixConn) Write(p []byte) (int, error) { return writeResponse(c.UnixConn.Write, p) }
+func (c unixConn) Write(p []byte) (int, error) { return writeResponse(c.streamConn.Write, p) }
 
 // writeResponse writes to a connection: a problem in place of a response that net/http makes without a handler.
 func writeResponse(write func([]byte) (int, error), p []byte) (int, error) {
@@ -210,7 +229,7 @@ func (c *watchedConn) check() {
 		}
 		return
 	}
-	if tcppeer.Of(c.TCPConn) == tcppeer.Reset {
+	if tcppeer.Of(c.streamConn) == tcppeer.Reset {
 		c.cancel()
 		return
 	}
@@ -222,5 +241,5 @@ func (c *watchedConn) Close() error {
 	c.handlerRuns.Store(false)
 	c.timer.Stop()
 	c.cancel()
-	return c.TCPConn.Close()
+	return c.streamConn.Close()
 }

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,14 +21,76 @@ import (
 func serveHandler(t *testing.T, handler http.HandlerFunc) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	serveOn(t, listener, handler, nil)
+	return listener.Addr().String()
+}
+
+func serveOn(
+	t *testing.T, listener net.Listener, handler http.HandlerFunc, connState func(net.Conn, http.ConnState),
+) {
 	server := NewServer(handler, time.Second, slog.New(slog.DiscardHandler))
+	server.ConnState = connState
 	served := make(chan error)
 	go func() { served <- Serve(server, listener) }()
 	t.Cleanup(func() {
 		assert.NoError(t, server.Close())
 		assert.ErrorIs(t, <-served, http.ErrServerClosed)
 	})
-	return listener.Addr().String()
+}
+
+// A listener may wrap its connections: they are watched, and read through the wrapper, which ConnState can find.
+func TestServeWatchesWrappedConnections(t *testing.T) {
+	t.Parallel()
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "socket")} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			inner, err := net.Listen(network, address)
+			require.NoError(t, err)
+			listener := &wrappingListener{Listener: inner}
+			called := make(chan bool)
+			serveOn(t, listener, func(_ http.ResponseWriter, r *http.Request) {
+				_, watched := r.Context().Value(connKey{}).(*watchedConn)
+				called <- watched
+			}, func(c net.Conn, _ http.ConnState) {
+				_, ok := c.(interface{ NetConn() net.Conn }).NetConn().(*wrappedConn)
+				assert.True(t, ok)
+			})
+			c, err := net.Dial(network, inner.Addr().String())
+			require.NoError(t, err)
+			defer c.Close()
+			_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+			require.NoError(t, err)
+			assert.Equal(t, network == "tcp", <-called)
+			requireAnswer(t, c)
+			assert.Positive(t, listener.reads.Load())
+		})
+	}
+}
+
+// A wrappingListener counts the calls of Read.
+type wrappingListener struct {
+	net.Listener
+
+	reads atomic.Int64
+}
+
+func (l *wrappingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &wrappedConn{c.(streamConn), l}, nil
+}
+
+type wrappedConn struct {
+	streamConn
+
+	l *wrappingListener
+}
+
+func (c *wrappedConn) Read(p []byte) (int, error) {
+	c.l.reads.Add(1)
+	return c.streamConn.Read(p)
 }
 
 // A client that sends several requests and then closes its sending side gets all its answers.
