@@ -6,11 +6,16 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pointsapp/pointsapp/internal/tcppeer"
 )
+
+// minIdle is how long a connection must be idle before it is closed for another one. A client that has just received a
+// response often sends its next request at once.
+const minIdle = time.Second
 
 // A Listener accepts connections while fewer than limit are open. For each further one it closes the connection that
 // has been idle for the longest time, or, if none is idle, answers with 503 and closes it. Without a limit, more
@@ -19,23 +24,27 @@ type Listener struct {
 	net.Listener
 
 	limit    int64
+	minIdle  time.Duration
 	atLimit  func(rejected bool)
+	start    time.Time // of the clock now
+	conns    sync.Map  // of *conn, the open ones
 	open     atomic.Int64
 	rejected atomic.Int64
 	closing  chan struct{} // its capacity limits how many rejected connections linger
-	idle     idleConns
 
 	lastRejection time.Time // for Accept alone, which has one caller
+	noneUntil     time.Time // until then endLongest returns false without a search; for Accept alone
 }
 
-// New returns a listener that keeps at most limit connections of another one open, and for a moment one more for each
-// that sends a request while it is being closed for another one. Its ConnState must be the server's.
-// It calls atLimit for each connection beyond the limit; rejected is false if an idle connection was closed instead.
+// New returns a listener that keeps at most limit connections of another one open, and one more for each that sends a
+// request while it is being closed for another one. Its ConnState must be the server's.
+// It calls atLimit(true) for each connection that it rejects, atLimit(false) for each that it closes for a new one.
 func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listener {
 	const maxLingering = 4096
 	return &Listener{
-		Listener: listener, limit: int64(limit), atLimit: atLimit, closing: make(chan struct{}, maxLingering),
-		idle: idleConns{start: time.Now()},
+		Listener: listener, limit: int64(limit), minIdle: minIdle, atLimit: atLimit,
+		start:   time.Now().Add(-1), // so that now is never 0
+		closing: make(chan struct{}, maxLingering),
 	}
 }
 
@@ -48,35 +57,43 @@ func New(listener net.Listener, limit int, atLimit func(rejected bool)) *Listene
 func (l *Listener) Accept() (net.Conn, error) {
 	const burst, pauseFactor, maxPause = time.Millisecond, 9, 50 * time.Millisecond
 	const overloadEnds = time.Second
-	var busy time.Duration
+	var rejecting time.Duration
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		full := l.open.Load() >= l.limit
+		full := l.isFull()
 		overloaded := full || !l.lastRejection.IsZero() && time.Since(l.lastRejection) < overloadEnds
 		if overloaded && tcppeer.Of(c) != tcppeer.Open {
 			c.Close() //nolint:errcheck // the client has gone
 			continue
 		}
-		if full && l.idle.closeLongest() {
-			l.open.Add(-1)
+		for full && l.endLongest() {
 			l.atLimit(false)
-			full = false
+			full = l.isFull()
 		}
 		if !full {
-			l.open.Add(1)
-			return c, nil
+			return l.add(c), nil
 		}
 		l.lastRejection = time.Now()
 		l.reject(c)
 		l.atLimit(true)
-		if busy += time.Since(l.lastRejection); busy > burst { // wall-clock time: on a busy machine it pauses for longer
-			<-time.After(min(pauseFactor*busy, maxPause))
-			busy = 0
+		// This is wall-clock time: on a busy machine Accept pauses for longer.
+		if rejecting += time.Since(l.lastRejection); rejecting > burst {
+			<-time.After(min(pauseFactor*rejecting, maxPause))
+			rejecting = 0
 		}
 	}
+}
+
+func (l *Listener) isFull() bool { return l.open.Load() >= l.limit }
+
+func (l *Listener) add(c net.Conn) *conn {
+	added := &conn{Conn: c, l: l}
+	l.conns.Store(added, nil)
+	l.open.Add(1)
+	return added
 }
 
 // Limit returns the maximum number of open connections.
@@ -85,18 +102,73 @@ func (l *Listener) Limit() int64 { return l.limit }
 // Open returns the number of open connections.
 func (l *Listener) Open() int64 { return l.open.Load() }
 
-// Busy returns the number of open connections that are not idle: they are new, or have a request in progress.
-func (l *Listener) Busy() int { return l.idle.busy() }
-
 // Rejected returns the number of connections that were answered with 503.
 func (l *Listener) Rejected() int64 { return l.rejected.Load() }
 
-// ConnState is for the ConnState of the http.Server that serves the connections: it counts those that have ended, and
-// tracks which are idle.
+// ConnState is for the ConnState of the http.Server that serves the connections: it notes which are idle. The server
+// may have wrapped a connection in a type that has a NetConn method, as pointshttp.Serve does.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
-	if n := l.idle.changed(c, state); n != 0 {
-		l.open.Add(n)
+	if wrapped, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = wrapped.NetConn()
 	}
+	conn := c.(*conn) //nolint:forcetypeassert // Accept returns no others
+	if state == http.StateIdle {
+		conn.idle()
+	}
+	if state == http.StateActive {
+		conn.active()
+	}
+}
+
+// now returns the time since l.start, in nanoseconds.
+func (l *Listener) now() int64 { return int64(time.Since(l.start)) }
+
+// CloseIdle makes the server close the connections that have been idle for that time, unless a request has arrived. It
+// returns how many connections are left, including those that the server has not closed yet.
+func (l *Listener) CloseIdle(after time.Duration) (left int) {
+	latest := l.now() - int64(after)
+	for c := range l.conns.Range {
+		left++
+		c := c.(*conn) //nolint:forcetypeassert // there are no others
+		if since := c.state.Load(); since > busy && since <= latest {
+			c.end(since)
+		}
+	}
+	return left
+}
+
+// endLongest ends the connection that has been idle for the longest time. It returns false if none has been idle for
+// minIdle; then it does not search again for a tenth of that, because a search takes time.
+func (l *Listener) endLongest() bool {
+	now := time.Now()
+	if now.Before(l.noneUntil) {
+		return false
+	}
+	for {
+		c, since := l.longestIdle()
+		if c == nil || since > int64(now.Sub(l.start)-l.minIdle) {
+			l.noneUntil = now.Add(l.minIdle / 10)
+			return false
+		}
+		if c.hasUnread() { // a request that the server has had no time to read
+			c.state.CompareAndSwap(since, int64(now.Sub(l.start)))
+			continue
+		}
+		if c.end(since) {
+			return true
+		}
+	}
+}
+
+// longestIdle returns the connection that has been idle for the longest time, and since when; nil if none is idle.
+func (l *Listener) longestIdle() (longest *conn, since int64) {
+	for c := range l.conns.Range {
+		c := c.(*conn) //nolint:forcetypeassert // there are no others
+		if s := c.state.Load(); s > busy && (longest == nil || s < since) {
+			longest, since = c, s
+		}
+	}
+	return longest, since
 }
 
 // rejection is the raw response to connections beyond the limit: a problem as pointshttp.WriteProblem writes it.

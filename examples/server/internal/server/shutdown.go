@@ -63,22 +63,24 @@ func (s *Server) shutdown(ctx context.Context) {
 	if s.page != nil {
 		s.page.Close() // otherwise its event streams would be waited for
 	}
-	s.awaitRequests(ctx)
+	s.closeConnections(ctx)
 	if err := s.http.Shutdown(ctx); err != nil {
 		s.logger.Warn("some queries were not answered before the shutdown", "timeout", time.Duration(s.cfg.ShutdownTimeout))
 		s.http.Close() //nolint:errcheck // nothing is left to do about it
 	}
 }
 
-// awaitRequests waits, for a second at most, until all requests on accepted connections are answered. After the start
-// of http.Server.Shutdown, net/http closes a connection when it has read the request, without a response.
-func (s *Server) awaitRequests(ctx context.Context) {
-	const limit, pollInterval = time.Second, 5 * time.Millisecond
+// closeConnections closes each connection once its request is answered, or when no request has arrived on it for a
+// moment, in which a client that has just received a response may send its next request. It waits for a second at most.
+// After the start of http.Server.Shutdown, net/http closes a connection when it has read the request, without a
+// response.
+func (s *Server) closeConnections(ctx context.Context) {
+	const limit, idle, pollInterval = time.Second, 100 * time.Millisecond, 5 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	for s.listener.Busy() > 0 {
+	for s.listener.CloseIdle(idle) > 0 {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
