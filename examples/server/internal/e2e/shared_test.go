@@ -78,7 +78,7 @@ func TestTwoServers(t *testing.T) {
 		require.Eventually(t, func() bool { return r.instances(t) == "one two" }, patience, pollInterval)
 	}
 	assert.Equal(t, "two", two.ready(t).Shared.Instance)
-	assert.Equal(t, "one", two.ready(t).Shared.LastSuccess.Instance)
+	require.Eventually(t, func() bool { return two.ready(t).Shared.LastSuccess.Instance == "one" }, patience, pollInterval)
 	assert.Equal(t, 1, two.ready(t).Shared.Ticks)
 
 	assert.Nil(t, one.previous(t), "there was no query before the first")
@@ -98,7 +98,9 @@ func TestTwoServers(t *testing.T) {
 	require.Equal(t, http.StatusNoContent, one.control(t, "interval", `{"interval":"50ms"}`).status)
 	require.Eventually(t, func() bool { return two.ready(t).Shared.Ticks > 10 }, patience, pollInterval)
 	for _, r := range []*testServer{one, two} {
-		assert.Contains(t, r.log.String(), `msg="the interval has changed" interval=50ms before=`)
+		require.Eventually(t, func() bool {
+			return strings.Contains(r.log.String(), `msg="the interval has changed" interval=50ms before=`)
+		}, patience, pollInterval)
 	}
 	require.Equal(t, http.StatusNoContent, one.control(t, "pause", "").status)
 	require.Eventually(t, func() bool { return two.ready(t).Paused }, patience, pollInterval)
