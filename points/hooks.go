@@ -71,7 +71,7 @@ type TickInfo struct {
 type UpdateInfo struct {
 	Key      uint64        // each user's points are Draw(id, Key)
 	Started  time.Time     // in UTC
-	Users    int64         // users updated
+	Users    int64         // users updated; may be too low if Err is not nil
 	Duration time.Duration // from Started to the end
 	Err      error         // nil if every user was updated
 }

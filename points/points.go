@@ -32,9 +32,9 @@ type Store interface {
 
 	// UpdateAll sets the points of every user to Draw(id, key), exactly once, and returns the number of users updated.
 	// It may omit users that are inserted during the call. It may run concurrently with UsersAbove, which sees the part
-	// of the update that is committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated.
-	// Two concurrent calls do not interleave: one waits for the other, or fails with an error that wraps
-	// ErrUpdateRunning.
+	// of the update that is committed. If UpdateAll fails or ctx ends, any subset of the users may have been updated,
+	// and the returned number may be too low. Two concurrent calls do not interleave: one waits for the other, or fails
+	// with an error that wraps ErrUpdateRunning.
 	UpdateAll(ctx context.Context, key uint64) (int64, error)
 
 	// Capabilities returns the optional abilities of the store. They never change. A store that wraps another one
