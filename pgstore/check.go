@@ -40,7 +40,7 @@ import (
 // columns and indexes do not matter.
 //
 // While another session has locked the table, as ALTER TABLE does, Check waits, and logs which session that is. If ctx
-// ends then, the error names it.
+// ends then, the error names it. Check is one transaction, so ALTER TABLE waits until it ends.
 //
 // Check reads the whole table, except that it reads no points if there is the CHECK constraint that Migrate creates,
 // and no timestamps if Migrate created the table. It also reads it for each constraint on updated_at and other columns,

@@ -13,7 +13,8 @@ import (
 
 // UsersAbove implements [points.Store]. It fails with [ErrReadOnly], wrapped, on a standby. It runs a few statements,
 // and returns the users of the first one that finds enough. The first ones read a few pages or users, the last one the
-// whole table. Each has one snapshot of the users.
+// whole table. Each has one snapshot of the users. If another session's lock blocked it for a second, or half of its
+// time, its error names that session.
 //
 // The plans depend neither on statistics nor on parameters, so the generic plan of a prepared statement is as good as a
 // custom one.
@@ -27,9 +28,11 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 	var users []points.User
 	t, err := s.table(ctx)
 	if err == nil {
-		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) (err error) {
-			users, err = t.read(ctx, conn, max(min, -1), limit) // within the range of smallint, if points is one
-			return err
+		err = s.forgetIfGone(t, s.withConn(ctx, func(conn *pgx.Conn) error {
+			return s.nameWaits(ctx, conn, func() (err error) {
+				users, err = t.read(ctx, conn, max(min, -1), limit) // within the range of smallint, if points is one
+				return err
+			})
 		}))
 	}
 	if err != nil {

@@ -24,9 +24,16 @@ func (s sharedState) callShared(ctx context.Context, f sharedFunction, args []an
 	}))
 }
 
-// call calls a function of the shared state in a transaction of its own, and scans its one row.
+// call calls a function of the shared state in a transaction of its own, and scans its one row. If it waited for
+// another session before it failed, the error names that.
 func (s sharedState) call(
 	ctx context.Context, conn *pgx.Conn, t *table, f sharedFunction, args []any, results ...any,
+) error {
+	return s.nameWaits(ctx, conn, func() error { return s.callOnce(ctx, conn, t, f, args, results) })
+}
+
+func (s sharedState) callOnce(
+	ctx context.Context, conn *pgx.Conn, t *table, f sharedFunction, args, results []any,
 ) error {
 	if !s.explicitIsolation.Load() {
 		query := f.query(t, args, func(i int) string { return "$" + strconv.Itoa(i+1) })

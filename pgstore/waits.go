@@ -97,6 +97,37 @@ func (s *Store) watchWaits(
 	}
 }
 
+// nameWaits calls do, which executes statements on the connection. If do fails, the error names the session that these
+// were seen to wait for. It looks once, after a second or half of the time that ctx leaves, and only if the pool has an
+// idle connection: in an outage, a new one could hang and keep its place in the pool. Behind PgBouncer, which has other
+// process ids, it finds nothing.
+func (s *Store) nameWaits(ctx context.Context, conn *pgx.Conn, do func() error) error {
+	delay := time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		delay = min(delay, time.Until(deadline)/2)
+	}
+	pid := int32(conn.PgConn().PID()) //nolint:gosec // PostgreSQL's type
+	waits, looked := new(waitWatch), make(chan struct{})
+	timer := time.AfterFunc(delay, func() {
+		defer close(looked)
+		if s.pool.Stat().IdleConns() == 0 {
+			return
+		}
+		if reason, err := s.waitReason(ctx, thisSession, pid); err == nil {
+			waits.record(reason)
+		}
+	})
+	err := do()
+	if timer.Stop() || err == nil {
+		return err
+	}
+	select {
+	case <-looked:
+	case <-ctx.Done():
+	}
+	return waits.explain(err, false)
+}
+
 // logWaits logs at intervals what the transaction waits for, and remembers it, until stop is called.
 func (s *Store) logWaits(ctx context.Context, tx pgx.Tx, doing string) (w *waitWatch, stop func(), err error) {
 	w = new(waitWatch)

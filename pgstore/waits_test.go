@@ -164,6 +164,51 @@ func TestCheckNamesBlockingSession(t *testing.T) {
 	require.ErrorContains(t, err, session)
 }
 
+// A query that another session blocks names that session, and so does a call of the shared state.
+func TestCallsNameBlockingSession(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		table string // that is locked
+		call  func(context.Context, *Store) error
+	}{
+		"read": {"users", func(ctx context.Context, s *Store) error { _, err := s.UsersAbove(ctx, -1, 2); return err }},
+		"batch": {"users", func(ctx context.Context, s *Store) error {
+			_, err := s.Capabilities().SharedState.AnswerBatch(ctx, 1, 2)
+			return err
+		}},
+		"sync": {"users_servers", func(ctx context.Context, s *Store) error {
+			_, err := s.Capabilities().SharedState.Sync(ctx, points.SyncRequest{})
+			return err
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := pgtest.Pool(t)
+			store, err := New(pool, Config{Shared: true})
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			tx, err := pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(context.Background()) //nolint:errcheck // it is not committed
+			_, err = tx.Exec(t.Context(), "LOCK TABLE "+test.table)
+			require.NoError(t, err)
+			conns := pool.AcquireAllIdle(t.Context())
+			for len(conns) < 2 { // of the call, and the one that looks
+				conn, err := pool.Acquire(t.Context())
+				require.NoError(t, err)
+				conns = append(conns, conn)
+			}
+			for _, conn := range conns {
+				conn.Release()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+			defer cancel()
+			require.ErrorContains(t, test.call(ctx, store),
+				fmt.Sprintf("it waits for a lock of session %d ", tx.Conn().PgConn().PID()))
+		})
+	}
+}
+
 // Prepared transactions and a missing synchronous standby are reported. The test has its own server, because it changes
 // settings.
 //
