@@ -52,7 +52,6 @@ func (s *Store) checkConditions(ctx context.Context, q querier, t *table) error 
 		}
 	}
 	for _, c := range conditions {
-		c.findSources(columns)
 		if err := s.checkCondition(ctx, q, t, columns, &c); err != nil {
 			return err
 		}
@@ -81,13 +80,10 @@ func (s *Store) checkPartitionColumns(ctx context.Context, q querier, t *table) 
 		if err != nil {
 			return err
 		}
-		c, ok := columns[d.Name].condition(d.Name, partition)
-		if !ok {
-			continue
-		}
-		c.findSources(columns)
-		if err := s.checkCondition(ctx, q, partition, columns, &c); err != nil {
-			return err
+		if c, ok := columns[d.Name].condition(d.Name, partition); ok {
+			if err := s.checkCondition(ctx, q, partition, columns, &c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -128,6 +124,7 @@ func (c *condition) findSources(columns map[string]valueColumn) {
 func (s *Store) checkCondition(
 	ctx context.Context, q querier, t *table, columns map[string]valueColumn, c *condition,
 ) error {
+	c.findSources(columns)
 	switch {
 	case c.Index && (c.others || !c.points && !c.updatedAt):
 		return nil // checkIndexes warns of it
