@@ -27,8 +27,8 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 		if r.Search != nil && len(runs) > 1 {
 			return nil, errors.New("a search for the highest rate cannot be merged with other runs")
 		}
-		if r.Load.Mode != runs[0].Load.Mode {
-			return nil, errors.New("an open and a closed loop cannot be merged")
+		if err := checkMergeable(runs[0], r); err != nil {
+			return nil, err
 		}
 		s, err := r.Summary()
 		if err != nil {
@@ -49,13 +49,13 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 	first := *runs[0]
 	merged := &Run{
 		Schema: Schema, Name: joinText(runs, " + ", func(r *Run) string { return r.Name }), Date: start,
-		Command: first.Command, Host: first.Host, Load: first.Load, Setup: first.Setup,
+		Command: first.Command, Load: first.Load, Setup: first.Setup,
 		Merged: len(runs), CommonSeconds: common.Seconds(),
 	}
 	if len(runs) == 1 {
 		merged.Search = first.Search
 	}
-	merged.Host.Name = joinText(runs, ", ", func(r *Run) string { return r.Host.Name })
+	merged.Host = joinHosts(runs)
 	merged.Target = joinTargets(runs)
 	merged.addLoads(runs)
 	s := record.Concat(summaries)
@@ -69,6 +69,22 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 		}
 	}
 	return merged, nil
+}
+
+// checkMergeable returns an error if one description of the load and the server cannot be true of both runs.
+func checkMergeable(a, b *Run) error {
+	switch {
+	case a.Load.Mode != b.Load.Mode:
+		return errors.New("an open and a closed loop cannot be merged")
+	case a.Setup != b.Setup:
+		return fmt.Errorf("runs on different servers cannot be merged: %s; %s", server(a), server(b))
+	}
+	for _, describe := range []func(*Run) string{keepAlive, transportOf} {
+		if one, other := describe(a), describe(b); one != other {
+			return fmt.Errorf("runs with %s and with %s cannot be merged", one, other)
+		}
+	}
+	return nil
 }
 
 // joinTargets returns a target that lists what the targets of the runs have. Its Requests is the highest of them.
@@ -85,6 +101,26 @@ func joinTargets(runs []*Run) Target {
 	}
 	for _, r := range runs {
 		joined.Requests = max(joined.Requests, r.Target.Requests)
+	}
+	return joined
+}
+
+// joinHosts returns a host that lists what the hosts of the runs have. Different numbers of CPUs are left out.
+func joinHosts(runs []*Run) Host {
+	list := func(text func(*Host) string) string {
+		return joinText(runs, ", ", func(r *Run) string { return text(&r.Host) })
+	}
+	joined := Host{
+		Name:      list(func(h *Host) string { return h.Name }),
+		OS:        list(func(h *Host) string { return h.OS }),
+		Arch:      list(func(h *Host) string { return h.Arch }),
+		GoVersion: list(func(h *Host) string { return h.GoVersion }),
+		CPUs:      runs[0].Host.CPUs, CPUsUsed: runs[0].Host.CPUsUsed,
+	}
+	for _, r := range runs {
+		if r.Host.CPUs != joined.CPUs || r.Host.CPUsUsed != joined.CPUsUsed {
+			joined.CPUs, joined.CPUsUsed = 0, 0
+		}
 	}
 	return joined
 }

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -84,5 +85,45 @@ func TestMergedTargets(t *testing.T) {
 			}
 			assert.Equal(t, tt.note, TargetsNote([]*Run{a, b}))
 		})
+	}
+}
+
+// TestMergeOfDifferentLoads merges runs whose load or server one description cannot be true of.
+func TestMergeOfDifferentLoads(t *testing.T) {
+	for want, change := range map[string]func(*Run){
+		"an open and a closed loop cannot be merged":                             func(r *Run) { r.Load.Mode = "open" },
+		"runs with keep-alive and with no keep-alive cannot be merged":           func(r *Run) { r.Load.KeepAlive = false },
+		"runs with transport http1 and with transport net/http cannot be merged": func(r *Run) { r.Load.Transport = "net/http" },
+		"runs on different servers cannot be merged: test setup; this machine":   func(r *Run) { r.Setup = "this machine" },
+	} {
+		a, b := example(), example()
+		a.Search, b.Search = nil, nil
+		change(b)
+		_, err := Merge([]string{"a", "b"}, []*Run{a, b})
+		assert.EqualError(t, err, want)
+	}
+}
+
+// TestMergedHosts merges runs of two hosts. The page names the CPUs only if they are the same.
+func TestMergedHosts(t *testing.T) {
+	for name, tt := range map[string]struct{ other, want Host }{
+		"same CPUs": {
+			Host{Name: "other", OS: "linux", Arch: "arm64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
+			Host{Name: "host, other", OS: "linux", Arch: "amd64, arm64", CPUs: 2, CPUsUsed: 1, GoVersion: "go1.26"},
+		},
+		"other CPUs": {
+			Host{Name: "other", OS: "darwin", Arch: "amd64", CPUs: 8, CPUsUsed: 8, GoVersion: "go1.27"},
+			Host{Name: "host, other", OS: "linux, darwin", Arch: "amd64", GoVersion: "go1.26, go1.27"},
+		},
+	} {
+		a, b := example(), example()
+		a.Search, b.Search = nil, nil
+		b.Host = tt.other
+		merged, err := Merge([]string{"a", "b"}, []*Run{a, b})
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, merged.Host, name)
+		var page strings.Builder
+		require.NoError(t, WriteHTML(&page, merged, nil))
+		assert.Equal(t, tt.want.CPUs > 0, strings.Contains(page.String(), " CPUs, "), name)
 	}
 }

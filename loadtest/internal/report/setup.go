@@ -25,7 +25,7 @@ func Difference(old, current *Run) string {
 	add(has, requests(old), requests(current))
 	add(has, keepAlive(old), keepAlive(current))
 	if old.Load.Transport != "" && current.Load.Transport != "" { // otherwise unknown
-		add(has, "transport "+old.Load.Transport, "transport "+current.Load.Transport)
+		add(has, transportOf(old), transportOf(current))
 	}
 	return strings.Join(texts, "; ")
 }
@@ -69,6 +69,8 @@ func keepAlive(r *Run) string {
 	}
 	return "no keep-alive"
 }
+
+func transportOf(r *Run) string { return "transport " + r.Load.Transport }
 
 // withoutRatios says why two runs are compared without ratios; "" if with ratios.
 func withoutRatios(old, current *Run) string {
