@@ -153,11 +153,11 @@ func TestCompatibility(t *testing.T) {
 	}
 }
 
-// withoutProgress removes the lines that report the progress of a run.
+// withoutProgress removes the lines that report the progress of a run, and notes.
 func withoutProgress(stderr string) string {
 	var b strings.Builder
 	for line := range strings.Lines(stderr) {
-		if strings.HasPrefix(line, "loadtest: ") && !strings.HasPrefix(line, "loadtest: ignored flags") {
+		if strings.HasPrefix(line, "loadtest: ") && !strings.HasPrefix(line, "loadtest: note: ") {
 			b.WriteString(line)
 		}
 	}

@@ -46,11 +46,11 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "loadtest: %v\n", err)
 		return exitUsage
 	}
-	for _, note := range cfg.Notes {
-		fmt.Fprintf(stderr, "loadtest: %s\n", note)
+	for _, text := range cfg.Notes {
+		note(stderr, text)
 	}
 	if len(cfg.Ignored) > 0 {
-		fmt.Fprintf(stderr, "loadtest: ignored flags of ab: %s\n", strings.Join(cfg.Ignored, ", "))
+		note(stderr, "ignored flags of ab: "+strings.Join(cfg.Ignored, ", "))
 	}
 	c := command{cfg: cfg, stdout: stdout, stderr: stderr}
 	var failures []error
@@ -71,6 +71,9 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	return exitFailed
 }
+
+// note writes a line that is not an error to stderr.
+func note(stderr io.Writer, text string) { fmt.Fprintf(stderr, "loadtest: note: %s\n", text) }
 
 // errUsage is the kind of a usage error that depends on the content of the files that the command line names.
 var errUsage = errors.New("usage error")
@@ -118,7 +121,7 @@ func (c *command) run(ctx context.Context) (err error) {
 	}
 	defer c.filterLog()()
 	if ignoresProxy(c.cfg) {
-		fmt.Fprintf(c.stderr, "loadtest: the proxy of the environment is ignored: use -X or -transport %s\n", flags.NetHTTP)
+		note(c.stderr, "the proxy of the environment is ignored: use -X or -transport "+flags.NetHTTP)
 	}
 	if c.target, err = newTarget(ctx, c.cfg); err != nil {
 		return err
@@ -131,7 +134,7 @@ func (c *command) run(ctx context.Context) (err error) {
 			return err
 		}
 		defer c.exporter.Close()
-		fmt.Fprintf(c.stderr, "loadtest: metrics at %s\n", c.exporter.URL())
+		note(c.stderr, "metrics at "+c.exporter.URL())
 	}
 	defer limitCPUs(c.cfg, c.target)()
 	return c.start(ctx)

@@ -287,7 +287,7 @@ func TestRequestsAndDuration(t *testing.T) {
 	defer server.Close()
 	out, errs, _ := call(ctx, "-q", "-n", "2", "-z", "1h", server.URL)
 	assert.Contains(t, out, "1 client for 1h0m0s")
-	assert.Regexp(t, "^loadtest: -n has no effect with -z, as in hey and oha: .+\nloadtest: interrupted after [456] requests\n$", errs)
+	assert.Regexp(t, "^loadtest: note: -n has no effect with -z, as in hey and oha: .+\nloadtest: interrupted after [456] requests\n$", errs)
 }
 
 // TestSingular checks the singular form in texts and errors.
@@ -327,7 +327,7 @@ func TestErrors(t *testing.T) {
 		{[]string{refused}, exitFailed, "connection refused"},
 		{[]string{"-json", "/nowhere/r.json", url}, exitFailed, "cannot write the output: open /nowhere/r.json"},
 		{[]string{"-html", "/", url}, exitFailed, "cannot write the output"},
-		{[]string{"-compare", "/nowhere/r.json", url}, exitFailed, "cannot read the run to compare with: open /nowhere/r.json"},
+		{[]string{"-compare", "/nowhere/r.json", url}, exitFailed, "cannot read the run: open /nowhere/r.json"},
 		{[]string{"-compare", notJSON, url}, exitFailed, "not the JSON of a load test"},
 		{[]string{"-assert", "p99<50", url}, exitUsage, "must have a unit"},
 		{[]string{"-slo", "p99<50ms", url}, exitUsage, "-slo needs -find-max"},

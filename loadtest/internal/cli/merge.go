@@ -70,8 +70,8 @@ func (c *command) mergeRuns(runs []*report.Run) (*report.Run, error) {
 	case err != nil:
 		return nil, err
 	}
-	if note := report.TargetsNote(runs); note != "" {
-		fmt.Fprintf(c.stderr, "loadtest: note: %s\n", note)
+	if text := report.TargetsNote(runs); text != "" {
+		note(c.stderr, text)
 	}
 	result.Command, result.Incomparable = c.cfg.Command, c.oldNoSuccess()
 	return result, nil
@@ -113,12 +113,12 @@ func readRuns(ctx context.Context, names []string) ([]*report.Run, error) {
 func readRun(name string) (*report.Run, error) {
 	f, err := os.Open(name) //nolint:gosec // named by the user
 	if err != nil {
-		return nil, fmt.Errorf("cannot read a run: %w", err)
+		return nil, fmt.Errorf("cannot read the run: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // only read
 	run, err := report.ReadJSON(f)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", name, err)
+		return nil, fmt.Errorf("cannot read the run in %s: %w", name, err)
 	}
 	return run, nil
 }

@@ -83,7 +83,7 @@ func TestMergeErrors(t *testing.T) {
 		want string
 	}{
 		"no files":                {nil, exitUsage, "merge needs the -json files"},
-		"no such file":            {[]string{"/nowhere"}, exitFailed, "cannot read a run: open /nowhere"},
+		"no such file":            {[]string{"/nowhere"}, exitFailed, "cannot read the run: open /nowhere"},
 		"not JSON":                {[]string{writeFile(t, "x", "hello")}, exitFailed, "not the JSON of a load test"},
 		"other time":              {[]string{file, change("date", "2026-01-01T10:00:00Z")}, exitFailed, "did not run at the same time; to compare them: loadtest merge -compare " + file + " "},
 		"other mode":              {[]string{file, change("load", map[string]any{"mode": "open"})}, exitFailed, "an open and a closed loop"},
@@ -95,8 +95,8 @@ func TestMergeErrors(t *testing.T) {
 		"a search":                {[]string{file, change("search", map[string]any{"slo": "p99<1s"})}, exitFailed, "a search for the highest rate cannot be merged with other runs"},
 		"more text":               {[]string{writeFile(t, "two", string(withFields(t, file, nil))+string(withFields(t, file, nil)))}, exitFailed, "not the JSON of one load test: there is more after it"},
 		"merged before":           {[]string{file, copied(map[string]any{"merged": 2, "date": "2026-01-01T10:00:00Z"})}, exitFailed, "b.json with others: it has 2 merged runs: merge their own files"},
-		"impossible counts":       {[]string{impossible, file}, exitFailed, "loadtest: cannot read " + impossible + ": not the results of a load test: " + rule},
-		"impossible old counts":   {[]string{"-compare", impossible, file}, exitFailed, "loadtest: cannot compare with " + impossible + ": not the results of a load test: " + rule},
+		"impossible counts":       {[]string{impossible, file}, exitFailed, "loadtest: cannot read the run in " + impossible + ": not the results of a load test: " + rule},
+		"impossible old counts":   {[]string{"-compare", impossible, file}, exitFailed, "loadtest: cannot read the run in " + impossible + ": not the results of a load test: " + rule},
 		"interrupted":             {[]string{copied(map[string]any{"interrupted": true})}, exitFailed, "b.json was interrupted, so its figures are incomplete: repeat it"},
 		"flag of a run":           {[]string{"-n", "5", file}, exitUsage, "-n is a flag of a run, and merge reads finished runs"},
 		"its bundle":              {[]string{"-kc5", file}, exitUsage, "-c is a flag of a run, and merge reads finished runs"},

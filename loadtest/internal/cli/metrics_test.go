@@ -33,7 +33,7 @@ func TestMetrics(t *testing.T) {
 		assert.NoError(t, err)
 		<-third
 		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		resp, err := client.Get(strings.TrimSpace(strings.TrimPrefix(line, "loadtest: metrics at ")))
+		resp, err := client.Get(strings.TrimSpace(strings.TrimPrefix(line, "loadtest: note: metrics at ")))
 		if !assert.NoError(t, err) {
 			return
 		}

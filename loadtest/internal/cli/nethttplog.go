@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"log" //nolint:depguard // the transport of net/http has no other logger
 	"sync/atomic"
@@ -34,8 +33,8 @@ func (c *command) filterLog() (end func()) {
 	return func() {
 		log.SetOutput(filter.next)
 		if n := filter.count.Load(); n > 0 {
-			fmt.Fprintf(c.stderr, "loadtest: note: the server sent data after the end of %s; -transport http1 counts "+
-				"such responses as failed\n", report.Plural(n, "response", "responses"))
+			note(c.stderr, "the server sent data after the end of "+report.Plural(n, "response", "responses")+
+				"; -transport http1 counts such responses as failed")
 		}
 	}
 }

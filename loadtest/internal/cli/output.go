@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"syscall"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/ab"
@@ -57,16 +56,7 @@ func readOld(name string) (*report.Run, error) {
 	case flags.Original:
 		return report.Original()
 	}
-	f, err := os.Open(name) //nolint:gosec // named by the user
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the run to compare with: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // only read
-	old, err := report.ReadJSON(f)
-	if err != nil {
-		return nil, fmt.Errorf("cannot compare with %s: %w", name, err)
-	}
-	return old, nil
+	return readRun(name)
 }
 
 // writeFiles sets the verdict and writes the requested files. It comes before the text report, because stdout may have

@@ -57,11 +57,7 @@ func (c *command) printChecks(result *report.Run) error {
 		fmt.Fprintln(c.stdout)
 	}
 	for _, a := range result.Assertions {
-		verdict := "PASS"
-		if !a.Met {
-			verdict = "FAIL"
-		}
-		fmt.Fprintf(c.stdout, "%s %s: %s\n", verdict, a.Clause, a.Measured)
+		fmt.Fprintf(c.stdout, "%s %s: %s\n", report.PassFail(a.Met), a.Clause, a.Measured)
 	}
 	for _, line := range conclusion {
 		fmt.Fprintln(c.stdout, line)

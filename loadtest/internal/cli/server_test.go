@@ -108,7 +108,7 @@ func TestDuration(t *testing.T) {
 func TestEnvironmentProxyIsMentioned(t *testing.T) {
 	t.Setenv("http_proxy", "http://proxy.invalid:1")
 	_, errs, _ := call(t.Context(), "-q", "-s", "1", "http://server.invalid/")
-	assert.Contains(t, errs, "the proxy of the environment is ignored: use -X or -transport net/http\n")
+	assert.Contains(t, errs, "loadtest: note: the proxy of the environment is ignored: use -X or -transport net/http\n")
 	_, errs, code := call(t.Context(), "-q", respond(t, http.StatusOK).URL)
 	assert.Equal(t, exitOK, code)
 	assert.Empty(t, errs, "loopback addresses are not proxied")

@@ -94,5 +94,5 @@ func TestJSONOnStdout(t *testing.T) {
 func TestFlagsOfABWithoutEffect(t *testing.T) {
 	_, errs, code := call(t.Context(), "-r", "-S", "-d", "-n", "5", respond(t, http.StatusOK).URL)
 	assert.Equal(t, exitOK, code)
-	assert.Equal(t, "loadtest: ignored flags of ab: -r, -S, -d\n", errs)
+	assert.Equal(t, "loadtest: note: ignored flags of ab: -r, -S, -d\n", errs)
 }

@@ -34,7 +34,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"join":          strings.Join,
 	"date":          func(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") },
 	"hasErrors":     func(runs ...*Run) bool { return slices.ContainsFunc(runs, hasErrors) },
-	"passFail":      passFail,
+	"passFail":      PassFail,
 	"passed":        func(r *Run) string { return r.passed(clauseAndValue) },
 	"label":         func(r row) string { return r.Label + unitSuffix(r.Unit) },
 }).Parse(pageHTML))
@@ -44,7 +44,8 @@ func hasErrors(r *Run) bool {
 	return r != nil && slices.ContainsFunc(r.Timeline, func(i Interval) bool { return i.Errors > 0 })
 }
 
-func passFail(met bool) string {
+// PassFail returns the word for a clause that is met or not.
+func PassFail(met bool) string {
 	if met {
 		return "PASS"
 	}

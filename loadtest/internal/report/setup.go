@@ -11,10 +11,10 @@ import (
 // (Run.Setup), the kind of load with its number of clients or its rate, the method or the number of different requests,
 // keep-alive and the transport. The rate of a search is its result: two searches need the same SLO.
 func Difference(old, current *Run) string {
-	if old.Setup != current.Setup {
-		return fmt.Sprintf("old run: %s; new run: %s", server(old), server(current))
-	}
 	var texts []string
+	if old.Setup != current.Setup {
+		texts = append(texts, fmt.Sprintf("old run: %s; new run: %s", server(old), server(current)))
+	}
 	add := func(format, old, current string) {
 		if old != current {
 			texts = append(texts, fmt.Sprintf(format, old, current))
