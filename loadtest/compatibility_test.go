@@ -4,11 +4,14 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A toolCommand is a command of ab, hey, vegeta or k6, and what loadtest does with its arguments.
+// A toolCommand is a command of ab, hey, vegeta, wrk2 or k6, and what loadtest does with its arguments.
 type toolCommand struct {
 	command string
 	works   string // how it works, for README.md; "" if it fails
@@ -49,8 +52,7 @@ func toolCommands() map[string][]toolCommand {
 			{command: "ab -V", works: printsVersion},
 			{command: "ab -z 'bgcolor=red' -n 100 URL", works: "works; -z has no effect"},
 			{command: "ab -B 127.0.0.1 -n 100 URL", err: "unknown flag -B: the local address cannot be chosen: the system's routes determine it"},
-			{command: "ab -E client.pem -n 100 HTTPS_URL", err: "unknown flag -E: client certificates are not supported: " +
-				"-cacert FILE is for the server's certificate"},
+			{command: "loadtest -E client.pem -insecure -n 100 HTTPS_URL", works: same},
 			{command: "ab -n 10 -f TLS1.2 HTTPS_URL", err: "no request succeeded: tls: failed to verify certificate: x509: " +
 				"certificate signed by unknown authority; use -cacert or -insecure"},
 		},
@@ -76,7 +78,12 @@ func toolCommands() map[string][]toolCommand {
 				"-n 50000; the timeout of a request is -s"},
 			{command: "hey -n 200 -x http://PROXY URL", err: "-x is ab's, for table attributes: use -X for a proxy"},
 			{command: "hey -n 200 -host example.com URL", err: "unknown flag -host: use -H 'Host: NAME'"},
-			{command: "hey -n 200 -h2 HTTPS_URL", err: "unknown flag -h2: use -transport net/http with an https URL"},
+			{command: "hey -n 200 -h2 HTTPS_URL", err: "unknown flag -h2: leave it out: with an https URL, " +
+				"HTTP/2 is used if the server offers it"},
+			{command: "hey -n 200 -m post URL", err: "-m post: methods are case-sensitive: use -m POST"},
+			{command: "hey -n 200 -d @body.json URL", err: "-d must be a body, got one that begins with @: " +
+				"use -p FILE to send a file, or -data for this body"},
+			{command: "loadtest -n 200 post URL", err: "unknown command post: use -m POST" + server("post")},
 			{command: "loadtest hey -n 200 URL", err: "unknown command hey: leave it out, e.g. loadtest -n 1000 -c 10 URL" + server("hey")},
 		},
 		"vegeta": {
@@ -86,6 +93,11 @@ func toolCommands() map[string][]toolCommand {
 			{command: "vegeta report results.bin", err: "unknown command report: each run prints its report, -json FILE writes it, " +
 				"and loadtest merge FILE prints it again" + server("report")},
 			{command: "vegeta plot results.bin", err: "unknown command plot: use -html FILE for a page with charts" + server("plot")},
+		},
+		"wrk2": {
+			{command: "wrk -t2 -c100 -d30s URL", err: `-d must be a body, got "30s": use -duration 30s`},
+			{command: "wrk2 -R2000 -c100 URL", err: "unknown flag -R: use -rate"},
+			{command: "wrk2 -c100 -R 2000 URL", err: "unknown flag -R: use -rate"},
 		},
 		"k6": {
 			{command: "k6 run script.js", err: scripts + "URL" + thresholds},
@@ -112,6 +124,7 @@ func toolCommands() map[string][]toolCommand {
 			{command: "loadtest -n 100 -assert 'http_req_duration: p(95)<200' URL",
 				err: `-assert "http_req_duration: p(95)<200": unknown metric: use p95<200ms`},
 			{command: "loadtest -n 100 -assert 'rate<0.01' URL", err: `-assert "rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`},
+			{command: "loadtest -n 100 -assert 'errors<101%' URL", err: `-assert "errors<101%": a share of the requests must be at most 100%, got "101%"`},
 		},
 	}
 }
@@ -124,15 +137,20 @@ func TestCompatibility(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Cleanup(secure.Close)
 	address := server.Listener.Addr().String()
+	key, err := x509.MarshalPKCS8PrivateKey(secure.TLS.Certificates[0].PrivateKey)
+	require.NoError(t, err)
+	client := slices.Concat(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 	values := strings.NewReplacer("HTTPS_URL", secure.URL+"/", "URL", server.URL+"/", "PROXY", address)
-	for program, all := range toolCommands() {
+	for _, all := range toolCommands() {
 		for _, h := range all {
 			t.Run(h.command, func(t *testing.T) {
 				t.Parallel()
-				script := program + `() { "$LOADTEST" "$@"; }; oha() { "$LOADTEST" "$@"; }; loadtest() { "$LOADTEST" "$@"; }; ` + values.Replace(h.command)
+				script := `"$LOADTEST"` + strings.TrimPrefix(values.Replace(h.command), strings.Fields(h.command)[0])
 				c := exec.CommandContext(t.Context(), "/bin/sh", "-c", script)
 				c.Dir = t.TempDir()
 				require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "body.json"), []byte("{}"), 0o600))
+				require.NoError(t, os.WriteFile(filepath.Join(c.Dir, "client.pem"), client, 0o600))
 				c.Env = append(os.Environ(), runMain+"=1", "LOADTEST="+os.Args[0])
 				var stdout, stderr bytes.Buffer
 				c.Stdout, c.Stderr = &stdout, &stderr

@@ -280,11 +280,14 @@ func TestNoSuccessNamesOutcomes(t *testing.T) {
 		w.WriteHeader(mixed(requests.Add(1)))
 	}))
 	defer two.Close()
+	plain := strings.Replace(two.URL, "http:", "https:", 1)
 	for want, args := range map[string][]string{
-		"10 of 10 responses were 405 Method Not Allowed; -v 2 prints the first":                      {"-n", "10", respond(t, http.StatusMethodNotAllowed).URL},
-		"10 of 10 responses were 405 Method Not Allowed":                                             {"-n", "10", "-v", "2", respond(t, http.StatusMethodNotAllowed).URL},
-		"1 of 1 response was 599; -v 2 prints the first":                                             {respond(t, 599).URL},
-		"2 of 8 responses were 404 Not Found, 6 were 503 Service Unavailable; -v 2 prints the first": {"-n", "8", two.URL},
+		"tls: first record does not look like a TLS handshake; use an http URL if the server has no TLS":        {plain},
+		"2 of 2 responses were 302 Found; redirects are not followed: use the final URL; -v 2 prints the first": {"-n", "2", respond(t, http.StatusFound).URL},
+		"10 of 10 responses were 405 Method Not Allowed; -v 2 prints the first":                                 {"-n", "10", respond(t, http.StatusMethodNotAllowed).URL},
+		"10 of 10 responses were 405 Method Not Allowed":                                                        {"-n", "10", "-v", "2", respond(t, http.StatusMethodNotAllowed).URL},
+		"1 of 1 response was 599; -v 2 prints the first":                                                        {respond(t, 599).URL},
+		"2 of 8 responses were 404 Not Found, 6 were 503 Service Unavailable; -v 2 prints the first":            {"-n", "8", two.URL},
 	} {
 		_, errs, code := call(t.Context(), append([]string{"-q"}, args...)...)
 		assert.Equal(t, exitFailed, code)

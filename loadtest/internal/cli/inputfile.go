@@ -6,9 +6,16 @@ import (
 	"os"
 )
 
-// readInput returns the result of read, which reads the file. If that is a pipe or a terminal, it waits until all is
-// read or ctx is done.
-func readInput[T any](ctx context.Context, name string, read func() (T, error)) (T, error) {
+// readFile returns the content of a file, whose purpose an error names. If the file is a pipe or a terminal, it waits
+// until all is read or ctx is done.
+func readFile(ctx context.Context, name, purpose string) ([]byte, error) {
+	read := func() ([]byte, error) {
+		content, err := os.ReadFile(name) //nolint:gosec // named by the user
+		if err != nil {
+			return nil, fmt.Errorf("cannot read %s: %w", purpose, err)
+		}
+		return content, nil
+	}
 	if info, err := os.Stat(name); err != nil || info.Mode().IsRegular() {
 		return read()
 	}

@@ -140,7 +140,7 @@ func (r *run) setup() *report.Run {
 		},
 		Load: report.Load{
 			Mode: "closed", Concurrency: cfg.Clients, KeepAlive: cfg.KeepAlive, AnyLength: r.anyLength(),
-			Transport: cfg.Transport,
+			Transport: cfg.TransportName(),
 		},
 	}
 	if n := len(r.target.requests); n > 0 {

@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/report"
@@ -94,7 +94,7 @@ func failure(result *report.Run, hint string) error {
 func readRuns(ctx context.Context, names []string) ([]*report.Run, error) {
 	runs := make([]*report.Run, 0, len(names))
 	for _, name := range names {
-		run, err := readInput(ctx, name, func() (*report.Run, error) { return readRun(name) })
+		run, err := readRun(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -110,13 +110,12 @@ func readRuns(ctx context.Context, names []string) ([]*report.Run, error) {
 }
 
 // readRun reads the -json file of a run.
-func readRun(name string) (*report.Run, error) {
-	f, err := os.Open(name) //nolint:gosec // named by the user
+func readRun(ctx context.Context, name string) (*report.Run, error) {
+	content, err := readFile(ctx, name, "the run")
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the run: %w", err)
+		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	run, err := report.ReadJSON(f)
+	run, err := report.ReadJSON(bytes.NewReader(content))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the run in %s: %w", name, err)
 	}

@@ -24,8 +24,7 @@ func openOutputs(ctx context.Context, cfg *flags.Config, stdout io.Writer) (*out
 	var out outputs
 	var err error
 	if cfg.CompareURL == nil {
-		out.old, err = readInput(ctx, cfg.Compare, func() (*report.Run, error) { return readOld(cfg.Compare) })
-		if err != nil {
+		if out.old, err = readOld(ctx, cfg.Compare); err != nil {
 			return nil, err
 		}
 	}
@@ -49,14 +48,14 @@ func openOutputs(ctx context.Context, cfg *flags.Config, stdout io.Writer) (*out
 }
 
 // readOld reads the run to compare with; nil without -compare.
-func readOld(name string) (*report.Run, error) {
+func readOld(ctx context.Context, name string) (*report.Run, error) {
 	switch name {
 	case "":
 		return nil, nil //nolint:nilnil // without -compare
 	case flags.Original:
 		return report.Original()
 	}
-	return readRun(name)
+	return readRun(ctx, name)
 }
 
 // writeFiles sets the verdict and writes the requested files. It comes before the text report, because stdout may have

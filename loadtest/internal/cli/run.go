@@ -145,7 +145,8 @@ func (r *run) newTransport(observe func(*transport.Exchange), loop loop) (roundT
 	opts := transport.Options{
 		Method: r.cfg.Method, URL: r.cfg.URL, Target: r.cfg.RequestTarget, Header: r.cfg.Header,
 		Body: r.target.body, Requests: r.target.requests, Addrs: r.target.addrs, Proxy: r.cfg.Proxy, TLS: r.target.tls,
-		KeepAlive: r.cfg.KeepAlive, KeepHead: r.cfg.Verbosity >= firstResponseVerbosity, Timeout: r.cfg.Timeout,
+		DisableHTTP2: r.cfg.DisableHTTP2,
+		KeepAlive:    r.cfg.KeepAlive, KeepHead: r.cfg.Verbosity >= firstResponseVerbosity, Timeout: r.cfg.Timeout,
 		Epoch: r.start, Observe: observe, RequestsPerHit: requestsPerHit,
 	}
 	if loop.open != nil {

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log" //nolint:depguard // http.Server has no other logger
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -53,6 +57,12 @@ func TestTargets(t *testing.T) {
 			_, errs, code = call(t.Context(), "-q", "-targets", other, server.URL)
 			assert.Equal(t, exitFailed, code)
 			assert.Contains(t, errs, "all must be at "+server.URL)
+
+			weight := writeFile(t, "weight", "GET /users weight=3\n")
+			_, errs, code = call(t.Context(), "-q", "-targets", weight, server.URL)
+			assert.Equal(t, exitFailed, code)
+			assert.Equal(t, "loadtest: cannot read the targets in "+weight+": a URL must not have spaces: write %20, and nothing "+
+				"after the URL; repeat a target to send it more often than others\n", errs)
 		})
 	}
 }
@@ -71,6 +81,56 @@ func TestCertificates(t *testing.T) {
 	} {
 		_, errs, code := call(t.Context(), append(append([]string{"-qn2"}, tt.args...), server.URL)...)
 		assert.Equal(t, tt.code, code, "%s: %s", name, errs)
+	}
+}
+
+// TestClientCertificates tests a server that requires a certificate, for which its own one serves here.
+func TestClientCertificates(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	own := server.TLS.Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(own.PrivateKey)
+	require.NoError(t, err)
+	certPEM := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: own.Certificate[0]}))
+	keyPEM := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	cert, both := writeFile(t, "cert.pem", certPEM), writeFile(t, "both.pem", certPEM+keyPEM)
+	for name, tt := range map[string]struct {
+		args []string
+		errs string // "" if the run succeeds
+	}{
+		"none":             {nil, "no request succeeded: tls: certificate required; use -cert for a client certificate"},
+		"cert with key":    {[]string{"-cert", both}, ""},
+		"ab's flag":        {[]string{"-E", both}, ""},
+		"cert and key":     {[]string{"-cert", cert, "-key", writeFile(t, "key.pem", keyPEM)}, ""},
+		"cert without key": {[]string{"-cert", cert}, "cannot use the client certificate in " + cert + ": tls: "},
+		"no file":          {[]string{"-cert", "/nowhere"}, "cannot read the client certificate: open /nowhere: "},
+		"no key file":      {[]string{"-cert", both, "-key", "/nowhere"}, "cannot read the key of the client certificate: open /nowhere: "},
+	} {
+		_, errs, code := call(t.Context(), append(append([]string{"-qn1", "-insecure"}, tt.args...), server.URL)...)
+		assert.Equal(t, tt.errs == "", code == exitOK, "%s: %s", name, errs)
+		assert.Contains(t, errs, tt.errs, name)
+	}
+}
+
+// TestTransportNamesHTTP1 turns HTTP/2 off, and checks what the server receives and the results say.
+func TestTransportNamesHTTP1(t *testing.T) {
+	protocols := make(chan string, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { protocols <- r.Proto }))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "r.json")
+	for flag, want := range map[string]struct{ protocol, transport string }{
+		"-http2=true":  {"HTTP/2.0", "net/http"},
+		"-http2=false": {"HTTP/1.1", "net/http without HTTP/2"},
+	} {
+		_, errs, code := call(t.Context(), "-q", "-insecure", flag, "-json", file, server.URL)
+		require.Equal(t, exitOK, code, errs)
+		assert.Equal(t, want.protocol, <-protocols)
+		assert.Equal(t, want.transport, readResult(t, file).Load.Transport)
 	}
 }
 

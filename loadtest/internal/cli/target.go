@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
@@ -26,7 +25,7 @@ type target struct {
 	local    bool     // on this machine: shares its clock and CPUs
 	body     []byte   // of each request; nil means none
 	requests []transport.Request
-	tls      *tls.Config // nil means the default
+	tls      *tls.Config // for https
 }
 
 // newTarget reads the files that describe the requests, and connects to the server once, so that an unreachable server
@@ -34,7 +33,7 @@ type target struct {
 func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
 	t.body = cfg.Body
 	if name := cfg.BodyFile(); name != "" {
-		if t.body, err = readInput(ctx, name, func() ([]byte, error) { return readBody(name) }); err != nil {
+		if t.body, err = readFile(ctx, name, "the body"); err != nil {
 			return t, err
 		}
 	}
@@ -45,41 +44,53 @@ func newTarget(ctx context.Context, cfg *flags.Config) (t target, err error) {
 			return t, err
 		}
 	}
-	if t.tls, err = readInput(ctx, cfg.CACert, func() (*tls.Config, error) { return tlsConfig(cfg) }); err != nil {
+	if t.tls, err = tlsConfig(ctx, cfg); err != nil {
 		return t, err
 	}
 	return t, t.resolve(ctx, cfg)
 }
 
-// readBody reads the body of each request.
-func readBody(name string) ([]byte, error) {
-	body, err := os.ReadFile(name) //nolint:gosec // named by the user
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the body: %w", err)
-	}
-	return body, nil
-}
-
-// tlsConfig returns the configuration for -insecure and -cacert; nil means the default.
-func tlsConfig(cfg *flags.Config) (*tls.Config, error) {
-	if !cfg.Insecure && cfg.CACert == "" {
-		return nil, nil //nolint:nilnil // the default is not an error
-	}
+// tlsConfig returns the configuration for -insecure, -cacert and -cert.
+func tlsConfig(ctx context.Context, cfg *flags.Config) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: cfg.Insecure} //nolint:gosec // by request
-	if cfg.CACert == "" {
-		return config, nil
+	if cfg.CACert != "" {
+		certs, err := readFile(ctx, cfg.CACert, "the certificates")
+		if err != nil {
+			return nil, err
+		}
+		if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+			config.RootCAs = x509.NewCertPool()
+		}
+		if !config.RootCAs.AppendCertsFromPEM(certs) {
+			return nil, fmt.Errorf("cannot read the certificates: no certificate in PEM form in %s", cfg.CACert)
+		}
 	}
-	pem, err := os.ReadFile(cfg.CACert)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the certificates: %w", err)
-	}
-	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
-		config.RootCAs = x509.NewCertPool()
-	}
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cannot read the certificates: no certificate in PEM form in %s", cfg.CACert)
+	if cfg.Cert != "" {
+		cert, err := clientCertificate(ctx, cfg)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{cert}
 	}
 	return config, nil
+}
+
+// clientCertificate reads the certificate of -cert, and its key from the same file or from -key.
+func clientCertificate(ctx context.Context, cfg *flags.Config) (cert tls.Certificate, err error) {
+	certPEM, err := readFile(ctx, cfg.Cert, "the client certificate")
+	if err != nil {
+		return cert, err
+	}
+	keyPEM := certPEM
+	if cfg.Key != "" {
+		if keyPEM, err = readFile(ctx, cfg.Key, "the key of the client certificate"); err != nil {
+			return cert, err
+		}
+	}
+	if cert, err = tls.X509KeyPair(certPEM, keyPEM); err != nil {
+		return cert, fmt.Errorf("cannot use the client certificate in %s: %w", cfg.Cert, err)
+	}
+	return cert, nil
 }
 
 // resolve connects to the server and sets addrs and local.
@@ -169,12 +180,14 @@ func ignoresProxy(cfg *flags.Config) bool {
 }
 
 func connectError(addr string, err error) error {
-	var dns *net.DNSError
-	switch {
-	case errors.As(err, &dns) && dns.IsNotFound:
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return fmt.Errorf("host %q not found", dns.Name)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("cannot connect to %s: connection refused", addr)
+	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok { // without its name and the address
+		err = operation.Err
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok {
+		err = call.Err
 	}
 	return fmt.Errorf("cannot connect to %s: %w", addr, err)
 }

@@ -37,6 +37,10 @@ func readTargets(cfg *flags.Config) ([]transport.Request, error) {
 	}
 	requests := make([]transport.Request, 0, len(targets))
 	for _, target := range targets {
+		if strings.ContainsAny(target.URL, " \t") { // vegeta would escape it
+			return nil, fmt.Errorf("cannot read the targets in %s: a URL must not have spaces: write %%20, "+
+				"and nothing after the URL; repeat a target to send it more often than others", cfg.TargetsFile)
+		}
 		u, err := url.Parse(target.URL)
 		if err != nil || u.Host != "" && (u.Host != cfg.URL.Host || u.Scheme != cfg.URL.Scheme) {
 			return nil, fmt.Errorf("cannot read the targets in %s: all must be at %s://%s, not at %s",

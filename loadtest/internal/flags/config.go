@@ -80,7 +80,10 @@ type Config struct {
 	TargetsFile string // name of the file with several requests; "" means none
 	Insecure    bool   // do not verify the server's certificate
 	CACert      string // file name of additional certificates to verify it with; "" means none
+	Cert, Key   string // file names of the client certificate and its key; Key is "" if Cert has it
 	UnixSocket  string // path; "" means TCP
+
+	DisableHTTP2 bool // use HTTP/1.1 for https
 
 	Rate     *attack.Rate  // nil for a closed loop
 	Duration time.Duration // of the open loop, or of each step of a search
@@ -105,6 +108,14 @@ type Config struct {
 
 // OpenLoop reports whether requests are sent on a schedule instead of after the previous response.
 func (cfg *Config) OpenLoop() bool { return cfg.Rate != nil || cfg.FindMax }
+
+// TransportName describes the transport in the results.
+func (cfg *Config) TransportName() string {
+	if cfg.DisableHTTP2 {
+		return cfg.Transport + " without HTTP/2"
+	}
+	return cfg.Transport
+}
 
 // NoRequestLimit is Config.Requests of a closed loop that only its duration ends.
 const NoRequestLimit = math.MaxInt64
@@ -294,8 +305,10 @@ func (cfg *Config) validateComparison() error {
 func (cfg *Config) validateServer() error {
 	https := cfg.URL != nil && cfg.URL.Scheme == "https"
 	switch {
-	case (cfg.Insecure || cfg.CACert != "") && !https:
-		return errors.New("-insecure and -cacert need an https URL")
+	case (cfg.Insecure || cfg.CACert != "" || cfg.Cert != "" || cfg.DisableHTTP2) && !https:
+		return errors.New("-insecure, -cacert, -cert (or -E) and -http2=false need an https URL")
+	case cfg.Key != "" && cfg.Cert == "":
+		return errors.New("-key needs -cert, the file of its certificate")
 	case cfg.UnixSocket != "" && cfg.Proxy != nil:
 		return errors.New("-unix-socket and -X cannot be used together")
 	}

@@ -299,6 +299,10 @@ func (p *parser) defineServer(cfg *Config) {
 	p.text("targets", &cfg.TargetsFile)
 	p.boolean("insecure", func(on bool) { cfg.Insecure = on })
 	p.text("cacert", &cfg.CACert)
+	p.text("cert", &cfg.Cert)
+	p.text("E", &cfg.Cert) // ab's name
+	p.text("key", &cfg.Key)
+	p.boolean("http2", func(on bool) { cfg.DisableHTTP2 = !on })
 	p.text("unix-socket", &cfg.UnixSocket)
 }
 

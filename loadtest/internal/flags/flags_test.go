@@ -181,7 +181,8 @@ func TestUsageErrors(t *testing.T) {
 		"-z 10 x":                     `-z must be a duration such as 30s, got "10"`,
 		"-z 10min x":                  `-z must be a duration such as 30s, got "10min"`,
 		"-B 10.0.0.1 x":               "unknown flag -B: the local address cannot be chosen: the system's routes determine it",
-		"-E client.pem x":             "unknown flag -E: client certificates are not supported: -cacert FILE is for the server's certificate",
+		"-R200 x":                     "unknown flag -R: use -rate",
+		"-h2c x":                      "unknown flag -h2c: HTTP/2 needs an https URL",
 		"x -json f":                   "flags must come before the URL, got -json after it",
 		"x --json=f":                  "flags must come before the URL, got --json after it",
 		"x -kc5":                      "flags must come before the URL, got -kc5 after it",
@@ -221,8 +222,8 @@ func TestMistypedFlags(t *testing.T) {
 		"-vresion":                        "unknown flag -vresion: did you mean -version? (-h lists the flags)",
 		"-Version":                        "unknown flag -Version: did you mean -version? (-h lists the flags)",
 		"-asert p99<1s x":                 "unknown flag -asert: did you mean -assert? (-h lists the flags)",
-		"-http3 x":                        "unknown flag -http3 (-h lists the flags)",
-		"-http1.1 x":                      "unknown flag -http1.1 (-h lists the flags)",
+		"-http3 x":                        "unknown flag -http3: HTTP/3 is not supported",
+		"-http1.1 x":                      "unknown flag -http1.1: use -http2=false",
 		"-hosts x y":                      "unknown flag -hosts (-h lists the flags)",
 		"-help-me x":                      "unknown flag -help-me (-h lists the flags)",
 		"-help=me x":                      "-help has no value",
@@ -283,9 +284,11 @@ func TestAttack(t *testing.T) {
 	for line, want := range map[string]string{
 		"attack":                       "-rate 50 -duration 10s URL, with -targets FILE for vegeta's targets",
 		"attack -rate=50 -duration=2s": "-rate 50 -duration 2s URL, with -targets FILE for vegeta's targets",
-		"attack -lazy -rate 6000/m -targets t.txt":  "-rate 6000/m -duration 10s -targets t.txt URL",
-		"attack --rate=0 -name x -max-workers=5":    "-c 5 -duration 10s URL, with -targets FILE for vegeta's targets",
-		"attack -body f -timeout 5s -insecure":      "-rate 50 -duration 10s -s 5s -p f -insecure URL, with -targets FILE for vegeta's targets",
+		"attack -lazy -rate 6000/m -targets t.txt": "-rate 6000/m -duration 10s -targets t.txt URL",
+		"attack --rate=0 -name x -max-workers=5":   "-c 5 -duration 10s URL, with -targets FILE for vegeta's targets",
+		"attack -body f -timeout 5s -insecure":     "-rate 50 -duration 10s -s 5s -p f -insecure URL, with -targets FILE for vegeta's targets",
+		"attack -http2=false -cert c -key k -root-certs r": "-rate 50 -duration 10s -http2=false -cert c -key k -cacert r URL, " +
+			"with -targets FILE for vegeta's targets",
 		"attack -header Cookie:SECRET -rate=SECRET": "-duration 10s URL, with -targets FILE for vegeta's targets",
 	} {
 		_, err := Parse(strings.Fields(line))

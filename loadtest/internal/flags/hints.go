@@ -32,10 +32,6 @@ func hints() []flagHint {
 			[]string{"B", "laddr", "local-ips"},
 			"the local address cannot be chosen: the system's routes determine it",
 		},
-		{
-			[]string{"E", "cert"},
-			"client certificates are not supported: -cacert FILE is for the server's certificate",
-		},
 		{[]string{"timeout"}, "use -s"},
 		{[]string{"threads"}, "use -cpus"},
 		{
@@ -53,7 +49,10 @@ func hints() []flagHint {
 		{[]string{"R", "qps", "rps", "latency-correction"}, "use -rate"},
 		{[]string{"no-tui", "quiet", "silent"}, "use -q"},
 		{[]string{"keepalive", "disable-keepalive", "no-connection-reuse"}, "use -k=false"},
-		{[]string{"h2", "http2"}, "use -transport net/http with an https URL"},
+		{[]string{"h2"}, "leave it out: with an https URL, HTTP/2 is used if the server offers it"},
+		{[]string{"h2c"}, "HTTP/2 needs an https URL"},
+		{[]string{"http1", "http1.1"}, "use -http2=false"},
+		{[]string{"http3"}, "HTTP/3 is not supported"},
 		{[]string{"root-certs"}, "use -cacert FILE"},
 		{[]string{"insecure-skip-tls-verify"}, "use -insecure"},
 		{

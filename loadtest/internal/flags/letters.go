@@ -124,6 +124,9 @@ func (p *parser) unknown(name string) error {
 		return fmt.Errorf("-%s is a flag of a run, and merge reads finished runs (-h lists the flags)", f.Name)
 	}
 	shown := firstFlag(name)
+	if len(name) > 1 && hint(shown) == "" && hint(name[:1]) != "" && beginsNumber(name[1:]) { // -R200
+		shown = name[:1]
+	}
 	if instead := hint(shown); instead != "" {
 		return fmt.Errorf("unknown flag -%s: %s", shown, instead)
 	}
@@ -260,5 +263,5 @@ func valueKind(flag string) string {
 }
 
 func isFile(flag string) bool {
-	return slices.Contains([]string{"p", "u", "e", "g", "json", "html", "targets", "cacert"}, flag)
+	return slices.Contains([]string{"p", "u", "e", "g", "json", "html", "targets", "cacert", "cert", "E", "key"}, flag)
 }

@@ -81,6 +81,8 @@ Requests and server:
   -unix-socket PATH connect to a Unix socket
   -insecure         do not verify the server's certificate
   -cacert FILE      also trust the certificates in the file (PEM)
+  -cert FILE        client certificate (PEM), with its key unless -key FILE has it; -E FILE is the same, as in ab
+  -http2=false      use HTTP/1.1 for https, as ab does (default: HTTP/2 if the server offers it)
 
 Other:
   -version          print the version; -V is the same

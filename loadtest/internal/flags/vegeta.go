@@ -22,6 +22,10 @@ func attackHint(args []string) string {
 	clients := set.String("max-workers", "", "")
 	timeout := set.String("timeout", "", "")
 	insecure := set.Bool("insecure", false, "")
+	http2 := set.Bool("http2", true, "")
+	cert := set.String("cert", "", "")
+	key := set.String("key", "", "")
+	roots := set.String("root-certs", "", "")
 	for _, name := range []string{"lazy", "h2c", "chunked"} {
 		set.Bool(name, false, "")
 	}
@@ -44,6 +48,10 @@ func attackHint(args []string) string {
 	c.add("-s", *timeout)
 	c.add("-p", *body)
 	c.addIf("-insecure", *insecure)
+	c.addIf("-http2=false", !*http2)
+	c.add("-cert", *cert)
+	c.add("-key", *key)
+	c.add("-cacert", *roots)
 	if *targets != "" {
 		c.add("-targets", *targets)
 		return "use loadtest" + string(c) + " URL"

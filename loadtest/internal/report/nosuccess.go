@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/pointsapp/pointsapp/loadtest/internal/record"
@@ -37,7 +38,7 @@ func (r *Run) noSuccesses() []string {
 func DescribeNoSuccess(counts *record.Counts, statuses []record.StatusCount, failures []record.FailureCount) string {
 	failure := "no complete response"
 	if len(failures) > 0 {
-		failure = failures[0].Error + certificateHint(failures[0].Error)
+		failure = failures[0].Error + failureHint(failures[0].Error)
 	}
 	failed := counts.Failed()
 	switch {
@@ -66,13 +67,31 @@ func describeStatuses(responses int64, statuses []record.StatusCount) string {
 		}
 		texts = append(texts, verb+" "+status)
 	}
-	return strings.Join(texts, ", ")
+	text := strings.Join(texts, ", ")
+	if slices.ContainsFunc(statuses, isRedirect) {
+		text += "; redirects are not followed: use the final URL"
+	}
+	return text
 }
 
-// certificateHint returns what to do about a certificate that is not trusted; "" for other failures.
-func certificateHint(failure string) string {
-	if strings.HasPrefix(failure, (&tls.CertificateVerificationError{Err: errors.New("")}).Error()) {
+func isRedirect(s record.StatusCount) bool {
+	switch s.Status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect:
+		return true
+	}
+	return false
+}
+
+// failureHint returns what to do about a failure of TLS; "" for other failures.
+func failureHint(failure string) string {
+	switch {
+	case strings.HasPrefix(failure, (&tls.CertificateVerificationError{Err: errors.New("")}).Error()):
 		return "; use -cacert or -insecure"
+	case strings.Contains(failure, "certificate required"):
+		return "; use -cert for a client certificate"
+	case strings.Contains(failure, "does not look like a TLS handshake"):
+		return "; use an http URL if the server has no TLS"
 	}
 	return ""
 }

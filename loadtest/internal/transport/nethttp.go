@@ -19,16 +19,20 @@ import (
 	"time"
 )
 
-// NetHTTP is net/http's transport, with TLS, HTTP/2 and proxies. It is safe for concurrent use.
+// NetHTTP is net/http's transport, with TLS, HTTP/2 and proxies. It is safe for concurrent use. Like HTTP1, it has one
+// connection for each concurrent request. The requests of a single http.Transport would share one of HTTP/2.
 type NetHTTP struct {
 	opts     Options
-	base     *http.Transport
+	base     *http.Transport // cloned for each connection
 	requests rotation[netRequest]
 	addrs    rotation[string]
 	received atomic.Int64    // bytes not yet attributed to an exchange
 	bodies   sync.Pool       // of *[]byte
 	ctx      context.Context //nolint:containedctx // ends with Close
 	cancel   context.CancelFunc
+
+	mu   sync.Mutex
+	idle []*http.Transport // have no request; the last one has had one most recently
 }
 
 // NewNetHTTP returns a transport. The caller must close it.
@@ -51,16 +55,38 @@ func NewNetHTTP(opts Options) (*NetHTTP, error) {
 		proxy = nil
 	}
 	n.base = &http.Transport{
-		Proxy:               proxy,
-		DialContext:         n.dial,
-		TLSClientConfig:     cmp.Or(opts.TLS, &tls.Config{MinVersion: tls.VersionTLS12}),
-		DisableKeepAlives:   !opts.KeepAlive,
-		DisableCompression:  true, // count the bytes on the wire
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: 1 << 20, // keep all
+		Proxy:              proxy,
+		DialContext:        n.dial,
+		TLSClientConfig:    cmp.Or(opts.TLS, &tls.Config{MinVersion: tls.VersionTLS12}),
+		DisableKeepAlives:  !opts.KeepAlive,
+		DisableCompression: true, // count the bytes on the wire
+		ForceAttemptHTTP2:  !opts.DisableHTTP2,
 	}
 	n.bodies.New = func() any { b := make([]byte, bigReadSize); return &b }
 	return n, nil
+}
+
+// acquire returns an http.Transport that has no request.
+func (n *NetHTTP) acquire() *http.Transport {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := len(n.idle) - 1
+	if last < 0 {
+		return n.base.Clone()
+	}
+	t := n.idle[last]
+	n.idle = n.idle[:last]
+	return t
+}
+
+// release makes t available to the next request.
+func (n *NetHTTP) release(t *http.Transport) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.idle = append(n.idle, t)
+	if n.ctx.Err() != nil { // Close may have come before
+		t.CloseIdleConnections()
+	}
 }
 
 // A netRequest is the template of the requests sent, which are copies of it.
@@ -143,7 +169,9 @@ func (n *NetHTTP) exchange(x *Exchange, buf []byte) (status string, err error) {
 	defer cancel()
 	steps := steps{stop: cancel}
 	ctx = httptrace.WithClientTrace(ctx, steps.trace(&n.opts))
-	resp, err := n.base.RoundTrip(n.requests.next().copy(ctx))
+	base := n.acquire()
+	defer n.release(base)
+	resp, err := base.RoundTrip(n.requests.next().copy(ctx))
 	if err == nil {
 		x.Status = resp.StatusCode
 		x.Server = []byte(resp.Header.Get("Server"))
@@ -207,7 +235,11 @@ func readBody(x *Exchange, body io.Reader, buf []byte) error {
 // Close closes all connections. Pending requests end as Aborted, later ones fail with ErrClosed and are not observed.
 func (n *NetHTTP) Close() {
 	n.cancel()
-	n.base.CloseIdleConnections()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range n.idle {
+		t.CloseIdleConnections()
+	}
 }
 
 // steps holds the times of the steps of a request, relative to Options.Epoch; 0 if a step was not reached. net/http

@@ -45,6 +45,9 @@ type Options struct {
 	// TLS configures https in NetHTTP. The default verifies the server's certificate.
 	TLS *tls.Config
 
+	// DisableHTTP2 makes NetHTTP use HTTP/1.1 even if the server offers HTTP/2.
+	DisableHTTP2 bool
+
 	// Proxy is the http URL of a proxy, with its user and password; nil means none. NetHTTP takes nil as the proxy of the
 	// environment (http_proxy).
 	Proxy *url.URL
