@@ -6,7 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
-	"log" //nolint:depguard // http.Server has no other logger
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"

@@ -30,9 +30,11 @@ type input struct {
 
 // inputs returns the files to read.
 func (cfg *Config) inputs() []input {
-	inputs := make([]input, 0, 6+len(cfg.Files))
-	inputs = append(inputs, input{what: "-targets", name: cfg.TargetsFile}, input{what: "-cacert", name: cfg.CACert},
-		input{what: "-cert", name: cfg.Cert}, input{what: "-key", name: cfg.Key}, input{what: "the body", name: cfg.BodyFile()}, input{what: "-compare", name: cfg.Compare, isRun: true})
+	inputs := slices.Grow([]input{
+		{what: "-targets", name: cfg.TargetsFile}, {what: "-cacert", name: cfg.CACert},
+		{what: "-cert", name: cfg.Cert}, {what: "-key", name: cfg.Key}, {what: "the body", name: cfg.BodyFile()},
+		{what: "-compare", name: cfg.Compare, isRun: true},
+	}, len(cfg.Files))
 	for _, name := range cfg.Files {
 		inputs = append(inputs, input{what: "the run", name: name, isRun: true})
 	}
