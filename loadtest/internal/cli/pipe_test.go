@@ -71,6 +71,7 @@ func TestPipeWithoutWriter(t *testing.T) {
 		"targets":           {"-q", "-targets", "PIPE", server},
 		"body of a target":  {"-q", "-targets", "TARGETS", server},
 		"certificates":      {"-q", "-cacert", "PIPE", "https://127.0.0.1:1/"},
+		"client key":        {"-q", "-cert", "TARGETS", "-key", "PIPE", "https://127.0.0.1:1/"},
 		"run to compare":    {"-q", "-compare", "PIPE", server},
 		"run to merge":      {"merge", run, "PIPE"},
 		"run to merge with": {"merge", "-compare", "PIPE", run},
