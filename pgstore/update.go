@@ -76,7 +76,7 @@ func (l *lease) updateInBatches(ctx context.Context, key uint64) (int64, error) 
 					err = &panicError{value, debug.Stack()}
 				}
 			}()
-			return u.work(workCtx)
+			return u.updateRanges(workCtx)
 		})
 	}
 	err = workers.Wait()
@@ -149,8 +149,8 @@ type update struct {
 	spans  []int64 // the first id of each span of batchesPerSpan batches
 }
 
-// work updates ranges until none is left.
-func (u *update) work(ctx context.Context) error {
+// updateRanges updates ranges until none is left.
+func (u *update) updateRanges(ctx context.Context) error {
 	for {
 		low, high, ok, err := u.nextBatch(ctx)
 		if err != nil || !ok {

@@ -185,7 +185,8 @@ func (e *Engine) finishBatch(b batch, answer SharedBatch, err, down error) {
 	wake(rejected)
 }
 
-// callBatchStart calls Hooks.BatchStart for the queries of a slot. It returns the context of their read.
+// callBatchStart calls Hooks.BatchStart for the queries of a slot: with two batches in flight, one call at a time. It
+// returns the context of their read.
 func (e *Engine) callBatchStart(ctx context.Context, s *slot) context.Context {
 	if e.shared != nil {
 		e.hookMu.Lock()
@@ -198,7 +199,7 @@ func (e *Engine) callBatchStart(ctx context.Context, s *slot) context.Context {
 	return e.cfg.Hooks.BatchStart(ctx, s.contexts)
 }
 
-// callBatchEnd calls Hooks.BatchEnd.
+// callBatchEnd calls Hooks.BatchEnd: with two batches in flight, one call at a time.
 func (e *Engine) callBatchEnd(info BatchInfo) {
 	if e.shared != nil {
 		e.hookMu.Lock()

@@ -171,7 +171,6 @@ func (e *Engine) logUpdateRunning() {
 	e.cfg.Logger.Warn("tick skipped its update: one is running", "since", e.updater.currentState().RunningSince)
 }
 
-// reportTick calls Hooks.Tick.
 func (e *Engine) reportTick(due time.Time, skipped bool) {
 	if e.cfg.Hooks.Tick != nil {
 		e.cfg.Hooks.Tick(TickInfo{Time: due.UTC(), Skipped: skipped})

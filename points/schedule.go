@@ -86,7 +86,7 @@ func (e *Engine) runLocal(ctx context.Context) error {
 	}
 }
 
-// pauseLocal stops the ticks.
+// pauseLocal stops the ticks. It waits for a tick that is starting its update.
 func (e *Engine) pauseLocal() {
 	e.schedule.startMu.Lock()
 	defer e.schedule.startMu.Unlock()

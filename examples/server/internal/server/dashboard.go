@@ -12,7 +12,6 @@ import (
 	"github.com/pointsapp/pointsapp/points"
 )
 
-// newDashboard returns the dashboard of the server.
 func (s *Server) newDashboard(problems *dashboard.Problems) *dashboard.Dashboard {
 	return dashboard.New(dashboard.Source{
 		Server: dashboard.Server{

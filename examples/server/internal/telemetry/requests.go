@@ -36,7 +36,7 @@ type requests struct {
 	known map[labels]prometheus.Observer // so that no request has to build its label values; a sync.Map would allocate
 }
 
-// labels are the labels of a request.
+// labels are those of a request in the histogram.
 type labels struct {
 	method, route string // route is "" for an unknown path
 	status        int

@@ -87,7 +87,7 @@ func New(ctx context.Context, instance string, newExporter NewExporter, logger *
 	}
 	var err error
 	t.exporter, err = newExporter(ctx, ExporterConfig{
-		Instance: instance, Traces: traces != "", Metrics: metrics != "", Gatherer: t.all(), Logger: logger,
+		Instance: instance, Traces: traces != "", Metrics: metrics != "", Gatherer: t.allMetrics(), Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -116,11 +116,12 @@ func exportVariable(signal string) string {
 
 // Metrics returns a handler that serves all metrics in Prometheus' formats and in OpenMetrics, which has exemplars.
 func (t *Telemetry) Metrics() http.Handler {
-	return promhttp.HandlerFor(t.all(), promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
+	return promhttp.HandlerFor(t.allMetrics(), promhttp.HandlerOpts{MaxRequestsInFlight: 4, EnableOpenMetrics: true})
 }
 
-// all returns all metrics.
-func (t *Telemetry) all() prometheus.Gatherer { return prometheus.Gatherers{t.registry, t.runtime} }
+func (t *Telemetry) allMetrics() prometheus.Gatherer {
+	return prometheus.Gatherers{t.registry, t.runtime}
+}
 
 // Registry returns the metrics without those of Go and of the process.
 func (t *Telemetry) Registry() prometheus.Gatherer { return t.registry }
