@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -52,6 +53,11 @@ func TestInterleaved(t *testing.T) {
 	assert.Contains(t, out, "Complete requests:      30\n")
 	assert.Contains(t, out, "Non-2xx responses:      15\n")
 	assert.Regexp(t, `Non-2xx responses +0 +15`, out, "the comparison")
+	html, err := os.ReadFile(page)
+	require.NoError(t, err)
+	for _, text := range []string{out, string(html)} {
+		assert.Contains(t, text, "3 runs in sequence. The figures are those of all their requests.")
+	}
 	run := readResult(t, file)
 	assert.Len(t, run.Repeats, 3)
 	assert.EqualValues(t, 10, run.Repeats[0].Counts.Complete)
@@ -60,7 +66,7 @@ func TestInterleaved(t *testing.T) {
 	// The file holds three runs to compare with.
 	out, errs, code = call(t.Context(), "-q", "-n", "10", "-repeat", "2", "-compare", file, "-assert", "errors>=0.9*old,errors<=old", after+"/path")
 	assert.Equal(t, exitOK, code, "%s%s", out, errs)
-	assert.Contains(t, out, "PASS errors<=old: 1*old (50%, old 50%; 95% interval 1 to 1)\n")
+	assert.Contains(t, out, "PASS errors<=old: 1*old (geometric means of the runs: 50%, old 50%; 95% interval 1 to 1)\n")
 }
 
 func TestRepeatedOpenLoop(t *testing.T) {

@@ -263,11 +263,14 @@ func (r *Run) shareIn(from, to time.Time) float64 {
 	return (inside / (last - first)) / (all / r.Seconds)
 }
 
-// Describe describes what was merged; "" if fewer than two runs were.
+// Describe describes the runs that this one consists of; "" if there is only one.
 func (r *Run) Describe() string {
-	if r.Merged < 2 {
-		return ""
+	switch {
+	case len(r.Repeats) > 1:
+		return fmt.Sprintf("%d runs in sequence. The figures are those of all their requests.", len(r.Repeats))
+	case r.Merged > 1:
+		return fmt.Sprintf("%d runs merged. Rates are those of the %.1f seconds in which all of them ran.",
+			r.Merged, r.CommonSeconds)
 	}
-	return fmt.Sprintf("%d runs merged. Rates are those of the %.1f seconds in which all of them ran.",
-		r.Merged, r.CommonSeconds)
+	return ""
 }

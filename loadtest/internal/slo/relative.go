@@ -88,8 +88,11 @@ func (c *Clause) compare(runs *Comparison) Result {
 		resolution = 1e-6 / math.Min(smallest(before), smallest(after))
 	}
 	ratio, low, high := interval(logs(before), logs(after), runs.Interleaved && len(before) == len(after), resolution)
-	// The geometric means, because the ratio is theirs.
-	r.Measured = fmt.Sprintf("%.3g*old (%s, old %s", ratio,
+	kind := ""
+	if len(before) > 1 || len(after) > 1 { // the ratio is that of these means; the tables have the figures of all requests
+		kind = "geometric means of the runs: "
+	}
+	r.Measured = fmt.Sprintf("%.3g*old (%s%s, old %s", ratio, kind,
 		c.format(stat.GeometricMean(after, nil)), c.format(stat.GeometricMean(before, nil)))
 	if math.IsNaN(low) {
 		r.Measured += "; single runs: no confidence interval, see -repeat)"

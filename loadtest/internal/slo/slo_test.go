@@ -212,14 +212,14 @@ func TestRelative(t *testing.T) {
 		measured string
 		met      bool
 	}{
-		"better":      {"rps>=old", Comparison{Old: rates(100, 101, 99), New: rates(120, 121, 119)}, "1.2*old (120.00, old 100.00; 95% interval 1.17 to 1.23)", true},
-		"worse":       {"rps>=0.9*old", Comparison{Old: rates(100, 101, 99), New: rates(80, 81, 79)}, "0.8*old (80.00, old 100.00; 95% interval 0.779 to 0.821)", false},
-		"means":       {"rps<=9*old", Comparison{Old: rates(50, 200), New: rates(100, 400)}, "2*old (200.00, old 100.00; ", false},
+		"better":      {"rps>=old", Comparison{Old: rates(100, 101, 99), New: rates(120, 121, 119)}, "1.2*old (geometric means of the runs: 120.00, old 100.00; 95% interval 1.17 to 1.23)", true},
+		"worse":       {"rps>=0.9*old", Comparison{Old: rates(100, 101, 99), New: rates(80, 81, 79)}, "0.8*old (geometric means of the runs: 80.00, old 100.00; 95% interval 0.779 to 0.821)", false},
+		"means":       {"rps<=9*old", Comparison{Old: rates(50, 200), New: rates(100, 400)}, "2*old (geometric means of the runs: 200.00, old 100.00; ", false},
 		"noise":       {"rps>=0.9*old", Comparison{Old: rates(100, 130, 70), New: rates(95, 125, 65)}, "undecided: raise -repeat", false},
 		"same noise":  {"rps>=0.9*old", Comparison{Old: rates(100, 130, 70), New: rates(95, 124, 67), Interleaved: true}, "95% interval 0.94", true},
 		"single runs": {"rps>=0.9*old", Comparison{Old: rates(100), New: rates(95)}, "0.95*old (95.00, old 100.00; single runs: no confidence interval, see -repeat)", true},
 		"one old run": {"rps>=0.9*old", Comparison{Old: rates(100), New: rates(95, 85)}, "single runs: no confidence interval", false},
-		"equal runs":  {"p99<=1.1*old", Comparison{Old: rates(1, 2), New: rates(1, 2)}, "1*old (991µs, old 991µs; 95% interval 0.996 to 1)", true},
+		"equal runs":  {"p99<=1.1*old", Comparison{Old: rates(1, 2), New: rates(1, 2)}, "1*old (geometric means of the runs: 991µs, old 991µs; 95% interval 0.996 to 1)", true},
 		"rounded":     {"p99<1.001*old", Comparison{Old: rates(1, 2), New: rates(1, 2)}, "interval 0.996 to 1), undecided: raise -repeat", false},
 		"counts":      {"failed<=old", Comparison{Old: rates(1), New: rates(1)}, "1*old (0.2%, old 0.2%;", true},
 		"zero":        {"aborted<=1.1 * old", Comparison{Old: rates(1), New: rates(1)}, "0%, old 0%", true},
