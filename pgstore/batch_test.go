@@ -62,6 +62,28 @@ func TestUpdateFailsIfUsersAreSkipped(t *testing.T) {
 	}
 }
 
+// The errors of updates and reads that will fail again say what to do.
+func TestErrorsNameRemedy(t *testing.T) {
+	for change, want := range map[string]string{
+		"REVOKE UPDATE ON users FROM points_test_remedy":                                   "(SQLSTATE 42501): grant the role the rights that Check names",
+		"ALTER TABLE users REPLICA IDENTITY NOTHING; CREATE PUBLICATION p FOR TABLE users": "(SQLSTATE 55000): To enable updating the table, set REPLICA IDENTITY using ALTER TABLE.",
+		"CREATE PUBLICATION p FOR TABLE users WHERE (points > 5)":                          "(SQLSTATE 42P10): change the publication or the replica identity: Column used in the publication WHERE",
+	} {
+		t.Run(change, func(t *testing.T) {
+			_, owner := seeded(t, pgstore.Config{}, 100)
+			store, _ := storeOfRole(t, owner, "points_test_remedy", "GRANT SELECT, UPDATE ON users TO points_test_remedy")
+			_, err := store.UpdateAll(t.Context(), 1)
+			require.NoError(t, err)
+			execSQL(t, owner, change)
+			_, err = store.UpdateAll(t.Context(), 2)
+			require.ErrorContains(t, err, want)
+			execSQL(t, owner, "REVOKE SELECT ON users FROM points_test_remedy")
+			_, err = store.UsersAbove(t.Context(), 50, 2)
+			require.ErrorContains(t, err, "(SQLSTATE 42501): grant the role the rights that Check names")
+		})
+	}
+}
+
 // Row-level security does not make an update a success that has reached fewer users than there are.
 func TestUpdateFailsUnderRowLevelSecurity(t *testing.T) {
 	for name, policy := range map[string]string{

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pointsapp/pointsapp/points"
 )
@@ -251,22 +250,15 @@ func (s *Store) checkUpdate(ctx context.Context, q querier, t *table) error {
 			int64(0), time.Now().UTC(), int64(math.MinInt64), int64(math.MaxInt64)) // all partitions
 		return err
 	})
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	switch {
-	case !ok:
+	switch sqlState(err) {
+	case "":
 		return err
-	case pgErr.Code == lockNotAvailable:
+	case lockNotAvailable:
 		s.cfg.Logger.InfoContext(ctx, "another session has locked the table, as Seed does: Check has not found out whether "+
 			"updates are possible", "table", t.schema+"."+t.relation)
 		return nil
 	}
-	hint := ""
-	if pgErr.Hint != "" {
-		hint = ": " + pgErr.Hint
-	} else if pgErr.Code == invalidColumnReference {
-		hint = ": " + pgErr.Detail + " Change the publication or the replica identity."
-	}
-	return fmt.Errorf("updates of it fail: %w%s", err, hint)
+	return fmt.Errorf("updates of it fail: %w", withRemedy(err))
 }
 
 // rolledBack calls do in a transaction, or a part of one, that is always rolled back.

@@ -36,7 +36,7 @@ func (s *Store) UsersAbove(ctx context.Context, min, limit int) ([]points.User, 
 		}))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, err)
+		return nil, fmt.Errorf("pgstore: reading table %s: %w", s.name, withRemedy(err))
 	}
 	return users, nil
 }

@@ -174,7 +174,7 @@ func (s sharedState) sharedError(ctx context.Context, doing string, err error) e
 		}
 		err = fmt.Errorf("%w: the objects of the shared state are missing: "+callMigrate, err)
 	case insufficientPrivilege:
-		err = fmt.Errorf("%w: grant the role the rights that Check names", err)
+		err = withRemedy(err)
 	case noDataFound:
 		err = fmt.Errorf("%w: a table of the shared state is empty: "+callMigrate, err)
 	}

@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -37,4 +38,21 @@ func sqlState(err error) string {
 		return pgErr.Code
 	}
 	return ""
+}
+
+// withRemedy adds to an error of PostgreSQL what to do about it: grant missing rights, or PostgreSQL's hint, which pgx
+// leaves out.
+func withRemedy(err error) error {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return err
+	case pgErr.Code == insufficientPrivilege:
+		return fmt.Errorf("%w: grant the role the rights that Check names", err)
+	case pgErr.Hint != "":
+		return fmt.Errorf("%w: %s", err, pgErr.Hint)
+	case pgErr.Code == invalidColumnReference:
+		return fmt.Errorf("%w: change the publication or the replica identity: %s", err, pgErr.Detail)
+	}
+	return err
 }

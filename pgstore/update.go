@@ -30,7 +30,7 @@ import (
 func (s *Store) UpdateAll(ctx context.Context, key uint64) (int64, error) {
 	users, err := s.updateExclusively(ctx, key)
 	if err != nil {
-		return users, fmt.Errorf("pgstore: updating table %s: %w", s.name, err)
+		return users, fmt.Errorf("pgstore: updating table %s: %w", s.name, withRemedy(err))
 	}
 	return users, nil
 }
