@@ -79,6 +79,7 @@ func TestControl(t *testing.T) {
 	for _, body := range []string{
 		``, `{}`, `null`, `[]`, `{"interval":null}`, `{"interval":"soon"}`, `{"interval":"0"}`, `{"interval":"20"}`, `{"interval":"-1s"}`,
 		`{"interval":0}`, `{"interval":-1}`, `{"interval":1.5}`, `{"interval":true}`, `{"interval":"1m","and":1}`, `{"interval":"` + strings.Repeat("1", 2000) + `"}`,
+		`{"interval":"1m"} 1m`, `{"interval":"1m"}{"interval":"2m"}`, `{"interval":"1m"}` + strings.Repeat(" ", 2000),
 	} {
 		assertProblem(t, r.control(t, "interval", body), http.StatusBadRequest, `The body must be {"interval":"1m30s"}, `+
 			`a duration with a unit, or {"interval":90000}, whole milliseconds, and at least 1ms.`)

@@ -130,15 +130,16 @@ func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		Interval *jsonDuration `json:"interval"`
 	}
-	decoder := json.NewDecoder(io.LimitReader(r.Body, maxBody))
+	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil || request.Interval == nil {
+	err := decoder.Decode(&request)
+	if _, trailing := decoder.Token(); err != nil || trailing != io.EOF || request.Interval == nil {
 		c.reject(w, r, http.StatusBadRequest, `The body must be {"interval":"1m30s"}, a duration with a unit, or `+
 			`{"interval":90000}, whole milliseconds, and at least 1ms.`)
 		return
 	}
 	interval := time.Duration(request.Interval.Duration)
-	err := c.engine.SetInterval(interval) //nolint:contextcheck // the same
+	err = c.engine.SetInterval(interval) //nolint:contextcheck // the same
 	if errors.Is(err, points.ErrInvalidInterval) {
 		c.reject(w, r, http.StatusBadRequest, backend.OneLine(err))
 		return
