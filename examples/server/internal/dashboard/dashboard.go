@@ -39,14 +39,15 @@ type Dashboard struct {
 
 	mu       sync.Mutex
 	history  history
-	latest   *snapshot            // nil before the first one
-	watchers map[chan []byte]bool // one for each open page
+	latest   *snapshot                                // nil before the first one
+	watchers map[chan []byte]*http.ResponseController // one for each open page
 }
 
 // New returns a dashboard that shows source. Run takes the samples; Close ends it.
 func New(source Source) *Dashboard {
 	return &Dashboard{
-		sampler: sampler{source: source}, closed: make(chan struct{}), watchers: make(map[chan []byte]bool),
+		sampler: sampler{source: source}, closed: make(chan struct{}),
+		watchers: make(map[chan []byte]*http.ResponseController),
 	}
 }
 
@@ -65,7 +66,14 @@ func (d *Dashboard) Run() {
 }
 
 // Close ends Run and the event streams of all pages, which then try to reconnect. It may be called once.
-func (d *Dashboard) Close() { close(d.closed) }
+func (d *Dashboard) Close() {
+	close(d.closed)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, control := range d.watchers { // a page that does not read must not delay the shutdown
+		control.SetWriteDeadline(time.Now().Add(closeTimeout)) //nolint:errcheck // then the page has disconnected
+	}
+}
 
 // Handlers returns the handlers by path: /dashboard and its files, and /dashboard/events, the stream of snapshots. The
 // page's links are relative: it works below any prefix.

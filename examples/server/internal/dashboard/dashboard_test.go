@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -227,7 +229,7 @@ func TestFreshPageHasHistory(t *testing.T) {
 		assert.Empty(t, f.watched)
 		assert.EqualValues(t, 3601, f.snapshots.Load())
 
-		first, text, ok := d.watch()
+		first, text, ok := d.watch(nil)
 		require.True(t, ok)
 		var past columns
 		require.NoError(t, json.Unmarshal(text, &past))
@@ -237,7 +239,7 @@ func TestFreshPageHasHistory(t *testing.T) {
 			require.Equal(t, past.Time[i]+1000, at)
 		}
 		assert.Equal(t, levelOK, past.Level[0])
-		second, _, ok := d.watch()
+		second, _, ok := d.watch(nil)
 		require.True(t, ok)
 		for range 3 {
 			assert.Equal(t, string(<-first), string(<-second))
@@ -300,7 +302,7 @@ func TestTooManyWatchers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := New(newFakeSource().source())
 		for range maxWatchers {
-			watcher, _, ok := d.watch()
+			watcher, _, ok := d.watch(nil)
 			require.True(t, ok)
 			defer d.unwatch(watcher)
 		}
@@ -371,3 +373,37 @@ func TestEvents(t *testing.T) {
 		assert.NotContains(t, w.Header().Get("Content-Security-Policy"), "unsafe")
 	}
 }
+
+// A page that does not read does not delay a shutdown.
+func TestCloseEndsBlockedStreams(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := New(newFakeSource().source())
+		client, conn := net.Pipe()
+		defer client.Close()
+		listener := make(pipeListener, 1)
+		listener <- conn
+		server := &http.Server{Handler: http.HandlerFunc(d.events), ReadHeaderTimeout: time.Second}
+		go server.Serve(listener) //nolint:errcheck // it ends with the test
+		_, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		synctest.Wait()
+		began := time.Now()
+		d.Close()
+		require.NoError(t, server.Shutdown(t.Context()))
+		assert.Less(t, time.Since(began), time.Second)
+	})
+}
+
+// A pipeListener accepts the connections that are sent to it.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l pipeListener) Close() error   { close(l); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }

@@ -18,7 +18,7 @@ type Source struct {
 	Phase    func() string                   // "starting: …" or "shutting down"; "" while the server serves queries
 	Problems func() []Problem                // the latest warnings and errors
 	Latest   func() Response                 // the responses to queries since Watch(true)
-	Watch    func(bool)                      // called with true when the first page opens, with false when the last one closes
+	Watch    func(bool)                      // called with true when the first page opens, false when the last one closes
 }
 
 // A Server has the properties of a server that do not change while it runs.

@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	maxWatchers  = 100              // open pages; further ones are rejected
-	writeTimeout = 10 * time.Second // a page that reads nothing for this time is disconnected
+	maxWatchers  = 100                    // open pages; further ones are rejected
+	writeTimeout = 10 * time.Second       // a page that reads nothing for this time is disconnected
+	closeTimeout = 100 * time.Millisecond // the same for Close
 )
 
 // events streams the history and then each snapshot to a page, until it disconnects.
@@ -22,7 +23,8 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 		header.Set("Cache-Control", "no-store")
 		return
 	}
-	watcher, past, ok := d.watch()
+	control := http.NewResponseController(w)
+	watcher, past, ok := d.watch(control)
 	if !ok {
 		pointshttp.WriteProblem(w, http.StatusServiceUnavailable,
 			fmt.Sprintf("%d live pages of this server are open, the most that it serves: close one of them.", maxWatchers))
@@ -32,8 +34,7 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no") // nginx would keep events until its buffer is full
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Time{}) //nolint:errcheck // without a deadline there is nothing to reset
+	control.SetReadDeadline(time.Time{})  //nolint:errcheck // without a deadline there is nothing to reset
 	write := func(text string, args ...any) error {
 		if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return err
@@ -57,8 +58,9 @@ func (d *Dashboard) events(w http.ResponseWriter, r *http.Request) {
 }
 
 // watch adds a watcher, a channel that receives the latest snapshot at once and then each new one, as JSON. past is the
-// history up to the latest snapshot, as JSON. ok is false if there are too many watchers.
-func (d *Dashboard) watch() (watcher chan []byte, past []byte, ok bool) {
+// history up to the latest snapshot, as JSON. control is that of the response to the page. ok is false if there are too
+// many watchers.
+func (d *Dashboard) watch(control *http.ResponseController) (watcher chan []byte, past []byte, ok bool) {
 	_, updates := d.sampler.source.State(maxUpdates)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +68,7 @@ func (d *Dashboard) watch() (watcher chan []byte, past []byte, ok bool) {
 		return nil, nil, false
 	}
 	watcher = make(chan []byte, 1)
-	d.watchers[watcher] = true
+	d.watchers[watcher] = control
 	if len(d.watchers) == 1 {
 		d.sampler.source.Watch(true)
 	}
