@@ -97,6 +97,8 @@ func TestServerDiesInSearch(t *testing.T) {
 		require.ErrorContains(t, err, "the server has failed: no request succeeded at 80 requests per second, "+
 			"although it met the SLO at 80 requests per second before")
 		assert.NotContains(t, out, "Verdict")
+		assert.Equal(t, 3, strings.Count(out, "  met\n"))
+		assert.Equal(t, 4, strings.Count(out, "no request succeeded\n"), "160/s and 80/s, two times each, and no other rate")
 	})
 }
 

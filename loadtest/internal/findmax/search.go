@@ -61,6 +61,9 @@ type Result struct {
 // A server may reject all requests because of the rate, so if the first step has no 2xx response, Search tries the
 // lowest rate. If that has none, either, the server does not work, and the search ends.
 //
+// If both steps of a later rate have no 2xx response, Search tries the highest rate that met the SLO again, up to two
+// times, so that try can find that the server has failed and return an error.
+//
 // Before the result is confirmed, the lowest rate that missed is tried once more: a disturbance may have ended by then.
 // If it meets the SLO, the search goes on above it.
 func Search(
@@ -139,7 +142,7 @@ func (s *search) outcome(ctx context.Context, step Step) (Outcome, error) {
 
 // step tries a rate, and once more if it misses.
 func (s *search) step(ctx context.Context, step Step) error {
-	limited := false
+	limited, noSuccess := false, true
 	for range 2 {
 		outcome, err := s.outcome(ctx, step)
 		switch {
@@ -152,10 +155,30 @@ func (s *search) step(ctx context.Context, step Step) error {
 			return nil
 		}
 		limited = limited || outcome == ClientLimited
+		noSuccess = noSuccess && outcome == NoSuccess
+	}
+	if noSuccess {
+		if err := s.checkServer(ctx); err != nil {
+			return err
+		}
 	}
 	s.missed = append(s.missed, miss{rate: step.Rate, clientLimited: limited, final: step.Confirm})
 	for s.highest() >= step.Rate { // the confirmation missed
 		s.met = s.met[:len(s.met)-1]
+	}
+	return nil
+}
+
+// checkServer tries the highest rate that met the SLO again, up to two times. It is for after a rate without a 2xx
+// response: the server may have failed, which is for try to decide.
+func (s *search) checkServer(ctx context.Context) error {
+	for range 2 {
+		if s.highest() == 0 {
+			return nil
+		}
+		if outcome, err := s.outcome(ctx, Step{Rate: s.highest()}); err != nil || outcome != NoSuccess {
+			return err
+		}
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func TestNoSuccess(t *testing.T) {
 		want  Result
 	}{
 		"dead":       {0, []int{50, 1}, Result{NoSuccess: true}},
-		"overloaded": {10, []int{50, 1, 50, 25, 25}, Result{Highest: 10}},
+		"overloaded": {10, []int{50, 1, 50, 1, 25, 25, 1}, Result{Highest: 10}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rates []int
