@@ -34,9 +34,10 @@ import (
 //
 // The error names the table, the column and the requirement. What only makes updates slow, or may make them fail, is
 // logged as a warning: indexes that prevent heap-only updates, foreign keys on points or updated_at, and triggers,
-// rules and constraints whose effect the catalog does not show, such as those on points and other columns. Without
-// Config.Shared, Check also warns if other servers share the state of the table. Each warning says what to do. Other
-// columns and indexes do not matter.
+// rules and constraints whose effect the catalog does not show, such as those on points and other columns. Check also
+// warns of functions and operators that search_path finds before those of pg_catalog and, without Config.Shared, of
+// other servers that share the state of the table. Each warning says what to do. Other columns and indexes do not
+// matter.
 //
 // While another session has locked the table, as ALTER TABLE does, Check waits, and logs which session that is. If ctx
 // ends then, the error names it. Check is one transaction, so ALTER TABLE waits until it ends.
@@ -92,7 +93,7 @@ func (s *Store) checkPatiently(ctx context.Context, conn *pgx.Conn, t *table) er
 func (s *Store) check(ctx context.Context, q querier, t *table) error {
 	for _, check := range []func(context.Context, querier, *table) error{
 		checkWritable, checkTable, checkColumns, checkKey, s.checkConditions, checkValues, checkRules, s.checkUpdate,
-		s.warnTriggers, s.checkIndexes, s.warnReferences,
+		s.warnTriggers, s.checkIndexes, s.warnReferences, s.warnSearchPath,
 	} {
 		if err := check(ctx, q, t); err != nil {
 			return err
@@ -270,6 +271,32 @@ func rolledBack(ctx context.Context, q querier, do func(pgx.Tx) error) error {
 	err = do(tx)
 	if rollbackErr := tx.Rollback(ctx); err == nil {
 		err = rollbackErr
+	}
+	return err
+}
+
+// warnSearchPath warns of functions and operators that search_path finds before those of pg_catalog with the same
+// arguments, which statements call without their schema.
+func (s *Store) warnSearchPath(ctx context.Context, q querier, t *table) error {
+	const replaced = `
+		WITH earlier AS (SELECT oid FROM pg_namespace, current_schemas(true) AS path WHERE nspname NOT LIKE 'pg\_temp%'
+			AND array_position(path, nspname) < array_position(path, 'pg_catalog'))
+		SELECT type || ' ' || identity, count(*) OVER () - 1 FROM (
+			SELECT 'pg_proc'::regclass, other.oid FROM pg_proc AS own JOIN pg_proc AS other USING (proname, proargtypes)
+				WHERE own.pronamespace = 'pg_catalog'::regnamespace AND other.pronamespace IN (SELECT oid FROM earlier)
+			UNION ALL SELECT 'pg_operator'::regclass, other.oid
+				FROM pg_operator AS own JOIN pg_operator AS other USING (oprname, oprleft, oprright)
+				WHERE own.oprnamespace = 'pg_catalog'::regnamespace AND other.oprnamespace IN (SELECT oid FROM earlier)
+		) AS objects (class, oid), pg_identify_object(class, oid, 0) ORDER BY 1 LIMIT 1`
+	var first string
+	var more int
+	err := q.QueryRow(ctx, replaced).Scan(&first, &more)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err == nil:
+		s.warn(ctx, t, fmt.Sprintf("search_path finds %s (and %d others) before that of pg_catalog, which updates and "+
+			"queries mean: move pg_catalog to its front", first, more))
 	}
 	return err
 }

@@ -265,6 +265,33 @@ func TestCheckChangesNothing(t *testing.T) {
 	assert.Zero(t, queryOne[int](t, pool, "SELECT count(*) FROM seen"))
 }
 
+// Check warns of functions and operators that search_path finds instead of PostgreSQL's.
+func TestCheckOfSearchPath(t *testing.T) {
+	for name, test := range map[string]struct{ path, create, want string }{
+		"function":        {"app, pg_catalog, public", "CREATE FUNCTION app.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '-infinity'", "search_path finds function app.now() (and 0 others) before that of pg_catalog"},
+		"operator":        {"app, pg_catalog, public", "CREATE FUNCTION app.less(bigint, bigint) RETURNS boolean LANGUAGE sql RETURN false; CREATE OPERATOR app.<= (FUNCTION = app.less, LEFTARG = bigint, RIGHTARG = bigint)", "search_path finds operator app.<=(bigint,bigint) (and 0 others) before that of pg_catalog"},
+		"other arguments": {"app, pg_catalog, public", "CREATE FUNCTION app.now(int) RETURNS timestamptz LANGUAGE sql RETURN timestamptz '-infinity'", ""},
+		"later":           {"pg_catalog, app, public", "CREATE FUNCTION app.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '-infinity'", ""},
+		"implicit":        {"app, public", "CREATE FUNCTION app.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '-infinity'", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, pool := open(t, pgstore.Config{}, nil)
+			execSQL(t, pool, "CREATE SCHEMA app; "+test.create)
+			log := &logBuffer{}
+			store, err := pgstore.New(poolWith(t, pool, func(cfg *pgxpool.Config) {
+				cfg.ConnConfig.RuntimeParams["search_path"] = test.path
+			}), pgstore.Config{Logger: log.logger()})
+			require.NoError(t, err)
+			require.NoError(t, store.Check(t.Context()))
+			if test.want == "" {
+				assert.Empty(t, log.String())
+			} else {
+				assert.Contains(t, log.String(), test.want)
+			}
+		})
+	}
+}
+
 // Check does not test a foreign key if the role may not read the referenced table, which updates need not.
 func TestCheckWithoutRightToReferencedTable(t *testing.T) {
 	pool := pgtest.Pool(t)
