@@ -614,6 +614,33 @@ func TestSharedBreakerWithoutSync(t *testing.T) {
 	assert.Equal(t, points.BreakerOpen, engine.State().Updater.Breaker)
 }
 
+// While no Sync succeeds, an engine keeps only as many updates to be recorded as a status shows: the latest.
+func TestUpdatesWithoutSync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openShared(newDatabase())
+		var users int64
+		store.onUpdate(func(context.Context, uint64) (int64, error) { users++; return users, nil })
+		engine := newEngine(t, store, points.Config{Interval: time.Hour})
+		const dropped = 5
+		for range points.MaxSharedUpdates + dropped {
+			_, err := engine.Update(t.Context())
+			require.NoError(t, err)
+		}
+		_, stop := run(t.Context(), engine)
+		defer stop()
+		pass(time.Minute)
+		var recorded []int64
+		for _, request := range store.syncs() {
+			if request.Update != nil {
+				recorded = append(recorded, request.Update.Users)
+			}
+		}
+		require.Len(t, recorded, points.MaxSharedUpdates)
+		assert.EqualValues(t, dropped+1, recorded[0], "the oldest first")
+		assert.EqualValues(t, dropped+points.MaxSharedUpdates, recorded[len(recorded)-1])
+	})
+}
+
 // UpdateOnStart ticks at once on a new state alone: a rolling restart adds no updates.
 func TestSharedUpdateOnStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
