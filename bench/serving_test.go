@@ -51,7 +51,7 @@ func BenchmarkServing(b *testing.B) {
 	b.ReportMetric(ratio(rounds[enginePath], rounds[eachPath], rate), "rate/each")
 	b.ReportMetric(ratio(rounds[updating], rounds[enginePath], rate), "updating-rate/idle")
 	b.ReportMetric(ratio(rounds[updating], rounds[enginePath], func(m measured) float64 { return m.p99 }), "updating-p99/idle")
-	b.ReportMetric(float64(get(b, address, "/usage")[1])/(1<<20), "MB-resident")
+	b.ReportMetric(float64(get(b, address, "/usage")[1])/(1<<20), "MiB-resident")
 }
 
 // database returns a database with 1,000,000 users, updated once.

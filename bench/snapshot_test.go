@@ -38,7 +38,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 	s := startSampler(b, pool)
 	var states []string
 	took := map[string][]float64{}
-	megabytes := map[string]float64{}
+	mebibytes := map[string]float64{}
 	update := func(state string, updates int) {
 		states = append(states, state)
 		for i := range updates {
@@ -52,7 +52,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 		}
 		var size float64
 		require.NoError(b, pool.QueryRow(b.Context(), "SELECT pg_table_size('users') / 1048576.0").Scan(&size))
-		megabytes[state] = size
+		mebibytes[state] = size
 	}
 	update("no-snapshot", 3)
 	holder, err := pgx.Connect(b.Context(), pool.Config().ConnString())
@@ -81,7 +81,7 @@ func BenchmarkOldSnapshot(b *testing.B) {
 	}
 	for _, state := range states {
 		slices.Sort(took[state])
-		fmt.Fprintf(os.Stdout, "%-22s median update %.2f s, table %.0f MB afterwards\n", state, took[state][len(took[state])/2], megabytes[state])
+		fmt.Fprintf(os.Stdout, "%-22s median update %.2f s, table %.0f MiB afterwards\n", state, took[state][len(took[state])/2], mebibytes[state])
 		b.ReportMetric(took[state][len(took[state])/2], state+"-update-s")
 	}
 }
