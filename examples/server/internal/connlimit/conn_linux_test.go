@@ -11,22 +11,32 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// idleConn returns a connection that has been idle for an hour, and its client.
-func idleConn(t *testing.T) (*Listener, *conn, net.Conn) {
+// idleConns returns connections that have been idle for an hour, and their clients.
+func idleConns(t *testing.T, n int) (*Listener, []*conn, []net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
-	client, err := net.Dial("tcp", listener.Addr().String())
-	require.NoError(t, err)
-	t.Cleanup(func() { client.Close() })
-	l := New(listener, 1, func(bool) {})
-	accepted, err := l.Accept()
-	require.NoError(t, err)
-	t.Cleanup(func() { accepted.Close() })
-	l.ConnState(accepted, http.StateIdle)
+	l := New(listener, n, func(bool) {})
+	conns, clients := make([]*conn, n), make([]net.Conn, n)
+	for i := range n {
+		clients[i], err = net.Dial("tcp", listener.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { clients[i].Close() })
+		accepted, err := l.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { accepted.Close() })
+		l.ConnState(accepted, http.StateIdle)
+		conns[i] = accepted.(*conn)
+	}
 	l.start = l.start.Add(-time.Hour)
-	return l, accepted.(*conn), client
+	return l, conns, clients
+}
+
+func idleConn(t *testing.T) (*Listener, *conn, net.Conn) {
+	t.Helper()
+	l, conns, clients := idleConns(t, 1)
+	return l, conns[0], clients[0]
 }
 
 func send(t *testing.T, client net.Conn, c *conn) {
@@ -47,6 +57,24 @@ func TestConnectionsWithUnreadRequestsAreKept(t *testing.T) {
 	c.state.Store(1)
 	l.noneUntil = time.Time{}
 	assert.True(t, l.endLongest())
+}
+
+// If many requests have arrived that the server has had no time to read, Accept does not check them all.
+func TestSearchesAreLimited(t *testing.T) {
+	t.Parallel()
+	l, conns, clients := idleConns(t, 20)
+	for i, c := range conns {
+		send(t, clients[i], c)
+	}
+	assert.False(t, l.endLongest())
+	unchecked := 0
+	for _, c := range conns {
+		if c.state.Load() < int64(time.Minute) {
+			unchecked++
+		}
+	}
+	assert.Equal(t, 10, unchecked)
+	assert.True(t, l.noneUntil.After(time.Now().Add(-time.Minute)))
 }
 
 // A request that arrives after its connection has been ended, and before the server has noticed, is read.

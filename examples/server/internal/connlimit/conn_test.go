@@ -187,7 +187,8 @@ func TestStalledConnectionsAreClosed(t *testing.T) {
 	})
 }
 
-// A request that the server has read when its connection is ended is served, even if a part of its body has not arrived.
+// A request that the server has read when its connection is ended is served, even if a part of its body has not
+// arrived.
 func TestRequestsThatHaveBeenReadAreServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

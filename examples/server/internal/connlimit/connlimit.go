@@ -138,17 +138,18 @@ func (l *Listener) CloseIdle(after time.Duration) (left int) {
 }
 
 // endLongest ends the connection that has been idle for the longest time. It returns false if none has been idle for
-// minIdle; then it does not search again for a tenth of that, because a search takes time.
+// minIdle, or if several have requests that the server has had no time to read. Then it does not search again for a
+// tenth of minIdle, because a search takes time.
 func (l *Listener) endLongest() bool {
+	const maxSearches = 10
 	now := time.Now()
 	if now.Before(l.noneUntil) {
 		return false
 	}
-	for {
+	for range maxSearches {
 		c, since := l.longestIdle()
 		if c == nil || since > int64(now.Sub(l.start)-l.minIdle) {
-			l.noneUntil = now.Add(l.minIdle / 10)
-			return false
+			break
 		}
 		if c.hasUnread() { // a request that the server has had no time to read
 			c.state.CompareAndSwap(since, int64(now.Sub(l.start)))
@@ -158,6 +159,8 @@ func (l *Listener) endLongest() bool {
 			return true
 		}
 	}
+	l.noneUntil = now.Add(l.minIdle / 10)
+	return false
 }
 
 // longestIdle returns the connection that has been idle for the longest time, and since when; nil if none is idle.
