@@ -244,7 +244,7 @@ type footprint struct {
 }
 
 func (f footprint) String() string {
-	return fmt.Sprintf("%d goroutines, heaps of up to %.1f MB, %d connections to the database, tables of %.1f MB",
+	return fmt.Sprintf("%d goroutines, heaps of up to %.1f MiB, %d connections to the database, tables of %.1f MiB",
 		f.goroutines, f.heap/(1<<20), f.connections, float64(f.tables)/(1<<20))
 }
 
