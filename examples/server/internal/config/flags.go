@@ -26,8 +26,8 @@ func (c *Config) flags() *flag.FlagSet {
 	flags.BoolVar(&c.Shared, "shared", c.Shared, "act as one with all servers that use the same database: one order of "+
 		"queries, one tick per interval, one update per tick; all of them must set it alike; in memory "+
 		"it is false (env SHARED)")
-	flags.TextVar(&c.Instance, "instance", c.Instance, "`NAME` of this server among those with the same database, "+
-		"different from theirs; empty: the host name and a random suffix (env INSTANCE)")
+	flags.TextVar(&c.Instance, "instance", c.Instance, "unique `NAME` of this server among those with the "+
+		"same database; empty: the host name and a random suffix (env INSTANCE)")
 	flags.TextVar(&c.Users, "users", c.Users, "`NUMBER` of users in memory or to seed an empty table with (env USERS)")
 	flags.TextVar(&c.Interval, "interval", c.Interval, "time between two ticks, as a `DURATION` (1m30s) or in "+
 		"milliseconds (90000); a tick sets a new min number and updates all users (env TIMER_INTERVAL)")
