@@ -11,10 +11,10 @@ import (
 // Errors to test for with errors.Is.
 var (
 	// ErrOverloaded: Config.MaxWaiting queries are waiting. The query was rejected at once and changed nothing.
-	ErrOverloaded = errors.New("points: overloaded: too many queries are waiting")
+	ErrOverloaded = errors.New("points: overloaded: Config.MaxWaiting queries are waiting")
 
-	// ErrQueryTimeout: there was no answer within Config.QueryTimeout. It wraps context.DeadlineExceeded.
-	ErrQueryTimeout = fmt.Errorf("points: query timeout: %w", context.DeadlineExceeded)
+	// ErrQueryTimeout: there was no result within Config.QueryTimeout. It wraps context.DeadlineExceeded.
+	ErrQueryTimeout = fmt.Errorf("points: no result within Config.QueryTimeout: %w", context.DeadlineExceeded)
 
 	// ErrStoreDown: the store is down. The query was rejected at once, or was a probe that failed. The error of the
 	// latest read is wrapped, too. See Config.ProbeTimeout.
