@@ -223,9 +223,9 @@ func checkValues(ctx context.Context, q querier, t *table) error {
 	var id, p *int64
 	var column, value string
 	var finite bool
-	err = q.QueryRow(ctx, "SELECT id::bigint, points::bigint, column_name, value::text, isfinite(value) FROM "+t.qualified+
-		", LATERAL (SELECT CASE WHEN inserted_at"+fit+" THEN 'updated_at' ELSE 'inserted_at' END,"+
-		" CASE WHEN inserted_at"+fit+" THEN updated_at ELSE inserted_at END) AS wrong (column_name, value)"+
+	err = q.QueryRow(ctx, "SELECT id::bigint, points::bigint, wrong.name, wrong.value::text, isfinite(wrong.value)"+
+		" FROM "+t.qualified+", LATERAL (SELECT CASE WHEN inserted_at"+fit+" THEN 'updated_at' ELSE 'inserted_at' END,"+
+		" CASE WHEN inserted_at"+fit+" THEN updated_at ELSE inserted_at END) AS wrong (name, value)"+
 		" WHERE "+wrong+" LIMIT 1").Scan(&id, &p, &column, &value, &finite)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

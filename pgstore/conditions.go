@@ -182,6 +182,7 @@ func (c *condition) requirement() string {
 func (c *condition) violation(
 	ctx context.Context, q querier, t *table, columns map[string]valueColumn, at string,
 ) (found *int64, err error) {
+	const testedNumber = `"pgstore's tested number"` // not the name of a user's column
 	from := fmt.Sprintf("generate_series(0, %d) AS number", points.MaxPoints)
 	number := "number"
 	if c.others {
@@ -192,7 +193,7 @@ func (c *condition) violation(
 		number = "id"
 	}
 	values := make([]string, 0, 1+len(c.sources))
-	values = append(values, number+" AS tested_number")
+	values = append(values, number+" AS "+testedNumber)
 	for name := range c.sources {
 		value := quoteName(name)
 		switch name {
@@ -209,8 +210,9 @@ func (c *condition) violation(
 			row = append(row, v.value(name, t)+" AS "+quoteName(name))
 		}
 	}
-	query := fmt.Sprintf("SELECT tested_number::bigint FROM (SELECT %s FROM (SELECT %s FROM %s) AS value_row) AS new_row"+
-		" WHERE NOT (%s) LIMIT 1", strings.Join(row, ", "), strings.Join(values, ", "), from, c.Expression)
+	query := fmt.Sprintf("SELECT "+testedNumber+"::bigint"+
+		" FROM (SELECT %s FROM (SELECT %s FROM %s) AS value_row) AS new_row WHERE NOT (%s) LIMIT 1",
+		strings.Join(row, ", "), strings.Join(values, ", "), from, c.Expression)
 	err = rolledBack(ctx, q, func(tx pgx.Tx) error { // the expression may call a function that writes
 		_, err := tx.Exec(ctx, "SELECT set_config('row_security', 'off', true), set_config('timezone', 'UTC', true)")
 		if err != nil {
