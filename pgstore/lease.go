@@ -72,10 +72,13 @@ func (s *Store) withLease(ctx context.Context, t *table, do func(context.Context
 		if err != nil {
 			return err
 		}
-		if err := l.awaitBatches(acquireCtx); err != nil {
-			return err
-		}
-		if err := l.keep(ctx, tx, do); err != nil {
+		err = l.keep(ctx, tx, func(ctx context.Context, l *lease) error {
+			if err := l.awaitBatches(ctx); err != nil {
+				return err
+			}
+			return do(ctx, l)
+		})
+		if err != nil {
 			return err
 		}
 		commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RetryTimeout)
@@ -184,6 +187,8 @@ func tryLock(ctx context.Context, tx pgx.Tx, t *table, number int) (acquired boo
 
 // awaitBatches waits until no batch of an earlier lease is running.
 func (l *lease) awaitBatches(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.RetryTimeout)
+	defer cancel()
 	_, err := retry(ctx, l, l.cfg.RetryTimeout, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, l.withConn(ctx, func(conn *pgx.Conn) error {
 			if err := conn.Ping(ctx); err != nil {

@@ -66,6 +66,30 @@ func TestLeaseOfLongUpdateIsKept(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// An update that waits longer than the timeout for a batch of an earlier one keeps its lease.
+func TestLeaseIsKeptWhileBatchesRun(t *testing.T) {
+	store, users := leaseStore(t)
+	batch, err := store.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer batch.Rollback(context.Background()) //nolint:errcheck // does nothing after Commit
+	_, err = batch.Exec(t.Context(), "SELECT pg_advisory_xact_lock_shared(hashtextextended($1::oid::text, $2))",
+		users.oid, -updateLock)
+	require.NoError(t, err)
+	updated := make(chan error, 1)
+	go func() {
+		_, err := store.UpdateAll(t.Context(), 1)
+		updated <- err
+	}()
+	require.Eventually(t, func() bool {
+		var waited bool
+		err := store.pool.QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()"+
+			" AND wait_event = 'advisory' AND clock_timestamp() - query_start > interval '3s'").Scan(&waited)
+		return err == nil && waited
+	}, time.Minute, 10*time.Millisecond)
+	require.NoError(t, batch.Commit(t.Context()))
+	require.NoError(t, <-updated)
+}
+
 // An update whose lease is lost ends, even if it is between two batches.
 func TestLeaseLostEndsUpdate(t *testing.T) {
 	store, users := leaseStore(t)
