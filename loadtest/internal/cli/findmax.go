@@ -95,7 +95,7 @@ func (s *searchRun) write(ctx context.Context, stopped error) (*report.Run, erro
 	result.Assertions, _ = slo.Evaluate(s.cfg.Assertions, metrics)
 	s.writeFiles(result, &best.summary)
 	s.printDetails(&best.summary, result)
-	s.printNotes(result)
+	s.printNotes(&best.summary, result)
 	s.printContract(&best.contract, best.describeStep())
 	if s.violating != nil && s.violating != best {
 		s.printContract(&s.violating.contract, s.violating.describeStep())

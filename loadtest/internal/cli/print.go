@@ -27,7 +27,7 @@ func (c *command) print(s *record.Summary, result *report.Run) error {
 		return err
 	}
 	c.printDetails(s, result)
-	c.printNotes(result)
+	c.printNotes(s, result)
 	c.printContract(&result.Contract, "")
 	if limit := result.Client.Limit; limit != "" {
 		fmt.Fprintf(c.stdout, "Limited by the load generator: %s. The server may be capable of more.\n", limit)
@@ -83,7 +83,7 @@ func perSecond(rate any) string {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // printNotes explains the figures of ab's report.
-func (c *command) printNotes(result *report.Run) {
+func (c *command) printNotes(s *record.Summary, result *report.Run) {
 	fmt.Fprintln(c.stdout)
 	if text := result.Describe(); text != "" {
 		fmt.Fprintln(c.stdout, text)
@@ -97,8 +97,12 @@ func (c *command) printNotes(result *report.Run) {
 			"responses. Raise -c to allow more.\n", report.Plural(n, "request was", "requests were"), result.Load.Concurrency)
 	}
 	if result.IsOpen() && result.Offered > 0 && result.SuccessfulPerSecond < minShare*result.Offered {
-		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %s.\n",
-			100*result.SuccessfulPerSecond/result.Offered, perSecond(fmt.Sprintf("%.6g", result.Offered)))
+		late := ""
+		if n := s.Window.Late; n > 0 {
+			late = fmt.Sprintf("; %s after the scheduled time", report.Plural(n, "request ended", "requests ended"))
+		}
+		fmt.Fprintf(c.stdout, "Successful: %.1f%% of the offered rate of %s%s.\n",
+			100*result.SuccessfulPerSecond/result.Offered, perSecond(fmt.Sprintf("%.6g", result.Offered)), late)
 	}
 	if n := result.Counts.Aborted; n > 0 {
 		fmt.Fprintf(c.stdout, "Aborted: %s still pending when the run ended; the maximum includes their age.\n",

@@ -327,6 +327,17 @@ func TestRateIsPerScheduledTime(t *testing.T) {
 	assert.LessOrEqual(t, readResult(t, file).RequestsPerSecond, 5.0)
 }
 
+// TestLateResponsesAreReported uses a server that answers all requests, the last ones after the scheduled time.
+func TestLateResponsesAreReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &simulatedServer{capacity: &capacityServer{slots: 100, service: 400 * time.Millisecond}}
+		out, err := simulate(t.Context(), t, server, "-q", "-rate", "100", "-duration", "2s")
+		require.NoError(t, err)
+		assert.Contains(t, out, "Successful: 80.5% of the offered rate of 100 requests per second; "+
+			"39 requests ended after the scheduled time.\n")
+	})
+}
+
 // TestCSVCountsFromDue uses a client that sends most requests late, because a response takes longer than the interval.
 func TestCSVCountsFromDue(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
