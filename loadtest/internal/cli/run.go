@@ -171,7 +171,7 @@ func (r *run) metrics() *slo.Metrics {
 	s := &r.summary
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.rate(), Requests: s.Ended() + r.unsent,
-		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted,
+		Failed: s.Failed() + r.unsent, Non2xx: s.Non2xx, Length: s.Length, Aborted: s.Aborted, Resent: s.Resent,
 		Violations: r.contract.Violations, Successful: s.Successful, Checked: r.contract.Responses, AnyLength: r.anyLength(),
 		Comparison: r.comparison,
 	}

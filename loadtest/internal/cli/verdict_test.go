@@ -305,9 +305,10 @@ func TestResentIsReported(t *testing.T) {
 	}))
 	defer server.Close()
 	file := filepath.Join(t.TempDir(), "r.json")
-	out, _, code := call(t.Context(), "-q", "-n", "20", "-json", file, server.URL)
-	assert.Equal(t, exitOK, code)
+	out, _, code := call(t.Context(), "-q", "-n", "20", "-json", file, "-assert", "resent<1%,errors=0", server.URL)
+	assert.Equal(t, exitFailed, code)
 	assert.Contains(t, out, "Resent: 19 requests")
+	assert.Contains(t, out, "FAIL resent<1%: 95%\nPASS errors=0: 0\n")
 	assert.EqualValues(t, 39, received.Load())
 	assert.EqualValues(t, 19, readResult(t, file).Counts.Resent)
 

@@ -78,7 +78,7 @@ func (r *Run) Metrics() (*slo.Metrics, error) {
 	c := &r.Counts
 	return &slo.Metrics{
 		Latency: s.Latency, Rate: r.SuccessfulPerSecond, Requests: c.Ended() + r.Load.Unsent,
-		Failed: c.Failed() + r.Load.Unsent, Non2xx: c.Non2xx, Length: c.Length, Aborted: c.Aborted,
+		Failed: c.Failed() + r.Load.Unsent, Non2xx: c.Non2xx, Length: c.Length, Aborted: c.Aborted, Resent: c.Resent,
 		Violations: r.Contract.Violations, Successful: c.Successful, Checked: r.Contract.Responses,
 		AnyLength: r.Load.AnyLength,
 	}, nil

@@ -22,7 +22,7 @@ p50 p99.9 ... min mean max   latency, with a unit: p99<50ms
 rps                          successful (2xx) responses per second: rps>3000
 failed                       requests without a complete response: failed=0 or failed<0.1%
 errors                       failed requests and non-2xx responses: errors<0.1%
-non2xx length aborted violations   counts, or % of all requests
+non2xx length aborted resent violations   counts, or % of all requests
 p99<=1.1*old, rps>=old       relative to the runs of -compare
 errors<1% is added unless a clause limits errors; if a clause limits non2xx, failed<1% is added instead. If a
 clause has old, the old runs must pass the added clause, too.
@@ -89,8 +89,8 @@ type Metrics struct {
 	Latency *record.Distribution
 	Rate    float64 // successful responses per second
 
-	Requests                                    int64 // that have ended, or were due but not sent
-	Failed, Non2xx, Length, Aborted, Violations int64
+	Requests                                            int64 // that have ended, or were due but not sent
+	Failed, Non2xx, Length, Aborted, Resent, Violations int64
 
 	Successful int64 // 2xx responses
 	Checked    int64 // responses checked against the contract, for violations
@@ -114,7 +114,7 @@ func operators() []string { return []string{"<=", ">=", "!=", "<", ">", "="} }
 
 // counts returns the metrics that count requests. Their limit may be a percentage.
 func counts() []string {
-	return []string{"failed", "errors", "non2xx", "length", "aborted", "violations"}
+	return []string{"failed", "errors", "non2xx", "length", "aborted", "resent", "violations"}
 }
 
 // Parse parses comma-separated clauses. An error quotes the clause and names the rule that it breaks.
@@ -345,7 +345,7 @@ func (c *Clause) measure(m *Metrics) float64 {
 	}
 	n := map[string]int64{
 		"failed": m.Failed, "errors": m.Failed + m.Non2xx, "non2xx": m.Non2xx, "length": m.Length, "aborted": m.Aborted,
-		"violations": m.Violations,
+		"resent": m.Resent, "violations": m.Violations,
 	}[c.metric]
 	if c.share || c.relative { // the runs to compare may have different numbers of requests
 		return float64(n) / float64(m.Requests)
