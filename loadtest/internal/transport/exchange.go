@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"net"
+	"regexp"
 	"slices"
 	"syscall"
 	"time"
@@ -102,9 +103,14 @@ func (x *Exchange) fail(kind Failure, err error) {
 		kind, err = Exception, errTimeout
 	case errors.As(err, &operation):
 		err = operation.Err // without the addresses, so that equal errors have equal text
+	case streamID.MatchString(err.Error()): // likewise
+		err = errors.New(streamID.ReplaceAllString(err.Error(), ""))
 	}
 	x.Failure, x.Err, x.KeptAlive = kind, err, false
 }
+
+// streamID is the number of a stream in errors of net/http's HTTP/2, whose types are not exported.
+var streamID = regexp.MustCompile(`stream ID \d+; |LastStreamID=\d+, `)
 
 var (
 	errTimeout        = errors.New("no complete response within the timeout")

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -83,4 +84,15 @@ func TestCloseHTTP2(t *testing.T) {
 	<-arrived
 	n.Close()
 	client.Wait()
+}
+
+// TestHTTP2ErrorsAreEqual tests errors that differ only in the number of the stream.
+func TestHTTP2ErrorsAreEqual(t *testing.T) {
+	opts := newHTTP2Server(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	for _, x := range send(t, transports["net/http"], opts, 3) {
+		require.EqualError(t, x.Err, "stream error: INTERNAL_ERROR; received from peer")
+	}
+	x := new(Exchange)
+	x.fail(Receive, errors.New(`http2: server sent GOAWAY and closed the connection; LastStreamID=1999, ErrCode=NO_ERROR, debug=""`))
+	require.EqualError(t, x.Err, `http2: server sent GOAWAY and closed the connection; ErrCode=NO_ERROR, debug=""`)
 }
