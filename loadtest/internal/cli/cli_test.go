@@ -366,7 +366,7 @@ func TestErrors(t *testing.T) {
 		{[]string{"-targets", "x", "-p", "y", url}, exitUsage, "-targets cannot be used with"},
 		{[]string{"-unix-socket", "/nowhere", url}, exitFailed, "cannot connect to /nowhere: no such file or directory\n"},
 		{[]string{"-transport", "pigeon", url}, exitUsage, `-transport must be http1 or net/http, got "pigeon"`},
-		{[]string{"-transport", "http1", "https://127.0.0.1:1/"}, exitUsage, "-transport must be net/http for an https URL"},
+		{[]string{"-transport", "http1", "https://127.0.0.1:1/"}, exitUsage, "-transport must be net/http for an https URL, got http1: for HTTP/1.1 use -http2=false\n"},
 		{[]string{"-cpus", "-1", url}, exitUsage, "-cpus must be from 1 to 1024"},
 		{[]string{"-verify=maybe", url}, exitUsage, `-verify must be true or false, got "maybe"`},
 		{[]string{"-jjj"}, exitUsage, "unknown flag -jjj (-h lists the flags)"},

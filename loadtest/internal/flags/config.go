@@ -221,7 +221,7 @@ func (cfg *Config) validate(given map[string]bool) error {
 	case cfg.Transport != HTTP1 && cfg.Transport != NetHTTP:
 		return fmt.Errorf("-transport must be %s or %s, got %q", HTTP1, NetHTTP, cfg.Transport)
 	case cfg.Transport == HTTP1 && cfg.URL != nil && cfg.URL.Scheme == "https":
-		return fmt.Errorf("-transport must be %s for an https URL, got %s", NetHTTP, HTTP1)
+		return fmt.Errorf("-transport must be %s for an https URL, got %s: for HTTP/1.1 use -http2=false", NetHTTP, HTTP1)
 	case open && (given["n"] || given["t"]):
 		return errors.New("-n and -t cannot be used with -rate or -find-max: use -duration")
 	case given["t"] && given["duration"]:

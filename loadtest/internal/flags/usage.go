@@ -86,7 +86,8 @@ Requests and server:
 
 Other:
   -version          print the version; -V is the same
-  -transport NAME   http1 (default): HTTP/1.1 at about ab's CPU cost; net/http: TLS, HTTP/2 and proxies
+  -transport NAME   http1 (default for http): HTTP/1.1 at about ab's CPU cost; net/http (default for https): TLS, HTTP/2
+                    and proxies
   -cpus N           CPUs to use (default: half if the server is on this machine, otherwise all)
 
 Exit codes: 0 success; 1 failed assertion, SLO or contract check, no 2xx response, unreachable server, search limited by
