@@ -23,12 +23,12 @@ func Merge(names []string, runs []*Run) (*Run, error) {
 		return nil, errors.New("there is no run to merge")
 	}
 	summaries := make([]record.Summary, 0, len(runs))
-	for _, r := range runs {
+	for i, r := range runs {
 		if r.Search != nil && len(runs) > 1 {
-			return nil, errors.New("a search for the highest rate cannot be merged with other runs")
+			return nil, fmt.Errorf("%s: a search for the highest rate cannot be merged with other runs", names[i])
 		}
 		if err := checkMergeable(runs[0], r); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s and %s: %w", names[0], names[i], err)
 		}
 		s, err := r.Summary()
 		if err != nil {

@@ -100,7 +100,7 @@ func TestMergeOfDifferentLoads(t *testing.T) {
 		a.Search, b.Search = nil, nil
 		change(b)
 		_, err := Merge([]string{"a", "b"}, []*Run{a, b})
-		assert.EqualError(t, err, want)
+		assert.EqualError(t, err, "a and b: "+want)
 	}
 }
 
