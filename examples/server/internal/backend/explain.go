@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +48,7 @@ func explain(err error, c *pgx.ConnConfig) error {
 			where, OneLine(err))
 	}
 	if strings.Contains(err.Error(), "GRANT ") { // it names the role's missing rights
-		return fmt.Errorf("%s: %s", where, grantTo(c.User, OneLine(err)))
+		return fmt.Errorf("%s: %s", where, grantTo(quoteName(c.User), OneLine(err)))
 	}
 	if strings.Contains(err.Error(), "shared state") {
 		return fmt.Errorf("%s: %s: or set -shared=false (SHARED)", where, OneLine(err))
@@ -91,19 +92,20 @@ func explainSQL(reported *pgconn.PgError, err error, c *pgx.ConnConfig) string {
 	case "3F000": // invalid schema name
 		return message + ": create it (CREATE SCHEMA), correct search_path, or see -schema (SCHEMA)"
 	case insufficientPrivilege:
+		role := quoteName(c.User)
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			return fmt.Sprintf("%s: role %s needs the right to connect (GRANT CONNECT ON DATABASE %s TO %s)",
-				message, c.User, c.Database, c.User)
+				message, role, quoteName(c.Database), role)
 		}
 		if _, seeding := errors.AsType[seedError](err); seeding {
 			return fmt.Sprintf("%s: role %s needs the right to fill the empty table (GRANT INSERT, UPDATE on it and, for a "+
-				"serial id, USAGE on its sequence TO %s), or start with -users=0 (USERS)", message, c.User, c.User)
+				"serial id, USAGE on its sequence TO %s), or start with -users=0 (USERS)", message, role, role)
 		}
 		if unfit, ok := errors.AsType[unfitError](err); ok && !strings.Contains(unfit.Error(), "no such table") {
-			return explainUnfit(message, OneLine(unfit), c.User)
+			return explainUnfit(message, OneLine(unfit), role)
 		}
 		return fmt.Sprintf("%s: role %s needs the right to create the table (GRANT CREATE ON SCHEMA ... TO %s), or a table "+
-			"that has users and that it may SELECT and UPDATE", message, c.User, c.User)
+			"that has users and that it may SELECT and UPDATE", message, role, role)
 	case "42704", "42602", "22023": // undefined object, invalid name, invalid parameter value
 		if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 			// The message quotes it: it may be a piece of a password.
@@ -140,6 +142,16 @@ func explainUnfit(message, unfit, role string) string {
 func grantTo(role, text string) string {
 	to := " TO " + role
 	return strings.ReplaceAll(text, "; GRANT", to+"; GRANT") + to
+}
+
+var plainName = regexp.MustCompile("^[a-z_][a-z0-9_]*$")
+
+// quoteName returns a name for SQL, quoted if it has characters that need it.
+func quoteName(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return pgx.Identifier{name}.Sanitize()
 }
 
 // isLost reports whether the connection was lost, rather than something being wrong with the table.

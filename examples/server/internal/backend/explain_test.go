@@ -44,6 +44,21 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// The statements that errors name can be copied, whatever the role and the database are called.
+func TestExplainQuotesNames(t *testing.T) {
+	t.Parallel()
+	cfg, err := pgx.ParseConfig("postgres://My-App@db:6432/points")
+	require.NoError(t, err)
+	denied := &pgconn.PgError{Severity: "ERROR", Code: "42501", Message: "no"}
+	for want, err := range map[string]error{
+		`GRANT A TO "My-App"; GRANT B TO "My-App"`: errors.New("GRANT A; GRANT B"),
+		`USAGE on its sequence TO "My-App")`:       seedError{denied},
+		`GRANT CREATE ON SCHEMA ... TO "My-App")`:  denied,
+	} {
+		assert.ErrorContains(t, explain(err, cfg), want)
+	}
+}
+
 // A connection string may list several hosts; pgx tries each with and without TLS.
 func TestExplainNamesAllHosts(t *testing.T) {
 	t.Parallel()
