@@ -124,6 +124,8 @@ func toolCommands() map[string][]toolCommand {
 			{command: "loadtest -n 100 -assert 'http_req_duration: p(95)<200' URL",
 				err: `-assert "http_req_duration: p(95)<200": unknown metric: use p95<200ms`},
 			{command: "loadtest -n 100 -assert 'rate<0.01' URL", err: `-assert "rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`},
+			{command: "loadtest -n 100 -assert 'errors<0.01' URL",
+				err: `-assert "errors<0.01": a count must be a whole number, or a share of the requests such as 1%, got "0.01"`},
 			{command: "loadtest -n 100 -assert 'errors<101%' URL", err: `-assert "errors<101%": a share of the requests must be at most 100%, got "101%"`},
 		},
 	}

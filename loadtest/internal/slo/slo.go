@@ -191,6 +191,8 @@ func (c *Clause) setLimit(value string) error {
 			return fmt.Errorf("a share of the requests must be at most 100%%, got %q", value)
 		}
 		c.limit /= 100
+	} else if isCount && c.limit != math.Trunc(c.limit) { // in k6, 0.01 is a share
+		return fmt.Errorf("a count must be a whole number, or a share of the requests such as 1%%, got %q", value)
 	}
 	return nil
 }

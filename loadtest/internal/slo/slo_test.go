@@ -125,6 +125,8 @@ func TestParseHints(t *testing.T) {
 		"http_req_failed: rate<0.01":    `"http_req_failed: rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`,
 		"avg<200":                       `"avg<200": unknown metric: use mean, e.g. mean<200ms`,
 		"med<200":                       `"med<200": unknown metric: use p50, e.g. p50<200ms`,
+		"errors<0.01":                   `"errors<0.01": a count must be a whole number, or a share of the requests such as 1%, got "0.01"`,
+		"resent<=1.5":                   `"resent<=1.5": a count must be a whole number, or a share of the requests such as 1%, got "1.5"`,
 		"rate<0.01":                     `"rate<0.01": unknown metric: use failed or errors, e.g. failed<1%`,
 		"http_req_failed<1%":            `"http_req_failed<1%": unknown metric: use failed or errors, e.g. failed<1%`,
 		"http_req_duration<0.2s":        `"http_req_duration<0.2s": unknown metric: use a percentile, e.g. p95<200ms`,
