@@ -69,12 +69,17 @@ func New(ctx context.Context, cfg telemetry.ExporterConfig) (telemetry.Exporter,
 		e.metrics = sdkmetric.NewMeterProvider(sdkmetric.WithResource(res), sdkmetric.WithReader(reader))
 	}
 	if cfg.Traces {
-		spans, err := autoexport.NewSpanExporter(ctx)
+		options, err := sampling()
 		if err != nil {
 			_ = e.Shutdown(ctx) // it may fail, but the reason is the one above
+			return nil, err
+		}
+		spans, err := autoexport.NewSpanExporter(ctx)
+		if err != nil {
+			_ = e.Shutdown(ctx) // the same
 			return nil, fmt.Errorf("export of traces (OTEL_TRACES_EXPORTER, OTEL_EXPORTER_OTLP_*): %w", err)
 		}
-		e.traces = sdktrace.NewTracerProvider(append(sampling(), sdktrace.WithResource(res), sdktrace.WithBatcher(spans))...)
+		e.traces = sdktrace.NewTracerProvider(append(options, sdktrace.WithResource(res), sdktrace.WithBatcher(spans))...)
 		e.tracer = e.traces.Tracer(scope)
 	}
 	return e, nil

@@ -3,10 +3,12 @@ package otlp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -23,13 +25,26 @@ const sampleRatio = 0.01
 // updateName is the name of an update's span.
 const updateName = "update all users"
 
-// sampling returns the option for the default sampler, or none if OTEL_TRACES_SAMPLER is set, which the SDK reads.
-func sampling() []sdktrace.TracerProviderOption {
-	if os.Getenv("OTEL_TRACES_SAMPLER") != "" {
-		return nil
-	}
-	return []sdktrace.TracerProviderOption{
-		sdktrace.WithSampler(sdktrace.ParentBased(updateSampler{sdktrace.TraceIDRatioBased(sampleRatio)})),
+// sampling returns the option for the default sampler, or none if OTEL_TRACES_SAMPLER is set, which the SDK reads. The
+// SDK would trace everything if that is invalid.
+func sampling() ([]sdktrace.TracerProviderOption, error) {
+	name, ratio := os.Getenv("OTEL_TRACES_SAMPLER"), os.Getenv("OTEL_TRACES_SAMPLER_ARG")
+	switch strings.ToLower(strings.TrimSpace(name)) {
+	case "":
+		return []sdktrace.TracerProviderOption{
+			sdktrace.WithSampler(sdktrace.ParentBased(updateSampler{sdktrace.TraceIDRatioBased(sampleRatio)})),
+		}, nil
+	case "always_on", "always_off", "parentbased_always_on", "parentbased_always_off":
+		return nil, nil
+	case "traceidratio", "parentbased_traceidratio":
+		share, err := strconv.ParseFloat(strings.TrimSpace(ratio), 64)
+		if valid := err == nil && share >= 0 && share <= 1; !valid && strings.TrimSpace(ratio) != "" {
+			return nil, fmt.Errorf("invalid OTEL_TRACES_SAMPLER_ARG %q: it must be a number from 0 to 1", ratio)
+		}
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("invalid OTEL_TRACES_SAMPLER %q: it must be always_on, always_off, traceidratio, "+
+			"parentbased_always_on, parentbased_always_off or parentbased_traceidratio", name)
 	}
 }
 
