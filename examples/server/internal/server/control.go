@@ -144,7 +144,19 @@ func (c *control) setInterval(w http.ResponseWriter, r *http.Request) {
 		c.reject(w, r, http.StatusBadRequest, backend.OneLine(err))
 		return
 	}
+	if took := latestDuration(c.engine.State()); err == nil && interval < max(took, time.Second) {
+		c.logger.WarnContext(r.Context(), "the interval is shorter than an update may take: ticks are skipped while one runs",
+			"interval", interval, "latest_update", took)
+	}
 	c.schedule(w, r, err, "interval", interval)
+}
+
+// latestDuration returns how long the latest successful update took; 0 if there was none.
+func latestDuration(state points.State) time.Duration {
+	if state.Shared != nil {
+		return state.Shared.LastSuccess.Duration
+	}
+	return state.Updater.LastSuccess.Duration
 }
 
 // schedule answers a request that has changed the schedule, or has failed to: only a shared state fails.

@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pointsapp/pointsapp/internal/sharedtest"
+	"github.com/pointsapp/pointsapp/internal/testenv"
+	"github.com/pointsapp/pointsapp/memstore"
 	"github.com/pointsapp/pointsapp/points"
 )
 
@@ -55,6 +57,57 @@ func TestControlWithoutDatabase(t *testing.T) {
 			assert.Equal(t, http.StatusNoContent, post(path, body).Code)
 		}
 		assert.Equal(t, time.Hour, engine.State().Interval)
+		assert.NotContains(t, log.String(), "level=WARN msg=\"the interval")
 		assert.Equal(t, http.StatusBadRequest, post("/control/interval", `{"interval":"1us"}`).Code)
 	})
+}
+
+// An interval that is shorter than the latest update took, or than a second, is accepted, and the log warns of it.
+func TestShortInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := memstore.New(1)
+		require.NoError(t, err)
+		for name, store := range map[string]points.Store{"local": memory, "shared": sharedtest.New(nil).Open()} {
+			log := new(testenv.Log)
+			logger := slog.New(slog.NewTextHandler(log, nil))
+			engine, err := points.New(slowStore{store}, points.Config{Logger: logger})
+			require.NoError(t, err)
+			require.NoError(t, engine.Pause())
+			ctx, stop := context.WithCancel(t.Context())
+			go engine.Run(ctx) //nolint:errcheck // it ends with the test
+			c := &control{token: "token", engine: engine, logger: logger}
+			warning := func(interval string) string {
+				log.Drain()
+				r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(`{"interval":"`+interval+`"}`))
+				w := httptest.NewRecorder()
+				c.setInterval(w, r)
+				require.Equal(t, http.StatusNoContent, w.Code)
+				for line := range strings.Lines(log.String()) {
+					if strings.Contains(line, "level=WARN") {
+						return line
+					}
+				}
+				return ""
+			}
+			synctest.Wait()
+			assert.Contains(t, warning("900ms"), "interval=900ms latest_update=0s", name)
+			assert.Empty(t, warning("1s"), name)
+			_, err = engine.Update(t.Context())
+			require.NoError(t, err)
+			<-time.After(2 * time.Second) // the shared state gets it
+			assert.Contains(t, warning("2900ms"), "interval=2.9s latest_update=3s", name)
+			assert.Empty(t, warning("3s"), name)
+			stop()
+			synctest.Wait()
+		}
+	})
+}
+
+// A slowStore takes 3 seconds for an update.
+type slowStore struct{ points.Store }
+
+func (slowStore) UpdateAll(context.Context, uint64) (int64, error) {
+	<-time.After(3 * time.Second)
+	return 1, nil
 }
