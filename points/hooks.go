@@ -69,6 +69,7 @@ type TickInfo struct {
 
 // UpdateInfo describes one update.
 type UpdateInfo struct {
+	ID       uint64        // of its SharedUpdate; 0 without a SharedState
 	Key      uint64        // each user's points are Draw(id, Key)
 	Started  time.Time     // in UTC
 	Users    int64         // users updated; may be too low if Err is not nil

@@ -183,6 +183,7 @@ func TestSharedTick(t *testing.T) {
 		assert.Equal(t, id, state.Shared.Updates[0].InstanceID)
 		assert.Equal(t, state.Shared.Updates[0], state.Shared.LastSuccess)
 		assert.EqualValues(t, 3, state.Updater.LastSuccess.Users)
+		assert.Equal(t, state.Shared.LastSuccess.ID, state.Updater.LastSuccess.ID)
 
 		pass(2 * time.Minute)
 		assert.Equal(t, 3, store.updates())

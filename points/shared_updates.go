@@ -33,11 +33,11 @@ func (s *shared) addUpdate(info UpdateInfo, outcome UpdateOutcome) (id uint64) {
 }
 
 // endUpdate sets the outcome of an update that was added.
-func (s *shared) endUpdate(id uint64, info UpdateInfo, outcome UpdateOutcome) {
+func (s *shared) endUpdate(info UpdateInfo, outcome UpdateOutcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, u := range s.updates {
-		if u.ID == id {
+		if u.ID == info.ID {
 			u.Duration, u.Users, u.Outcome, u.info, u.sent = info.Duration, info.Users, outcome, info, false
 			if outcome == UpdateFailed {
 				u.Err = strings.ReplaceAll(strings.ToValidUTF8(info.Err.Error(), "?"), "\x00", "?")

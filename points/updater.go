@@ -28,7 +28,6 @@ type runningUpdate struct {
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the update has ended
 	tick   bool          // it is the update of a tick
-	id     uint64        // with the shared state; 0 if there is none
 }
 
 // UpdaterState describes the updates of an engine. With a [SharedState], Failures and Breaker are those of all its
@@ -118,7 +117,7 @@ func (u *updater) acquire(cancel context.CancelFunc, tick bool) (UpdateInfo, err
 	u.state.RunningSince = time.Now().UTC()
 	info := UpdateInfo{Started: u.state.RunningSince}
 	if u.shared != nil {
-		u.running.id = u.shared.addUpdate(info, UpdateUnfinished)
+		info.ID = u.shared.addUpdate(info, UpdateUnfinished)
 	}
 	return info, nil
 }
@@ -216,7 +215,7 @@ func (u *updater) release(info UpdateInfo, outcome UpdateOutcome) {
 		if outcome == UpdateSkipped && !ended.tick {
 			outcome = UpdateCancelled // only ticks count as skipped
 		}
-		u.shared.endUpdate(ended.id, info, outcome)
+		u.shared.endUpdate(info, outcome)
 	}
 	ended.cancel()
 	close(ended.ended)

@@ -105,6 +105,7 @@ func TestWindows(t *testing.T) {
 		seconds(2)
 		assert.Equal(t, levelDegraded, current.Level, "the shared state is not read")
 		assert.True(t, current.Unsynced)
+		assert.Equal(t, current.Time.Add(-6*time.Second), current.Synced)
 		state.Shared = &points.SharedStatus{Time: time.Now()}
 		seconds(1)
 		assert.Equal(t, levelOK, current.Level)

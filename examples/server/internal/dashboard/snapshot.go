@@ -64,7 +64,8 @@ type snapshot struct {
 	Batch       float64            `json:"queries_per_read"` // mean
 	Reads       float64            `json:"reads_per_second"`
 	Minute      minute             `json:"minute"`
-	Unsynced    bool               `json:"unsynced"` // the shared state cannot be read: no ticks here
+	Unsynced    bool               `json:"unsynced"`           // the shared state cannot be read: no ticks here
+	Synced      time.Time          `json:"synced_at,omitzero"` // when the shared state was last read
 	Down        bool               `json:"down"`
 	Interval    float64            `json:"interval_seconds"`
 	Paused      bool               `json:"paused"`
@@ -151,7 +152,7 @@ func (s *sampler) next() snapshot {
 	current.Progressed = s.progress(&current)
 	current.addFigures(now.since(s.before(now, figuresWindow)))
 	w := s.window(now, state)
-	current.Unsynced = w.unsynced()
+	current.Unsynced, current.Synced = w.unsynced(), s.synced.UTC()
 	current.Minute = minute{P99: 1000 * w.p99.Seconds(), ErrorShare: w.errorShare}
 	current.health = healthOf(&current, w)
 	if current.Level != s.level {

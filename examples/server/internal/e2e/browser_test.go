@@ -281,12 +281,13 @@ func (p *tab) requireOld(ids ...string) {
 	p.until(`!document.querySelector("main > :not(#state) h2:not([data-old])")`)
 }
 
-// requireWholeRows checks that no cell of a table is cut off, on a screen and on a phone.
-func (p *tab) requireWholeRows(id string) {
+// requireWholeRows checks that no cell of a table is cut off, on a screen and on a phone, after a JavaScript statement.
+func (p *tab) requireWholeRows(id, statement string) {
 	p.t.Helper()
 	for _, width := range []int64{1280, 360} {
 		p.resize(width, 900)
 		p.untilEmpty(`(() => {
+			`+statement+`
 			const body = document.getElementById("`+id+`"), frame = body.closest(".scroll").getBoundingClientRect();
 			return [...body.querySelectorAll("td")].filter((cell) => {
 				const box = cell.getBoundingClientRect();
@@ -376,7 +377,9 @@ func TestDashboard(t *testing.T) {
 
 	p.requireAccessible()
 	p.requireKeyboard()
-	p.requireWholeRows("history")
+	p.requireWholeRows("history", "")
+	p.requireWholeRows("history", `showUpdate({...last, running_since: last.time, done: 123456, total: 200000, updates: [
+		{...last.updates.at(-1), started_at: new Date(serverNow() - 95000), ended_at: null, failed: false, cause: "control"}]})`)
 	p.requireMarks()
 	// The charts show what there is, at least 2 minutes and at most 30.
 	p.until(`(() => {
@@ -391,6 +394,17 @@ func TestDashboard(t *testing.T) {
 		return to - from;
 	})()`), 1)
 
+	// Before the server's start the charts have no data.
+	assert.Regexp(t, `^started \d\d:\d\d:\d\d$`, evaluate[string](p, `(() => {
+		const {chart} = charts[0], texts = [], fill = chart.ctx.fillText, first = past.time[0];
+		chart.ctx.fillText = (text) => texts.push(text);
+		past.time[0] = serverNow() / 1000 - 60;
+		drawGaps(chart);
+		past.time[0] = first;
+		chart.ctx.fillText = fill;
+		return texts.at(-1);
+	})()`))
+
 	// An update, by keyboard: its bar shows how far it is, here while it waits for a row.
 	tx, err := connect(t, proxied).Begin(t.Context())
 	require.NoError(t, err)
@@ -399,10 +413,16 @@ func TestDashboard(t *testing.T) {
 	p.run(chromedp.KeyEvent(token))
 	p.tabTo(`document.activeElement.value === "update"`)
 	p.run(chromedp.KeyEvent(" "))
-	p.until(textOf("update-text") + `.startsWith("Running since")`)
-	const share = `document.getElementById("progress").value`
-	p.until(share + ` > 0 && ` + share + ` < 1`)
-	p.until(textOf("update-text") + `.includes("Latest progress at ")`)
+	cell := func(row int, label string) string {
+		return fmt.Sprintf(`document.getElementById("history").rows[%d].querySelector("[data-label=%s]").textContent`, row, label)
+	}
+	p.until(strings.Join([]string{ // at once, as the update fails if it waits for too long
+		`/^Running since .* Latest progress at /.test(` + textOf("update-text") + `)`,
+		`document.getElementById("progress").value > 0 && document.getElementById("progress").value < 1`,
+		cell(0, "Cause") + ` === "control" && ` + cell(1, "Cause") + ` === "tick"`,
+		`/^[\d mins]+ so far$/.test(` + cell(0, "Duration") + `) && /^[\d,]+ so far$/.test(` + cell(0, "Users") + `)`,
+		`document.getElementById("update-now").disabled && ` + textOf("update-note") + ` === "One is running."`,
+	}, " && "))
 	require.NoError(t, tx.Rollback(t.Context()))
 	p.until(textOf("outcome") + `.startsWith("The update has succeeded: 200,000 users in ")`)
 	p.until(textOf("history") + `.split("done").length === 3`)
@@ -419,6 +439,9 @@ func TestDashboard(t *testing.T) {
 	set("90", "1000")
 	p.until(textOf("outcome") + `.startsWith("The interval has changed from 1 h to 1 min 30 s")`)
 	p.until(textOf("interval-value") + ` === "1 min 30 s"`)
+	assert.Regexp(t, `^▲ Shorter than the latest update took \(.+\): ticks are skipped\.$`, evaluate[string](p,
+		`(showControls({...last, interval_seconds: 0.001}), `+textOf("interval-note")+`)`))
+	p.untilText("interval-note", `^$`)
 	set("0.0001", "1")
 	p.until(textOf("outcome") + `.startsWith("Nothing has changed. ")`)
 	p.click("#toggle")
@@ -467,6 +490,7 @@ func TestDashboardOfOutage(t *testing.T) {
 	t.Parallel()
 	proxied, proxy := proxiedDatabase(t)
 	cfg := configFor(proxied)
+	cfg.ControlToken = token
 	r := startReady(t, cfg)
 	untilUpdated(t, r)
 	queryContinuously(t, r, 1)
@@ -487,10 +511,18 @@ func TestDashboardOfOutage(t *testing.T) {
 		p.until(textOf("ticks") + `.includes("This server does not tick until the database answers.")`)
 		assert.NotContains(t, evaluate[string](p, textOf("ticks")), "The next one is")
 		p.untilText("ticks-value", `^none here, the database does not answer$`)
+		p.until(`document.getElementById("toggle").disabled && document.getElementById("change").disabled`)
+		p.untilText("toggle-note", `^✗ The schedule cannot be changed: the database, which has it, does not answer\.$`)
+		p.untilText("update-note", `^▲ An update fails unless the database answers soon\.$`)
+		p.untilText("servers-caption", `^Servers that were active at \d\d:\d\d:\d\d UTC, .* The database has not answered since$`)
+		p.until(`document.getElementById("servers-title").dataset.old === "as of " + zoned(last.synced_at)`)
+		p.untilText("history-title", `^The latest 10 updates, as of \d\d:\d\d:\d\d UTC$`)
 	}
 	p.requireAccessible()
 	undo()
 	p.until(textOf("reasons") + `.startsWith("Reads of the database fail") === false`)
+	p.until(`!document.querySelector("[data-old]") && !document.getElementById("toggle").disabled && ` +
+		textOf("toggle-note") + ` === ""`)
 	p.requireClean()
 }
 
@@ -627,7 +659,7 @@ func TestDashboardOfTwoServers(t *testing.T) {
 	p.until(servers + ` === "two:this server,one:✗ gone"`)
 	p.untilText("servers", ` ago`)
 	p.until(`document.getElementById("servers").rows[0].cells[1].textContent === clock(last.server.started_at)`)
-	p.requireWholeRows("servers")
+	p.requireWholeRows("servers", "")
 	p.requireClean()
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/pointsapp/pointsapp/examples/server/internal/dashboard"
 	"github.com/pointsapp/pointsapp/examples/server/internal/version"
-	"github.com/pointsapp/pointsapp/points"
 )
 
 func (s *Server) newDashboard(problems *dashboard.Problems) *dashboard.Dashboard {
@@ -19,7 +18,7 @@ func (s *Server) newDashboard(problems *dashboard.Problems) *dashboard.Dashboard
 			MaxConnections: int64(s.cfg.MaxConnections), MaxWaiting: int64(s.cfg.MaxWaiting), Controls: s.cfg.ControlToken != "",
 		},
 		Metrics:  s.telemetry.Registry(),
-		State:    func(n int) (points.State, any) { return s.updates.last(n) },
+		State:    s.updates.forPage,
 		Phase:    s.queries.Phase,
 		Problems: problems.Latest,
 		Latest:   s.latest.read,

@@ -128,7 +128,9 @@ func (s *Server) newEngine() (*points.Engine, error) {
 		BatchEnd: newReads(s.logger).ended, UpdateStart: long.started, UpdateProgress: long.progress,
 	})
 	hooks = append(hooks, points.Hooks{UpdateStart: updateStarted})
-	if !s.shared() { // otherwise updates.watch gets the updates of all servers from the shared state
+	if s.shared() { // updates.watch gets the updates of all servers from the shared state
+		hooks = append(hooks, points.Hooks{UpdateStart: s.updates.startedShared})
+	} else {
 		hooks = append(hooks, points.Hooks{UpdateStart: s.updates.started, UpdateEnd: s.updates.ended})
 	}
 	return points.New(s.backend.Store(), points.Config{

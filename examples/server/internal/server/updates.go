@@ -19,7 +19,14 @@ type updates struct {
 	state func() points.State // of the engine
 
 	mu     sync.Mutex
-	latest []updateRun // the latest one last
+	latest []updateRun  // the latest one last
+	causes []knownCause // with a shared state, of the updates of this server; the latest one last
+}
+
+// A knownCause is the cause of an update in a shared state, which does not keep it.
+type knownCause struct {
+	id    uint64 // points.SharedUpdate.ID
+	cause string
 }
 
 // keptUpdates is the number of updates that are kept.
@@ -34,6 +41,23 @@ type updateRun struct {
 	Failed    bool    `json:"failed"`   // or cancelled, or its server died
 
 	shared points.SharedUpdate // with a shared state
+	cause  string              // "tick", also for the update at the start, or "control"; "" if this server does not know
+}
+
+// causeOf returns the cause of an update, from the context of its start.
+func causeOf(ctx context.Context) string {
+	if ctx.Value(updateStartedKey{}) != nil {
+		return "control"
+	}
+	return "tick"
+}
+
+// keepLatest appends to a list, which forgets the oldest one.
+func keepLatest[T any](latest []T, next T) []T {
+	if len(latest) == keptUpdates {
+		latest = slices.Delete(latest, 0, 1)
+	}
+	return append(latest, next)
 }
 
 // formatTime formats a time as pointshttp does: truncated to microseconds, always with six decimals.
@@ -42,15 +66,16 @@ func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05
 func (u *updates) started(ctx context.Context, info points.UpdateInfo) context.Context {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.add(updateRun{StartedAt: formatTime(info.Started)})
+	u.latest = keepLatest(u.latest, updateRun{StartedAt: formatTime(info.Started), cause: causeOf(ctx)})
 	return ctx
 }
 
-func (u *updates) add(run updateRun) {
-	if len(u.latest) == keptUpdates {
-		u.latest = slices.Delete(u.latest, 0, 1)
-	}
-	u.latest = append(u.latest, run)
+// startedShared is the hook for the start of an update with a shared state.
+func (u *updates) startedShared(ctx context.Context, info points.UpdateInfo) context.Context {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.causes = keepLatest(u.causes, knownCause{info.ID, causeOf(ctx)})
+	return ctx
 }
 
 func (u *updates) ended(info points.UpdateInfo) {
@@ -61,9 +86,8 @@ func (u *updates) ended(info points.UpdateInfo) {
 		return
 	}
 	ended := formatTime(info.Started.Add(info.Duration))
-	u.latest[len(u.latest)-1] = updateRun{
-		StartedAt: formatTime(info.Started), EndedAt: &ended, Users: info.Users, Failed: info.Err != nil,
-	}
+	run := &u.latest[len(u.latest)-1]
+	run.EndedAt, run.Users, run.Failed = &ended, info.Users, info.Err != nil
 }
 
 // watch keeps the updates of all servers until ctx ends. The shared state has only the latest few.
@@ -87,9 +111,9 @@ func (u *updates) merge(status *points.SharedStatus) {
 		i := slices.IndexFunc(u.latest, func(run updateRun) bool { return run.shared.ID == update.ID })
 		switch {
 		case i >= 0:
-			u.latest[i] = sharedRun(update)
+			u.latest[i] = u.sharedRun(update)
 		case !changedNothing(update):
-			u.add(sharedRun(update))
+			u.latest = keepLatest(u.latest, u.sharedRun(update))
 		}
 	}
 	u.latest = slices.DeleteFunc(u.latest, func(run updateRun) bool {
@@ -115,9 +139,12 @@ func isMissing(update points.SharedUpdate, latest []points.SharedUpdate) bool {
 	return len(latest) < points.MaxSharedUpdates || update.Started.After(latest[len(latest)-1].Started)
 }
 
-func sharedRun(update points.SharedUpdate) updateRun {
+func (u *updates) sharedRun(update points.SharedUpdate) updateRun {
 	run := updateRun{
 		Instance: update.Instance, StartedAt: formatTime(update.Started), Users: update.Users, shared: update,
+	}
+	if i := slices.IndexFunc(u.causes, func(k knownCause) bool { return k.id == update.ID }); i >= 0 {
+		run.cause = u.causes[i].cause
 	}
 	if update.Outcome != points.UpdateUnfinished {
 		ended := formatTime(update.Started.Add(update.Duration))
@@ -135,6 +162,23 @@ func (u *updates) last(n int) (points.State, []updateRun) {
 		u.merge(state.Shared)
 	}
 	return state, append([]updateRun{}, u.latest[max(0, len(u.latest)-n):]...)
+}
+
+// A pageUpdate is an update on the live page. /updates has no causes, so that it is the same on all servers.
+type pageUpdate struct {
+	updateRun
+
+	Cause string `json:"cause"`
+}
+
+// forPage is last for the live page.
+func (u *updates) forPage(n int) (points.State, any) {
+	state, runs := u.last(n)
+	all := make([]pageUpdate, len(runs))
+	for i, run := range runs {
+		all[i] = pageUpdate{run, run.cause}
+	}
+	return state, all
 }
 
 // ServeHTTP answers GET /updates.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,45 @@ func TestUpdatesOmitsSkippedOnes(t *testing.T) {
 	info.Err = fmt.Errorf("locked: %w", points.ErrUpdateRunning)
 	h.ended(info)
 	assert.JSONEq(t, `{"updates":[]}`, getUpdates(t, h))
+}
+
+// The live page also has what started an update. With a shared state, a server knows that of its own updates.
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	causes := func(h *updates) []string {
+		_, all := h.forPage(10)
+		var parsed []struct {
+			StartedAt string `json:"started_at"`
+			Cause     string `json:"cause"`
+		}
+		text, err := json.Marshal(all)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &parsed))
+		causes := make([]string, len(parsed))
+		for i, update := range parsed {
+			assert.NotEmpty(t, update.StartedAt)
+			causes[i] = update.Cause
+		}
+		return causes
+	}
+	control := context.WithValue(t.Context(), updateStartedKey{}, func() {})
+	var status *points.SharedStatus
+	h := &updates{state: func() points.State { return points.State{Shared: status} }}
+	h.started(t.Context(), points.UpdateInfo{})
+	h.ended(points.UpdateInfo{})
+	h.started(control, points.UpdateInfo{})
+	assert.Equal(t, []string{"tick", "control"}, causes(h))
+	h.ended(points.UpdateInfo{})
+	assert.Equal(t, []string{"tick", "control"}, causes(h))
+
+	h = &updates{state: h.state}
+	at := time.Date(2026, 1, 1, 10, 0, 0, 0, time.UTC)
+	status = &points.SharedStatus{Updates: []points.SharedUpdate{
+		{ID: 3, Started: at.Add(2)}, {ID: 2, Started: at.Add(1)}, {ID: 1, Started: at},
+	}}
+	h.startedShared(t.Context(), points.UpdateInfo{ID: 1})
+	h.startedShared(control, points.UpdateInfo{ID: 3})
+	assert.Equal(t, []string{"tick", "", "control"}, causes(h))
 }
 
 // However long a server runs, it remembers the latest thousand.

@@ -2,6 +2,7 @@
 // The charts of the last half hour, or of what there is of it.
 
 const shownMs = 30 * 60 * 1000;
+const shortestSpan = 120; // s, of the charts
 const past = { time: [], rate: [], errors: [], p50: [], p99: [], level: [] }; // times in s, as uPlot wants them
 const pastUpdates = new Map(); // by server and start
 let p99Limit = 0;
@@ -76,10 +77,12 @@ function drawGaps(u) {
     if (!level) drawGap(u, position(u, past.time[i] - 1), position(u, past.time[i + 1] - 1));
   });
   if (lastGap()) drawGap(u, position(u, past.time.at(-1)), position(u, serverNow() / 1000));
+  if (past.time[0] > serverNow() / 1000 - shortestSpan) drawGap(u, u.bbox.left, position(u, past.time[0] - 1), `started ${clock(last.server.started_at)}`, true);
 }
 
-// Hatches a period without data, and names it if there is room.
-function drawGap(u, from, to) {
+// Hatches a period without data, and names it: if there is room, or in any case.
+function drawGap(u, from, to, text = "no data", always = false) {
+  if (to <= from) return;
   const { top, height } = u.bbox;
   const ctx = u.ctx;
   ctx.save();
@@ -96,16 +99,18 @@ function drawGap(u, from, to) {
     ctx.lineTo(x + height, top);
   }
   ctx.stroke();
+  ctx.restore();
+  ctx.save();
   ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-  const width = ctx.measureText("no data").width + 8 * devicePixelRatio;
-  if (width <= to - from) {
-    const middle = (from + to) / 2;
+  const width = ctx.measureText(text).width + 8 * devicePixelRatio;
+  if (always || width <= to - from) {
+    const middle = Math.max((from + to) / 2, from + width / 2);
     ctx.fillStyle = color("none-back");
     ctx.fillRect(middle - width / 2, top + height / 2 - 9 * devicePixelRatio, width, 18 * devicePixelRatio);
     ctx.fillStyle = color("text");
     ctx.textAlign = "center";
     ctx.textBaseline = "middle";
-    ctx.fillText("no data", middle, top + height / 2);
+    ctx.fillText(text, middle, top + height / 2);
   }
   ctx.restore();
 }
@@ -113,7 +118,7 @@ function drawGap(u, from, to) {
 // span returns the first and the last second of the charts: what there is, but at least 2 minutes.
 function span() {
   const now = serverNow() / 1000;
-  return [Math.max(now - shownMs / 1000, Math.min(past.time[0] ?? now, now - 120)), now];
+  return [Math.max(now - shownMs / 1000, Math.min(past.time[0] ?? now, now - shortestSpan)), now];
 }
 
 // Draws the limit of the latency. The legend has its value.
@@ -191,7 +196,8 @@ function drawCharts() {
 function describeCharts() {
   if (past.time.length === 0) return;
   const now = (name, write) => write(past[name].at(-1) ?? 0);
-  const over = compound(1000 * Math.round(serverNow() / 1000 - span()[0]), 2) + (lastGap() ? `, no data after ${zoned(past.time.at(-1) * 1000)}` : "");
+  const from = Math.max(span()[0], past.time[0] - 1); // what is before that has no data
+  const over = compound(1000 * Math.round(serverNow() / 1000 - from), 2) + (lastGap() ? `, no data after ${zoned(past.time.at(-1) * 1000)}` : "");
   find("rate-chart").ariaLabel = `Requests per second over the last ${over}: latest ${now("rate", perSecond)}, at most ${perSecond(highest(past.rate))}; failed: latest ${now("errors", perSecond)}, at most ${perSecond(highest(past.errors))}.`;
   find("latency-chart").ariaLabel = `Latency over the last ${over}: 99th percentile latest ${now("p99", latency)}, at most ${latency(highest(past.p99))}; limit ${duration(p99Limit)}.`;
 }

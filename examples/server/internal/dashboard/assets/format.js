@@ -48,11 +48,11 @@ let serverTime = Date.now();
 let received = performance.now();
 const serverNow = () => serverTime + performance.now() - received;
 
-// ago returns the time since then, or until then.
-function ago(time) {
+// ago returns the time since then, or until then, in the largest few units.
+function ago(time, most = 2) {
   const ms = serverNow() - new Date(time);
-  if (ms < 0) return "in " + compound(Math.ceil(-ms / 1000) * 1000, 2);
-  return ms < 1000 ? "now" : compound(Math.floor(ms / 1000) * 1000, 2) + " ago";
+  if (ms < 0) return "in " + compound(Math.ceil(-ms / 1000) * 1000, most);
+  return ms < 1000 ? "now" : compound(Math.floor(ms / 1000) * 1000, most) + " ago";
 }
 
 const find = (id) => document.getElementById(id);
@@ -70,11 +70,15 @@ function create(name, properties, ...children) {
 }
 
 // relative returns an element that shows how long ago a time was; refreshRelative updates it.
-const relative = (time) => create("time", { className: "relative", dateTime: time, title: zoned(time), textContent: ago(time) });
+function relative(time, most = 2) {
+  const element = create("time", { className: "relative", dateTime: time, title: zoned(time), textContent: ago(time, most) });
+  element.dataset.most = most;
+  return element;
+}
 
 function refreshRelative() {
   for (const element of document.querySelectorAll("time.relative")) {
-    const text = ago(element.dateTime);
+    const text = ago(element.dateTime, Number(element.dataset.most));
     if (element.textContent !== text) element.textContent = text;
   }
 }

@@ -12,7 +12,7 @@ let level = "connecting"; // the one that is shown
 let old = false; // whether what is shown is of the past
 
 // then says when a statement was true if that is not now.
-const then = (text) => (old ? `At ${zoned(last.time)}: ${text[0].toLowerCase()}${text.slice(1)}` : text);
+const then = (text, time = old && last.time) => (time ? `At ${zoned(time)}: ${text[0].toLowerCase()}${text.slice(1)}` : text);
 
 // showLevel shows the level of the server, or that it is unknown.
 function showLevel() {
@@ -52,11 +52,14 @@ function setOld(now) {
   if (now === old) return;
   old = now;
   document.querySelector("main").classList.toggle("old", old);
-  for (const title of document.querySelectorAll("main > :not(#state) h2")) {
-    if (old) title.dataset.old = `as of ${zoned(last.time)}`;
-    else delete title.dataset.old;
-  }
+  for (const title of document.querySelectorAll("main > :not(#state) h2")) date(title, old && last.time);
   showTensed(last);
+}
+
+// date makes a title say of when its section is, if it is not of now.
+function date(title, time) {
+  if (time) title.dataset.old = `as of ${zoned(time)}`;
+  else delete title.dataset.old;
 }
 
 // showTensed shows what reads differently when it is old.
@@ -129,8 +132,14 @@ function showFigures(s) {
   put("statuses", failed.map(([status, rate]) => `${perSecond(rate)} per second with status ${status}.`).join(" "));
 }
 
+// sharedTime returns when the shared state was as it is shown: undefined if that is now.
+const sharedTime = (s) => (s.unsynced ? s.synced_at : old ? s.time : undefined);
+
 function showServers(s) {
-  put("servers-caption", `${old ? `Servers that were active at ${zoned(s.time)}` : "Active servers"}, and those gone for less than 5 minutes, by the database's clock`);
+  const time = sharedTime(s);
+  find("servers").closest("section").classList.toggle("old", s.unsynced);
+  date(find("servers-title"), time);
+  put("servers-caption", `${time ? `Servers that were active at ${zoned(time)}` : "Active servers"}, and those gone for less than 5 minutes, by the database's clock${s.unsynced ? ". The database has not answered since" : ""}`);
   rows("servers", s.servers ?? [], (server) => {
     const roles = [server.gone && "✗ gone", server.this && "this server", server.updating && "updating"].filter(Boolean);
     return [server.instance, clock(server.started_at), { time: server.seen_at }, roles.join(", ") || "–"];
@@ -141,10 +150,10 @@ function showUpdate(s) {
   const updates = s.updates.toReversed();
   const bar = find("progress");
   const other = s.servers?.find((server) => server.updating && !server.this);
-  bar.hidden = !s.running_since || (old && other); // without a value it would move
+  bar.hidden = !s.running_since || (sharedTime(s) && other); // without a value it would move
   if (s.running_since && other) {
     bar.removeAttribute("value"); // only that server knows how far it is
-    put("update-text", then(`Running on ${other.instance} since ${zoned(s.running_since)}.`));
+    put("update-text", then(`Running on ${other.instance} since ${zoned(s.running_since)}.`, sharedTime(s)));
   } else if (s.running_since) {
     bar.value = s.total > 0 ? s.done / s.total : 0;
     const latest = s.progressed_at ? `Latest progress at ${zoned(s.progressed_at)} (${ago(s.progressed_at)}).` : "No progress yet.";
@@ -154,8 +163,16 @@ function showUpdate(s) {
     const latest = !u ? "There has been no update yet." : u.failed ? `The latest one, of ${zoned(u.started_at)}, failed.` : `The latest one succeeded: ${count(u.users)} users in ${took(u)}, at ${zoned(u.started_at)}.`;
     put("update-text", then(`Not running${s.unsynced ? " here" : ""}. ${latest}`));
   }
+  put("history-title", `The latest 10 updates${s.unsynced ? `, as of ${zoned(s.synced_at)}` : ""}`);
+  const unended = updates.find((u) => !u.ended_at && !u.failed);
   rows("history", updates.slice(0, 10), (u) => {
-    const cells = [clock(u.started_at), { time: u.started_at }, u.ended_at ? took(u) : "–", u.ended_at ? count(u.users) : "–", result(u)];
+    const here = u === unended && s.running_since && !other;
+    const time = here ? old && s.time : sharedTime(s);
+    const elapsed = (time ? Date.parse(time) : serverNow()) - new Date(u.started_at);
+    const cells = [
+      clock(u.started_at), { time: u.started_at }, u.cause || "–",
+      u.ended_at ? took(u) : u.failed ? "–" : `${compound(Math.max(0, Math.floor(elapsed / 1000) * 1000), 2)} so far`,
+      u.ended_at ? count(u.users) : here ? `${count(s.done)} so far` : "–", result(u)];
     return s.servers ? [u.instance ?? "", ...cells] : cells;
   });
 }
@@ -182,8 +199,9 @@ function rows(id, items, cells) {
   const labels = [...find(id).parentElement.querySelectorAll("th:not([hidden])")].map((th) => th.firstChild.textContent.trim());
   list(id, items.map(cells), (row) => {
     const element = create("tr", { role: "row" }, ...row.map((cell, i) => {
-      const td = create("td", { role: "cell" }, cell.time ? relative(cell.time) : cell);
+      const td = create("td", { role: "cell" }, cell.time ? relative(cell.time, 1) : cell);
       td.dataset.label = labels[i];
+      td.classList.toggle("wrap", String(cell).endsWith(" so far"));
       return td;
     }));
     element.lastChild.className = resultClasses[element.lastChild.textContent[0]] ?? "";
