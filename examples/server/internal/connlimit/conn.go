@@ -40,7 +40,8 @@ const (
 func (c *conn) idle() { c.state.CompareAndSwap(busy, c.l.now()) }
 
 // active notes that the server has read a request. Read has noted it already, unless the request arrived together with
-// the one before.
+// the one before. If only a part of it did, it goes unnoticed until more arrives: a client that pipelines requests and
+// stalls within one for minIdle may lose it.
 func (c *conn) active() {
 	if c.state.Load() != busy {
 		c.resume()
