@@ -51,7 +51,7 @@ func (s *Store) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.checkPatiently(ctx, conn, t); err != nil {
+		if err := s.checkLoggingWaits(ctx, conn, t); err != nil {
 			return err
 		}
 		if s.cfg.Shared {
@@ -68,9 +68,9 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// checkPatiently checks a table, in a transaction so that it stays in one session. It logs what it waits for; if ctx
+// checkLoggingWaits checks a table, in a transaction so that it stays in one session. It logs what it waits for; if ctx
 // ends meanwhile, the error says it.
-func (s *Store) checkPatiently(ctx context.Context, conn *pgx.Conn, t *table) error {
+func (s *Store) checkLoggingWaits(ctx context.Context, conn *pgx.Conn, t *table) error {
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		// The timeout would have applied to each statement. It exists only since PostgreSQL 17.
 		const disable = "SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'"

@@ -42,8 +42,9 @@
 //	engine, err := points.New(store, points.Config{UpdateOnStart: true})
 //
 // Migrate creates these objects in the schema of the table, even if the table is your own. Their names begin with that
-// of the table, in this example users. Each has a comment with its version. If one of the names is taken, Migrate fails
-// and changes nothing. So do not restore a dump without comments (pg_dump --no-comments), or drop the objects first.
+// of the table, in this example users. Each has a comment with its version. If another object has one of the names,
+// Migrate fails and changes nothing. An object without its comment counts as another one: after a restore without
+// comments (pg_dump --no-comments), drop the objects before you call Migrate.
 //
 //	sequence users_clock             latest timestamp; unlogged, so a batch writes no WAL
 //	table    users_bound             durable upper bound of all timestamps

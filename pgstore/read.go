@@ -99,8 +99,8 @@ const (
 
 // sampleQuery finds its pages by the first and the last id, so it follows the current versions of the users wherever
 // PostgreSQL has put them. UpdateAll writes users in the order of their ids, so the neighbours of a current version are
-// current as well, except where a batch is not committed yet. While a batch of an update is not committed, the range of
-// pages that it writes to may have too few current versions. That is so for both ranges at once only for moments.
+// current as well. The exceptions are the pages that a batch writes to, until it is committed: they may have too few
+// current versions. That is hardly ever so for both ranges at once.
 //
 // The two ranges of pages do not overlap, or a user could be returned twice. The second one, with its index lookup, is
 // evaluated only if the first has too few users. The inner LIMIT also stops the planner from moving the condition on

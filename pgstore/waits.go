@@ -36,8 +36,9 @@ const waitsQuery = `
 	ORDER BY coalesce(blocker, 0) IN (SELECT pid FROM pg_locks WHERE NOT granted)
 	LIMIT 1`
 
-// Conditions of waitsQuery: a session; or those that hold or await the advisory lock with this upper and lower half, or
-// await a lock of the table with oid $3 or one of its partitions. pg_partition_tree would await that lock, too.
+// The conditions of waitsQuery. thisSession is the session with process id $1. tableSessions are the sessions that hold
+// or await the advisory lock whose key has the upper half $1 and the lower half $2, and those that await a lock of the
+// table with oid $3 or of one of its partitions. pg_partition_tree would await that lock, too.
 const (
 	thisSession   = "$1::integer"
 	tableSessions = `

@@ -18,7 +18,8 @@
 //
 // An [Engine] owns the min number and the timestamp of the latest query, and puts all queries in one order. It does not
 // read the store once per query: the queries that wait at the same moment form a batch, which is answered from one
-// read, each query with its own timestamp. So throughput is close to that of a handler that writes fixed bytes.
+// read, each query with its own timestamp. So with many queries at once, throughput is close to that of
+// a handler that writes fixed bytes.
 //
 // At each tick the engine draws a new min number and starts an update, which gives every user new points. A user's
 // points are [Draw](id, key), with one random key per update. So the result of an update can be verified user by user,

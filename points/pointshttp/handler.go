@@ -14,7 +14,7 @@ import (
 // Config configures a [Handler]. The zero value of each field means its default.
 type Config struct {
 	// Ping reports whether the store can answer queries, for GET /readyz. It is called at most every half second, one call
-	// at a time, with a timeout of 2 seconds. The default is nil: the store is never asked.
+	// at a time, with a timeout of 2 seconds. The default is nil: the store is never pinged.
 	Ping func(context.Context) error
 
 	// Logger logs panics. The default is slog.Default().

@@ -30,8 +30,9 @@ import (
 // responds in text/plain.
 //
 // Connections that are not TCP are not checked: there net/http reads as usual. The listener may wrap its connections in
-// a type that has the methods SyscallConn and CloseWrite of net.TCPConn. The NetConn method of the connection that
-// server.ConnState gets returns that of the listener. On operating systems other than Linux, Serve is server.Serve.
+// a type that has the methods SyscallConn and CloseWrite of net.TCPConn. The connections that server.ConnState gets
+// have a method NetConn, which returns the connection of the listener. On operating systems other than Linux, Serve is
+// server.Serve.
 func Serve(server *http.Server, listener net.Listener) error {
 	if !tcppeer.Known {
 		return server.Serve(listener)
