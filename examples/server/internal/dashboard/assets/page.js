@@ -247,6 +247,7 @@ function tick() {
   if (!last || frozen) return;
   put("as-of", `${zoned(last.time)} (${ago(last.time)})`);
   put("uptime", compound(Math.max(1000, Math.floor((Date.parse(last.time) - new Date(last.server.started_at)) / 1000) * 1000), 2));
+  showUpdate(last);
   showTicks(last);
   refreshRelative();
   const now = performance.now();
