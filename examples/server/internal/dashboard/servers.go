@@ -27,16 +27,13 @@ func (s *sampler) servers(state points.State) []server {
 	if state.Shared == nil {
 		return nil
 	}
-	running, updating := state.Shared.Running()
+	running, updating := runningUpdate(state)
 	active := make(map[uint64]server)
 	all := make([]server, 0, len(state.Shared.Instances)+len(s.known))
 	for _, instance := range state.Shared.Instances {
 		current := server{
 			Instance: instance.Instance, Started: instance.Started, Seen: instance.Seen,
 			This: instance.ID == state.InstanceID, Updating: updating && instance.ID == running.InstanceID,
-		}
-		if current.This && state.Updater.RunningSince.IsZero() {
-			current.Updating = false // it has ended, which the shared state does not have yet
 		}
 		active[instance.ID] = current
 		all = append(all, current)
@@ -77,9 +74,16 @@ func runningSince(state points.State) time.Time {
 	if since := state.Updater.RunningSince; !since.IsZero() || state.Shared == nil {
 		return since
 	}
-	running, _ := state.Shared.Running()
-	if running.InstanceID == state.InstanceID {
-		return time.Time{} // it has ended, which the shared state does not have yet
-	}
+	running, _ := runningUpdate(state)
 	return running.Started
+}
+
+// runningUpdate returns the running update of a shared state, without one of this server that has ended, which the
+// shared state may not have yet.
+func runningUpdate(state points.State) (points.SharedUpdate, bool) {
+	running, ok := state.Shared.Running()
+	if running.InstanceID == state.InstanceID && state.Updater.RunningSince.IsZero() {
+		return points.SharedUpdate{}, false
+	}
+	return running, ok
 }
